@@ -1,0 +1,58 @@
+# `make demo` and `make test` need Python >= 3.11 and a package index, nothing else: no GPU, no framework.
+PYTHON ?= python3
+# The programs are called below as a user would call them; make prints each call.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-frameworks check format figure3 clean
+
+demo: .venv/ready-report
+	@rm -rf demo && mkdir demo
+	actstore dump demo:digits --data digits --layers input --layers 'hidden*' --layers output -o demo/digits.h5
+	probe fit demo/digits.h5 --target digit -o demo/probes.h5
+	probe show demo/probes.h5
+	probe plot demo/probes.h5 -o demo/error-by-layer.svg
+	@echo; echo "The same probes from scikit-learn: another engine, the same optimum."
+	probe fit demo/digits.h5 --target digit --engine sklearn -o demo/probes-sklearn.h5
+	probe show demo/probes.h5 demo/probes-sklearn.h5
+	@echo; echo "Look into demo/: digits.h5 (the store), probes.h5 (the probes), error-by-layer.svg (the figure)."
+
+test: .venv/ready-test
+	.venv/bin/python -m pytest -m "not framework"
+
+test-frameworks: .venv-frameworks/ready
+	.venv-frameworks/bin/python -m pytest -m framework tests
+
+check: .venv/ready-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/ready-dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+figure3: .venv/ready-report
+	.venv/bin/python docs/reproductions/figure3.py -o docs/reproductions
+
+clean:
+	rm -rf .venv .venv-frameworks demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# One environment grows by extras; frameworks get their own, so that the first stays a machine without any.
+.venv/ready-%: pyproject.toml constraints.txt | .venv/bin/python
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[$*]'
+	@touch $@
+
+.venv-frameworks/ready: pyproject.toml constraints.txt
+	@$(call python_is_new_enough)
+	$(PYTHON) -m venv .venv-frameworks
+	.venv-frameworks/bin/python -m pip install --quiet -c constraints.txt -e '.[test,torch]'
+	@touch $@
+
+.venv/bin/python:
+	@$(call python_is_new_enough)
+	$(PYTHON) -m venv .venv
+
+python_is_new_enough = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
+	sys.exit("actstore needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'

@@ -1,0 +1,186 @@
+"""What an adapter is: the one place where a framework's models are run and their layers copied out.
+
+A new framework is one file ``for_NAME.py`` in this folder with one subclass of ``Adapter``, and one example in the
+conformance check of the tests. It says which objects are its models (``accepts``), what layers a batch goes
+through (``describe``), how to run batches and keep some layers (``capturing``), and what identifies the weights
+(``provenance``). It imports its framework inside functions only. The layer ``input`` comes from this file, for all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from actstore import interop
+from actstore.captured import Captured
+from actstore.errors import AdapterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actstore.format import JSON
+
+INPUT = "input"
+OUTPUT = "output"
+Run: TypeAlias = Callable[[object], Mapping[str, Captured]]
+"""Runs the model on one batch's inputs; gives the layers asked for, in call order."""
+
+
+class TrainingModeWarning(UserWarning):
+    """Modules in training mode (dropout, batch statistics) while their activations are captured."""
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer of a model, as ``actstore layers`` lists it.
+
+    Args:
+        name: ``relu``, and ``relu#1`` for what a module gives when it is called again.
+        kind: the type of what computes it: ``Conv2d``, ``StandardScaler``, ``array`` for a plain function.
+        shape: the features of one row; None where nothing can be stored or only a batch would tell.
+        axes: the name of each feature axis.
+        dtype: as it would be stored; "" where ``shape`` is None.
+        note: why nothing can be stored, or which part of an output is taken.
+        explicit: taken by its exact name only, never by a glob (``input``, ``output``).
+        calls: how many times its module is called in one run.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...] | None = None
+    axes: tuple[str, ...] = ()
+    dtype: str = ""
+    note: str = ""
+    explicit: bool = False
+    calls: int = 1
+
+    @property
+    def bytes_per_row(self) -> int | None:
+        """Bytes that one row of this layer takes on disk; None where the shape is not known."""
+        if self.shape is None:
+            return None
+        width = 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+        return int(np.prod(self.shape, dtype=np.int64)) * width
+
+
+class Adapter(ABC):
+    """Runs one model of one framework."""
+
+    name: ClassVar[str]
+    fallback: ClassVar[bool] = False
+    """Whether the adapter is asked last, since it takes what others may know better."""
+
+    def __init__(self, model: Any, device: str | None = None) -> None:
+        self.model = model
+        self.device = device
+
+    @staticmethod
+    @abstractmethod
+    def accepts(model: object) -> bool:
+        """Whether ``model`` is one of this framework's, told without importing the framework."""
+
+    @abstractmethod
+    def describe(self, inputs: object | None) -> list[LayerRow]:
+        """Every layer, in the order in which one run over ``inputs`` gives them; layers without output last.
+
+        Without inputs: what can be known without running the model.
+
+        Raises:
+            AdapterError: the model is not ready to run, or shows its layers only when it runs.
+        """
+
+    @abstractmethod
+    def capturing(self, layers: Sequence[LayerRow]) -> AbstractContextManager[Run]:
+        """A context in which the model can be run to capture ``layers``, and after which it is as it was found."""
+
+    @abstractmethod
+    def provenance(self) -> dict[str, JSON]:
+        """What identifies the model: ``weights`` (a hash, or "not seen") and whatever else helps."""
+
+    def load_weights(self, path: Path, key: str | None) -> None:
+        """Load ``--weights``. An adapter that can overrides this."""
+        msg = (
+            f"weights for a {self.name} model can not be loaded from {path.name}: a pickle can run anything; "
+            "let the function that makes the model load them"
+        )
+        raise AdapterError(msg)
+
+    def watching(self, patterns: Sequence[str]) -> AbstractContextManager[Mapping[str, Captured]]:
+        """A context that captures a forward pass which happens anyway. An adapter that can overrides this."""
+        msg = f"a {self.name} model has no hooks to watch; use actstore.create(...).dump(model, batches)"
+        raise AdapterError(msg)
+
+    def layers(self, inputs: object | None) -> list[LayerRow]:
+        """``describe``, and the layer ``input`` where the model takes one numeric array."""
+        described = self.describe(interop.copied(inputs))
+        given = input_row(inputs)
+        if given is None or any(layer.name == INPUT for layer in described):
+            return described
+        return [given, *described]
+
+    @contextmanager
+    def running(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
+        """``capturing``, with the layer ``input`` and a check that every layer gives one row per row of the batch."""
+        inside = [layer for layer in layers if not _is_input(layer)]
+        with self.capturing(inside) if inside else _nothing_to_run() as run:
+
+            def run_checked(inputs: object) -> dict[str, Captured]:
+                given = {INPUT: interop.capture(inputs)} if len(inside) < len(layers) else {}
+                captured = {**given, **run(interop.copied(inputs))}
+                _check_rows(captured, interop.count_rows(inputs))
+                return {layer.name: captured[layer.name] for layer in layers}
+
+            yield run_checked
+
+
+def input_row(inputs: object | None) -> LayerRow | None:
+    """The layer ``input``, for one array of numbers that has rows."""
+    if not interop.is_array(inputs):
+        return None
+    try:
+        captured = interop.capture(interop.first_rows(inputs, 1))
+    except (TypeError, IndexError):
+        return None
+    return row_of(captured, INPUT, kind="input", explicit=True)
+
+
+def row_of(captured: Captured, name: str, kind: str, note: str = "", explicit: bool = False) -> LayerRow:
+    """The description of a layer of which some rows were captured."""
+    return LayerRow(name, kind, captured.array.shape[1:], captured.axes, captured.dtype, note, explicit)
+
+
+def named(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
+    """``interop.capture`` with the layer's name on its error.
+
+    Raises:
+        AdapterError: ``value`` is no array that a store can hold.
+    """
+    try:
+        return interop.capture(value, axes)
+    except TypeError as error:
+        msg = f"layer {name!r} can not be stored: {error}"
+        raise AdapterError(msg) from error
+
+
+def _is_input(layer: LayerRow) -> bool:
+    return layer.name == INPUT and layer.kind == "input"
+
+
+@contextmanager
+def _nothing_to_run() -> Iterator[Run]:
+    yield lambda _inputs: {}
+
+
+def _check_rows(captured: Mapping[str, Captured], rows: int) -> None:
+    for name, layer in captured.items():
+        if len(layer.array) != rows:
+            msg = (
+                f"layers whose batch sizes disagree: {name!r} gave {len(layer.array)} rows for a batch of {rows}; "
+                "its first axis must be the batch: leave it out, or let the model put the batch first"
+            )
+            raise AdapterError(msg)

@@ -1,0 +1,89 @@
+"""Plain functions: from a batch to a mapping of layer names to arrays, of any library that speaks DLPack."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from actstore import interop
+from actstore.adapters.base import Adapter, LayerRow, Run, named, row_of
+from actstore.errors import AdapterError
+from actstore.provenance import hash_text
+
+if TYPE_CHECKING:
+    from actstore.captured import Captured
+    from actstore.format import JSON
+
+
+class FunctionAdapter(Adapter):
+    """Calls a function; the names and the order of its layers are those of the mapping that it returns."""
+
+    name = "function"
+    fallback = True
+
+    @staticmethod
+    def accepts(model: object) -> bool:
+        """Any callable that is not a class."""
+        return callable(model) and not isinstance(model, type)
+
+    def describe(self, inputs: object | None) -> list[LayerRow]:
+        """One row for each array of the mapping."""
+        if inputs is None:
+            msg = "a plain function shows its layers only when it runs; give it --data"
+            raise AdapterError(msg)
+        return [row_of(named(name, value), name, kind="array") for name, value in self._call(inputs).items()]
+
+    @contextmanager
+    def capturing(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
+        """Runs give copies of the arrays asked for, so that the function may use its own buffers again."""
+        names = [layer.name for layer in layers]
+
+        def run(inputs: object) -> dict[str, Captured]:
+            arrays = self._call(inputs)
+            missing = [name for name in names if name not in arrays]
+            if missing:
+                msg = f"{self._called} returned no {missing[0]!r} this time, but did for the first batch"
+                raise AdapterError(msg)
+            return {name: named(name, arrays[name]) for name in names}
+
+        yield run
+
+    def provenance(self) -> dict[str, JSON]:
+        """A function has no weights to see: its own ``fingerprint`` if it has one, else the hash of its source."""
+        function, given = self.model, {}
+        if isinstance(function, partial):
+            function, given = function.func, function.keywords
+        fingerprint = getattr(function, "fingerprint", None)
+        if fingerprint is None:
+            fingerprint = _source_hash(function)
+        arguments = {name: repr(value) for name, value in given.items()}
+        return {"weights": "not seen", "fingerprint": str(fingerprint), "arguments": arguments}
+
+    def _call(self, inputs: object) -> Mapping[str, object]:
+        arrays = self.model(inputs)
+        if not isinstance(arrays, Mapping) or not arrays:
+            msg = (
+                f"{self._called} returned {interop.describe(arrays)}, where a mapping from layer names to arrays was "
+                "expected; if it makes a model, give each of its arguments by --arg NAME=VALUE"
+            )
+            raise AdapterError(msg)
+        wrong = [name for name in arrays if not isinstance(name, str)]
+        if wrong:
+            msg = f"{self._called} named a layer {wrong[0]!r}; layer names are text"
+            raise AdapterError(msg)
+        return arrays
+
+    @property
+    def _called(self) -> str:
+        function = self.model.func if isinstance(self.model, partial) else self.model
+        return f"function {getattr(function, '__name__', type(function).__name__)!r}"
+
+
+def _source_hash(function: object) -> str:
+    try:
+        return hash_text(inspect.getsource(function if inspect.isroutine(function) else type(function)))
+    except (OSError, TypeError):  # written at a prompt, or compiled
+        return "not seen"

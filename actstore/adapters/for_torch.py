@@ -1,0 +1,110 @@
+"""PyTorch: forward hooks on the modules asked for, copied as they return, so that nothing can rewrite a capture.
+
+Layers are modules by their dotted names, in the order in which their calls return; ``output`` is what the whole model
+returns. The model gets the batch as one tensor, a tuple as positional and a dict as keyword arguments, on its own
+device; floating-point inputs in the dtype of its parameters, integers as they are (an embedding needs them so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from warnings import warn
+
+from actstore.adapters import torch_layers, torch_model
+from actstore.adapters.base import INPUT, OUTPUT, Adapter, LayerRow, Run, TrainingModeWarning, named
+from actstore.errors import AdapterError
+from actstore.patterns import listed, matcher, module_of, unknown
+from actstore.provenance import hash_arrays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.nn import Module
+
+    from actstore.captured import Captured
+    from actstore.format import JSON
+
+
+class _EnoughError(BaseException):
+    """Ends a forward pass once the deepest layer asked for was captured; a model's ``except Exception`` lets it by."""
+
+
+class TorchAdapter(Adapter):
+    """Runs a ``torch.nn.Module`` in evaluation mode and leaves it as it was found."""
+
+    name = "torch"
+
+    @staticmethod
+    def accepts(model: object) -> bool:
+        """Any module."""
+        return any(base.__module__ == "torch.nn.modules.module" for base in type(model).__mro__)
+
+    def describe(self, inputs: object | None) -> list[LayerRow]:
+        """Every call of every module in one run; then what was not called, and the other names of shared modules."""
+        modules = torch_layers.modules_by_name(self.model)
+        shared = torch_layers.aliases(self.model)
+        seen: list[tuple[str, LayerRow]] = []
+        axis_names = torch_layers.AxisNames()
+
+        def see(name: str, index: int, module: Module, output: object) -> None:
+            row = torch_layers.describe(torch_layers.call_name(name, index), module, output, axis_names)
+            seen.append((name, replace(row, explicit=module is self.model)))
+
+        calls: Mapping[str, int] = {}
+        if inputs is not None:
+            with torch_model.evaluating(self.model, self.device), torch_layers.watched(modules, see) as calls:
+                torch_model.forward(self.model, inputs)
+        why = "" if inputs is None else "it was not called for this batch"
+        silent = [LayerRow(name, type(modules[name]).__name__, note=why) for name in modules if name not in calls]
+        others = [
+            LayerRow(name, type(modules[first]).__name__, note=f"it is the same module as {first!r}")
+            for name, first in shared.items()
+        ]
+        return [replace(row, calls=calls[name]) for name, row in seen] + silent + others
+
+    @contextmanager
+    def capturing(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
+        """Runs stop after the deepest layer asked for; the model is in evaluation mode meanwhile."""
+        every = torch_layers.modules_by_name(self.model)
+        wanted = {layer.name: layer for layer in layers}
+        called = {name if name in every else module_of(name): layer.calls for name, layer in wanted.items()}
+        captured: dict[str, Captured] = {}
+
+        def see(name: str, index: int, _module: Module, output: object) -> None:
+            layer = wanted.get(torch_layers.call_name(name, index))
+            if layer is not None:
+                captured[layer.name] = _copied(layer.name, output, layer.axes)
+                if len(captured) == len(wanted):
+                    raise _EnoughError
+            elif index >= called[name]:
+                raise AdapterError(_OTHER_CALLS.format(name, "more often"))
+
+        def run(inputs: object) -> dict[str, Captured]:
+            captured.clear()
+            calls.clear()
+            with suppress(_EnoughError):
+                torch_model.forward(self.model, inputs)
+            for name in wanted:
+                if name not in captured:
+                    raise AdapterError(_OTHER_CALLS.format(name, "less often"))
+            return dict(captured)
+
+        modules = {name: every[name] for name in called}
+        with torch_model.evaluating(self.model, self.device), torch_layers.watched(modules, see) as calls:
+            yield run
+
+    @contextmanager
+    def watching(self, patterns: Sequence[str]) -> Iterator[Mapping[str, Captured]]:
+        """Captures the latest forward pass, which it leaves alone; warns of modules in training mode."""
+        modules = torch_layers.modules_by_name(self.model)
+        names = [*modules, INPUT]
+        tests = {pattern: matcher(pattern, names) for pattern in patterns}
+        captured: dict[str, Captured] = {}
+        axis_names = torch_layers.AxisNames()
+
+        def picking(call: str, name: str) -> list[str]:
+            return [p for p, test in tests.items() if test(call) and (p == name or name not in (INPUT, OUTPUT))]
+        ...

@@ -1,0 +1,128 @@
+"""File operations that a crash can not leave half done, with the fallbacks for macOS: the one file that syncs."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import warnings
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+TEMPORARY_SUFFIX = ".tmp"
+
+Bytes = bytes | memoryview
+
+
+def write_at(fd: int, data: Bytes, offset: int) -> None:
+    """Write all of ``data`` at ``offset``, however many calls that takes."""
+    rest = memoryview(data)
+    while rest.nbytes:
+        written = os.pwrite(fd, rest, offset)
+        if written == 0:
+            raise OSError(errno.EIO, "the file takes no more bytes")
+        rest, offset = rest[written:], offset + written
+
+
+def read_at(fd: int, buffer: memoryview, offset: int) -> int:
+    """Fill ``buffer`` from ``offset``; fewer bytes than asked for only where the file ends. Returns how many."""
+    done = 0
+    while done < buffer.nbytes:
+        got = os.preadv(fd, [buffer[done:]], offset + done)
+        if got == 0:
+            break
+        done += got
+    return done
+
+
+def sync_file(fd: int) -> None:
+    """Wait until the file's bytes and size are on the disk."""
+    full_sync = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's cache
+    if full_sync is None:
+        os.fsync(fd)
+    else:
+        fcntl.fcntl(fd, full_sync)
+
+
+def sync_data(fd: int) -> None:
+    """Wait until the file's bytes are on the disk, and its size where that changed."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:
+        sync_file(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def rename(temporary: Path, path: Path) -> None:
+    """Give a synced file or folder its final name, for good. An existing file of that name is replaced."""
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """The name under which ``path`` is written until it is whole."""
+    return path.with_name(path.name + TEMPORARY_SUFFIX)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file that is there whole or not at all."""
+    temporary = temporary_name(path)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        write_at(fd, data, 0)
+        sync_file(fd)
+    finally:
+        os.close(fd)
+    rename(temporary, path)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of ours and all that is in it, if it is there."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+class Lock:
+    """An exclusive lock on a file for as long as this process lives (flock); forked children do not hold it on."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock. BlockingIOError where another writer, of this process or another, has it."""
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise
+        except OSError as error:
+            warnings.warn(
+                f"{path}: this file system can not lock ({error.strerror}); let one process write at a time",
+                stacklevel=2,
+            )
+        _held.add(self)
+
+    def release(self) -> None:
+        """Let go; once more does no harm."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _release_in_child() -> None:
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_release_in_child)

@@ -1,0 +1,27 @@
+"""What can go wrong, one family: every message is one line that says what came, what was expected, what to do."""
+
+
+class ActstoreError(Exception):
+    """The base of every error that this package raises on purpose."""
+
+
+class StoreError(ActstoreError):
+    """A store can not be written, opened or read as asked."""
+
+
+class LayerError(ActstoreError, KeyError):
+    """A layer that is not there, or that can not be stored. A KeyError too, so that ``layers.get`` works."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
+
+
+class SourceError(ActstoreError):
+    """Inputs or labels that can not be read as asked."""
+
+
+class AdapterError(ActstoreError):
+    """A model whose activations can not be captured as asked."""
+
+
+class DumpError(ActstoreError):
+    """A dump that can not start or go on as asked."""

@@ -1,0 +1,136 @@
+"""The format's names: files, HDF5 paths and dtypes are spelled here alone, JSON keys in documents.py (docs/format.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TypeAlias, Union
+
+import numpy as np
+
+from actstore.errors import StoreError
+
+JSON: TypeAlias = Union[None, bool, int, float, str, Sequence["JSON"], Mapping[str, "JSON"]]
+
+FORMAT = "actstore"
+VERSION = 0
+ROW_UNITS = ("example", "token", "word")
+
+BFLOAT16 = "bfloat16"
+FLOATS = ("float16", "float32", "float64", BFLOAT16)
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES = (*FLOATS, *INTEGERS, "bool")
+
+FOLDER_SUFFIX = ".acts"
+FILE_SUFFIX = ".h5"
+PARTIAL_SUFFIX = ".partial"
+
+STORE_JSON = "store.json"
+STORE_JOURNAL = "journal"
+STEP_FOLDER = "steps/0"
+STEP_JSON = f"{STEP_FOLDER}/step.json"
+COMPLETE = f"{STEP_FOLDER}/COMPLETE"
+RANK_FOLDER = f"{STEP_FOLDER}/rank-0000"
+RANK_JOURNAL = f"{RANK_FOLDER}/journal"
+LOCK = f"{RANK_FOLDER}/lock"
+
+LAYER_NAMES = "layer_names"
+TARGET_NAMES = "target_names"
+ROW_ID = "rows/id"
+ROW_SPLIT = "rows/split"
+ROW_GROUP = "rows/group"
+ROW_POSITION = "rows/position"
+MANIFEST = "manifest"
+
+NO_LABEL = -1
+HASH_BLOCK_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What every row of a layer is.
+
+    Args:
+        name: as the model calls it; any text.
+        dtype: one of ``DTYPES``.
+        shape: the features of one row; () for a scalar.
+        axes: the name of each feature axis.
+        order: place in the order of calls, from 0.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    order: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one row takes in a shard."""
+        return prod(self.shape) * numpy_dtype(self.dtype).itemsize
+
+
+def shard_name(number: int) -> str:
+    """The file of the shard with this number, counted from 0."""
+    return f"shard-{number:06d}{FILE_SUFFIX}"
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether ``name`` is a shard's file name, and so stays inside its folder."""
+    return re.fullmatch(r"shard-[0-9]{6,}\.h5", name) is not None
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """The NumPy dtype whose bytes a dataset of dtype ``name`` holds; bfloat16 as its bits, in uint16."""
+    if re.fullmatch(r"S[1-9][0-9]{0,9}", name):
+        return np.dtype(name)
+    if name not in DTYPES:
+        msg = f"dtype {name!r} is not one that a store holds ({', '.join(DTYPES)})"
+        raise StoreError(msg)
+    return np.dtype("uint16" if name == BFLOAT16 else name).newbyteorder("<")
+
+
+def text_dtype(array: np.ndarray) -> str:
+    """The name of a fixed-width text dtype, from a NumPy array of bytes."""
+    return f"S{max(1, array.dtype.itemsize)}"
+
+
+def link_name(name: str) -> str:
+    """``name`` as one component of an HDF5 path: ``%`` and ``/`` as %25 and %2F, and the names HDF5 lacks."""
+    special = {"": "%", ".": "%2E", "..": "%2E%2E"}
+    return special.get(name) or name.replace("%", "%25").replace("/", "%2F")
+
+
+def layer_path(name: str) -> str:
+    """Where a layer's activations lie in a shard."""
+    return f"layers/{link_name(name)}"
+
+
+def target_path(name: str) -> str:
+    """The group that holds a target's codes and values."""
+    return f"targets/{link_name(name)}"
+
+
+def codes_path(column: str) -> str:
+    """Where the codes of a coded column lie, -1 for a row without a label."""
+    return f"{column}/codes"
+
+
+def values_path(column: str) -> str:
+    """Where the vocabulary lies that the codes count into."""
+    return f"{column}/values"
+
+
+def encode_text(text: str, what: str) -> bytes:
+    """UTF-8 of a name, an id or a label. StoreError where a fixed-width text could not give it back."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        msg = f"{what} {text!r} is not valid Unicode text; rename it before it is stored"
+        raise StoreError(msg) from None
+    if b"\0" in data:
+        msg = f"{what} {text!r} contains a NUL character, which fixed-width text can not hold; rename it"
+        raise StoreError(msg)
+    return data

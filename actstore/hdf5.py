@@ -1,0 +1,199 @@
+"""The one file that calls the HDF5 library for a store: it plans a file in memory, and finds datasets in one.
+
+The library never writes to a disk: a full disk would make it crash the process (measured). It lays out an empty file in
+memory; the bytes it makes (its metadata) and the rows are then written by ``durable``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5d, h5g, h5l, h5p, h5s, h5t
+
+from actstore.errors import StoreError
+from actstore.format import BFLOAT16, MANIFEST, numpy_dtype
+
+ALIGNMENT_BYTES = 64  # of every dataset, so that memory maps of it are aligned for any dtype
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A file yet to be written.
+
+    Args:
+        file_bytes: its size.
+        offsets: where each dataset's bytes go, by path; 0 for an empty one.
+        gaps: (offset, bytes) of all that is not a dataset's bytes, in order.
+    """
+
+    file_bytes: int
+    offsets: Mapping[str, int]
+    gaps: Sequence[tuple[int, bytes]]
+
+
+def lay_out(datasets: Mapping[str, tuple[str, tuple[int, ...]]]) -> Layout:
+    """Plan an HDF5 file with these datasets, path to (dtype, shape): contiguous, allocated early, never filled."""
+    image = _MemoryFile()
+    spans = {}
+    with h5py.File(
+        image, "w", libver=("v108", "v110"), alignment_threshold=1, alignment_interval=ALIGNMENT_BYTES
+    ) as file:
+        for path, (dtype, shape) in datasets.items():
+            dataset = _create(file, path, dtype, shape)
+            spans[path] = (dataset.get_offset() or 0, dataset.get_storage_size())
+    gaps = []
+    end = 0
+    for offset, nbytes in sorted(span for span in spans.values() if span[1]):
+        gaps.append((end, image.read_span(end, offset)))
+        end = offset + nbytes
+    gaps.append((end, image.read_span(end, image.size)))
+    return Layout(image.size, {path: offset for path, (offset, _) in spans.items()}, gaps)
+
+
+def _create(file: h5py.File, path: str, dtype: str, shape: tuple[int, ...]) -> h5d.DatasetID:
+    creation = h5p.create(h5p.DATASET_CREATE)
+    creation.set_layout(h5d.CONTIGUOUS)
+    creation.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    creation.set_fill_time(h5d.FILL_TIME_NEVER)
+    creation.set_obj_track_times(False)  # the same rows make the same bytes
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    links.set_char_encoding(h5t.CSET_UTF8)
+    space = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
+    return h5d.create(file.id, path.encode("utf-8"), hdf5_type(dtype), space, dcpl=creation, lcpl=links)
+
+
+def hdf5_type(dtype: str) -> h5t.TypeID:
+    """The HDF5 type of a dtype name. bfloat16 is a float of 8 exponent and 7 fraction bits that any reader converts."""
+    if dtype == BFLOAT16:
+        kind = h5t.IEEE_F16LE.copy()
+        kind.set_fields(15, 7, 8, 0, 7)  # where sign, exponent and its length, fraction and its length lie
+        kind.set_ebias(127)
+        return kind
+    if dtype.startswith("S"):
+        kind = h5t.C_S1.copy()
+        kind.set_size(numpy_dtype(dtype).itemsize)
+        kind.set_strpad(h5t.STR_NULLPAD)
+        kind.set_cset(h5t.CSET_UTF8)
+        return kind
+    return h5t.py_create(numpy_dtype(dtype))  # bool: h5py's enumeration of FALSE and TRUE
+
+
+class _MemoryFile(io.RawIOBase):
+    """A file whose unwritten bytes are zeros and take no memory."""
+
+    def __init__(self) -> None:
+        self._writes: list[tuple[int, bytes]] = []
+        self._position = 0
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self._position if size is None else size
+        return self.size
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._writes.append((self._position, piece))
+        self._position += len(piece)
+        self.size = max(self.size, self._position)
+        return len(piece)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read_span(self._position, self._position + len(buffer))
+        buffer[:] = data
+        self._position += len(data)
+        return len(data)
+
+    def read_span(self, start: int, stop: int) -> bytes:
+        """The bytes from ``start`` to ``stop``."""
+        span = bytearray(stop - start)
+        for offset, piece in self._writes:
+            first, last = max(start, offset), min(stop, offset + len(piece))
+            if first < last:
+                span[first - start : last - start] = piece[first - offset : last - offset]
+        return bytes(span)
+
+
+class HDF5File:
+    """An HDF5 file opened to find out where its datasets lie. Whatever is outside the narrow profile is refused."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``. StoreError where HDF5 can not."""
+        self._path = path
+        self._file_bytes = path.stat().st_size
+        try:
+            self._file = h5py.File(path, "r", locking=False)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            msg = f"{path} is damaged: HDF5 can not open it ({str(error).splitlines()[0]})"
+            raise StoreError(msg) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name.encode("utf-8") in self._file.id.links
+
+    def manifest_span(self) -> tuple[int, int]:
+        """Offset and length of the manifest, a scalar of fixed-width text."""
+        dataset = self._dataset(MANIFEST)
+        kind = dataset.get_type()
+        if kind.get_class() != h5t.STRING or kind.is_variable_str() or dataset.shape != ():
+            raise self._refusal(MANIFEST, "is not one fixed-width text")
+        return self._offset(MANIFEST, dataset, kind.get_size()), kind.get_size()
+
+    def offset(self, path: str, dtype: str, shape: tuple[int, ...]) -> int:
+        """Where the dataset at ``path`` lies, which has to be of this dtype and shape."""
+        dataset = self._dataset(path)
+        if dataset.get_type() != hdf5_type(dtype) or dataset.shape != shape:
+            raise self._refusal(path, f"is not {dtype} {shape}")
+        return self._offset(path, dataset, int(np.prod(shape, dtype=object)) * numpy_dtype(dtype).itemsize)
+
+    def _dataset(self, path: str) -> h5d.DatasetID:
+        """Open a dataset, going down by hard links only."""
+        group: Any = self._file.id
+        try:
+            for component in path.encode("utf-8").split(b"/"):
+                if not isinstance(group, h5g.GroupID) or group.links.get_info(component).type != h5l.TYPE_HARD:
+                    raise self._refusal(path, "is reached through a link")
+                group = h5py.h5o.open(group, component)
+        except (KeyError, RuntimeError, OSError, ValueError) as error:
+            raise self._refusal(path, "can not be opened") from error
+        if not isinstance(group, h5d.DatasetID):
+            raise self._refusal(path, "is not a dataset")
+        return group
+
+    def _offset(self, path: str, dataset: h5d.DatasetID, nbytes: int) -> int:
+        creation = dataset.get_create_plist()
+        if creation.get_layout() != h5d.CONTIGUOUS or creation.get_external_count() or creation.get_nfilters():
+            raise self._refusal(path, "is not stored in one piece inside the file")
+        offset = dataset.get_offset() if nbytes else 0
+        if offset is None or offset + nbytes > self._file_bytes:
+            raise self._refusal(path, "does not lie inside the file")
+        return offset
+
+    def _refusal(self, path: str, reason: str) -> StoreError:
+        return StoreError(f"{self._path}: dataset {path!r} {reason}, so it is not read; restore the file from a copy")

@@ -1,0 +1,122 @@
+"""Arrays of any library as NumPy arrays: what speaks ``__array__`` or DLPack, and torch tensors without importing torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import numpy as np
+
+from actstore.captured import Captured
+from actstore.format import BFLOAT16, DTYPES
+
+
+def is_array(value: object) -> bool:
+    """Whether ``value`` is an array of some library (lists and scalars are not)."""
+    return hasattr(value, "shape") and (hasattr(value, "__array__") or hasattr(value, "__dlpack__"))
+
+
+def to_bits(value: object) -> tuple[np.ndarray, str]:
+    """The array's own bits and the name of its dtype; bfloat16, which NumPy lacks, comes as uint16.
+
+    May share memory with ``value``.
+
+    Raises:
+        TypeError: ``value`` is no array, or one that NumPy can not hold.
+    """
+    if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
+        return _tensor_bits(value)
+    if not is_array(value):
+        msg = f"{describe(value)} is no array"
+        raise TypeError(msg)
+    try:
+        array = np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)  # type: ignore[arg-type]
+    except (BufferError, RuntimeError, ValueError) as error:
+        msg = f"{describe(value)} can not become a NumPy array: {error}"
+        raise TypeError(msg) from error
+    if array.dtype.name == BFLOAT16:
+        return array.view(np.uint16), BFLOAT16
+    return array, array.dtype.name
+
+
+def _tensor_bits(tensor: object) -> tuple[np.ndarray, str]:
+    torch = sys.modules["torch"]
+    resolved = tensor.detach().cpu().resolve_conj().resolve_neg()  # type: ignore[attr-defined]
+    if resolved.dtype == torch.bfloat16:
+        return resolved.view(torch.int16).numpy().view(np.uint16), BFLOAT16
+    array = resolved.numpy()
+    return array, array.dtype.name
+
+
+def capture(value: object, axes: tuple[str, ...] | None = None) -> Captured:
+    """A copy of ``value``, rows first, as a store takes it; without names, its axes are ``default_axes``.
+
+    Raises:
+        TypeError: ``value`` is no array, has no rows, or is of a dtype that stores do not hold.
+    """
+    array, dtype = to_bits(value)
+    if array.ndim == 0:
+        msg = f"{describe(value)} has no rows"
+        raise TypeError(msg)
+    if dtype not in DTYPES:
+        msg = f"{describe(value)} is not of a dtype that a store holds ({', '.join(DTYPES)})"
+        raise TypeError(msg)
+    # A copy always: the model, or whoever made the array, may write into it again.
+    copied = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return Captured(copied, dtype, default_axes(array.ndim - 1) if axes is None else axes)
+
+
+def default_axes(count: int) -> tuple[str, ...]:
+    """Axis names where nothing is known of them: one axis is features, more are numbered."""
+    return ("feature",) if count == 1 else tuple(f"axis{index}" for index in range(count))
+
+
+def count_rows(inputs: object) -> int:
+    """Rows of a batch: the length of its first array, or of a list of texts.
+
+    Raises:
+        TypeError: nothing in the batch has a length.
+    """
+    if is_array(inputs):
+        shape: tuple[int, ...] = inputs.shape  # type: ignore[attr-defined]
+        if shape:
+            return int(shape[0])
+    elif isinstance(inputs, Mapping) and inputs:
+        return count_rows(next(iter(inputs.values())))
+    elif isinstance(inputs, (tuple, list)) and inputs:
+        return count_rows(inputs[0]) if is_array(inputs[0]) else len(inputs)
+    msg = f"{describe(inputs)} has no rows"
+    raise TypeError(msg)
+
+
+def copied(inputs: object) -> object:
+    """A batch whose arrays are copies, so that whoever gets it may write into it."""
+    if isinstance(inputs, Mapping):
+        return {name: copied(value) for name, value in inputs.items()}
+    if isinstance(inputs, (tuple, list)):
+        copies = [copied(value) for value in inputs]
+        return copies if isinstance(inputs, list) else tuple(copies)
+    if not is_array(inputs):
+        return inputs
+    return inputs.clone() if hasattr(inputs, "clone") else inputs.copy()  # type: ignore[attr-defined]
+
+
+def first_rows(inputs: object, rows: int) -> object:
+    """The first ``rows`` of a batch, whatever it is made of."""
+    if isinstance(inputs, Mapping):
+        return {name: first_rows(value, rows) for name, value in inputs.items()}
+    if isinstance(inputs, (tuple, list)) and inputs and is_array(inputs[0]):
+        return tuple(first_rows(value, rows) for value in inputs)
+    return inputs[:rows]  # type: ignore[index]
+
+
+def describe(value: object) -> str:
+    """What ``value`` is, for a message: ``Tensor float32 (8, 3)``, ``tuple of 2 (Tensor, None)``, ``dict of 'a', 'b'``."""
+    kind = type(value).__name__
+    if is_array(value):
+        return f"{kind} {str(getattr(value, 'dtype', '')).removeprefix('torch.')} {tuple(value.shape)}"  # type: ignore[attr-defined]
+    if isinstance(value, Mapping):
+        return f"{kind} of {', '.join(repr(key) for key in list(value)[:4]) or 'nothing'}"
+    if isinstance(value, (tuple, list)):
+        return f"{kind} of {len(value)} ({', '.join(type(item).__name__ for item in value[:4])})"
+    return "None" if value is None else kind

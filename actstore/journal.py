@@ -1,0 +1,80 @@
+"""A file of records, each with a checksum that covers all the records before it: what it lists has happened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from actstore import durable
+from actstore.documents import HASH_DIGITS, undamaged
+from actstore.errors import StoreError
+from actstore.format import JSON
+
+
+def _chain(previous: str, payload: bytes) -> str:
+    return xxhash.xxh3_64_hexdigest(previous.encode("ascii") + payload)
+
+
+class Journal:
+    """Appends records; each is on the disk when ``append`` returns."""
+
+    def __init__(self, path: Path, start: str) -> None:
+        """Create an empty journal. The first checksum covers ``start`` too: the identity of the store."""
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._last = start
+        self._bytes = 0
+
+    def append(self, record: Mapping[str, JSON]) -> None:
+        """Add one record: 16 hexadecimal digits of checksum, a blank, JSON, a line end."""
+        payload = json.dumps(record, separators=(",", ":")).encode("ascii")
+        checksum = _chain(self._last, payload)
+        line = b"%s %s\n" % (checksum.encode("ascii"), payload)
+        try:
+            durable.write_at(self._fd, line, self._bytes)
+            durable.sync_data(self._fd)
+        except OSError:
+            with suppress(OSError):  # where even this fails, readers leave out a record without its line end
+                os.ftruncate(self._fd, self._bytes)
+            raise
+        self._last = checksum
+        self._bytes += len(line)
+
+    def close(self) -> None:
+        """Close the file; once more does no harm."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read_journal(path: Path, start: str, *, complete: bool) -> tuple[list[dict[str, Any]], bytes]:
+    """The records of a journal and its bytes.
+
+    A last line without its end was being written when its process died: not ``complete``, it is left out.
+    StoreError, naming the file, where it is missing or any other byte is not as it was written.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        msg = f"{path} can not be read ({error.strerror}); a store can not be read without its journal"
+        raise StoreError(msg) from error
+    *lines, tail = data.split(b"\n")
+    if tail and complete:
+        msg = f"{path} is damaged: its last record has no end; restore it from a copy"
+        raise StoreError(msg)
+    records = []
+    previous = start
+    for number, line in enumerate(lines):
+        checksum, payload = line[:HASH_DIGITS], line[HASH_DIGITS + 1 :]
+        previous = _chain(previous, payload)
+        if line[: HASH_DIGITS + 1] != previous.encode("ascii") + b" ":
+            msg = f"{path} is damaged: record {number} does not have checksum {checksum!r}; restore it from a copy"
+            raise StoreError(msg)
+        with undamaged(path):
+            records.append(json.loads(payload))
+    return records, data

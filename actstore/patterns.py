@@ -1,0 +1,103 @@
+"""Layer patterns: which layers of a network the user means.
+
+A pattern is an exact name first; else a glob in which ``*`` stops at dots and ``**`` crosses them
+(``model.layers.*`` is the residual stream); ``re:`` begins a regular expression that the whole name must match.
+A pattern that picks a module picks all its calls (``relu``, ``relu#1``, ...); ``relu#1`` picks one of them.
+``input`` and ``output`` (what goes into and comes out of the whole model) are taken by their exact names only, so
+that ``**`` does not store them unasked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from actstore.errors import LayerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from actstore.adapters.base import LayerRow
+
+_CALL = re.compile(r"#\d+$")
+_STARS = re.compile(r"(\*\*|\*)")
+_STAR_MEANINGS = {"**": ".*", "*": "[^.]*"}
+_NAMES_SHOWN = 8
+
+
+def select(patterns: Sequence[str], layers: Sequence[LayerRow]) -> list[LayerRow]:
+    """The layers that at least one pattern picks, in call order.
+
+    Globs and regular expressions pass over layers that have nothing to store (never called, or returning no
+    single array); asked for by its exact name, such a layer is an error that says why.
+
+    Raises:
+        LayerError: no pattern at all, a malformed pattern, one that picks nothing, or a layer with nothing to store.
+    """
+    names = [layer.name for layer in layers]
+    if not patterns:
+        msg = f"no layers were asked for; name some of {listed(names)}"
+        raise LayerError(msg)
+    picked = {layer.name for pattern in patterns for layer in _picked(pattern, layers, names)}
+    return [layer for layer in layers if layer.name in picked]
+
+
+def _picked(pattern: str, layers: Sequence[LayerRow], names: Sequence[str]) -> list[LayerRow]:
+    matches = matcher(pattern, names)
+    exact = pattern in names
+    meant = [layer for layer in layers if matches(layer.name) and (exact or not layer.explicit)]
+    if not meant:
+        raise unknown(pattern, names)
+    storable = [layer for layer in meant if layer.shape is not None]
+    if not storable or (exact and len(storable) < len(meant)):
+        layer = next(layer for layer in meant if layer.shape is None)
+        msg = f"layer {layer.name!r} can not be stored: {layer.note}"
+        raise LayerError(msg)
+    return storable
+
+
+def matcher(pattern: str, names: Collection[str]) -> Callable[[str], bool]:
+    """A test of one call's name (``relu``, ``relu#1``) against a pattern, where the known layers are ``names``.
+
+    Raises:
+        LayerError: the pattern is malformed, or asks for what goes into a module.
+    """
+    if pattern in names or module_of(pattern) in names:
+        return lambda name: pattern in (name, module_of(name))
+    if pattern.startswith("re:"):
+        expression = _compiled(pattern)
+    elif pattern.endswith(":in"):
+        msg = f"layer pattern {pattern!r}: what goes into a module can not be stored yet; name the layer before it"
+        raise LayerError(msg)
+    else:
+        parts = (_STAR_MEANINGS.get(part) or re.escape(part) for part in _STARS.split(pattern))
+        expression = re.compile("".join(parts), re.DOTALL)
+    return lambda name: bool(expression.fullmatch(name) or expression.fullmatch(module_of(name)))
+
+
+def module_of(name: str) -> str:
+    """The module behind a call's name: ``relu`` for ``relu#1``."""
+    return _CALL.sub("", name)
+
+
+def unknown(pattern: str, names: Sequence[str]) -> LayerError:
+    """The error for a pattern that picks no layer; it names the nearest ones."""
+    wanted = pattern.removeprefix("re:").replace("*", "")
+    nearest = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
+    hint = f"the nearest: {listed(nearest)}" if nearest else f"the layers are {listed(names)}"
+    return LayerError(f"no layer matches {pattern!r}; {hint}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message: quoted, and cut after the first few."""
+    shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) or "none"
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern.removeprefix("re:"))
+    except re.error as error:
+        msg = f"layer pattern {pattern!r} is not a regular expression: {error}"
+        raise LayerError(msg) from error

@@ -1,0 +1,91 @@
+"""Where activations come from: hashes of weights and inputs, and the versions of what computed them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xxhash
+
+from actstore import interop
+
+if TYPE_CHECKING:
+    from actstore.format import JSON
+
+_PACKAGES = ("actstore", "numpy", "h5py", "scikit-learn", "torch")
+_ALGORITHM = "xxh3_128"
+
+
+def hash_arrays(arrays: Iterable[tuple[str, object]]) -> str:
+    """One hash over names, dtypes, shapes and bytes, in the order given: ``xxh3_128:...``."""
+    state = xxhash.xxh3_128()
+    for name, value in arrays:
+        array, dtype = interop.to_bits(value)
+        state.update(f"{name}\0{dtype}\0{array.shape}\0".encode())
+        _update(state, array)
+    return f"{_ALGORITHM}:{state.hexdigest()}"
+
+
+def hash_text(text: str) -> str:
+    """The hash of a text."""
+    return f"{_ALGORITHM}:{xxhash.xxh3_128_hexdigest(text.encode())}"
+
+
+class InputHash:
+    """A running hash of the inputs, the same whatever the size of the batches.
+
+    Each component of a batch (a tuple's or a dict's arrays) has a hash of its own, which their batches continue.
+    """
+
+    def __init__(self) -> None:
+        self._components: dict[str, xxhash.xxh3_128] = {}
+        self._unseen = False
+
+    def update(self, inputs: object, name: str = "") -> None:
+        """Add a batch."""
+        if isinstance(inputs, Mapping):
+            for key, value in inputs.items():
+                self.update(value, f"{name}.{key}")
+        elif interop.is_array(inputs):
+            self._add(name, inputs)
+        elif isinstance(inputs, (tuple, list)):
+            if all(isinstance(item, str) for item in inputs):
+                self._state(name).update("".join(f"{len(item)}:{item}" for item in inputs).encode())
+                return
+            for index, value in enumerate(inputs):
+                self.update(value, f"{name}.{index}")
+        else:
+            self._unseen = True
+
+    def hexdigest(self) -> str:
+        """The hash so far; "not seen" where the batches held what can not be hashed."""
+        if self._unseen:
+            return "not seen"
+        return hash_text(" ".join(f"{name}={state.hexdigest()}" for name, state in self._components.items()))
+
+    def _add(self, name: str, value: object) -> None:
+        array, dtype = interop.to_bits(value)
+        _update(self._state(f"{name}\0{dtype}\0{array.shape[1:]}"), array)
+
+    def _state(self, name: str) -> xxhash.xxh3_128:
+        return self._components.setdefault(name, xxhash.xxh3_128())
+
+
+def versions() -> dict[str, JSON]:
+    """Versions of Python and of the packages that took part."""
+    found: dict[str, JSON] = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        if package.replace("scikit-learn", "sklearn") in sys.modules or package == "actstore":
+            try:
+                found[package] = importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                found[package] = "not installed as a package"
+    return found
+
+
+def _update(state: xxhash.xxh3_128, array: np.ndarray) -> None:
+    state.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else b"")

@@ -1,0 +1,94 @@
+"""What the commands share: options, tables, sizes, progress, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it is there already.")
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as JSON; what JSON has no number for (NaN, infinity) becomes null."""
+    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays as what they hold."""
+    return _finite(value.tolist())
+
+
+def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print aligned columns: the first to the left, the others to the right."""
+    lines = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        cells = [line[0].ljust(widths[0]), *[cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]]
+        click.echo("  ".join(cells).rstrip())
+
+
+def size(count: float | None) -> str:
+    """A number of bytes as a person reads it: '1.5 MB'."""
+    if count is None:
+        return "?"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def shape(feature_shape: Sequence[int] | None) -> str:
+    """A feature shape as a person reads it: '32 x 28 x 28'."""
+    if feature_shape is None:
+        return "?"
+    return " x ".join(str(length) for length in feature_shape) or "1"
+
+
+class ProgressLine:
+    """One line on stderr that is rewritten in place; silent where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self.active = sys.stderr.isatty()
+        self.last_seconds = 0.0
+        self.width = 0
+
+    def show(self, text: str, *, force: bool = False) -> None:
+        """Rewrite the line, at most ten times a second unless forced."""
+        now = time.monotonic()
+        if not self.active or (not force and now - self.last_seconds < 0.1):
+            return
+        self.last_seconds = now
+        click.echo("\r" + text.ljust(self.width), nl=False, err=True)
+        self.width = len(text)
+
+    def clear(self) -> None:
+        """Wipe the line, so that the next output starts on an empty one."""
+        if self.active and self.width:
+            click.echo("\r" + " " * self.width + "\r", nl=False, err=True)
+            self.width = 0
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()

@@ -1,0 +1,60 @@
+"""Certified linear probes: softmax regression on wide activations, fitted to a proven optimum.
+
+Every fit carries an upper bound on how far its loss is from the optimum, whichever engine found it.
+Importing this package loads no optional dependency; names are resolved when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from solvers.errors import EngineError, ProbeFileError, ProblemError, SolverError
+    from solvers.fitting import fit
+    from solvers.layers import fit_layers
+    from solvers.probe import Probe, Probes, load
+    from solvers.result import Fit, Path, Status
+
+_HOME = {
+    "EngineError": "solvers.errors",
+    "Fit": "solvers.result",
+    "Path": "solvers.result",
+    "Probe": "solvers.probe",
+    "ProbeFileError": "solvers.errors",
+    "Probes": "solvers.probe",
+    "ProblemError": "solvers.errors",
+    "SolverError": "solvers.errors",
+    "Status": "solvers.result",
+    "fit": "solvers.fitting",
+    "fit_layers": "solvers.layers",
+    "load": "solvers.probe",
+}
+
+__all__ = [
+    "EngineError",
+    "Fit",
+    "Path",
+    "Probe",
+    "ProbeFileError",
+    "Probes",
+    "ProblemError",
+    "SolverError",
+    "Status",
+    "fit",
+    "fit_layers",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        msg = f"module 'solvers' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,21 @@
+"""What goes wrong in a fit, in one line each: what came, what was expected, what to do."""
+
+from __future__ import annotations
+
+__all__ = ["EngineError", "ProbeFileError", "ProblemError", "SolverError"]
+
+
+class SolverError(Exception):
+    """The family of every error that ``solvers`` raises on purpose."""
+
+
+class ProblemError(SolverError):
+    """The rows, labels, weights or settings do not make a problem that can be fitted."""
+
+
+class EngineError(SolverError):
+    """An engine asked for by name is unknown, or does not work on this machine."""
+
+
+class ProbeFileError(SolverError):
+    """A file of probes is missing, damaged, or in the way."""

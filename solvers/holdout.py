@@ -1,0 +1,104 @@
+"""Training rows set aside to choose C with, where nobody named a validation split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.errors import ProblemError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FRACTION", "set_aside"]
+
+FRACTION = 0.1
+"""The part of the training rows that is set aside."""
+
+
+def set_aside(
+    codes: NDArray[np.int64], groups: NDArray[Any] | None = None, *, seed: int = 0
+) -> NDArray[np.bool_]:
+    """Choose a tenth of the training rows, with the classes in the proportions of the whole.
+
+    Rows of one group stay together, so with groups the tenth and the proportions are met roughly, no worse
+    than by groups drawn at random. Every class keeps at least one row to train on.
+
+    Args:
+        codes: (rows,), the class of each training row, ints from 0.
+        groups: (rows,) of any type, or None where each row stands for itself.
+        seed: the same seed sets the same rows aside.
+
+    Returns:
+        (rows,) bool, True where a row is set aside.
+
+    Raises:
+        ProblemError: when no row (or group) can be spared.
+    """
+    generator = np.random.default_rng(seed)
+    held = _rows(codes, generator) if groups is None else _groups(codes, groups, generator)
+    if not held.any():
+        unit = "row" if groups is None else "group"
+        msg = (
+            f"no {unit} of the {len(codes):,} training rows can be set aside to choose C with, because every "
+            "class must keep a row to train on; name a `val` split, or give a single C"
+        )
+        raise ProblemError(msg)
+    return held
+
+
+def _rows(codes: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Single rows: an exact number of each class, rounded by largest remainder."""
+    counts = np.bincount(codes)
+    share = counts * FRACTION
+    take = np.floor(share).astype(np.int64)
+    short = max(1, round(len(codes) * FRACTION)) - int(take.sum())
+    spare = np.flatnonzero(take + 1 < counts)
+    by_remainder = spare[np.argsort((take - share)[spare], kind="stable")]
+    take[by_remainder[:short]] += 1
+
+    shuffled = generator.permutation(len(codes))
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    first = np.cumsum(counts) - counts
+    rank = np.arange(len(codes)) - first[codes[by_class]]
+    held = np.zeros(len(codes), dtype=bool)
+    held[by_class[rank < take[codes[by_class]]]] = True
+    return held
+
+
+def _groups(
+    codes: NDArray[np.int64], groups: NDArray[Any], generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Whole groups in random order, each taken if it brings the class counts nearer to a tenth.
+
+    The distance is Σ_k (wanted_k − held_k)² / wanted_k. Where every group is too large for a tenth, the
+    smallest one that can be spared is taken.
+    """
+    sizes, members = _members(groups)
+    left = np.bincount(codes)
+    wanted = left * FRACTION
+    missing = wanted.copy()
+    held = np.zeros(len(codes), dtype=bool)
+    for group in generator.permutation(len(sizes)):
+        classes, rows = np.unique(codes[members[group]], return_counts=True)
+        nearer = np.sum(rows * (2 * missing[classes] - rows) / wanted[classes]) > 0
+        if nearer and np.all(rows < left[classes]):
+            held[members[group]] = True
+            missing[classes] -= rows
+            left[classes] -= rows
+        if missing.sum() <= 0:
+            break
+    if not held.any():
+        for group in np.argsort(sizes, kind="stable"):
+            classes, rows = np.unique(codes[members[group]], return_counts=True)
+            if np.all(rows < left[classes]):
+                held[members[group]] = True
+                break
+    return held
+
+
+def _members(groups: NDArray[Any]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """The size and the rows of every group."""
+    _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return sizes, np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])

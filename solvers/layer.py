@@ -1,0 +1,167 @@
+"""The probe of one layer: choose C on validation rows, score every split once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.fitting import fit
+from solvers.probes import Probe, Tried
+from solvers.result import Fit, Path, Status
+from solvers.rows import Columns, Rows, flat_width
+from solvers.scores import UNSEEN, nonfinite_rows, score
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from solvers.rows import RowSource
+    from solvers.task import Task
+
+__all__ = ["BadLayer", "LayerSettings", "fit_layer"]
+
+
+class BadLayer(Exception):  # noqa: N818  # a finding about one layer, not the caller's error
+    """The layer can not be fitted; the message is the reason that the caller is given."""
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """What every layer of one call is fitted with; the words are those of ``fit_layers``."""
+
+    C: tuple[float, ...]
+    scale: bool
+    engine: str
+    gap_nats: float
+    seed: int
+    random_features: int | None
+    full_path: bool
+    target: str
+    fingerprint: str
+    command: str
+
+
+def fit_layer(name: str, order: int, source: RowSource, task: Task, settings: LayerSettings) -> Probe:
+    """Fit one layer and score the probe that was chosen.
+
+    Args:
+        name: of the layer; with the seed it decides the random features.
+        order: the layer's place in the network.
+        source: (rows, *features), a row for every label of the task.
+        task: labels and splits.
+        settings: what to fit with.
+
+    Raises:
+        BadLayer: when rows hold NaN or infinite activations.
+        KeyboardInterrupt: when the fit was interrupted.
+    """
+    begun = time.perf_counter()
+    columns = _random_columns(name, flat_width(source), settings)
+    view = source if columns is None else Columns(source, columns)
+    chosen, path = _choose(view, task, settings)
+    scores = {
+        split: score(Rows(view, rows), task.codes[rows], chosen.weights, chosen.bias)
+        for split, rows in task.rows.items()
+    }
+    if any(found.nonfinite for found in scores.values()):
+        raise BadLayer(_bad_rows(view, task))
+    return Probe(
+        layer=name,
+        target=settings.target,
+        step=0,
+        order=order,
+        shape=tuple(source.shape[1:]),
+        classes=task.classes,
+        C=chosen.C,
+        weights=_full_width(chosen.weights, columns, flat_width(source)),
+        bias=chosen.bias,
+        mean=chosen.mean,
+        scale=chosen.scale,
+        columns=columns,
+        scaled=settings.scale,
+        status=str(chosen.status),
+        gap_nats=chosen.gap_nats,
+        loss=chosen.loss,
+        engine=chosen.engine,
+        engine_reason=chosen.engine_reason,
+        error={split: found.error for split, found in scores.items()},
+        cross_entropy={split: found.cross_entropy for split, found in scores.items()},
+        chance={split: task.chance(split) for split in scores},
+        rows={split: found.rows for split, found in scores.items()},
+        unlabelled=task.unlabelled,
+        unseen={split: found.unseen for split, found in scores.items()},
+        path=path,
+        seed=settings.seed,
+        seconds=time.perf_counter() - begun,
+        fingerprint=settings.fingerprint,
+        rows_fingerprint=task.fingerprint,
+        command=settings.command,
+        version=_version(),
+    )
+
+
+def _choose(view: RowSource, task: Task, settings: LayerSettings) -> tuple[Fit, tuple[Tried, ...]]:
+    """The fit of the C that validation prefers, and every C that was tried."""
+    options: dict[str, Any] = {
+        "scale": settings.scale,
+        "engine": settings.engine,
+        "gap_nats": settings.gap_nats,
+        "seed": settings.seed,
+    }
+    train = task.rows["train"]
+    activations, labels = Rows(view, train), task.labels[train]
+    if len(settings.C) == 1:
+        only = fit(activations, labels, C=settings.C[0], **options)
+        found = Path((only,), np.array([np.nan]), 0, only.passes, only.seconds)
+    else:
+        val = task.rows["val"]
+        val = val[task.codes[val] != UNSEEN]
+        options |= {"validation": (Rows(view, val), task.labels[val]), "full_path": settings.full_path}
+        found = fit(activations, labels, C=settings.C, **options)
+    if any(each.status is Status.BAD_DATA for each in found):
+        raise BadLayer(_bad_rows(view, task))
+    if any(each.status is Status.INTERRUPTED for each in found):
+        raise KeyboardInterrupt
+    path = tuple(
+        Tried(each.C, float(nats), each.gap_nats, str(each.status), each.passes, each.seconds)
+        for each, nats in zip(found, found.validation_cross_entropy, strict=True)
+    )
+    return found.best, path
+
+
+def _random_columns(name: str, width: int, settings: LayerSettings) -> NDArray[np.int64] | None:
+    """The columns of a layer that are looked at, ascending; None where all are."""
+    if settings.random_features is None or settings.random_features >= width:
+        return None
+    generator = np.random.default_rng([settings.seed, *name.encode()])
+    return np.sort(generator.choice(width, settings.random_features, replace=False))
+
+
+def _full_width(weights: NDArray[Any], columns: NDArray[np.int64] | None, width: int) -> NDArray[Any]:
+    """Weights for all columns: zero where a column was not looked at."""
+    if columns is None:
+        return weights
+    full = np.zeros((width, weights.shape[1]))
+    full[columns] = weights
+    return full
+
+
+def _bad_rows(view: RowSource, task: Task) -> str:
+    """Why a layer can not be fitted: how many rows of which split hold NaN or infinite values."""
+    bad = {split: nonfinite_rows(Rows(view, rows)) for split, rows in task.rows.items()}
+    listed = [f"{count:,} of {len(task.rows[split]):,} {split}" for split, count in bad.items() if count]
+    total = sum(bad.values())
+    return (
+        f"bad_data: {total:,} rows hold NaN or infinite values ({', '.join(listed)}); dump it in a wider dtype"
+    )
+
+
+def _version() -> str:
+    """The version of the package that fitted."""
+    try:
+        return metadata.version("actstore")
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,155 @@
+"""What a fit gives back: a probe's coefficients with the proof of how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+
+from solvers.errors import ProblemError
+from solvers.rows import as_source, blocks, flat_width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from solvers.rows import RowSource
+
+__all__ = ["Fit", "Path", "Status"]
+
+BLOCK_ELEMENTS = 1 << 22
+"""Entries of a block of rows read at a time where a result is applied (32 MB in float64)."""
+
+
+class Status(StrEnum):
+    """How a fit ended. The value is the word that is stored; ``message`` says it in a sentence."""
+
+    message: str
+
+    def __new__(cls, word: str, message: str) -> Status:
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.message = message
+        return member
+
+    CONVERGED = "converged", "the loss is proven to lie within the gap asked for"
+    GAP_MISSED = "gap_missed", "the solver stopped before the gap asked for was proven: raise C's penalty or the gap"
+    INTERRUPTED = "interrupted", "the fit was interrupted; the coefficients are the last ones reached"
+    NOT_FITTED = "not_fitted", "not tried: validation had stopped improving at a stronger penalty"
+    BAD_DATA = "bad_data", "the activations hold NaN or infinite values, so nothing was fitted"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A linear probe, softmax(h W + b), with a certified bound on its loss.
+
+    ``weights`` (width, classes) and ``bias`` (classes,) are float64 and act on raw activations.
+    The penalty and the gap live in scaled coordinates, (h - mean) / scale, where the same probe has
+    the ``coefficients`` ``weights * scale``; ``scale`` is 1 when no scaling was asked for and inf for
+    a column that got weight 0 because it is constant.
+
+    ``gap_nats`` is an upper bound on loss - optimum, ``loss`` the objective of DESIGN section 5 in nats
+    per row. ``rows`` were trained on, ``unlabelled`` were skipped. ``evaluations`` counts gradients,
+    ``passes`` full passes over the rows, those shared with neighbouring C included.
+    """
+
+    weights: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    classes: NDArray[Any]
+    C: float
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    status: Status
+    gap_nats: float
+    loss: float
+    engine: str
+    engine_reason: str
+    evaluations: int
+    passes: float
+    seconds: float
+    rows: int
+    unlabelled: int
+
+    @property
+    def width(self) -> int:
+        """Number of features of one row, flattened."""
+        return len(self.weights)
+
+    @property
+    def coefficients(self) -> NDArray[np.float64]:
+        """The weights in scaled coordinates, (width, classes), where the penalty is taken."""
+        return self.weights * np.where(np.isfinite(self.scale), self.scale, 0.0)[:, None]
+
+    def logits(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
+        """Logits h W + b of raw activations (rows, *features): (rows, classes), float64.
+
+        Raises:
+            ProblemError: activations of another width.
+        """
+        source = as_source(activations)
+        if flat_width(source) != self.width:
+            msg = f"activations have {flat_width(source):,} features, but the probe was fitted on {self.width:,}"
+            raise ProblemError(msg)
+        logits = np.empty((source.shape[0], len(self.classes)))
+        for rows, block in blocks(source, max(1, BLOCK_ELEMENTS // max(1, self.width))):
+            logits[rows] = block.astype(np.float64) @ self.weights + self.bias
+        return logits
+
+    def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
+        """Most probable class of each row, in the labels' own values."""
+        return self.classes[self.logits(activations).argmax(axis=1)]
+
+    def predict_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
+        """Probability of each class for each row: (rows, classes), in the order of ``classes``."""
+        return softmax(self.logits(activations), axis=1)
+
+    def predict_log_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
+        """Logarithm of :meth:`predict_proba`, finite where a probability underflows."""
+        logits = self.logits(activations)
+        return logits - logsumexp(logits, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Path:
+    """Fits of one problem over several C, in the order the C were given.
+
+    ``validation_cross_entropy`` (nats per row) has one entry per C, NaN where a C was not tried or no
+    validation rows were given; ``best_index`` is None without validation rows.
+    """
+
+    fits: tuple[Fit, ...]
+    validation_cross_entropy: NDArray[np.float64]
+    best_index: int | None
+    passes: float
+    seconds: float
+
+    @cached_property
+    def C(self) -> tuple[float, ...]:
+        """Every C, in the order given."""
+        return tuple(fit.C for fit in self.fits)
+
+    @property
+    def best(self) -> Fit:
+        """The fit with the smallest validation cross-entropy (ties go to the smaller C).
+
+        Raises:
+            ProblemError: the sweep had no validation rows to choose by.
+        """
+        if self.best_index is None:
+            msg = "this path has no best C, because no validation rows were given: pass validation=(activations, labels)"
+            raise ProblemError(msg)
+        return self.fits[self.best_index]
+
+    def __len__(self) -> int:
+        return len(self.fits)
+
+    def __iter__(self) -> Iterator[Fit]:
+        return iter(self.fits)
+
+    def __getitem__(self, index: int) -> Fit:
+        return self.fits[index]

@@ -1,0 +1,141 @@
+"""Rows of activations: what a solver reads, and small wrappers around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from solvers.errors import ProblemError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Columns", "RowSource", "Rows", "as_source", "blocks", "flat_width", "read", "take"]
+
+_GAP_ROWS = 64
+"""Rows closer together than this are read in one slice by :func:`take`."""
+
+
+@runtime_checkable
+class RowSource(Protocol):
+    """Rows of one layer: a store's layer, a NumPy array, a memory map, an h5py dataset or anything alike.
+
+    The same bits on every read; concurrent reads are safe. ``shape`` is ``(rows, *features)``; a
+    solver flattens the features in C order. ``take(ascending_rows)`` is used where there is one.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
+
+def as_source(activations: RowSource | ArrayLike) -> RowSource:
+    """Return activations as a :class:`RowSource` of at least two axes.
+
+    Args:
+        activations: a row source as it is, or anything NumPy makes an array of.
+
+    Raises:
+        ProblemError: fewer than two axes, or entries which are not real numbers.
+    """
+    if not isinstance(getattr(activations, "dtype", None), np.dtype) or not hasattr(activations, "shape"):
+        activations = np.asarray(activations)
+    source = cast("RowSource", activations)
+    if len(source.shape) < 2:
+        msg = (
+            f"activations have shape {tuple(source.shape)}; expected (rows, features): "
+            "reshape a single feature to (rows, 1)"
+        )
+        raise ProblemError(msg)
+    if source.dtype.kind not in "biuf":
+        msg = f"activations have dtype {source.dtype}; expected real numbers: convert them to float32"
+        raise ProblemError(msg)
+    return source
+
+
+def flat_width(source: RowSource) -> int:
+    """Number of features of one row, flattened."""
+    return int(np.prod(source.shape[1:], dtype=np.int64))
+
+
+def read(source: RowSource, rows: slice) -> NDArray[Any]:
+    """Read a slice of rows as a host array (rows, width), features flattened in C order."""
+    block = np.asarray(source[rows])
+    return block.reshape(len(block), -1) if block.size else block.reshape(len(block), flat_width(source))
+
+
+def take(source: RowSource, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Read rows by number, in the order given, as a host array (rows, width).
+
+    A source without ``take`` is read in slices that cover runs of neighbouring rows.
+    """
+    if isinstance(source, np.ndarray):
+        return source[rows].reshape(len(rows), flat_width(source))
+    ascending, place = np.unique(rows, return_inverse=True)
+    if hasattr(source, "take"):
+        picked = np.asarray(source.take(ascending)).reshape(len(ascending), flat_width(source))
+    else:
+        picked = np.empty((len(ascending), flat_width(source)), source.dtype)
+        runs = np.flatnonzero(np.diff(ascending) > _GAP_ROWS) + 1
+        for run in np.split(np.arange(len(ascending)), runs):
+            wanted = ascending[run]
+            if len(wanted):
+                picked[run] = read(source, slice(wanted[0], wanted[-1] + 1))[wanted - wanted[0]]
+    return picked if np.array_equal(place, np.arange(len(rows))) else picked[place]
+
+
+def blocks(source: RowSource, block_rows: int) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Read a source in order: (rows, block) with at most ``block_rows`` rows each."""
+    rows = source.shape[0]
+    for start in range(0, rows, block_rows):
+        part = slice(start, min(start + block_rows, rows))
+        yield part, read(source, part)
+
+
+class Rows:
+    """Some rows of a source, by number, in the order given."""
+
+    def __init__(self, source: RowSource, rows: ArrayLike) -> None:
+        numbers = np.asarray(rows)
+        if numbers.dtype == bool:
+            numbers = np.flatnonzero(numbers)
+        self.source = source
+        self.rows = numbers.astype(np.int64)
+        self.dtype = source.dtype
+        self.shape = (len(self.rows), *source.shape[1:])
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        wanted = self.rows[rows]
+        contiguous = len(wanted) and wanted[-1] - wanted[0] == len(wanted) - 1 and np.all(np.diff(wanted) == 1)
+        if contiguous:
+            picked = read(self.source, slice(int(wanted[0]), int(wanted[-1]) + 1))
+        else:
+            picked = take(self.source, wanted)
+        return picked.reshape(len(wanted), *self.shape[1:])
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows by their number in this selection."""
+        return take(self.source, self.rows[rows]).reshape(len(rows), *self.shape[1:])
+
+
+class Columns:
+    """Some columns of a source whose features are flattened: a seeded subset, a slice, an attention head."""
+
+    def __init__(self, source: RowSource, columns: Sequence[int] | NDArray[np.int64]) -> None:
+        self.source = source
+        self.columns = np.asarray(columns, dtype=np.int64)
+        self.dtype = source.dtype
+        self.shape = (source.shape[0], len(self.columns))
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return read(self.source, rows)[:, self.columns]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows by number, these columns only."""
+        return take(self.source, rows)[:, self.columns]

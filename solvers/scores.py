@@ -1,0 +1,134 @@
+"""How well a probe does on rows: its error rate and cross-entropy, read in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from solvers.errors import ProblemError
+from solvers.rows import Rows, as_source, blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from solvers.probes import Probe
+    from solvers.rows import RowSource
+
+__all__ = ["UNSEEN", "Score", "evaluate", "logit_blocks", "nonfinite_rows", "place_labels", "score"]
+
+UNSEEN = -1
+"""The code of a label that is none of the probe's classes."""
+
+_BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a probe reaches on labelled rows.
+
+    ``error`` counts every row; a row of an unseen class is an error. ``cross_entropy`` (nats per row) leaves
+    the ``unseen`` rows out, over which it is infinite; NaN where no row is left. Both are NaN where some rows
+    are ``nonfinite``: their activations are NaN or infinite.
+    """
+
+    error: float
+    cross_entropy: float
+    rows: int
+    unseen: int
+    nonfinite: int
+
+
+def score(source: RowSource, codes: NDArray[np.int64], weights: NDArray[Any], bias: NDArray[Any]) -> Score:
+    """Score softmax(h W + b) on rows whose classes are known, reading each row once.
+
+    Args:
+        source: (rows, *features), raw activations.
+        codes: (rows,), the column of ``weights`` that is right for each row, or ``UNSEEN``.
+        weights: (width, classes).
+        bias: (classes,).
+    """
+    errors, nats, nonfinite = 0, 0.0, 0
+    for rows, block, logits in logit_blocks(source, weights, bias):
+        truth = codes[rows]
+        bad = ~np.isfinite(block).all(axis=1)
+        nonfinite += int(bad.sum())
+        seen = np.flatnonzero((truth != UNSEEN) & ~bad)
+        errors += int(np.sum(logits.argmax(axis=1) != truth))
+        nats += float(np.sum(logsumexp(logits[seen], axis=1) - logits[seen, truth[seen]]))
+    total, unseen = len(codes), int(np.sum(codes == UNSEEN))
+    error = errors / total if total and not nonfinite else np.nan
+    cross_entropy = nats / (total - unseen) if total > unseen and not nonfinite else np.nan
+    return Score(error, cross_entropy, total, unseen, nonfinite)
+
+
+def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> Score:
+    """Score a fitted probe on other rows of its layer; rows without a label (masked) are skipped.
+
+    Raises:
+        ProblemError: when the rows have other features, there are not as many labels as rows, no row has a
+            label, the labels are of another kind than the probe's classes, or activations are NaN or infinite.
+    """
+    source = as_source(source)
+    labels = np.ma.asarray(labels)
+    if labels.shape != source.shape[:1]:
+        msg = f"there are {source.shape[0]:,} rows but labels of shape {labels.shape}; give one label per row"
+        raise ProblemError(msg)
+    labelled = np.flatnonzero(~np.ma.getmaskarray(labels))
+    if not len(labelled):
+        msg = (
+            f"none of the {source.shape[0]:,} rows has a label for {probe.target!r}; give labels to evaluate on"
+        )
+        raise ProblemError(msg)
+    codes = place_labels(labels.data[labelled], probe.classes)
+    result = score(probe.features(Rows(source, labelled)), codes, probe.used_weights, probe.bias)
+    if result.nonfinite:
+        msg = (
+            f"{result.nonfinite:,} of {result.rows:,} rows of layer {probe.layer!r} hold NaN or infinite "
+            "values; leave those rows out, or dump them in a wider dtype"
+        )
+        raise ProblemError(msg)
+    return result
+
+
+def place_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+    """The index of each label in the ascending ``classes``, ``UNSEEN`` where it is none of them.
+
+    Raises:
+        ProblemError: when the one are numbers and the others text.
+    """
+    if _kind(labels) != _kind(classes):
+        msg = (
+            f"the labels are {_kind(labels)} ({labels.dtype}) but the probe's classes are {_kind(classes)} "
+            f"({classes.dtype}), so none could match; give labels of the kind that it was fitted on"
+        )
+        raise ProblemError(msg)
+    index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    return np.where(classes[index] == labels, index, UNSEEN)
+
+
+def _kind(values: NDArray[Any]) -> str:
+    return {"U": "text", "S": "bytes"}.get(values.dtype.kind, "numbers")
+
+
+def nonfinite_rows(source: RowSource) -> int:
+    """The number of rows that hold NaN or infinite values."""
+    return sum(int(np.sum(~np.isfinite(block).all(axis=1))) for _, block in blocks(source, _block_rows(source)))
+
+
+def logit_blocks(
+    source: RowSource, weights: NDArray[Any], bias: NDArray[Any]
+) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.float64]]]:
+    """Blocks of rows in order, with their logits h W + b in float64: (rows, block, logits)."""
+    for rows, block in blocks(source, _block_rows(source)):
+        with np.errstate(invalid="ignore"):  # NaN and infinities are counted, not warned about
+            logits = block.astype(np.float64) @ weights + bias
+        yield rows, block, logits
+
+
+def _block_rows(source: RowSource) -> int:
+    return max(1, _BLOCK_ELEMENTS // max(1, int(np.prod(source.shape[1:]))))

@@ -1,0 +1,327 @@
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import solvers
+from solvers.errors import ProbeFileError, ProblemError
+from solvers.probe import refuse_existing
+from solvers.probes import Probe, Probes, Tried
+
+PAGE = Path(__file__).parents[2] / "docs" / "probes.md"
+
+
+@pytest.fixture
+def probe():
+    """A probe of 6 features and 3 classes whose numbers do not come from a fit."""
+    generator = np.random.default_rng(0)
+    return Probe(
+        layer="block/1.conv", target="letter", step=0, order=2, shape=(2, 3), classes=np.array(["a", "é", "ccc"]),
+        C=0.1, weights=generator.normal(size=(6, 3)), bias=generator.normal(size=3), mean=generator.normal(size=6),
+        scale=np.array([1.0, np.inf, 0.3, 2.0, 1e-300, 1e300]), columns=None, scaled=True, status="converged",
+        gap_nats=3e-7, loss=1 / 3, engine="numpy", engine_reason="the only one here",
+        error={"train": 0.1, "test": 0.2}, cross_entropy={"train": 0.5, "test": float("nan")},
+        chance={"train": 0.6, "test": 0.7}, rows={"train": 90, "test": 10}, unlabelled={"train": 0, "test": 3},
+        unseen={"train": 0, "test": 1}, seed=7, seconds=1.5, fingerprint="f00", rows_fingerprint="ba4",
+        path=(Tried(0.1, 0.7, 3e-7, "converged", 12.5, 0.4), Tried(1.0, float("nan"), float("inf"), "not_fitted", 0, 0)),
+        command="probe fit x.h5 --target letter", version="0.1.0",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def probes(probe):
+    columns = np.array([1, 4])
+    weights = np.where(np.isin(np.arange(6), columns)[:, None], probe.weights, 0)
+    first = replace(
+        probe, layer="input", order=0, columns=columns, weights=weights, mean=np.zeros(2), scale=np.ones(2)
+    )
+    return Probes([probe, first], {"bad": "bad_data: 2 rows hold NaN or infinite values"})
+
+
+def same(left, right):
+    """Equal to the bit and of one type, NaN included."""
+    if isinstance(left, np.ndarray):
+        return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+    return type(left) is type(right) and repr(left) == repr(right)
+
+
+def test_probes_are_in_network_order_by_key(probes):
+    assert list(probes) == [("input", "letter", 0), ("block/1.conv", "letter", 0)]
+    assert probes["input", "letter", 0].layer == "input"
+    assert len(probes) == 2
+    assert repr(probes) == "<Probes: 2 fitted, 1 failed>"
+
+
+def test_two_probes_of_one_key(probe):
+    with pytest.raises(ProblemError, match=r"two probes have the key \('block/1.conv', 'letter', 0\)"):
+        Probes([probe, probe])
+
+
+def test_repr_is_one_line(probe):
+    assert repr(probe) == (
+        "<Probe of 'block/1.conv' for 'letter', step 0: 3 classes, C=0.1, converged with a gap of 3.0e-07 nats by numpy>"
+    )
+
+
+def test_predict_on_raw_activations(probe):
+    activations = np.random.default_rng(1).normal(size=(20, 2, 3)).astype(np.float32)
+    logits = activations.reshape(20, 6).astype(np.float64) @ probe.weights + probe.bias
+    assert np.array_equal(probe.logits(activations), logits)
+    assert np.array_equal(probe.logits(activations.reshape(20, 6)), logits)
+    assert np.array_equal(probe.predict(activations), probe.classes[logits.argmax(axis=1)])
+    odds = np.exp(logits)
+    # The softmax by its formula; both sum three float64 numbers.
+    assert probe.predict_proba(activations) == pytest.approx(odds / odds.sum(axis=1, keepdims=True), rel=1e-13)
+
+
+def test_predict_ignores_columns_that_were_not_drawn(probes):
+    drawn = probes["input", "letter", 0]
+    activations = np.random.default_rng(1).normal(size=(20, 6))
+    expected = drawn.predict(activations)
+    activations[:, [0, 2, 3, 5]] = np.nan
+    assert np.array_equal(drawn.predict(activations), expected)
+
+
+def test_predict_on_rows_of_another_layer(probe):
+    with pytest.raises(
+        ProblemError, match=r"takes activations of shape \(rows, 2, 3\) but got \(4, 3, 2\); give it rows"
+    ):
+        probe.predict(np.zeros((4, 3, 2)))
+
+
+def test_table(probes):
+    table = probes.table()
+    assert table.columns.tolist() == [
+        "layer", "target", "step", "C", "gap_nats", "status", "engine", "error_train", "error_test",
+        "cross_entropy_train", "cross_entropy_test", "rows_train", "rows_test",
+    ]  # fmt: skip
+    assert table["layer"].tolist() == ["input", "block/1.conv"]
+    assert table["error_test"].tolist() == [0.2, 0.2]
+
+
+def test_table_without_pandas(probes, monkeypatch):
+    expected = probes.table().to_dict("records")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert repr(probes.table()) == repr(expected)
+
+
+CLASSES = [
+    np.array(["a", "é", "ccc"]), np.array([b"a", b"\xff", b""]), np.array([-1, 0, 2**62]), np.array([0, 1, 255], "u1"),
+    np.array([0.1, 1.5, 1e300]), np.array([0.1, 1.5, 7], "f2"), np.array(["", "b c", "日本"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", CLASSES, ids=lambda classes: classes.dtype.str)
+def test_round_trip_is_exact(probes, classes, tmp_path):
+    before = Probes([replace(probe, classes=classes) for probe in probes.values()], probes.failures)
+    before.save(tmp_path / "probes.h5")
+    after = solvers.load(tmp_path / "probes.h5")
+    assert after.failures == before.failures
+    assert list(after) == list(before)
+    for key in before:
+        for field in fields(Probe):
+            assert same(getattr(after[key], field.name), getattr(before[key], field.name)), field.name
+
+
+def test_two_classes_of_bools(probe, tmp_path):
+    binary = replace(probe, classes=np.array([False, True]), weights=probe.weights[:, :2], bias=probe.bias[:2])
+    Probes([binary]).save(str(tmp_path / "probes.h5"))
+    assert same(solvers.load(str(tmp_path / "probes.h5"))[binary.key].classes, binary.classes)
+
+
+def test_failures_alone_can_be_saved(tmp_path):
+    Probes([], {"all": "bad"}).save(tmp_path / "probes.h5")
+    assert solvers.load(tmp_path / "probes.h5").failures == {"all": "bad"}
+
+
+def test_the_example_of_the_page_reads_it_with_bare_h5py(probes, tmp_path, monkeypatch):
+    probes.save(tmp_path / "probes.h5")
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert "solvers" not in example
+    names: dict[str, object] = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(example, names)  # the page's own lines
+    last = probes["block/1.conv", "letter", 0]
+    assert np.array_equal(names["weights"], last.weights)
+    assert np.array_equal(names["bias"], last.bias)
+    prediction = last.predict(np.zeros((3, 2, 3)))
+    assert f"block/1.conv 0.1 {{'train': 0.1, 'test': 0.2}} {prediction}" in printed.getvalue()
+
+
+def test_the_page_names_every_field():
+    page = PAGE.read_text()
+    missing = [field.name for field in fields(Probe) if f"`{field.name}" not in page]
+    assert not missing
+
+
+def test_an_existing_file_is_kept(probes, tmp_path):
+    path = tmp_path / "probes.h5"
+    path.write_text("precious")
+    with pytest.raises(
+        ProbeFileError, match=r"probes.h5 exists already; choose another name, or say that it may be"
+    ):
+        probes.save(path)
+    assert path.read_text() == "precious"
+    probes.save(path, overwrite=True)
+    assert len(solvers.load(path)) == 2
+    assert os.listdir(tmp_path) == ["probes.h5"]
+
+
+def test_where_a_file_can_not_go(tmp_path):
+    with pytest.raises(
+        ProbeFileError, match="is a folder, but probes are saved to one file; give it a name such as"
+    ):
+        refuse_existing(tmp_path, overwrite=True)
+    with pytest.raises(
+        ProbeFileError, match=r"the folder .*none of the probe file p.h5 does not exist; make it first"
+    ):
+        refuse_existing(tmp_path / "none" / "p.h5", overwrite=False)
+
+
+def test_a_full_disk_leaves_nothing(probes, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        ProbeFileError, match="could not be written: No space left on device; make room or choose"
+    ):
+        probes.save(tmp_path / "probes.h5")
+    assert os.listdir(tmp_path) == []
+
+
+def test_classes_that_the_file_can_not_hold(probe, tmp_path):
+    dates = replace(probe, classes=np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype="datetime64[D]"))
+    with pytest.raises(
+        ProbeFileError, match=r"classes of type datetime64\[D\] can not be saved; label with ints"
+    ):
+        Probes([dates]).save(tmp_path / "probes.h5")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ProbeFileError, match=r"there is no probe file .*none.h5; make one with `probe fit`"):
+        solvers.load(tmp_path / "none.h5")
+
+
+def test_a_file_that_is_not_hdf5(tmp_path):
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(
+        ProbeFileError, match=r"text.h5 is not a whole HDF5 file .*; copy it again, or fit the probes"
+    ):
+        solvers.load(tmp_path / "text.h5")
+
+
+def test_every_truncation_is_refused(probes, tmp_path):
+    probes.save(tmp_path / "probes.h5")
+    image = (tmp_path / "probes.h5").read_bytes()
+    for length in range(0, len(image), 97):
+        (tmp_path / "cut.h5").write_bytes(image[:length])
+        with pytest.raises(ProbeFileError, match="is not a whole HDF5 file"):
+            solvers.load(tmp_path / "cut.h5")
+
+
+def header_of(**changes):
+    return np.frombuffer(
+        json.dumps({"format": "actstore probes", "version": 0} | changes).encode(), dtype=np.uint8
+    )
+
+
+def put(name, data):
+    """A change to a probe file: one dataset replaced."""
+
+    def change(file):
+        del file[name]
+        file[name] = data
+
+    return change
+
+
+def stored(name, **how):
+    """A change to a probe file: the same dataset, stored in another way."""
+
+    def change(file):
+        data = file[name][()]
+        del file[name]
+        file.create_dataset(name, data=data, **how)
+
+    return change
+
+
+def external(file):
+    del file["bias.0"]
+    file.create_dataset("bias.0", (3,), "<f8", external=[("elsewhere.bin", 0, 24)])
+
+
+def virtual(file):
+    del file["bias.0"]
+    layout = h5py.VirtualLayout((3,), "<f8")
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "bias", (3,))
+    file.create_virtual_dataset("bias.0", layout)
+
+
+def absurd(file):
+    del file["bias.0"]
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
+    space = h5py.h5s.create_simple((1 << 42,))
+    h5py.h5d.create(file.id, b"bias.0", h5py.h5t.IEEE_F64LE, space, plist)
+
+
+DAMAGES = {
+    "no header": (lambda file: file.pop("header"), "is HDF5 but not a probe file: it has no dataset `header`"),
+    "header of text": (put("header", "{}"), "`header` is not of type uint8"),
+    "header not JSON": (put("header", np.frombuffer(b"{", np.uint8)), "is damaged: its header is not JSON"),
+    "header not UTF-8": (put("header", np.array([255], np.uint8)), "is damaged: its header is not JSON"),
+    "header of others": (put("header", header_of(format="x")), "its header does not say `actstore probes`"),
+    "header a list": (
+        put("header", np.frombuffer(b"[]", np.uint8)),
+        "its header does not say `actstore probes`",
+    ),
+    "newer": (
+        put("header", header_of(version=9)),
+        "is a probe file of version 9 but version 0 is read here; update",
+    ),
+    "no probes": (put("header", header_of()), "is damaged: its header does not describe its probes"),
+    "odd probes": (put("header", header_of(probes=[3])), "is damaged: its header does not describe its probes"),
+    "lacking": (put("header", header_of(probes=[{}], failures={})), "is damaged: its header does not describe"),
+    "no weights": (lambda file: file.pop("weights.1"), "`weights.1` is missing or is a link"),
+    "other shape": (put("mean.1", np.zeros(5)), r"mean.1 has the shape \(5,\), not \(6,\)"),
+    "columns beyond": (put("columns.0", np.array([1, 6])), r"columns.0 must be ascending and from 0 to 5"),
+    "columns twice": (put("columns.0", np.array([4, 4])), r"columns.0 must be ascending and from 0 to 5"),
+    "float32": (put("weights.0", np.zeros((6, 3), "f4")), "`weights.0` is not of type float64"),
+    "objects": (put("bias.0", ["a", "b", "c"]), "`bias.0` is not of type float64"),
+    "a scalar": (put("bias.0", 3.0), r"bias.0 has the shape \(\)"),
+    "nothing": (put("bias.0", h5py.Empty("<f8")), "`bias.0` declares no size"),
+    "compressed": (stored("weights.0", compression="gzip"), "`weights.0` is not stored in one plain piece"),
+    "chunked": (stored("weights.0", chunks=(2, 3)), "`weights.0` is not stored in one plain piece"),
+    "external storage": (external, "`bias.0` is not stored in one plain piece"),
+    "virtual": (virtual, "`bias.0` is not stored in one plain piece"),
+    "soft link": (put("bias.0", h5py.SoftLink("/bias.1")), "`bias.0` is missing or is a link"),
+    "external link": (put("bias.0", h5py.ExternalLink("x.h5", "/x")), "`bias.0` is missing or is a link"),
+    "header link": (
+        put("header", h5py.ExternalLink("x.h5", "/x")),
+        "its dataset `header` is missing or is a link",
+    ),
+    "a group": (lambda file: (file.pop("bias.0"), file.create_group("bias.0")), "`bias.0` is not a dataset"),
+    "absurd size": (absurd, "`bias.0` declares more than the file holds"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_what_is_outside_the_profile_is_refused(probes, tmp_path, damage, message):
+    path = tmp_path / "probes.h5"
+    probes.save(path)
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(ProbeFileError, match=message):
+        solvers.load(path)

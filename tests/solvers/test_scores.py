@@ -1,0 +1,155 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from solvers import scores
+from solvers.errors import ProblemError
+from solvers.probes import Probe
+from solvers.scores import UNSEEN, nonfinite_rows, place_labels, score
+
+
+@pytest.fixture
+def rows():
+    generator = np.random.default_rng(0)
+    return SimpleNamespace(
+        activations=generator.normal(size=(50, 2, 3)).astype(np.float32),
+        weights=generator.normal(size=(6, 4)),
+        bias=generator.normal(size=4),
+        codes=generator.integers(0, 4, 50),
+    )
+
+
+@pytest.fixture
+def probe(rows):
+    """A probe whose numbers do not come from a fit; only what scoring needs matters here."""
+    return make_probe(
+        shape=(2, 3), classes=np.array(["a", "b", "c", "d"]), weights=rows.weights, bias=rows.bias
+    )
+
+
+def make_probe(**given):
+    fields = dict.fromkeys(Probe.__dataclass_fields__, "") | {
+        "layer": "fc",
+        "target": "letter",
+        "columns": None,
+    }
+    return Probe(**(fields | given))
+
+
+def by_hand(rows, codes):
+    """Error and cross-entropy from the textbook's formula, row by row."""
+    logits = rows.activations.reshape(50, 6).astype(np.float64) @ rows.weights + rows.bias
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    seen = codes != UNSEEN
+    nats = -np.log(probabilities[seen, codes[seen]])
+    return np.mean(logits.argmax(axis=1) != codes), nats.mean()
+
+
+def test_score_is_the_textbook_s(rows):
+    result = score(rows.activations, rows.codes, rows.weights, rows.bias)
+    error, cross_entropy = by_hand(rows, rows.codes)
+    assert result.error == error
+    # Two ways of summing 50 numbers of order one in float64.
+    assert result.cross_entropy == pytest.approx(cross_entropy, rel=1e-13)
+    assert (result.rows, result.unseen, result.nonfinite) == (50, 0, 0)
+
+
+def test_block_size_does_not_matter(rows, monkeypatch):
+    whole = score(rows.activations, rows.codes, rows.weights, rows.bias)
+    monkeypatch.setattr(scores, "_BLOCK_ELEMENTS", 7 * 6)
+    in_blocks = score(rows.activations, rows.codes, rows.weights, rows.bias)
+    assert in_blocks.error == whole.error
+    assert in_blocks.cross_entropy == pytest.approx(whole.cross_entropy, rel=1e-13)
+
+
+def test_huge_logits_do_not_overflow(rows):
+    result = score(rows.activations, rows.codes, rows.weights * 1e6, rows.bias)
+    assert np.isfinite(result.cross_entropy)
+
+
+def test_unseen_classes_are_errors_and_not_in_the_cross_entropy(rows):
+    codes = np.where(np.arange(50) < 5, UNSEEN, rows.codes)
+    result = score(rows.activations, codes, rows.weights, rows.bias)
+    error, cross_entropy = by_hand(rows, codes)
+    assert result.error == error
+    assert result.error > score(rows.activations, rows.codes, rows.weights, rows.bias).error
+    assert result.cross_entropy == pytest.approx(cross_entropy, rel=1e-13)
+    assert result.unseen == 5
+
+
+def test_no_rows_and_no_seen_rows(rows):
+    none = score(rows.activations[:0], rows.codes[:0], rows.weights, rows.bias)
+    assert np.isnan(none.error)
+    assert np.isnan(none.cross_entropy)
+    unseen = score(rows.activations, np.full(50, UNSEEN), rows.weights, rows.bias)
+    assert unseen.error == 1
+    assert np.isnan(unseen.cross_entropy)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nonfinite_rows_are_counted_not_scored(rows, bad):
+    activations = rows.activations.copy()
+    activations[[3, 17], 0, 1] = bad
+    result = score(activations, rows.codes, rows.weights, rows.bias)
+    assert result.nonfinite == nonfinite_rows(activations) == 2
+    assert np.isnan(result.error)
+    assert np.isnan(result.cross_entropy)
+
+
+def test_place_labels():
+    classes = np.array(["ant", "bee", "cat"])
+    assert place_labels(np.array(["cat", "dog", "ant", ""]), classes).tolist() == [2, UNSEEN, 0, UNSEEN]
+    assert place_labels(np.array([3.0, 2.5, 7.0]), np.array([1, 3, 5])).tolist() == [1, UNSEEN, UNSEEN]
+    assert place_labels(np.array([True, False]), np.array([False, True])).tolist() == [1, 0]
+    assert place_labels(np.array([], dtype=int), np.array([1, 3])).tolist() == []
+
+
+def test_place_labels_of_another_kind():
+    with pytest.raises(
+        ProblemError, match=r"labels are text \(<U1\) but the probe's classes are numbers \(int64\)"
+    ):
+        place_labels(np.array(["1"]), np.array([1, 2]))
+
+
+def test_evaluate_skips_rows_without_a_label(rows, probe):
+    letters = np.ma.masked_array(probe.classes[rows.codes], mask=np.arange(50) % 5 == 0)
+    result = scores.evaluate(probe, rows.activations, letters)
+    kept = np.arange(50) % 5 != 0
+    assert result == score(rows.activations[kept], rows.codes[kept], rows.weights, rows.bias)
+    assert result.rows == 40
+
+
+def test_evaluate_looks_only_at_the_random_features(rows):
+    columns = np.array([1, 4])
+    weights = np.zeros((6, 4))
+    weights[columns] = rows.weights[columns]
+    probe = make_probe(shape=(6,), classes=np.arange(4), weights=weights, bias=rows.bias, columns=columns)
+    flat = rows.activations.reshape(50, 6).copy()
+    expected = score(flat, rows.codes, weights, rows.bias)
+    flat[:, 2] = np.nan
+    result = scores.evaluate(probe, flat, rows.codes)
+    assert result.error == expected.error
+    # The same products, summed over two columns instead of six.
+    assert result.cross_entropy == pytest.approx(expected.cross_entropy, rel=1e-13)
+
+
+def test_evaluate_refuses_what_it_can_not_score(rows, probe):
+    letters = probe.classes[rows.codes]
+    with pytest.raises(
+        ProblemError, match=r"there are 50 rows but labels of shape \(49,\); give one label per row"
+    ):
+        scores.evaluate(probe, rows.activations, letters[1:])
+    with pytest.raises(
+        ProblemError, match="none of the 50 rows has a label for 'letter'; give labels to evaluate on"
+    ):
+        scores.evaluate(probe, rows.activations, np.ma.masked_all(50, dtype="U1"))
+    with pytest.raises(
+        ProblemError, match=r"layer 'fc' takes activations of shape \(rows, 2, 3\) but got \(50, 5\)"
+    ):
+        scores.evaluate(probe, np.zeros((50, 5)), letters)
+    rows.activations[7, 1, 1] = np.nan
+    with pytest.raises(
+        ProblemError, match="1 of 50 rows of layer 'fc' hold NaN or infinite values; leave those rows"
+    ):
+        scores.evaluate(probe, rows.activations, letters)

@@ -1,0 +1,69 @@
+"""Who may import whom (DESIGN section 2), seen from outside: what an import really loads."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).resolve().parent.parent
+FRAMEWORKS = {"torch", "jax", "flax", "keras", "tensorflow", "onnx", "onnxruntime", "transformers"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level modules loaded by a fresh interpreter that ran `code`."""
+    report = "import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True, cwd=HOUSE
+    )
+    return set(done.stdout.split("\n")[-2].split())
+
+
+def imported_by(package: str) -> set[tuple[str, str]]:
+    """(file, top-level module) for every import anywhere in a package, inside functions too."""
+    found = set()
+    for file in (HOUSE / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            found |= {(str(file.relative_to(HOUSE)), name.split(".")[0]) for name in names}
+    return found
+
+
+@pytest.mark.parametrize(("package", "forbidden"), [("actstore", "solvers"), ("solvers", "actstore")])
+def test_neither_library_imports_the_other_nor_the_command_line(package, forbidden):
+    names = {name for _, name in imported_by(package)}
+    assert not names & {forbidden, "cli", "click"}
+
+
+def test_solvers_reads_hdf5_in_one_file_only():
+    assert {file for file, name in imported_by("solvers") if name == "h5py"} == {"solvers/probe_file.py"}
+
+
+def test_one_file_imports_cupy_and_one_sklearn():
+    assert {file for file, name in imported_by("solvers") if name == "cupy"} == {"solvers/engines/cupy_lbfgs.py"}
+    assert {file for file, name in imported_by("solvers") if name == "sklearn"} == {
+        "solvers/engines/sklearn_fallback.py"
+    }
+
+
+def test_frameworks_are_known_inside_adapters_only():
+    outside = {(file, name) for file, name in imported_by("actstore") if "/adapters/" not in file}
+    assert not {name for _, name in outside} & FRAMEWORKS
+
+
+def test_importing_actstore_loads_no_framework_no_h5py_no_click():
+    assert not modules_after("import actstore") & (FRAMEWORKS | {"h5py", "click", "sklearn", "solvers"})
+
+
+def test_importing_solvers_and_fitting_loads_no_h5py_and_no_click():
+    code = "import numpy as np, solvers; solvers.fit(np.eye(4), [0, 1, 0, 1], engine='numpy')"
+    assert not modules_after(code) & (FRAMEWORKS | {"h5py", "click", "actstore"})
+
+
+@pytest.mark.parametrize("program", ["actstore", "probe"])
+def test_help_loads_neither_numpy_nor_h5py_nor_sklearn(program):
+    code = f"from cli.main import {program}\ntry: {program}(['--help'])\nexcept SystemExit: pass"
+    assert not modules_after(code) & {"numpy", "h5py", "sklearn", "scipy", "altair", "pandas"}
