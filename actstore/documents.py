@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -141,8 +141,3 @@ def _parse_layer(entry: Mapping[str, Any], order: int) -> LayerInfo:
         msg = f"layer {entry['name']!r} has an impossible description"
         raise ValueError(msg)
     return LayerInfo(text(entry["name"]), entry["dtype"], shape, axes, order)
-
-
-def fingerprint(identity: str, hashes: Sequence[JSON]) -> str:
-    """What identifies rows and activations: the layers, and the hashes of every shard's rows in order."""
-    return digest(json.dumps([identity, hashes]).encode("ascii"))

@@ -117,6 +117,23 @@ class Lock:
             self._fd = -1
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on ``path``."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system that can not lock: see Lock
+        return False
+    finally:
+        os.close(fd)
+    return False
+
+
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 

@@ -15,6 +15,12 @@ class LayerError(ActstoreError, KeyError):
     __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
+class TargetError(ActstoreError, KeyError):
+    """A target that is not there. A KeyError too, so that ``targets.get`` works."""
+
+    __str__ = Exception.__str__
+
+
 class SourceError(ActstoreError):
     """Inputs or labels that can not be read as asked."""
 

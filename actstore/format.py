@@ -29,12 +29,14 @@ PARTIAL_SUFFIX = ".partial"
 
 STORE_JSON = "store.json"
 STORE_JOURNAL = "journal"
-STEP_FOLDER = "steps/0"
+STEPS = "steps"
+STEP_FOLDER = f"{STEPS}/0"
 STEP_JSON = f"{STEP_FOLDER}/step.json"
 COMPLETE = f"{STEP_FOLDER}/COMPLETE"
 RANK_FOLDER = f"{STEP_FOLDER}/rank-0000"
 RANK_JOURNAL = f"{RANK_FOLDER}/journal"
 LOCK = f"{RANK_FOLDER}/lock"
+PACKED = "packed.h5"
 
 LAYER_NAMES = "layer_names"
 TARGET_NAMES = "target_names"
@@ -43,6 +45,7 @@ ROW_SPLIT = "rows/split"
 ROW_GROUP = "rows/group"
 ROW_POSITION = "rows/position"
 MANIFEST = "manifest"
+IDENTIFYING = ("layers/", "rows/")  # the datasets that make a store what it is; labels can change
 
 NO_LABEL = -1
 HASH_BLOCK_BYTES = 4 * 2**20

@@ -10,7 +10,8 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -150,8 +151,12 @@ class HDF5File:
             msg = f"{path} is damaged: HDF5 can not open it ({str(error).splitlines()[0]})"
             raise StoreError(msg) from error
 
-    def close(self) -> None:
-        """Close the file."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def __contains__(self, name: str) -> bool:

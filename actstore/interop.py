@@ -1,4 +1,4 @@
-"""Arrays of any library as NumPy arrays: what speaks ``__array__`` or DLPack, and torch tensors without importing torch."""
+"""Arrays of any library as NumPy arrays: whatever speaks ``__array__`` or DLPack, and torch tensors."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def copied(inputs: object) -> object:
     if isinstance(inputs, (tuple, list)):
         copies = [copied(value) for value in inputs]
         return copies if isinstance(inputs, list) else tuple(copies)
-    if not is_array(inputs):
-        return inputs
+    if isinstance(inputs, np.ndarray) or not is_array(inputs):
+        return np.array(inputs) if isinstance(inputs, np.ndarray) else inputs
     return inputs.clone() if hasattr(inputs, "clone") else inputs.copy()  # type: ignore[attr-defined]
 
 
@@ -111,7 +111,7 @@ def first_rows(inputs: object, rows: int) -> object:
 
 
 def describe(value: object) -> str:
-    """What ``value`` is, for a message: ``Tensor float32 (8, 3)``, ``tuple of 2 (Tensor, None)``, ``dict of 'a', 'b'``."""
+    """What ``value`` is, for a message: ``Tensor float32 (8, 3)``, ``tuple of 2 (Tensor, int)``, ``dict of 'a'``."""
     kind = type(value).__name__
     if is_array(value):
         return f"{kind} {str(getattr(value, 'dtype', '')).removeprefix('torch.')} {tuple(value.shape)}"  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ class Journal:
             self._fd = -1
 
 
-def read_journal(path: Path, start: str, *, complete: bool) -> tuple[list[dict[str, Any]], bytes]:
-    """The records of a journal and its bytes.
+def read_journal(path: Path, start: str, *, complete: bool) -> Iterator[dict[str, Any]]:
+    """The records of a journal, in order.
 
     A last line without its end was being written when its process died: not ``complete``, it is left out.
     StoreError, naming the file, where it is missing or any other byte is not as it was written.
@@ -67,14 +67,13 @@ def read_journal(path: Path, start: str, *, complete: bool) -> tuple[list[dict[s
     if tail and complete:
         msg = f"{path} is damaged: its last record has no end; restore it from a copy"
         raise StoreError(msg)
-    records = []
     previous = start
     for number, line in enumerate(lines):
-        checksum, payload = line[:HASH_DIGITS], line[HASH_DIGITS + 1 :]
+        payload = line[HASH_DIGITS + 1 :]
         previous = _chain(previous, payload)
         if line[: HASH_DIGITS + 1] != previous.encode("ascii") + b" ":
-            msg = f"{path} is damaged: record {number} does not have checksum {checksum!r}; restore it from a copy"
+            msg = f"{path} is damaged at record {number}, whose checksum does not fit; restore it from a copy"
             raise StoreError(msg)
         with undamaged(path):
-            records.append(json.loads(payload))
-    return records, data
+            record = json.loads(payload)
+        yield record

@@ -88,4 +88,4 @@ def versions() -> dict[str, JSON]:
 
 
 def _update(state: xxhash.xxh3_128, array: np.ndarray) -> None:
-    state.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else b"")
+    state.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")

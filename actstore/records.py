@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from actstore.documents import HASH_DIGITS, fingerprint, natural
+import xxhash
+
+from actstore.documents import HASH_DIGITS, natural
 from actstore.format import (
+    IDENTIFYING,
     HASH_BLOCK_BYTES,
     JSON,
     ROW_ID,
@@ -44,8 +48,13 @@ class Extent:
 
     @property
     def block_rows(self) -> int:
-        """Entries of the first axis that are hashed together."""
-        return hash_block_rows(self.row_bytes)
+        """Entries of the first axis that are hashed together: about 4 MiB, at least one."""
+        return max(1, HASH_BLOCK_BYTES // max(1, self.row_bytes))
+
+    @property
+    def blocks(self) -> int:
+        """Number of hashed blocks; a scalar is one."""
+        return -(-self.shape[0] // self.block_rows) if self.shape else 1
 
     def document(self) -> dict[str, JSON]:
         """The extent as JSON."""
@@ -56,19 +65,19 @@ class Extent:
         """The extent in ``entry``; ValueError, KeyError or TypeError unless it lies inside the file."""
         shape = tuple(natural(side) for side in entry["shape"])
         extent = cls(entry["dtype"], shape, natural(entry["offset"]), tuple(entry["hashes"]))
-        blocks = -(-shape[0] // extent.block_rows) if shape else 1
         if extent.offset + extent.nbytes > file_bytes:
             msg = f"a dataset of {extent.nbytes} bytes at {extent.offset} does not lie in {file_bytes} bytes"
             raise ValueError(msg)
-        if len(extent.hashes) != blocks or not all(_is_hash(value) for value in extent.hashes):
-            msg = f"{len(extent.hashes)} hashes of {blocks} blocks"
+        if len(extent.hashes) != extent.blocks or not all(_is_hash(value) for value in extent.hashes):
+            msg = f"{len(extent.hashes)} hashes of {extent.blocks} blocks"
             raise ValueError(msg)
         return extent
 
 
-def hash_block_rows(row_bytes: int) -> int:
-    """How many rows are hashed together: about 4 MiB, at least one row."""
-    return max(1, HASH_BLOCK_BYTES // max(1, row_bytes))
+def unhashed(dtype: str, shape: tuple[int, ...]) -> Extent:
+    """A dataset that is yet to be written, with room for its hashes."""
+    extent = Extent(dtype, shape, 0)
+    return replace(extent, hashes=("0" * HASH_DIGITS,) * extent.blocks)
 
 
 def _is_hash(value: object) -> bool:
@@ -114,8 +123,8 @@ class ShardRecord:
         """The record in ``entry``, which has to begin at ``first_row`` and hold ``layers``, or it is a ValueError."""
         file_bytes, rows = natural(entry["file_bytes"]), natural(entry["rows"])
         extents = {path: Extent.parse(item, file_bytes) for path, item in entry["datasets"].items()}
-        if not is_shard_name(entry["shard"]) or entry["first_row"] != first_row or not _is_hash(entry["gaps"]):
-            msg = f"record {entry['shard']!r} does not follow on row {first_row}"
+        if not (is_shard_name(entry["shard"]) and _is_hash(entry["gaps"]) and rows) or entry["first_row"] != first_row:
+            msg = f"record {entry['shard']!r} of {rows} rows does not follow on row {first_row}"
             raise ValueError(msg)
         check_datasets(extents, rows, layers)
         nonfinite = {layer.name: natural(entry["nonfinite"][layer.name]) for layer in layers}
@@ -134,10 +143,18 @@ def check_datasets(extents: Mapping[str, Extent], rows: int, layers: Sequence[La
         raise ValueError(msg)
 
 
-def fingerprint_of(identity: str, records: Sequence[ShardRecord]) -> str:
-    """What identifies the rows and activations of a store: labels and files do not enter, moving changes nothing."""
-    hashes = [
-        [record.rows, {p: e.hashes for p, e in record.extents.items() if p.startswith(("layers/", "rows/"))}]
-        for record in records
-    ]
-    return fingerprint(identity, hashes)
+class Fingerprint:
+    """What identifies the rows and activations of a store: labels do not enter, moving or packing changes nothing."""
+
+    def __init__(self, identity: str) -> None:
+        """Start from the identity of the header: the layers and the row unit."""
+        self._hash = xxhash.xxh3_128(identity.encode("ascii"))
+
+    def update(self, record: ShardRecord) -> None:
+        """Add the next shard: its number of rows, and the hashes of its activations and its row table."""
+        hashes = {p: extent.hashes for p, extent in record.extents.items() if p.startswith(IDENTIFYING)}
+        self._hash.update(json.dumps([record.rows, hashes]).encode("ascii"))
+
+    def hexdigest(self) -> str:
+        """32 hexadecimal digits."""
+        return self._hash.hexdigest()

@@ -3,55 +3,101 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import xxhash
 
 from actstore import durable
 from actstore.format import numpy_dtype
-from actstore.records import Extent, hash_block_rows
+from actstore.hdf5 import lay_out
+from actstore.records import Extent
 
 
 @dataclass(frozen=True)
 class Column:
-    """A dataset to be written.
-
-    Args:
-        dtype: as ``format.numpy_dtype`` knows it.
-        shape: of the whole.
-        blocks: called once with a number of rows; yields the whole in blocks of so many, the last one shorter.
-    """
+    """A dataset to be: its dtype (as ``format.numpy_dtype`` knows it), its shape, and its rows in memory."""
 
     dtype: str
-    shape: tuple[int, ...]
-    blocks: Callable[[int], Iterable[np.ndarray]]
+    array: np.ndarray
 
     @property
-    def block_rows(self) -> int:
-        """Rows that are written and hashed together."""
-        return hash_block_rows(Extent(self.dtype, self.shape, 0).row_bytes)
+    def kind(self) -> tuple[str, tuple[int, ...]]:
+        """Dtype and shape, what a file is laid out from."""
+        return self.dtype, self.array.shape
 
-    @classmethod
-    def of(cls, array: np.ndarray, dtype: str) -> Column:
-        """A column that lies in memory."""
-
-        def blocks(block_rows: int) -> Iterator[np.ndarray]:
-            for start in range(0, len(array), block_rows):
-                yield array[start : start + block_rows]
-
-        return cls(dtype, array.shape, blocks)
+    def blocks(self, block_rows: int) -> Iterator[np.ndarray]:
+        """The rows in order, ``block_rows`` at a time."""
+        for start in range(0, len(self.array), block_rows):
+            yield self.array[start : start + block_rows]
 
 
-@dataclass(frozen=True)
-class WrittenFile:
-    """A file on the disk: its size, the hash of what is not data, and its datasets."""
+class NewFile:
+    """An HDF5 file in the making, under a temporary name: ``fill`` every dataset, then ``commit``.
 
-    file_bytes: int
-    gaps: str
-    extents: Mapping[str, Extent]
+    As a context manager it leaves nothing behind where it was not committed.
+    """
+
+    def __init__(self, temporary: Path, datasets: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+        """Create the file with room for ``datasets``, path to (dtype, shape)."""
+        self._layout = lay_out(datasets)
+        self._datasets = datasets
+        self._temporary = temporary
+        self._fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+    @property
+    def file_bytes(self) -> int:
+        """The size the file has once it is filled."""
+        return self._layout.file_bytes
+
+    def fill(self, path: str, blocks: Iterable[np.ndarray]) -> Extent:
+        """Write a dataset, given in order in blocks of its extent's ``block_rows``."""
+        dtype, shape = self._datasets[path]
+        start = offset = self._layout.offsets[path]
+        hashes = []
+        for block in blocks:
+            data = block_bytes(block, dtype)
+            durable.write_at(self._fd, data, offset)
+            hashes.append(xxhash.xxh3_64_hexdigest(data))
+            offset += data.nbytes
+        return Extent(dtype, shape, start, tuple(hashes))
+
+    def commit(self, path: Path) -> str:
+        """Write the rest, and give the file its name once all of it is on the disk. Returns the hash of the gaps."""
+        gaps = xxhash.xxh3_64()
+        for offset, data in self._layout.gaps:
+            durable.write_at(self._fd, data, offset)
+            gaps.update(data)
+        durable.sync_file(self._fd)
+        durable.rename(self._temporary, path)
+        return gaps.hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+        self._temporary.unlink(missing_ok=True)
 
 
-def write_file(path: Path, columns: Mapping[str, Column], last: Callable[..., bytes] | None = None) -> WrittenFile: ...
+def block_bytes(block: np.ndarray, dtype: str) -> memoryview:
+    """The bytes of a block as they are stored: little-endian, in C order."""
+    stored = np.ascontiguousarray(block, numpy_dtype(dtype))
+    return memoryview(stored.reshape(-1).view(np.uint8))
+
+
+def write_columns(temporary: Path, path: Path, columns: Mapping[str, Column]) -> tuple[int, str, dict[str, Extent]]:
+    """Write a file of columns that lie in memory. Returns its size, the hash of its gaps, its extents by path."""
+    with NewFile(temporary, {name: column.kind for name, column in columns.items()}) as file:
+        extents = {
+            name: file.fill(name, column.blocks(Extent(*column.kind, 0).block_rows))
+            for name, column in columns.items()
+        }
+        gaps = file.commit(path)
+    return file.file_bytes, gaps, extents

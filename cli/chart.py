@@ -1,4 +1,4 @@
-"""Figures: one description (Vega-Lite, through altair), drawn static or interactive. The one file that imports altair."""
+"""Figures: one description (Vega-Lite) drawn static or interactive. The one file that imports altair."""
 
 from __future__ import annotations
 
@@ -25,12 +25,20 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
     order = list(dict.fromkeys(probe.layer for probe in probes))
     splits = [split for split in SPLIT_COLOURS if any(split in probe.error for probe in probes)]
     points = [
-        {"layer": probe.layer, "split": split, "error": probe.error[split], "C": probe.C, "gap (nats)": probe.gap_nats}
+        {
+            "layer": probe.layer,
+            "split": split,
+            "error": probe.error[split],
+            "C": probe.C,
+            "gap (nats)": probe.gap_nats,
+        }
         for probe in probes
         for split in splits
         if split in probe.error
     ]
-    x = alt.X("layer:N", sort=order, title="layer, in network order", axis=alt.Axis(labelAngle=-35, labelLimit=160))
+    x = alt.X(
+        "layer:N", sort=order, title="layer, in network order", axis=alt.Axis(labelAngle=-35, labelLimit=160)
+    )
     lines = (
         alt.Chart(alt.Data(values=points))
         .mark_line(point=alt.OverlayMarkDef(size=46), strokeWidth=2)
@@ -38,15 +46,25 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
             x=x,
             y=alt.Y("error:Q", title="prediction error", axis=alt.Axis(format=".0%")),
             color=alt.Color(
-                "split:N", scale=alt.Scale(domain=splits, range=[SPLIT_COLOURS[split] for split in splits]), legend=alt.Legend(title=None)
+                "split:N",
+                scale=alt.Scale(domain=splits, range=[SPLIT_COLOURS[split] for split in splits]),
+                legend=alt.Legend(title=None),
             ),
-            tooltip=["layer:N", "split:N", alt.Tooltip("error:Q", format=".4f"), "C:Q", alt.Tooltip("gap (nats):Q", format=".1e")],
+            tooltip=[
+                "layer:N",
+                "split:N",
+                alt.Tooltip("error:Q", format=".4f"),
+                "C:Q",
+                alt.Tooltip("gap (nats):Q", format=".1e"),
+            ],
         )
     )
     chance = probes[0].chance[splits[-1]]
     rule = alt.Chart(alt.Data(values=[{"error": chance, "text": f"chance {chance:.0%}"}]))
     dotted = rule.mark_rule(strokeDash=[2, 4], color="#52606d").encode(y="error:Q")
-    label = rule.mark_text(align="right", baseline="bottom", dy=-3, color="#52606d").encode(y="error:Q", x=alt.value("width"), text="text:N")
+    label = rule.mark_text(align="right", baseline="bottom", dy=-3, color="#52606d").encode(
+        y="error:Q", x=alt.value("width"), text="text:N"
+    )
     width = max(360, min(1200, 52 * len(order)))
     return (
         alt.layer(dotted, label, lines)
@@ -77,5 +95,7 @@ def _altair() -> Any:
         import altair
         import vl_convert  # noqa: F401  # altair finds it itself; here it is only asked for in time
     except ImportError as error:
-        raise click.ClickException(f"figures need altair and vl-convert ({error}); install them: pip install 'actstore[report]'") from error
+        raise click.ClickException(
+            f"figures need altair and vl-convert ({error}); install them: pip install 'actstore[report]'"
+        ) from error
     return altair

@@ -18,7 +18,10 @@ def doctor(as_json: bool) -> None:
     """
     from solvers import engines
 
-    findings = [{"engine": name, "works": (why := engines.available(name)) is None, "why_not": why} for name in engines.names()]
+    findings = [
+        {"engine": name, "works": (why := engines.available(name)) is None, "why_not": why}
+        for name in engines.names()
+    ]
     if as_json:
         echo_json(findings)
         return

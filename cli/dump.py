@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_options
-@click.option("--target", "targets", multiple=True, metavar="[SPLIT:]NAME=SPEC", help="A label per row; repeatable.")
-@click.option("--layers", "patterns", multiple=True, metavar="PATTERN", help="A layer's name or a glob; repeatable.")
+@click.option(
+    "--target", "targets", multiple=True, metavar="[SPLIT:]NAME=SPEC", help="A label per row; repeatable."
+)
+@click.option(
+    "--layers", "patterns", multiple=True, metavar="PATTERN", help="A layer's name or a glob; repeatable."
+)
 @click.option("-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows of each --data.")
 @overwrite_option
-def dump(patterns: tuple[str, ...], output: str | None, overwrite: bool, limit: int | None, **given: Any) -> None:
+def dump(
+    patterns: tuple[str, ...], output: str | None, overwrite: bool, limit: int | None, **given: Any
+) -> None:
     """Run MODEL over the data and store the activations of the layers asked for.
 
     MODEL is file.py:name, package.module:name or demo:NAME. In a PATTERN, * stops at dots and ** crosses them;
@@ -37,16 +43,21 @@ def dump(patterns: tuple[str, ...], output: str | None, overwrite: bool, limit: 
     """
     from actstore.dump import DumpSettings
     from actstore.dump import dump as dump_activations
+
     from actstore.models import load_model
     from actstore.sources import split_data
 
     if not given["data"]:
-        raise click.UsageError("--data is missing: what is the model to run on? For example --data train=images.npy")
+        raise click.UsageError(
+            "--data is missing: what is the model to run on? For example --data train=images.npy"
+        )
     model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
     data = split_data(given["data"], given["targets"])
     if not patterns:
         echo_layers(model, data)
-        raise click.UsageError("--layers is missing: choose from the layers above, for example --layers '**' for all")
+        raise click.UsageError(
+            "--layers is missing: choose from the layers above, for example --layers '**' for all"
+        )
     if output is None:
         raise click.UsageError("-o is missing: where is the store to go? For example -o run.h5")
     settings = DumpSettings(

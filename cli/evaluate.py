@@ -31,7 +31,14 @@ def evaluate(probes: str, store: str, as_json: bool) -> None:
     echo_table(
         ["layer", "target", "split", "rows", "error", "CE"],
         [
-            [row["layer"], row["target"], row["split"] or "(none)", f"{row['rows']:,}", f"{row['error']:.4f}", f"{row['cross_entropy']:.4f}"]
+            [
+                row["layer"],
+                row["target"],
+                row["split"] or "(none)",
+                f"{row['rows']:,}",
+                f"{row['error']:.4f}",
+                f"{row['cross_entropy']:.4f}",
+            ]
             for row in found
         ],
     )
@@ -53,6 +60,13 @@ def _score(probe: Any, store: Any) -> list[dict[str, Any]]:
         if len(rows):
             error, cross_entropy, _ = score(probe, Rows(layer, rows), labels[rows])
             records.append(
-                {"layer": probe.layer, "target": probe.target, "split": split, "rows": len(rows), "error": error, "cross_entropy": cross_entropy}
+                {
+                    "layer": probe.layer,
+                    "target": probe.target,
+                    "split": split,
+                    "rows": len(rows),
+                    "error": error,
+                    "cross_entropy": cross_entropy,
+                }
             )
     return records

@@ -20,15 +20,50 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("activations", nargs=-1, required=True, metavar="STORE | [SPLIT=]FEATURES...")
-@click.option("--target", "targets", multiple=True, required=True, metavar="NAME | [SPLIT:]NAME=SPEC", help="What to predict: a target of the store, or labels of your own.")
-@click.option("--layers", "patterns", multiple=True, metavar="PATTERN", help="Which layers (default: all); repeatable.")
-@click.option("--C", "c_values", metavar="C[,C...]", help="Penalty strengths as in scikit-learn: small is strong.")
-@click.option("--C-grid", "c_grid", nargs=3, type=(float, float, int), metavar="LO HI N", default=(1e-4, 1e4, 9), show_default=True, help="N values of C from LO to HI, evenly on a log scale.")
-@click.option("--engine", default="auto", show_default=True, help="auto, cupy, numpy or sklearn; see `probe doctor`.")
-@click.option("--gap", "gap_nats", type=click.FloatRange(min=0, min_open=True), default=1e-5, show_default=True, metavar="NATS", help="How close to the optimum each probe must be proven.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="NAME | [SPLIT:]NAME=SPEC",
+    help="What to predict: a target of the store, or labels of your own.",
+)
+@click.option(
+    "--layers", "patterns", multiple=True, metavar="PATTERN", help="Which layers (default: all); repeatable."
+)
+@click.option(
+    "--C", "c_values", metavar="C[,C...]", help="Penalty strengths as in scikit-learn: small is strong."
+)
+@click.option(
+    "--C-grid",
+    "c_grid",
+    nargs=3,
+    type=(float, float, int),
+    metavar="LO HI N",
+    default=(1e-4, 1e4, 9),
+    show_default=True,
+    help="N values of C from LO to HI, evenly on a log scale.",
+)
+@click.option(
+    "--engine", default="auto", show_default=True, help="auto, cupy, numpy or sklearn; see `probe doctor`."
+)
+@click.option(
+    "--gap",
+    "gap_nats",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-5,
+    show_default=True,
+    metavar="NATS",
+    help="How close to the optimum each probe must be proven.",
+)
 @click.option("--no-scale", is_flag=True, help="Do not scale the columns to unit standard deviation.")
 @click.option("--full-path", is_flag=True, help="Fit every C, also those past the best validation loss.")
-@click.option("--random-features", type=click.IntRange(min=1), metavar="K", help="Fit on K columns drawn at random of every wider layer.")
+@click.option(
+    "--random-features",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Fit on K columns drawn at random of every wider layer.",
+)
 @click.option("--require-all", is_flag=True, help="Refuse rows without a label instead of skipping them.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N")
 @click.option("-o", "--output", required=True, metavar="PROBES", help="The probe file to write.")
@@ -50,7 +85,10 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
 
     if Path(output).exists() and not overwrite:
         raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
-    with open_problem(given["activations"], given["targets"], given["patterns"]) as problem, ProgressLine() as line:
+    with (
+        open_problem(given["activations"], given["targets"], given["patterns"]) as problem,
+        ProgressLine() as line,
+    ):
         probes = solvers.fit_layers(
             problem.layers,
             problem.labels,
@@ -81,15 +119,21 @@ def _c_values(listed: str | None, grid: tuple[float, float, int]) -> list[float]
         try:
             return [float(text) for text in listed.split(",")]
         except ValueError:
-            raise click.UsageError(f"--C {listed!r} is not a list of numbers; write for example --C 0.1,1,10") from None
+            raise click.UsageError(
+                f"--C {listed!r} is not a list of numbers; write for example --C 0.1,1,10"
+            ) from None
     low, high, count = grid
     if not (0 < low <= high and count >= 1):
-        raise click.UsageError(f"--C-grid {low:g} {high:g} {count} needs 0 < LO <= HI and N >= 1, for example 1e-4 1e4 9")
+        raise click.UsageError(
+            f"--C-grid {low:g} {high:g} {count} needs 0 < LO <= HI and N >= 1, for example 1e-4 1e4 9"
+        )
     return np.geomspace(low, high, count).tolist()
 
 
 def _reporter(line: ProgressLine) -> Callable[[LayerProgress], None]:
-    return lambda progress: line.show(f"layer {progress.done + 1} of {progress.total}: {progress.layer}", force=True)
+    return lambda progress: line.show(
+        f"layer {progress.done + 1} of {progress.total}: {progress.layer}", force=True
+    )
 
 
 def report_shortfalls(probes: Any) -> int:
@@ -98,5 +142,8 @@ def report_shortfalls(probes: Any) -> int:
         click.echo(f"error: layer {layer!r} has no probe: {reason}", err=True)
     missed = [probe for probe in probes.values() if probe.status != "converged"]
     for probe in missed:
-        click.echo(f"error: layer {probe.layer!r} is {probe.status}: gap {probe.gap_nats:.1e} nats; {probe.engine_reason}", err=True)
+        click.echo(
+            f"error: layer {probe.layer!r} is {probe.status}: gap {probe.gap_nats:.1e} nats; {probe.engine_reason}",
+            err=True,
+        )
     return 1 if missed or probes.failures else 0

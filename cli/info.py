@@ -39,7 +39,14 @@ def info(store: str, as_json: bool) -> None:
     echo_table(
         ["layer", "shape of a row", "axes", "dtype", "bytes", "rows with NaN/Inf"],
         [
-            [name, shape(layer["shape"]), ", ".join(layer["axes"]), layer["dtype"], size(layer["bytes"]), str(layer["nonfinite_rows"])]
+            [
+                name,
+                shape(layer["shape"]),
+                ", ".join(layer["axes"]),
+                layer["dtype"],
+                size(layer["bytes"]),
+                str(layer["nonfinite_rows"]),
+            ]
             for name, layer in found["layers"].items()
         ],
     )

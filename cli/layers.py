@@ -15,10 +15,23 @@ if TYPE_CHECKING:
 
 _MODEL_OPTIONS = (
     click.argument("model"),
-    click.option("--data", multiple=True, metavar="[SPLIT=]SPEC", help="FILE.npy, FILE.npz:KEY, FILE.h5:/PATH, file.py:name or digits; repeatable."),
-    click.option("--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="An argument of the function that makes the model; repeatable."),
+    click.option(
+        "--data",
+        multiple=True,
+        metavar="[SPLIT=]SPEC",
+        help="FILE.npy, FILE.npz:KEY, FILE.h5:/PATH, file.py:name or digits; repeatable.",
+    ),
+    click.option(
+        "--arg",
+        "arguments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="An argument of the function that makes the model; repeatable.",
+    ),
     click.option("--weights", metavar="FILE[:KEY]", help="A state dict to load into the model."),
-    click.option("--device", metavar="D", help="Where the model runs, for example cuda:0. Default: where it is."),
+    click.option(
+        "--device", metavar="D", help="Where the model runs, for example cuda:0. Default: where it is."
+    ),
     click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, metavar="N"),
 )
 

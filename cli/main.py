@@ -87,4 +87,3 @@ for command in (dump, layers, info):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)
-

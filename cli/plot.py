@@ -11,7 +11,13 @@ from cli.shared import overwrite_option
 
 @click.command()
 @click.argument("probes", metavar="PROBES")
-@click.option("-o", "--output", required=True, metavar="FIG", help="FIG.svg, FIG.png, or FIG.html for an interactive page.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FIG",
+    help="FIG.svg, FIG.png, or FIG.html for an interactive page.",
+)
 @click.option("--title", help="A title for the figure.")
 @overwrite_option
 def plot(probes: str, output: str, title: str | None, overwrite: bool) -> None:

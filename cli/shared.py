@@ -42,7 +42,10 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     lines = [list(header), *[list(row) for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
-        cells = [line[0].ljust(widths[0]), *[cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]]
+        cells = [
+            line[0].ljust(widths[0]),
+            *[cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)],
+        ]
         click.echo("  ".join(cells).rstrip())
 
 

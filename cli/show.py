@@ -82,13 +82,14 @@ def pair(first: Probes, second: Probes, paths: tuple[str, str]) -> list[tuple[Pr
     common = [key for key in first if key in second]
     if not common:
         raise ProbeFileError(
-            f"{paths[0]} and {paths[1]} have no layer and target in common: the first has {_keys(first)}, the second {_keys(second)}"
+            f"{paths[0]} and {paths[1]} have no layer and target in common: "
+            f"the first has {_keys(first)}, the second {_keys(second)}"
         )
     for key in common:
         if first[key].rows_fingerprint != second[key].rows_fingerprint:
             raise ProbeFileError(
-                f"{paths[0]} and {paths[1]} were fitted on different rows or splits (layer {key[0]!r}), so their errors can not "
-                "be set side by side; fit both on the same rows with the same --seed"
+                f"{paths[0]} and {paths[1]} were fitted on different rows or splits (layer {key[0]!r}), so their "
+                "errors can not be set side by side; fit both on the same rows with the same --seed"
             )
     return [(first[key], second[key]) for key in common]
 

@@ -40,8 +40,8 @@ class LayerProgress:
 class FitInterrupted(KeyboardInterrupt):
     """Ctrl-C between or within layers; ``probes`` holds the layers that were finished."""
 
-    def __init__(self, probes: Probes, layer: str) -> None:
-        super().__init__(f"interrupted at layer {layer!r}, with {len(probes)} layers fitted before it")
+    def __init__(self, probes: Probes, layer: str, total: int) -> None:
+        super().__init__(f"interrupted at layer {layer!r}, with {len(probes)} of {total} layers fitted")
         self.probes = probes
 
 
@@ -109,8 +109,11 @@ def fit_layers(
         command=command,
     )
     task = make_task(labels, splits, groups, seed if len(strengths) > 1 else None, target)
+    if not layers:
+        msg = "there are no layers to fit; give at least one"
+        raise ProblemError(msg)
+    _check(task, settings, require_all)
     sources = {name: _checked(name, layer, task, settings) for name, layer in layers.items()}
-    _check_settings(task, settings, require_all)
     probes: list[Probe] = []
     failures: dict[str, str] = {}
     for order, (name, source) in enumerate(sources.items()):
@@ -121,13 +124,17 @@ def fit_layers(
         except BadLayer as reason:
             failures[name] = str(reason)
         except KeyboardInterrupt as interrupt:
-            raise FitInterrupted(Probes(probes, failures), name) from interrupt
+            raise FitInterrupted(Probes(probes, failures), name, len(sources)) from interrupt
     return Probes(probes, failures)
 
 
 def _checked(name: str, layer: RowSource | ArrayLike, task: Task, settings: LayerSettings) -> RowSource:
     """A layer as a row source with a row for every label."""
-    source = as_source(layer)
+    try:
+        source = as_source(layer)
+    except ProblemError as error:
+        msg = f"layer {name!r}: {error}"
+        raise ProblemError(msg) from error
     rows, labels = source.shape[0], len(task.labels)
     if rows != labels:
         msg = (
@@ -138,7 +145,7 @@ def _checked(name: str, layer: RowSource | ArrayLike, task: Task, settings: Laye
     return source
 
 
-def _check_settings(task: Task, settings: LayerSettings, require_all: bool) -> None:
+def _check(task: Task, settings: LayerSettings, require_all: bool) -> None:
     """Refuse, before anything is fitted, what would fail for every layer."""
     unlabelled = sum(task.unlabelled.values())
     if require_all and unlabelled:

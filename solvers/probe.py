@@ -39,7 +39,7 @@ __all__ = ["Probe", "Probes", "Tried", "evaluate", "load", "refuse_existing", "s
 FORMAT = "actstore probes"
 VERSION = 0
 ARRAYS = {"weights": "<f8", "bias": "<f8", "mean": "<f8", "scale": "<f8", "columns": "<i8"}
-CLASS_KINDS = "biufUS"
+CLASS_TYPES = "?bBhHiIlLqQefdSU"  # type codes of NumPy whose values JSON can hold exactly
 
 
 def save(probes: Probes, path: str | Path, overwrite: bool = False) -> None:
@@ -125,20 +125,18 @@ def _image(probes: Probes) -> bytes:
 
 def _entry(probe: Probe) -> dict[str, Any]:
     """The fields of a probe that go into the header."""
-    kind = probe.classes.dtype.kind
-    if kind not in CLASS_KINDS:
-        msg = (
-            f"classes of type {probe.classes.dtype} can not be saved; label with ints, floats, bools or strings"
-        )
+    classes = probe.classes
+    if classes.dtype.char not in CLASS_TYPES:
+        msg = f"classes of type {classes.dtype} can not be saved; label with ints, floats, bools or strings"
         raise ProbeFileError(msg)
-    values = probe.classes.astype("U") if kind == "S" else probe.classes
+    values = np.char.decode(classes, "latin-1") if classes.dtype.kind == "S" else classes
     entry: dict[str, Any] = {
         field.name: value
         for field in fields(probe)
         if field.name not in ARRAYS and not isinstance(value := getattr(probe, field.name), np.ndarray)
     }
     return entry | {
-        "classes": {"dtype": probe.classes.dtype.str, "values": values.tolist()},
+        "classes": {"dtype": classes.dtype.str, "values": values.tolist()},
         "path": [asdict(tried) for tried in probe.path],
     }
 
@@ -146,28 +144,40 @@ def _entry(probe: Probe) -> dict[str, Any]:
 def _probe(path: Path, file: h5py.File, index: int, entry: dict[str, Any]) -> Probe:
     """One probe from its entry in the header and its arrays."""
     arrays = {
-        name: _array(path, file, f"{name}.{index}", dtype)
-        if name != "columns" or f"{name}.{index}" in file
-        else None
+        name: None
+        if name == "columns" and f"{name}.{index}" not in file
+        else _array(path, file, f"{name}.{index}", dtype)
         for name, dtype in ARRAYS.items()
     }
-    dtype = np.dtype(entry["classes"]["dtype"])
-    if dtype.kind not in CLASS_KINDS:
-        msg = f"classes of type {dtype}"
-        raise TypeError(msg)
     converted = {
-        "classes": np.array(entry["classes"]["values"], dtype=dtype),
+        "classes": _classes(**entry["classes"]),
         "shape": tuple(entry["shape"]),
         "path": tuple(Tried(**tried) for tried in entry["path"]),
     }
     probe = Probe(**{**entry, **arrays, **converted})
-    classes, used = len(probe.classes), probe.width if probe.columns is None else len(probe.columns)
+    classes, used = len(probe.classes), probe.width
+    if probe.columns is not None:
+        used = len(probe.columns)
+        if not np.array_equal(probe.columns, np.intersect1d(probe.columns, np.arange(probe.width))):
+            msg = f"columns.{index} is not ascending from 0 to {probe.width - 1}"
+            raise ValueError(msg)
     expected = {"weights": (probe.width, classes), "bias": (classes,), "mean": (used,), "scale": (used,)}
     for name, shape in expected.items():
         if getattr(probe, name).shape != shape:
             msg = f"{name}.{index} has the shape {getattr(probe, name).shape}, not {shape}"
             raise ValueError(msg)
     return probe
+
+
+def _classes(dtype: str, values: list[Any]) -> NDArray[Any]:
+    """The classes as they were, from the header."""
+    if np.dtype(dtype).char not in CLASS_TYPES:
+        msg = f"classes of type {dtype}"
+        raise TypeError(msg)
+    plain = np.array(values)
+    return (
+        np.char.encode(plain, "latin-1").astype(dtype) if np.dtype(dtype).kind == "S" else plain.astype(dtype)
+    )
 
 
 @contextlib.contextmanager
@@ -220,8 +230,10 @@ def _array(path: Path, file: h5py.File, name: str, dtype: str) -> NDArray[Any]:
     else:
         stored = file[name].id
         layout = stored.get_create_plist()
-        size = math.prod(stored.shape) * np.dtype(dtype).itemsize
-        if not stored.get_type().equal(h5py.h5t.py_create(np.dtype(dtype))):
+        size = math.prod(stored.shape or ()) * np.dtype(dtype).itemsize
+        if stored.shape is None:
+            problem = "is empty"
+        elif not stored.get_type().equal(h5py.h5t.py_create(np.dtype(dtype))):
             problem = f"is not of type {np.dtype(dtype)}"
         elif layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_nfilters() or layout.get_external_count():
             problem = "is not stored in one plain piece"

@@ -12,7 +12,7 @@ from solvers.errors import ProblemError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Columns", "RowSource", "Rows", "as_source", "blocks", "flat_width", "read", "take"]
+__all__ = ["Columns", "Concat", "RowSource", "Rows", "as_source", "blocks", "flat_width", "read", "take"]
 
 _GAP_ROWS = 64
 """Rows closer together than this are read in one slice by :func:`take`."""
@@ -139,3 +139,40 @@ class Columns:
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Rows by number, these columns only."""
         return take(self.source, rows)[:, self.columns]
+
+
+class Concat:
+    """The rows of several sources, one after another.
+
+    Raises:
+        ProblemError: when their rows have different shapes.
+    """
+
+    def __init__(self, *sources: RowSource) -> None:
+        shapes = {tuple(source.shape[1:]) for source in sources}
+        if len(shapes) != 1:
+            msg = f"rows of shapes {sorted(shapes)} can not be joined; expected one shape of a row"
+            raise ProblemError(msg)
+        self.sources = sources
+        self.starts = np.cumsum([0, *(source.shape[0] for source in sources)])
+        self.dtype = np.result_type(*(source.dtype for source in sources))
+        self.shape = (int(self.starts[-1]), *sources[0].shape[1:])
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        first, last, step = rows.indices(self.shape[0])
+        if step != 1:
+            return self.take(np.arange(first, last, step))
+        parts = [
+            np.asarray(source[slice(max(0, first - start), min(source.shape[0], last - start))])
+            for source, start in zip(self.sources, self.starts, strict=False)
+            if start < last and first < start + source.shape[0]
+        ]
+        return np.concatenate(parts).astype(self.dtype, copy=False) if parts else np.empty((0, *self.shape[1:]), self.dtype)
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows by number, in the order given."""
+        picked = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for source, start in zip(self.sources, self.starts, strict=False):
+            here = np.flatnonzero((start <= rows) & (rows < start + source.shape[0]))
+            picked[here] = take(source, rows[here] - start).reshape(len(here), *self.shape[1:])
+        return picked

@@ -43,7 +43,9 @@ def test_solvers_reads_hdf5_in_one_file_only():
 
 
 def test_one_file_imports_cupy_and_one_sklearn():
-    assert {file for file, name in imported_by("solvers") if name == "cupy"} == {"solvers/engines/cupy_lbfgs.py"}
+    assert {file for file, name in imported_by("solvers") if name == "cupy"} == {
+        "solvers/engines/cupy_lbfgs.py"
+    }
     assert {file for file, name in imported_by("solvers") if name == "sklearn"} == {
         "solvers/engines/sklearn_fallback.py"
     }

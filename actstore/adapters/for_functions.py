@@ -53,12 +53,8 @@ class FunctionAdapter(Adapter):
 
     def provenance(self) -> dict[str, JSON]:
         """A function has no weights to see: its own ``fingerprint`` if it has one, else the hash of its source."""
-        function, given = self.model, {}
-        if isinstance(function, partial):
-            function, given = function.func, function.keywords
-        fingerprint = getattr(function, "fingerprint", None)
-        if fingerprint is None:
-            fingerprint = _source_hash(function)
+        fingerprint = getattr(self._function, "fingerprint", None) or _source_hash(self._function)
+        given = self.model.keywords if isinstance(self.model, partial) else {}
         arguments = {name: repr(value) for name, value in given.items()}
         return {"weights": "not seen", "fingerprint": str(fingerprint), "arguments": arguments}
 
@@ -77,9 +73,13 @@ class FunctionAdapter(Adapter):
         return arrays
 
     @property
+    def _function(self) -> object:
+        """The user's own function, without the ``--arg``s that ``models`` bound to it."""
+        return self.model.func if isinstance(self.model, partial) else self.model
+
+    @property
     def _called(self) -> str:
-        function = self.model.func if isinstance(self.model, partial) else self.model
-        return f"function {getattr(function, '__name__', type(function).__name__)!r}"
+        return f"function {getattr(self._function, '__name__', type(self._function).__name__)!r}"
 
 
 def _source_hash(function: object) -> str:

@@ -8,7 +8,6 @@ Layers of a Pipeline: each transform by the name of its step; those of an MLP at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,8 @@ from actstore.errors import AdapterError
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from actstore.captured import Captured
     from actstore.format import JSON
 
@@ -94,7 +95,9 @@ def _forward_steps(pipeline: Any, inputs: Any, prefix: str) -> Iterator[_Layer]:
             _check_fitted(estimator)
             inputs = estimator.transform(inputs)
             if hasattr(inputs, "toarray"):
-                msg = f"layer {name!r} is a sparse matrix; let the step return a dense one (sparse_output=False)"
+                msg = (
+                    f"layer {name!r} is a sparse matrix; let the step return a dense one (sparse_output=False)"
+                )
                 raise AdapterError(msg)
             yield name, type(estimator).__name__, inputs
 
@@ -136,7 +139,9 @@ def _fitted_arrays(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays and numbers behind an estimator's fitted attributes (those whose name ends in ``_``), by name."""
     if hasattr(value, "get_params"):
         steps = getattr(value, "steps", ())
-        fitted = {key: item for key, item in vars(value).items() if key.endswith("_") and not key.startswith("_")}
+        fitted = {
+            key: item for key, item in vars(value).items() if key.endswith("_") and not key.startswith("_")
+        }
         for key, item in [*steps, *sorted(fitted.items())]:
             yield from _fitted_arrays(item, f"{name}.{key}")
     elif hasattr(value, "toarray"):

@@ -7,7 +7,6 @@ device; floating-point inputs in the dtype of its parameters, integers as they a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,12 +19,19 @@ from actstore.patterns import listed, matcher, module_of, unknown
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch.nn import Module
 
     from actstore.captured import Captured
     from actstore.format import JSON
+
+
+_OTHER_CALLS = (
+    "module {!r} is called {} for this batch than for the first; a store needs the same calls for every batch: "
+    "ask for a layer that is always called alike"
+)
 
 
 class _EnoughError(BaseException):
@@ -58,7 +64,9 @@ class TorchAdapter(Adapter):
             with torch_model.evaluating(self.model, self.device), torch_layers.watched(modules, see) as calls:
                 torch_model.forward(self.model, inputs)
         why = "" if inputs is None else "it was not called for this batch"
-        silent = [LayerRow(name, type(modules[name]).__name__, note=why) for name in modules if name not in calls]
+        silent = [
+            LayerRow(name, type(modules[name]).__name__, note=why) for name in modules if name not in calls
+        ]
         others = [
             LayerRow(name, type(modules[first]).__name__, note=f"it is the same module as {first!r}")
             for name, first in shared.items()
@@ -100,11 +108,66 @@ class TorchAdapter(Adapter):
     def watching(self, patterns: Sequence[str]) -> Iterator[Mapping[str, Captured]]:
         """Captures the latest forward pass, which it leaves alone; warns of modules in training mode."""
         modules = torch_layers.modules_by_name(self.model)
-        names = [*modules, INPUT]
-        tests = {pattern: matcher(pattern, names) for pattern in patterns}
+        tests = {pattern: matcher(pattern, [*modules, INPUT]) for pattern in patterns}
+        meant = _meant(tests, modules)
         captured: dict[str, Captured] = {}
         axis_names = torch_layers.AxisNames()
 
-        def picking(call: str, name: str) -> list[str]:
-            return [p for p, test in tests.items() if test(call) and (p == name or name not in (INPUT, OUTPUT))]
-        ...
+        def start(_model: Module, arguments: tuple[object, ...], keywords: dict[str, object]) -> None:
+            calls.clear()
+            captured.clear()
+            if INPUT in meant - modules.keys():
+                captured[INPUT] = named(INPUT, next(iter([*arguments, *keywords.values()]), None))
+
+        def see(name: str, index: int, module: Module, output: object) -> None:
+            call = torch_layers.call_name(name, index)
+            row = torch_layers.describe(call, module, output, axis_names)
+            if (row.shape is not None or call in patterns) and any(test(call) for test in tests.values()):
+                captured[call] = _copied(call, output, row.axes)
+
+        _warn_of_training(self.model)
+        handle = self.model.register_forward_pre_hook(start, with_kwargs=True)
+        try:
+            with torch_layers.watched({name: modules[name] for name in modules if name in meant}, see) as calls:
+                yield captured
+        finally:
+            handle.remove()
+
+    def provenance(self) -> dict[str, JSON]:
+        """The hash of the state dict: names, dtypes, shapes and bytes, in its order."""
+        return {"weights": hash_arrays(torch_model.state(self.model)), "class": type(self.model).__qualname__}
+
+    def load_weights(self, path: Path, key: str | None) -> None:
+        """A state dict, of which nothing but tensors is read (``weights_only``), or a ``.safetensors`` file."""
+        torch_model.load_weights(self.model, path, key)
+
+
+def _copied(name: str, output: object, axes: tuple[str, ...]) -> Captured:
+    tensor, note = torch_layers.taken(output)
+    if tensor is None:
+        msg = f"layer {name!r} can not be stored: {note}"
+        raise AdapterError(msg)
+    return named(name, tensor, axes)
+
+
+def _meant(tests: Mapping[str, Callable[[str], bool]], modules: Mapping[str, Module]) -> set[str]:
+    """The modules that patterns pick; ``input`` and ``output`` by their exact names only."""
+    meant: set[str] = set()
+    names = [*modules, INPUT]
+    for pattern, test in tests.items():
+        found = {name for name in names if test(name) or name == module_of(pattern)}
+        found -= {INPUT, OUTPUT} - {pattern}
+        if not found:
+            raise unknown(pattern, names)
+        meant |= found
+    return meant
+
+
+def _warn_of_training(model: Module) -> None:
+    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    if training:
+        msg = (
+            f"capturing with {len(training)} modules in training mode ({listed(training)}): dropout and batch "
+            "statistics are part of what is captured; call model.eval() before, if that is not meant"
+        )
+        warn(msg, TrainingModeWarning, stacklevel=6)

@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actstore import interop
-from actstore.adapters.base import OUTPUT
+from actstore.adapters.base import OUTPUT, LayerRow
+from actstore.format import DTYPES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,7 @@ def watched(modules: Mapping[str, Module], see: See) -> Iterator[Counter[str]]:
     handles = []
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_hook(partial(hook, name)))  # noqa: PERF401 - removed on error
+            handles.append(module.register_forward_hook(partial(hook, name)))
         yield calls
     finally:
         for handle in handles:
@@ -105,13 +106,30 @@ class AxisNames:
         if dimensions and len(shape) == dimensions + 1:
             axes = ("channel", *_SPATIAL[dimensions])
         elif len(shape) > 1 and _FEATURES_LAST.intersection(kinds):
-            axes = ("position", "feature") if len(shape) == 2 else (*interop.default_axes(len(shape))[:-1], "feature")
+            axes = (
+                ("position", "feature")
+                if len(shape) == 2
+                else (*interop.default_axes(len(shape))[:-1], "feature")
+            )
         elif len(shape) > 1 and shape == self._shape:
             axes = self._axes
         else:
             axes = interop.default_axes(len(shape))
         self._shape, self._axes = shape, axes
         return axes
+
+
+def describe(call: str, module: Module, output: object, axis_names: AxisNames) -> LayerRow:
+    """One call of a module, told from what it returned, of which nothing is copied."""
+    kind = type(module).__name__
+    tensor, note = taken(output)
+    if tensor is None:
+        return LayerRow(call, kind, note=note)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.ndim == 0 or dtype not in DTYPES:
+        return LayerRow(call, kind, note=f"it returns {interop.describe(tensor)}, which no store holds")
+    shape = tuple(tensor.shape[1:])
+    return LayerRow(call, kind, shape, axis_names.of(module, shape), dtype, note)
 
 
 def _is_tensor(value: object) -> bool:

@@ -77,7 +77,9 @@ def main() -> None:
     torch.save(model.state_dict(), given.output / "untrained.pt")
     train_one_epoch(model, data["x_train"], data["y_train"].long())
     torch.save(model.state_dict(), given.output / "epoch1.pt")
-    print(f"after one epoch: {accuracy(model, data['x_test'], data['y_test'].long()):.2%} of the test images are right")
+    print(
+        f"after one epoch: {accuracy(model, data['x_test'], data['y_test'].long()):.2%} of the test images are right"
+    )
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def net(folder):
 @pytest.fixture
 def store(run, net):
     """`s.h5`: the model above over its two splits, target `sign`."""
-    data = "--data train=train.npz:x --target train:sign=train.npz:y --data test=test.npz:x --target test:sign=test.npz:y"
+    data = "--data train=train.npz:x --target train:sign=train.npz:y"
+    data += " --data test=test.npz:x --target test:sign=test.npz:y"
     run(f"actstore dump {net} {data} --layers hidden --layers double.out -o s.h5")
     return "s.h5"

@@ -35,7 +35,9 @@ def test_dump_refuses_in_one_line_and_leaves_nothing(refused, net, folder, argum
     assert not left_in(folder)
 
 
-@pytest.mark.parametrize("model", ["missing.py:run", "net.py:rum", "net.py", "no.such.package:net", "demo:mnist"])
+@pytest.mark.parametrize(
+    "model", ["missing.py:run", "net.py:rum", "net.py", "no.such.package:net", "demo:mnist"]
+)
 def test_a_model_that_is_not_there(refused, net, folder, model):
     assert refused(f"actstore dump {model} {DATA} --layers hidden -o s.h5").startswith("Error: ")
     assert not left_in(folder)
@@ -57,7 +59,9 @@ def test_an_existing_store_is_kept_without_overwrite(run, refused, net, folder, 
     assert list(json.loads(run(f"actstore info {output} --json").stdout)["layers"]) == ["double.out"]
 
 
-@pytest.mark.parametrize("command", ["probe fit {store} --target sign --C 1 -o out.svg", "probe plot p.h5 -o out.svg"])
+@pytest.mark.parametrize(
+    "command", ["probe fit {store} --target sign --C 1 -o out.svg", "probe plot p.h5 -o out.svg"]
+)
 def test_existing_results_are_kept_without_overwrite(run, refused, store, folder, command):
     run(f"probe fit {store} --target sign --C 1 -o p.h5")
     (folder / "out.svg").write_text("mine")
@@ -99,7 +103,9 @@ def test_a_figure_of_an_unknown_kind(run, refused, store, folder):
     assert not (folder / "figure.jpeg").exists()
 
 
-@pytest.mark.parametrize("line", ["actstore dump", "actstore dump net.py:run", "probe fit", "probe fit s.h5", "actstore frobnicate"])
+@pytest.mark.parametrize(
+    "line", ["actstore dump", "actstore dump net.py:run", "probe fit", "probe fit s.h5", "actstore frobnicate"]
+)
 def test_wrong_usage_exits_2(run, line):
     run(line, code=2)
 

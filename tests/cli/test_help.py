@@ -5,17 +5,23 @@ import pytest
 
 from cli.main import actstore, probe
 
-COMMANDS = [(group.name, name, command) for group in (actstore, probe) for name, command in group.commands.items()]
+COMMANDS = [
+    (group.name, name, command) for group in (actstore, probe) for name, command in group.commands.items()
+]
 
 
-@pytest.mark.parametrize(("program", "name", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("program", "name", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_command_shows_an_example_of_itself(run, program, name, command):
     page = run(f"{program} {name} --help").stdout
     assert "Example" in page
     assert f"{program} {name} " in page.split("Example")[1] or f"{program} {name}\n" in page.split("Example")[1]
 
 
-@pytest.mark.parametrize(("program", "name", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("program", "name", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_commands_that_print_results_print_json(program, name, command):
     options = {option for parameter in command.params for option in parameter.opts}
     prints = name not in {"dump", "fit", "plot"}

@@ -22,7 +22,19 @@ def test_dump_fit_show_eval_and_plot(run, store, folder):
 def test_json_of_show_holds_what_the_design_names(run, store):
     run(f"probe fit {store} --target sign --C 0.1,1 -o p.h5")
     first = json.loads(run("probe show p.h5 --json").stdout)[0]
-    wanted = {"layer", "target", "step", "classes", "C", "gap_nats", "status", "engine", "error", "cross_entropy", "rows"}
+    wanted = {
+        "layer",
+        "target",
+        "step",
+        "classes",
+        "C",
+        "gap_nats",
+        "status",
+        "engine",
+        "error",
+        "cross_entropy",
+        "rows",
+    }
     assert wanted <= set(first)
     assert (first["layer"], first["target"], first["step"], first["classes"]) == ("hidden", "sign", 0, [0, 1])
     assert first["rows"] == {"train": 270, "val": 30, "test": 100}
@@ -71,7 +83,11 @@ def test_labels_of_the_users_own_on_a_store(run, store):
 def test_layers_are_listed_and_without_layers_nothing_is_stored(run, net, folder):
     assert "double.out" in run(f"actstore layers {net} --data train.npz:x").stdout
     rows = json.loads(run(f"actstore layers {net} --data train.npz:x --json").stdout)
-    assert [(row["name"], row["shape"]) for row in rows] == [("input", [6]), ("hidden", [4]), ("double.out", [6])]
+    assert [(row["name"], row["shape"]) for row in rows] == [
+        ("input", [6]),
+        ("hidden", [4]),
+        ("double.out", [6]),
+    ]
     result = run(f"actstore dump {net} --data train.npz:x -o s.h5", code=2)
     assert "double.out" in result.stdout
     assert "--layers is missing" in result.stderr

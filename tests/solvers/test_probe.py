@@ -1,13 +1,11 @@
 import contextlib
 import io
-import json
 import os
 import re
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
@@ -24,14 +22,15 @@ def probe():
     """A probe of 6 features and 3 classes whose numbers do not come from a fit."""
     generator = np.random.default_rng(0)
     return Probe(
-        layer="block/1.conv", target="letter", step=0, order=2, shape=(2, 3), classes=np.array(["a", "é", "ccc"]),
-        C=0.1, weights=generator.normal(size=(6, 3)), bias=generator.normal(size=3), mean=generator.normal(size=6),
-        scale=np.array([1.0, np.inf, 0.3, 2.0, 1e-300, 1e300]), columns=None, scaled=True, status="converged",
+        layer="block/1.conv", target="letter", step=0, order=2, shape=(2, 3), C=0.1,
+        classes=np.array(["a", "é", "ccc"]), weights=generator.normal(size=(6, 3)),
+        bias=generator.normal(size=3), mean=generator.normal(size=6), columns=None, scaled=True,
+        scale=np.array([1.0, np.inf, 0.3, 2.0, 1e-300, 1e300]), status="converged",
         gap_nats=3e-7, loss=1 / 3, engine="numpy", engine_reason="the only one here",
         error={"train": 0.1, "test": 0.2}, cross_entropy={"train": 0.5, "test": float("nan")},
         chance={"train": 0.6, "test": 0.7}, rows={"train": 90, "test": 10}, unlabelled={"train": 0, "test": 3},
         unseen={"train": 0, "test": 1}, seed=7, seconds=1.5, fingerprint="f00", rows_fingerprint="ba4",
-        path=(Tried(0.1, 0.7, 3e-7, "converged", 12.5, 0.4), Tried(1.0, float("nan"), float("inf"), "not_fitted", 0, 0)),
+        path=(Tried(0.1, 0.7, 3e-7, "converged", 12.5, 0.4), Tried(1.0, np.nan, np.inf, "not_fitted", 0, 0)),
         command="probe fit x.h5 --target letter", version="0.1.0",
     )  # fmt: skip
 
@@ -67,7 +66,8 @@ def test_two_probes_of_one_key(probe):
 
 def test_repr_is_one_line(probe):
     assert repr(probe) == (
-        "<Probe of 'block/1.conv' for 'letter', step 0: 3 classes, C=0.1, converged with a gap of 3.0e-07 nats by numpy>"
+        "<Probe of 'block/1.conv' for 'letter', step 0: 3 classes, C=0.1, "
+        "converged with a gap of 3.0e-07 nats by numpy>"
     )
 
 
@@ -114,9 +114,14 @@ def test_table_without_pandas(probes, monkeypatch):
 
 
 CLASSES = [
-    np.array(["a", "é", "ccc"]), np.array([b"a", b"\xff", b""]), np.array([-1, 0, 2**62]), np.array([0, 1, 255], "u1"),
-    np.array([0.1, 1.5, 1e300]), np.array([0.1, 1.5, 7], "f2"), np.array(["", "b c", "日本"]),
-]  # fmt: skip
+    np.array(["a", "é", "ccc"]),
+    np.array(["", "b c", "日本"]),
+    np.array([b"a", b"\xff", b""]),
+    np.array([-1, 0, 2**62]),
+    np.array([0, 1, 255], "u1"),
+    np.array([0.1, 1.5, 1e300]),
+    np.array([0.1, 1.5, 7], "f2"),
+]
 
 
 @pytest.mark.parametrize("classes", CLASSES, ids=lambda classes: classes.dtype.str)
@@ -228,100 +233,3 @@ def test_every_truncation_is_refused(probes, tmp_path):
         (tmp_path / "cut.h5").write_bytes(image[:length])
         with pytest.raises(ProbeFileError, match="is not a whole HDF5 file"):
             solvers.load(tmp_path / "cut.h5")
-
-
-def header_of(**changes):
-    return np.frombuffer(
-        json.dumps({"format": "actstore probes", "version": 0} | changes).encode(), dtype=np.uint8
-    )
-
-
-def put(name, data):
-    """A change to a probe file: one dataset replaced."""
-
-    def change(file):
-        del file[name]
-        file[name] = data
-
-    return change
-
-
-def stored(name, **how):
-    """A change to a probe file: the same dataset, stored in another way."""
-
-    def change(file):
-        data = file[name][()]
-        del file[name]
-        file.create_dataset(name, data=data, **how)
-
-    return change
-
-
-def external(file):
-    del file["bias.0"]
-    file.create_dataset("bias.0", (3,), "<f8", external=[("elsewhere.bin", 0, 24)])
-
-
-def virtual(file):
-    del file["bias.0"]
-    layout = h5py.VirtualLayout((3,), "<f8")
-    layout[:] = h5py.VirtualSource("elsewhere.h5", "bias", (3,))
-    file.create_virtual_dataset("bias.0", layout)
-
-
-def absurd(file):
-    del file["bias.0"]
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
-    space = h5py.h5s.create_simple((1 << 42,))
-    h5py.h5d.create(file.id, b"bias.0", h5py.h5t.IEEE_F64LE, space, plist)
-
-
-DAMAGES = {
-    "no header": (lambda file: file.pop("header"), "is HDF5 but not a probe file: it has no dataset `header`"),
-    "header of text": (put("header", "{}"), "`header` is not of type uint8"),
-    "header not JSON": (put("header", np.frombuffer(b"{", np.uint8)), "is damaged: its header is not JSON"),
-    "header not UTF-8": (put("header", np.array([255], np.uint8)), "is damaged: its header is not JSON"),
-    "header of others": (put("header", header_of(format="x")), "its header does not say `actstore probes`"),
-    "header a list": (
-        put("header", np.frombuffer(b"[]", np.uint8)),
-        "its header does not say `actstore probes`",
-    ),
-    "newer": (
-        put("header", header_of(version=9)),
-        "is a probe file of version 9 but version 0 is read here; update",
-    ),
-    "no probes": (put("header", header_of()), "is damaged: its header does not describe its probes"),
-    "odd probes": (put("header", header_of(probes=[3])), "is damaged: its header does not describe its probes"),
-    "lacking": (put("header", header_of(probes=[{}], failures={})), "is damaged: its header does not describe"),
-    "no weights": (lambda file: file.pop("weights.1"), "`weights.1` is missing or is a link"),
-    "other shape": (put("mean.1", np.zeros(5)), r"mean.1 has the shape \(5,\), not \(6,\)"),
-    "columns beyond": (put("columns.0", np.array([1, 6])), r"columns.0 must be ascending and from 0 to 5"),
-    "columns twice": (put("columns.0", np.array([4, 4])), r"columns.0 must be ascending and from 0 to 5"),
-    "float32": (put("weights.0", np.zeros((6, 3), "f4")), "`weights.0` is not of type float64"),
-    "objects": (put("bias.0", ["a", "b", "c"]), "`bias.0` is not of type float64"),
-    "a scalar": (put("bias.0", 3.0), r"bias.0 has the shape \(\)"),
-    "nothing": (put("bias.0", h5py.Empty("<f8")), "`bias.0` declares no size"),
-    "compressed": (stored("weights.0", compression="gzip"), "`weights.0` is not stored in one plain piece"),
-    "chunked": (stored("weights.0", chunks=(2, 3)), "`weights.0` is not stored in one plain piece"),
-    "external storage": (external, "`bias.0` is not stored in one plain piece"),
-    "virtual": (virtual, "`bias.0` is not stored in one plain piece"),
-    "soft link": (put("bias.0", h5py.SoftLink("/bias.1")), "`bias.0` is missing or is a link"),
-    "external link": (put("bias.0", h5py.ExternalLink("x.h5", "/x")), "`bias.0` is missing or is a link"),
-    "header link": (
-        put("header", h5py.ExternalLink("x.h5", "/x")),
-        "its dataset `header` is missing or is a link",
-    ),
-    "a group": (lambda file: (file.pop("bias.0"), file.create_group("bias.0")), "`bias.0` is not a dataset"),
-    "absurd size": (absurd, "`bias.0` declares more than the file holds"),
-}
-
-
-@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
-def test_what_is_outside_the_profile_is_refused(probes, tmp_path, damage, message):
-    path = tmp_path / "probes.h5"
-    probes.save(path)
-    with h5py.File(path, "r+") as file:
-        damage(file)
-    with pytest.raises(ProbeFileError, match=message):
-        solvers.load(path)

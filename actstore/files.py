@@ -1,0 +1,93 @@
+"""Files open for reading: a bounded number of them, shared by threads, each closed when nobody reads it any more."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import OrderedDict
+from threading import Lock
+
+import numpy as np
+
+from actstore import durable
+from actstore.contents import Part
+from actstore.errors import StoreError
+from actstore.format import numpy_dtype
+from actstore.records import Extent
+
+OPEN_FILES = 32
+
+
+class OpenFile:
+    """One part of a store. Reads share no position, so threads need no lock."""
+
+    def __init__(self, part: Part) -> None:
+        """Open the file. StoreError where it is gone, or another one than when the store was opened."""
+        self._path = part.path
+        self._map: mmap.mmap | None = None
+        self._fd = -1
+        try:
+            self._fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            msg = f"{part.path} can not be read ({error.strerror}); restore it from a copy"
+            raise StoreError(msg) from error
+        status = os.fstat(self._fd)
+        if (status.st_size, status.st_mtime_ns) != part.stamp:
+            msg = f"{part.path} has changed since the store was opened; open the store again"
+            raise StoreError(msg)
+
+    def read_into(self, out: np.ndarray, offset: int) -> None:
+        """Fill a C-contiguous array with the bytes from ``offset`` on."""
+        buffer = memoryview(out.reshape(-1).view(np.uint8))
+        try:
+            got = durable.read_at(self._fd, buffer, offset)
+        except OSError as error:
+            msg = f"{self._path} can not be read at byte {offset:,} ({error.strerror}); restore it from a copy"
+            raise StoreError(msg) from error
+        if got < buffer.nbytes:
+            msg = f"{self._path} ends {buffer.nbytes - got:,} bytes too early; restore it from a copy"
+            raise StoreError(msg)
+
+    def read(self, extent: Extent) -> np.ndarray:
+        """A dataset, copied."""
+        out = np.empty(extent.shape, numpy_dtype(extent.dtype))
+        self.read_into(out, extent.offset)
+        return out
+
+    def view(self, extent: Extent, start: int, stop: int) -> np.ndarray:
+        """Rows ``start`` to ``stop`` of a dataset, a read-only map of the file that outlives this object."""
+        dtype, shape = numpy_dtype(extent.dtype), (stop - start, *extent.shape[1:])
+        if not extent.row_bytes or stop == start:
+            return np.empty(shape, dtype)
+        if self._map is None:  # two threads may both map it: the loser's map is dropped
+            self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
+        return np.ndarray(shape, dtype, self._map, extent.offset + start * extent.row_bytes)
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+class OpenFiles:
+    """The parts that were read last."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[int, OpenFile] | None = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, part: Part) -> OpenFile:
+        """The file of ``part``, open. StoreError once the store is closed."""
+        with self._lock:
+            if self._files is None:
+                msg = f"{part.path} belongs to a store that was closed; open the store again"
+                raise StoreError(msg)
+            file = self._files.pop(part.first_row, None) or OpenFile(part)
+            self._files[part.first_row] = file
+            if len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)
+            return file
+
+    def close(self) -> None:
+        """Let go of every file; arrays that map one stay valid."""
+        with self._lock:
+            self._files = None

@@ -1,0 +1,163 @@
+"""The folder of a store: seal rows into it, and find them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from actstore import durable
+from actstore.contents import Contents, Part, stamp
+from actstore.documents import Header, digest, natural, seal, undamaged, unseal, versioned
+from actstore.errors import StoreError
+from actstore.format import (
+    COMPLETE,
+    JSON,
+    RANK_FOLDER,
+    RANK_JOURNAL,
+    STEP_JSON,
+    STORE_JOURNAL,
+    STORE_JSON,
+    shard_name,
+)
+from actstore.journal import Journal, read_journal
+from actstore.pending import PendingRows
+from actstore.records import Fingerprint, ShardRecord
+from actstore.shard import write_columns
+
+PROVEN = (STORE_JSON, STEP_JSON, RANK_JOURNAL)  # what COMPLETE has the hashes of
+
+
+class Sealer:
+    """Writes shards into a folder of its own, and lists them in the journal."""
+
+    def __init__(self, folder: Path, header: Header, provenance: Mapping[str, JSON]) -> None:
+        """Write the documents of a store without rows. store.json comes last: with it the folder is a store."""
+        self._folder = folder
+        self._header = header
+        self._shards = 0
+        self.rows = 0
+        steps = Journal(folder / STORE_JOURNAL, header.identity)
+        steps.append({"step": 0})
+        steps.close()
+        self._journal = Journal(folder / RANK_JOURNAL, header.identity)
+        self.write_provenance(provenance)
+        durable.sync_folder(folder / RANK_FOLDER)
+        durable.write_whole(folder / STORE_JSON, seal(header.document()))
+
+    def write_provenance(self, provenance: Mapping[str, JSON]) -> None:
+        """Write step.json, whole."""
+        durable.write_whole(self._folder / STEP_JSON, seal(versioned(step=0, provenance=provenance)))
+
+    def seal(self, pending: PendingRows) -> None:
+        """Write the pending rows as the next shard: they are there once its record is."""
+        name = shard_name(self._shards)
+        path = self._folder / RANK_FOLDER / name
+        file_bytes, gaps, extents = write_columns(durable.temporary_name(path), path, pending.columns())
+        record = ShardRecord(name, self.rows, pending.rows, file_bytes, gaps, extents, pending.nonfinite)
+        self._journal.append(record.document())
+        self._shards += 1
+        self.rows += pending.rows
+
+    def complete(self, provenance: Mapping[str, JSON]) -> None:
+        """Say that the store is whole, once its journal on the disk is seen to list every row once, in order."""
+        self.close()
+        self.write_provenance(provenance)
+        mark = Fingerprint(self._header.identity)
+        rows = 0
+        for record in read_records(self._folder, self._header, complete=True):
+            mark.update(record)
+            rows += record.rows
+        if rows != self.rows:
+            msg = f"{self._folder / RANK_JOURNAL} lists {rows:,} rows where {self.rows:,} were sealed; dump again"
+            raise StoreError(msg)
+        proof = versioned(rows=rows, shards=self._shards, fingerprint=mark.hexdigest(), files=_hashes(self._folder))
+        durable.write_whole(self._folder / COMPLETE, seal(proof))
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+
+def read_records(folder: Path, header: Header, *, complete: bool) -> Iterator[ShardRecord]:
+    """The shards that the journal lists, in order, each following on the rows before it."""
+    journal = folder / RANK_JOURNAL
+    rows = 0
+    for entry in read_journal(journal, header.identity, complete=complete):
+        with undamaged(journal):
+            record = ShardRecord.parse(entry, rows, header.layers)
+        rows += record.rows
+        yield record
+
+
+def read_folder(folder: Path) -> Contents:
+    """What is in the store in ``folder``. StoreError, naming the file, where it is not sound."""
+    header = read_header(folder)
+    proof = _read_proof(folder)  # before the journal: rows that are sealed in between are not missed
+    read_journal(folder / STORE_JOURNAL, header.identity, complete=False)
+    step = unseal(_read(folder / STEP_JSON), folder / STEP_JSON)
+    parts = []
+    mark = Fingerprint(header.identity)
+    nonfinite = {layer.name: 0 for layer in header.layers}
+    for record in read_records(folder, header, complete=proof is not None):
+        mark.update(record)
+        parts.append(_part(folder, record))
+        nonfinite = {name: count + record.nonfinite[name] for name, count in nonfinite.items()}
+    with undamaged(folder / STEP_JSON):
+        provenance = dict(step["provenance"])
+    contents = Contents(folder, header, parts, proof is not None, provenance, mark.hexdigest(), nonfinite)
+    if proof is not None and (proof["rows"], proof["fingerprint"]) != (contents.rows, contents.fingerprint):
+        msg = f"{folder / COMPLETE} does not fit {folder / RANK_JOURNAL}: one of them is damaged; restore them"
+        raise StoreError(msg)
+    return contents
+
+
+def read_header(folder: Path) -> Header:
+    """The row unit and the layers, from store.json."""
+    path = folder / STORE_JSON
+    document = unseal(_read(path), path)
+    with undamaged(path):
+        return Header.parse(document)
+
+
+def _read_proof(folder: Path) -> dict[str, Any] | None:
+    path = folder / COMPLETE
+    if not path.exists():
+        return None
+    proof = unseal(_read(path), path)
+    with undamaged(path):
+        natural(proof["rows"])
+        expected = {name: proof["files"][name] for name in PROVEN}
+        proof["fingerprint"]
+    for name, found in _hashes(folder).items():
+        if found != expected[name]:
+            msg = f"{folder / name} is not what it was when the store was completed; restore it from a copy"
+            raise StoreError(msg)
+    return proof
+
+
+def _part(folder: Path, record: ShardRecord) -> Part:
+    path = folder / RANK_FOLDER / record.shard
+    try:
+        found = stamp(path)
+    except OSError as error:
+        msg = f"{path} can not be read ({error.strerror}); {record.rows:,} rows are missing. Restore it from a copy"
+        raise StoreError(msg) from error
+    if found[0] != record.file_bytes:
+        msg = f"{path} has {found[0]:,} bytes where {record.file_bytes:,} were written; restore it from a copy"
+        raise StoreError(msg)
+    extents = {name: replace(extent, hashes=()) for name, extent in record.extents.items()}
+    return Part(path, record.first_row, record.rows, extents, found)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: digest(_read(folder / name)) for name in PROVEN}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} can not be read ({error.strerror}); a store can not be read without it"
+        raise StoreError(msg) from error

@@ -1,0 +1,52 @@
+"""Pack a complete store into one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from actstore.contents import Contents
+from actstore.errors import StoreError
+from actstore.format import LAYER_NAMES, MANIFEST, layer_path
+from actstore.packed import manifest
+from actstore.reader import Store
+from actstore.records import Extent, unhashed
+from actstore.rowtable import Rows, RowTable, text_column
+from actstore.shard import NewFile
+
+
+def pack(contents: Contents, temporary: Path, path: Path) -> None:
+    """Write a store as one file, first under a ``temporary`` name. Activations pass through memory block by block."""
+    if not contents.complete:
+        msg = f"{contents.path} is unfinished; only a complete store can be packed. Finish the dump first"
+        raise StoreError(msg)
+    with Store(contents) as store:
+        columns = {LAYER_NAMES: text_column(list(store.layers))} | _row_table(store).columns()
+        plan = {name: unhashed(*column.kind) for name, column in columns.items()}
+        plan |= {layer_path(name): unhashed(layer.stored_dtype, layer.shape) for name, layer in store.layers.items()}
+        size = len(manifest(contents, plan))  # hashes are of one length: the size is known before they are
+        kinds = {name: (extent.dtype, extent.shape) for name, extent in plan.items()}
+        with NewFile(temporary, {**kinds, MANIFEST: (f"S{size}", ())}) as file:
+            extents: dict[str, Extent] = {}
+            for name, column in columns.items():
+                extents[name] = file.fill(name, column.blocks(plan[name].block_rows))
+            for layer in store.layers.values():
+                name = layer_path(layer.name)
+                extents[name] = file.fill(name, layer.raw.blocks(plan[name].block_rows))
+            file.fill(MANIFEST, [np.array(manifest(contents, extents))])
+            file.commit(path)
+
+
+def _row_table(store: Store) -> RowTable:
+    table = RowTable()
+    table.add(
+        Rows(
+            ids=[name.encode("utf-8") for name in store.ids.tolist()],
+            splits=store.splits.tolist(),
+            groups=None if store.groups is None else store.groups.tolist(),
+            positions=store.positions,
+            targets=store.targets,
+        )
+    )
+    return table

@@ -1,0 +1,163 @@
+"""Stores written from Python: ``actstore.create``, and ``actstore.capture`` for a pass that happens anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from actstore.adapters import adapt
+from actstore.adapters.base import named
+from actstore.captured import Captured, RowBatch
+from actstore.dump import DumpLoop, DumpSettings
+from actstore.errors import DumpError, LayerError
+from actstore.format import BFLOAT16
+from actstore.provenance import versions
+from actstore.sources import SplitData
+from actstore.sources.base import check_labels
+from actstore.sources.python import TARGET, from_object
+from actstore.writer import Writer
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from types import TracebackType
+
+    from actstore.reader import Store
+
+
+class Activations(Mapping[str, np.ndarray]):
+    """Layers that a forward pass filled in, by name; (rows, *features), bfloat16 as float32.
+
+    ``captured`` has them as a store takes them, with their own bits and axis names.
+    """
+
+    def __init__(self, captured: Mapping[str, Captured]) -> None:
+        self.captured = captured
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        layer = self.captured[name]
+        if layer.dtype == BFLOAT16:
+            return (layer.array.astype(np.uint32) << 16).view(np.float32)
+        return layer.array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.captured)
+
+    def __len__(self) -> int:
+        return len(self.captured)
+
+
+@contextmanager
+def capture(model: object, layers: Sequence[str]) -> Iterator[Activations]:
+    """Copy layers out of a forward pass that happens anyway.
+
+    ``with actstore.capture(model, ["conv*"]) as activations: model(x)``. Neither the model's mode, nor its
+    gradients, nor its output are touched; modules in training mode are warned of.
+    Filled once the pass is over; where there are several, by the latest.
+
+    Raises:
+        LayerError: a pattern picks no layer, or the model was not called.
+        AdapterError: the model has no hooks (only torch has).
+    """
+    with adapt(model).watching(layers) as captured:
+        yield Activations(captured)
+    if not captured:
+        msg = f"nothing was captured of {', '.join(map(repr, layers))}: call the model inside the with block"
+        raise LayerError(msg)
+
+
+class Recording:
+    """A store in the making. Close it, or use it as a context manager: after an error what was sealed stays."""
+
+    def __init__(self, writer: Writer, settings: DumpSettings) -> None:
+        self._writer = writer
+        self._loop = DumpLoop(writer, settings)
+
+    def dump(self, model: object, loader: object, *, split: str = "", target: str = TARGET) -> None:
+        """Run ``loader`` through ``model`` in evaluation mode, without gradients; the model is left as it was found.
+
+        Args:
+            model: whatever an adapter knows; the same weights in every call.
+            loader: batches, each the inputs or (inputs, labels); or an array; or a mapping of splits to these.
+            split: of these rows, where ``loader`` is no mapping.
+            target: what the labels are called; where they are a dict, it names them itself.
+
+        Raises:
+            ActstoreError: unknown layers, labels of another length, a model or a loader that fails, other weights.
+        """
+        loaders = loader if isinstance(loader, Mapping) else {split: loader}
+        data = [
+            SplitData(name, from_object(batches, type(batches).__name__, target))
+            for name, batches in loaders.items()
+        ]
+        self._loop.run(adapt(model), data)
+
+    def append(
+        self,
+        activations: Mapping[str, object],
+        *,
+        targets: Mapping[str, object] | None = None,
+        ids: Sequence[str] | None = None,
+        splits: str | Sequence[str] = "",
+    ) -> None:
+        """Store activations computed elsewhere, all layers given.
+
+        Args:
+            activations: from ``actstore.capture``, or (rows, *features) arrays of any library, by layer in call order.
+            targets: (rows,) labels by name.
+            ids: (rows,) unique over the store; None for ``SPLIT/INDEX``.
+            splits: one for all rows, or (rows,).
+
+        Raises:
+            ActstoreError: no activations, or rows, labels, ids and splits that disagree.
+        """
+        captured = _captured(activations)
+        rows = max((len(layer.array) for layer in captured.values()), default=0)
+        if not rows:
+            msg = "there are no activations to append; a mapping from layer names to arrays with rows was expected"
+            raise DumpError(msg)
+        names = [splits] * rows if isinstance(splits, str) else list(splits)
+        labels = {name: check_labels(values, f"target {name!r}") for name, values in (targets or {}).items()}
+        own_ids = self._loop.ids.of(names) if ids is None else list(ids)
+        self._writer.append(RowBatch(captured, own_ids, names, labels))
+
+    def close(self) -> Store:
+        """Finish the store, and open it."""
+        return self._writer.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+
+
+def create(
+    path: str | PathLike[str], layers: Sequence[str] = (), *, overwrite: bool = False, batch_size: int = 256
+) -> Recording:
+    """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
+
+    Args:
+        path: where; nothing is created before the first rows.
+        layers: patterns of the layers that ``dump`` stores (``actstore.patterns``); ``append`` stores what it is given.
+        overwrite: replace an existing store, once the new one is whole.
+        batch_size: rows that go through the model together, where ``dump`` is given an array.
+
+    Raises:
+        StoreError: ``path`` exists, or has another suffix.
+    """
+    writer = Writer(path, overwrite=overwrite, provenance={"versions": versions()})
+    return Recording(writer, DumpSettings(tuple(layers), batch_size))
+
+
+def _captured(activations: Mapping[str, object]) -> dict[str, Captured]:
+    if isinstance(activations, Activations):
+        return dict(activations.captured)
+    return {
+        name: value if isinstance(value, Captured) else named(name, value)
+        for name, value in activations.items()
+    }

@@ -1,0 +1,111 @@
+"""Sources, one kind of input a file: the folder is the registry. Here the specs of the command line are taken apart."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections import defaultdict
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from actstore.errors import SourceError
+from actstore.patterns import listed
+from actstore.sources.base import Batch, Source, SplitData
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import ModuleType
+
+    import numpy as np
+
+__all__ = ["Batch", "Source", "SplitData", "split_data"]
+
+_DATA = re.compile(r"(?:(?P<split>[\w-]+)=)?(?P<spec>.+)", re.DOTALL)
+_TARGET = re.compile(r"(?:(?P<split>[\w-]+):)?(?P<name>[^:=/]+)=(?P<spec>.+)", re.DOTALL)
+
+
+def split_data(data: Sequence[str], targets: Sequence[str] = ()) -> list[SplitData]:
+    """What ``--data [SPLIT=]SPEC`` and ``--target [SPLIT:]NAME=SPEC`` name, checked against each other.
+
+    A split is a plain word before ``=``; ``./a=b.npy`` is a file of such a name. A target without a split belongs to
+    the only data there is. Of several specs for one split, targets of one name go to the data in their order.
+
+    Raises:
+        SourceError: nothing of that name, data without rows, a target for no data, or labels of another length.
+    """
+    sources: list[tuple[str, Source]] = []
+    for text in data:
+        found = _DATA.fullmatch(text)
+        if found is None:
+            msg = "--data was given nothing; [SPLIT=]SPEC was expected"
+            raise SourceError(msg)
+        sources.extend(_resolve(found["spec"], found["split"] or ""))
+    named: list[dict[str, np.ndarray]] = [{} for _ in sources]
+    for (split, name), specs in _targets_by_place(targets).items():
+        places = _places(split, name, [own for own, _ in sources])
+        if len(specs) != len(places):
+            msg = (
+                f"target {name!r} of split {split!r} was given {len(specs)} times for {len(places)} data specs; "
+                "give it once for each, in their order"
+            )
+            raise SourceError(msg)
+        for place, spec in zip(places, specs, strict=True):
+            named[place][name] = _labels(spec)
+    found_data = [SplitData(split, source, own) for (split, source), own in zip(sources, named, strict=True)]
+    for item in found_data:
+        item.check_lengths()
+    return found_data
+
+
+@cache
+def _modules() -> tuple[ModuleType, ...]:
+    names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name != "base")
+    return tuple(import_module(f"{__name__}.{name}") for name in names)
+
+
+def _resolve(spec: str, split: str) -> Sequence[tuple[str, Source]]:
+    for module in _modules():
+        found = module.resolve(spec, split)
+        if found is not None:
+            return found
+    msg = f"data {spec!r} is not understood; expected {_forms(_modules())}"
+    raise SourceError(msg)
+
+
+def _labels(spec: str) -> np.ndarray:
+    readers = [module for module in _modules() if hasattr(module, "labels")]
+    for module in readers:
+        found = module.labels(spec)
+        if found is not None:
+            return found
+    msg = f"labels {spec!r} are not understood; expected {_forms(readers)}"
+    raise SourceError(msg)
+
+
+def _forms(modules: Sequence[ModuleType]) -> str:
+    return ", ".join(module.FORMS for module in modules)
+
+
+def _targets_by_place(targets: Sequence[str]) -> Mapping[tuple[str, str], list[str]]:
+    """Target specs by (split, name), in their order."""
+    found_specs: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for text in targets:
+        found = _TARGET.fullmatch(text)
+        if found is None:
+            msg = f"target {text!r} was expected to be [SPLIT:]NAME=SPEC"
+            raise SourceError(msg)
+        found_specs[found["split"] or "", found["name"]].append(found["spec"])
+    return found_specs
+
+
+def _places(split: str, name: str, splits: Sequence[str]) -> list[int]:
+    """Which data a target belongs to."""
+    places = [place for place, own in enumerate(splits) if own == split]
+    if not places and not split and len(splits) == 1:
+        places = [0]
+    if not places:
+        known = listed(sorted(set(splits) - {""}))
+        msg = f"target {name!r} is for split {split!r}, but the data has {known}; say which: SPLIT:{name}=SPEC"
+        raise SourceError(msg)
+    return places

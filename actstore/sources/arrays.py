@@ -1,0 +1,149 @@
+"""Arrays in files: ``FILE.npy`` (mapped), ``FILE.npz:KEY`` (held in memory), ``FILE.h5:/PATH`` (read in slices).
+
+Nothing is ever unpickled: arrays of Python objects are refused.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actstore import interop
+from actstore.errors import SourceError
+from actstore.patterns import listed
+from actstore.sources.base import Batch, Source, check_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+FORMS = "FILE.npy, FILE.npz:KEY, FILE.h5:/PATH"
+
+_SPEC = re.compile(r"(?P<file>.*\.(?P<kind>npy|npz|h5|hdf5))(?::(?P<key>.*))?", re.DOTALL)
+
+
+class ArraySource:
+    """The rows of an array, in order; batches are copies."""
+
+    def __init__(self, array: Any, spec: str) -> None:
+        self.spec = spec
+        self.rows: int | None = _rows(array, spec)
+        self._array = array
+
+    def batches(self, batch_rows: int) -> Iterator[Batch]:
+        """Slices of the array."""
+        for start in range(0, len(self._array), batch_rows):
+            inputs = interop.copied(self._array[start : start + batch_rows])
+            yield Batch(inputs, interop.count_rows(inputs))
+
+
+class Hdf5Source:
+    """The rows of a dataset in an HDF5 file, which is open only while it is read."""
+
+    def __init__(self, path: Path, key: str, spec: str) -> None:
+        self.spec = spec
+        self._path, self._key = path, key
+        with _hdf5(path) as file:
+            self.rows: int | None = _rows(_dataset(file, key, spec), spec)
+
+    def batches(self, batch_rows: int) -> Iterator[Batch]:
+        """Slices of the dataset."""
+        with _hdf5(self._path) as file:
+            yield from ArraySource(_dataset(file, self._key, self.spec), self.spec).batches(batch_rows)
+
+
+def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
+    """The one source of an array's SPEC."""
+    found = _SPEC.fullmatch(spec)
+    if found is None:
+        return None
+    path = _existing(Path(found["file"]))
+    if found["kind"] in ("h5", "hdf5"):
+        return [(split, Hdf5Source(path, _key(found, spec, "/PATH"), spec))]
+    return [(split, ArraySource(_numpy_array(found, path, spec), spec))]
+
+
+def labels(spec: str) -> np.ndarray | None:
+    """All labels of an array's SPEC."""
+    found = _SPEC.fullmatch(spec)
+    if found is None:
+        return None
+    path = _existing(Path(found["file"]))
+    if found["kind"] in ("h5", "hdf5"):
+        with _hdf5(path) as file:
+            return check_labels(_dataset(file, _key(found, spec, "/PATH"), spec)[()], spec)
+    return check_labels(np.array(_numpy_array(found, path, spec)), spec)
+
+
+def _numpy_array(found: re.Match[str], path: Path, spec: str) -> np.ndarray:
+    try:
+        if found["kind"] == "npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.load(path, allow_pickle=False) as archive:
+            key = _key(found, f"{spec} (it holds {listed(archive.files)})", "KEY")
+            if key not in archive.files:
+                msg = f"{path} holds no {key!r}; it holds {listed(archive.files)}"
+                raise SourceError(msg)
+            return archive[key]
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        msg = f"{spec} can not be read as an array of numbers or text (Python objects are refused): {error}"
+        raise SourceError(msg) from error
+
+
+def _dataset(file: Any, key: str, spec: str) -> Any:
+    import h5py
+
+    found = file.get(key)
+    if not isinstance(found, h5py.Dataset):
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
+        msg = f"{spec}: there is no dataset {key!r}; there is {listed(names)}"
+        raise SourceError(msg)
+    # Asked of the type's class, not of its dtype: a hostile opaque type would make h5py follow pointers.
+    kind = found.id.get_type().get_class()
+    if (
+        kind not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.STRING)
+        or found.dtype.kind == "O"
+    ):
+        msg = (
+            f"{spec} holds neither numbers nor text of a fixed width (Python objects and the like are refused)"
+        )
+        raise SourceError(msg)
+    return found
+
+
+def _hdf5(path: Path) -> Any:
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        msg = f"{path} is not an HDF5 file: {error}"
+        raise SourceError(msg) from error
+
+
+def _key(found: re.Match[str], spec: str, form: str) -> str:
+    if not found["key"]:
+        msg = f"{spec} was expected to say which array: {found['file']}:{form}"
+        raise SourceError(msg)
+    return found["key"]
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        msg = f"there is no file {path}"
+        raise SourceError(msg)
+    return path
+
+
+def _rows(array: Any, spec: str) -> int:
+    if not array.shape:
+        msg = f"{spec} is a single {array.dtype}; an array with rows was expected"
+        raise SourceError(msg)
+    if not array.shape[0]:
+        msg = f"{spec} has no rows ({interop.describe(array)})"
+        raise SourceError(msg)
+    return int(array.shape[0])

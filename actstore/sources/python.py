@@ -1,0 +1,115 @@
+"""Python objects: ``file.py:name``, an array or an iterable of batches, or a function that gives one.
+
+A batch is the inputs, or ``(inputs, labels)`` as a DataLoader gives them; several inputs are a tuple or a dict of their
+own, ``((a, b), labels)``. Labels are one array, which becomes the target ``label``, or a dict of several by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from actstore import interop
+from actstore.errors import SourceError
+from actstore.sources.arrays import ArraySource
+from actstore.sources.base import Batch, Source, check_labels
+from actstore.usercode import explain, load_object
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMS = "file.py:name"
+TARGET = "label"
+
+_SPEC = re.compile(r".+\.py:[^:/]+", re.DOTALL)
+
+
+class BatchSource:
+    """Batches that someone else makes, in their order and of their size; ``target`` is what their labels are called."""
+
+    def __init__(self, batches: Iterable[object], spec: str, target: str = TARGET) -> None:
+        self.spec = spec
+        self.rows: int | None = None
+        self._batches, self._target = batches, target
+
+    def batches(self, batch_rows: int) -> Iterator[Batch]:
+        """The batches as they are; ``batch_rows`` is for sources that can choose."""
+        for index, item in enumerate(self._items()):
+            where = f"batch {index} of {self.spec}"
+            inputs, labels = _pair(item, where)
+            try:
+                rows = interop.count_rows(inputs)
+            except TypeError as error:
+                msg = f"{where} is not a batch of inputs: {error}"
+                raise SourceError(msg) from error
+            if rows:
+                yield Batch(inputs, rows, self._targets(labels, rows, where))
+
+    def _items(self) -> Iterator[object]:
+        try:
+            yield from self._batches
+        except Exception as error:
+            msg = f"{self.spec} failed to give its next batch: {explain(error)}"
+            raise SourceError(msg) from error
+
+    def _targets(self, labels: object, rows: int, where: str) -> dict[str, np.ndarray]:
+        if labels is None:
+            return {}
+        named = labels if isinstance(labels, Mapping) else {self._target: labels}
+        targets = {str(name): check_labels(values, f"{name!r} in {where}") for name, values in named.items()}
+        for name, values in targets.items():
+            if len(values) != rows:
+                msg = f"{where} has {rows} inputs but {len(values)} labels {name!r}; one label per row was expected"
+                raise SourceError(msg)
+        return targets
+
+
+def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
+    """The one source of what ``name`` is in the user's file."""
+    if not _SPEC.fullmatch(spec):
+        return None
+    return [(split, from_object(_value(spec), spec))]
+
+
+def labels(spec: str) -> np.ndarray | None:
+    """Labels that are, or are returned by, ``name`` in the user's file."""
+    return check_labels(_value(spec), spec) if _SPEC.fullmatch(spec) else None
+
+
+def from_object(value: object, spec: str, target: str = TARGET) -> Source:
+    """A source of an array's rows, or of an iterable's batches.
+
+    Raises:
+        SourceError: ``value`` is neither.
+    """
+    if interop.is_array(value):
+        return ArraySource(value, spec)
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
+        msg = f"{spec} is {interop.describe(value)}; an array, or an iterable of batches, was expected"
+        raise SourceError(msg)
+    return BatchSource(value, spec, target)
+
+
+def _value(spec: str) -> object:
+    value = load_object(spec, SourceError)
+    if not inspect.isroutine(value):
+        return value
+    try:
+        return value()
+    except Exception as error:
+        msg = f"{spec} failed: {explain(error)}"
+        raise SourceError(msg) from error
+
+
+def _pair(item: object, where: str) -> tuple[object, object]:
+    if not isinstance(item, (tuple, list)) or not item or isinstance(item[0], (str, bytes, int, float)):
+        return item, None
+    if len(item) > 2:
+        msg = (
+            f"{where} is a {interop.describe(item)}; inputs, or (inputs, labels), were expected: put several inputs "
+            "in a tuple or a dict of their own, ((a, b), labels)"
+        )
+        raise SourceError(msg)
+    return item[0], item[1] if len(item) == 2 else None

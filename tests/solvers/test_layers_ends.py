@@ -1,0 +1,118 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import solvers
+from solvers import layer as layer_module
+from solvers.layers import FitInterrupted, LayerProgress
+from solvers.result import Status
+
+ROWS = 300
+STRENGTHS = (0.01, 1.0, 100.0)
+
+
+@pytest.fixture
+def labels():
+    return np.random.default_rng(0).integers(0, 3, ROWS)
+
+
+@pytest.fixture
+def layers(labels):
+    """Two layers, features with a little to say about three classes."""
+    generator = np.random.default_rng(1)
+    return {name: np.eye(3, 8)[labels] + generator.normal(size=(ROWS, 8)) for name in ("input", "conv")}
+
+
+@pytest.fixture
+def splits():
+    """Scattered rows: about 60% train, 20% val, 20% test."""
+    return np.random.default_rng(2).choice(["train", "val", "test"], size=ROWS, p=[0.6, 0.2, 0.2])
+
+
+@pytest.mark.parametrize(("split", "bad"), [("train", np.nan), ("val", np.inf), ("test", -np.inf)])
+def test_a_layer_with_bad_rows_is_refused_and_the_others_finish(layers, labels, splits, split, bad):
+    rows = np.flatnonzero(splits == split)[[0, 5]]
+    layers["input"][rows, 3] = bad
+    probes = solvers.fit_layers(layers, labels, splits=splits, C=STRENGTHS)
+    assert list(probes) == [("conv", "label", 0)]
+    assert probes.failures == {
+        "input": f"bad_data: 2 rows hold NaN or infinite values (2 of {np.sum(splits == split)} {split}); "
+        "dump it in a wider dtype"
+    }
+
+
+def test_bad_rows_that_are_in_no_split_do_no_harm(layers, labels):
+    layers["input"][299] = np.nan
+    assert not solvers.fit_layers(layers, labels, splits={"train": range(200)}, C=1.0).failures
+
+
+def test_progress(layers, labels):
+    seen = []
+    solvers.fit_layers(layers, labels, C=1.0, progress=seen.append)
+    assert seen == [LayerProgress("input", 0, 2), LayerProgress("conv", 1, 2)]
+
+
+def test_an_interrupt_keeps_the_finished_layers(layers, labels):
+    def stop_at_the_second(progress):
+        if progress.done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(
+        FitInterrupted, match="interrupted at layer 'conv', with 1 of 2 layers fitted"
+    ) as caught:
+        solvers.fit_layers(layers, labels, C=1.0, progress=stop_at_the_second)
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert list(caught.value.probes) == [("input", "label", 0)]
+
+
+def test_a_fit_that_was_interrupted_counts_as_an_interrupt(layers, labels, monkeypatch):
+    fit = layer_module.fit
+
+    def interrupted(*given, **options):
+        return replace(fit(*given, **options), status=Status.INTERRUPTED)
+
+    monkeypatch.setattr(layer_module, "fit", interrupted)
+    with pytest.raises(FitInterrupted, match="interrupted at layer 'input', with 0 of 2 layers fitted"):
+        solvers.fit_layers(layers, labels, C=1.0)
+
+
+def test_a_gap_that_is_missed_is_said(layers, labels):
+    probes = solvers.fit_layers(layers, labels, C=1.0, engine="numpy", gap_nats=1e-300)
+    assert {probe.status for probe in probes.values()} == {"gap_missed"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"labels": [0, 1] * 140},
+            "layer 'input' has 300 rows but target 'label' has 280; a probe needs one label per",
+        ),
+        (
+            {"layers": {"x": np.zeros(ROWS)}},
+            r"layer 'x': activations have shape \(300,\); expected \(rows, features\)",
+        ),
+        ({"layers": {}}, "there are no layers to fit; give at least one"),
+        ({"C": []}, "C is an empty list; give one penalty or several, or leave it out for 1e-4 to 1e4"),
+        ({"C": [1.0, -1.0]}, "C"),
+        ({"engine": "abacus"}, "abacus"),
+        ({"random_features": 0}, "random_features is 0; expected a number of columns, 1 or more"),
+        (
+            {"splits": ["val"] * 150 + ["test"] * 150},
+            "no rows to train on: the splits are test, val; name one of them",
+        ),
+        (
+            {"labels": np.zeros(ROWS, int)},
+            "target 'label' has only the class 0 in its 300 labelled training rows",
+        ),
+        (
+            {"labels": [0, 1] * 100 + [2] * 100, "splits": ["train"] * 200 + ["val"] * 100},
+            "no row of the `val` split has a label for 'label' that is known from training, so C can not be",
+        ),
+    ],
+)
+def test_what_makes_no_problem(layers, labels, changes, message):
+    given = {"layers": layers, "labels": labels, "C": STRENGTHS} | changes
+    with pytest.raises(solvers.SolverError, match=message):
+        solvers.fit_layers(given.pop("layers"), given.pop("labels"), **given)
