@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.captured import Captured, RowBatch
-from actstore.coding import as_labels, check_texts
+from actstore.coding import as_labels, check_texts, common_dtype
 from actstore.errors import LayerError, StoreError
 from actstore.format import DTYPES, LayerInfo, encode_text, numpy_dtype
 from actstore.rowtable import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from actstore.captured import Captured, RowBatch
 
 
 def describe_layers(activations: Mapping[str, Captured]) -> tuple[LayerInfo, ...]:
@@ -19,9 +24,7 @@ def describe_layers(activations: Mapping[str, Captured]) -> tuple[LayerInfo, ...
     if not activations:
         msg = "a batch came without a layer; one layer at least was expected. Check the layer patterns"
         raise StoreError(msg)
-    return tuple(
-        _describe(name, captured, order) for order, (name, captured) in enumerate(activations.items())
-    )
+    return tuple(_describe(name, captured, order) for order, (name, captured) in enumerate(activations.items()))
 
 
 def _describe(name: str, captured: Captured, order: int) -> LayerInfo:
@@ -92,6 +95,37 @@ def check_rows(batch: RowBatch) -> Rows:
         positions=None if batch.positions is None else check_positions(batch.positions),
         targets={name: as_labels(name, np.asanyarray(values)) for name, values in batch.targets.items()},
     )
+
+
+@dataclass(frozen=True)
+class KnownColumns:
+    """What the row table has so far: every batch has groups and positions or none does; labels keep their kind."""
+
+    groups: bool
+    positions: bool
+    dtypes: Mapping[str, np.dtype]
+
+    @classmethod
+    def of(cls, rows: Rows) -> KnownColumns:
+        """The columns of the first rows."""
+        dtypes = {name: values.dtype for name, values in rows.targets.items()}
+        return cls(rows.groups is not None, rows.positions is not None, dtypes)
+
+    def joined(self, rows: Rows) -> KnownColumns:
+        """The columns with more rows. StoreError where these do not go with the ones before."""
+        new = KnownColumns.of(rows)
+        for what, before, now in (
+            ("groups", self.groups, new.groups),
+            ("positions", self.positions, new.positions),
+        ):
+            if before != now:
+                msg = f"a batch came {'with' if now else 'without'} {what}, unlike the first one; give them throughout"
+                raise StoreError(msg)
+        dtypes = {
+            name: common_dtype(name, [self.dtypes.get(name, dtype), dtype])
+            for name, dtype in new.dtypes.items()
+        }
+        return KnownColumns(self.groups, self.positions, {**self.dtypes, **dtypes})
 
 
 def check_positions(positions: Sequence[int]) -> np.ndarray:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actstore.errors import StoreError
 from actstore.format import NO_LABEL, encode_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _CLASSES = {"b": "bools", "i": "ints", "u": "ints", "U": "text"}
 
@@ -15,7 +18,9 @@ _CLASSES = {"b": "bools", "i": "ints", "u": "ints", "U": "text"}
 def as_labels(name: str, values: np.ndarray) -> np.ma.MaskedArray:
     """Labels as a masked array of native ints, bools or text. StoreError for anything else."""
     data = np.ma.getdata(values)
-    if data.dtype.kind == "T" or (data.dtype.kind == "O" and all(isinstance(label, str) for label in data.flat)):
+    if data.dtype.kind == "T" or (
+        data.dtype.kind == "O" and all(isinstance(label, str) for label in data.flat)
+    ):
         data = data.astype(np.str_)
     if data.dtype.kind not in _CLASSES or data.ndim != 1:
         msg = (
@@ -57,7 +62,7 @@ class CodedColumn:
         else:
             codes = np.full(len(labels), NO_LABEL, np.int32)
             present = np.flatnonzero(~missing)
-            codes[present] = [vocabulary.setdefault(labels[row], len(vocabulary)) for row in present]
+            codes[present] = [vocabulary.setdefault(labels[row], len(vocabulary)) for row in present.tolist()]
         self._codes.append(codes)
         self.rows += len(codes)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actstore.documents import Header
-from actstore.records import Extent
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from actstore.documents import Header
+    from actstore.records import Extent
 
 
 @dataclass(frozen=True, slots=True)

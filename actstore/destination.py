@@ -13,8 +13,8 @@ from actstore.format import (
     FILE_SUFFIX,
     FOLDER_SUFFIX,
     LOCK,
-    PARTIAL_SUFFIX,
     PACKED,
+    PARTIAL_SUFFIX,
     RANK_FOLDER,
     STEPS,
     STORE_JOURNAL,
@@ -37,7 +37,10 @@ class Destination:
         self.final = Path(os.path.abspath(path))
         self.single_file = self.final.suffix == FILE_SUFFIX
         self._partial = self.final.with_name(self.final.name + PARTIAL_SUFFIX)
+        self._overwrite = overwrite
+        self._claimed = False
         self._lock: durable.Lock | None = None
+        self.published = False
         if self.final.suffix not in (FOLDER_SUFFIX, FILE_SUFFIX):
             msg = (
                 f"{path} is not the name of a store: NAME{FOLDER_SUFFIX} (a folder) "
@@ -49,9 +52,9 @@ class Destination:
             raise StoreError(msg)
         in_place = not self.single_file and not self.final.exists()
         self.staging = self.final if in_place else self._partial
-        self._check_existing(overwrite=overwrite)
+        self._check_existing()
 
-    def _check_existing(self, *, overwrite: bool) -> None:
+    def _check_existing(self) -> None:
         for path in (self.final, self._partial):
             if not path.exists():
                 continue
@@ -60,7 +63,7 @@ class Destination:
             if path.is_dir() == (self.single_file and path == self.final):
                 msg = f"{path} is in the way: a {'folder' if path.is_dir() else 'file'} of that name. Move it"
                 raise StoreError(msg)
-            if not overwrite:
+            if not self._overwrite:
                 whole = path.is_file() or (path == self.final and (path / COMPLETE).exists())
                 what = "already exists" if whole else "is an unfinished dump"
                 msg = f"{path} {what}; {DISCARD} to replace it, or choose another name"
@@ -68,11 +71,11 @@ class Destination:
 
     def claim(self) -> None:
         """Make the staging folder, and keep other writers out of it."""
-        if self._partial.exists():
-            _check_folder(self._partial)
-            durable.remove_folder(self._partial)
+        self._check_existing()
+        durable.remove_folder(self._partial)
         try:
             self.staging.mkdir()
+            self._claimed = True
         except FileExistsError:
             msg = f"{self.staging} has appeared meanwhile: another process writes it. Choose another name"
             raise StoreError(msg) from None
@@ -82,17 +85,26 @@ class Destination:
 
     def publish(self) -> None:
         """Give the output its name; what had it is replaced."""
+        superseded = None
         if self.single_file:
+            if self.final.exists() and not self._overwrite:
+                msg = f"{self.final} has appeared meanwhile; the dump is in {self.staging}. Move one of them"
+                raise StoreError(msg)
             durable.rename(self.staging / PACKED, self.final)
-            durable.remove_folder(self.staging)
+            superseded = self.staging
         elif self.staging != self.final:
-            self._swap()
+            superseded = self._swap()
+        self.published = True
+        if superseded is not None:
+            durable.remove_folder(superseded)
         self.release()
 
-    def _swap(self) -> None:
-        """Two renames: a folder, unlike a file, can not be replaced in one."""
+    def _swap(self) -> Path:
+        """Two renames: a folder, unlike a file, can not be replaced in one. Returns where the old one is now."""
         replaced = self.final.with_name(self.final.name + REPLACED_SUFFIX)
-        durable.remove_folder(replaced)
+        if replaced.exists():
+            _check_folder(replaced)
+            durable.remove_folder(replaced)
         os.replace(self.final, replaced)
         try:
             durable.rename(self.staging, self.final)
@@ -100,11 +112,12 @@ class Destination:
             if not self.final.exists():
                 os.replace(replaced, self.final)
             raise
-        durable.remove_folder(replaced)
+        return replaced
 
     def discard(self) -> None:
-        """Remove the staging folder."""
-        durable.remove_folder(self.staging)
+        """Remove the staging folder, if it is this output's."""
+        if self._claimed:
+            durable.remove_folder(self.staging)
         self.release()
 
     def release(self) -> None:
@@ -118,7 +131,11 @@ def _check_folder(folder: Path) -> None:
     if durable.is_locked(folder / LOCK):
         msg = f"{folder} is being written by another process; wait for it, or choose another name"
         raise StoreError(msg)
-    known = {name + end for name in (STORE_JSON, STORE_JOURNAL, STEPS, PACKED) for end in ("", durable.TEMPORARY_SUFFIX)}
+    known = {
+        name + end
+        for name in (STORE_JSON, STORE_JOURNAL, STEPS, PACKED)
+        for end in ("", durable.TEMPORARY_SUFFIX)
+    }
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)
     if foreign:
         msg = f"{folder} is in the way: {foreign[0]!r} in it is not part of a store. Move it, or choose another name"

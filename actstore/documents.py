@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from actstore.errors import StoreError
 from actstore.format import DTYPES, FORMAT, JSON, ROW_UNITS, VERSION, LayerInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from os import PathLike
 
 CHECKSUM = "checksum"
 HASH_DIGITS = 16
@@ -104,7 +106,7 @@ class Header:
 
     def document(self) -> dict[str, JSON]:
         """The header as JSON."""
-        layers = [
+        layers: list[dict[str, JSON]] = [
             {
                 "name": layer.name,
                 "dtype": layer.dtype,

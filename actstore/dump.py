@@ -61,7 +61,7 @@ class Progress:
     """How far a dump is: rows so far, of how many (None where a source does not know), bytes of activations so far."""
 
     rows: int
-    total: int | None
+    total_rows: int | None
     bytes: int
 
 
@@ -179,9 +179,9 @@ class DumpLoop:
         return item.batches(self._settings.batch_size, self._settings.limit)
 
     def _expect(self, data: Sequence[SplitData]) -> None:
-        expected = [self._so_far.total, *(item.expected_rows(self._settings.limit) for item in data)]
+        expected = [self._so_far.total_rows, *(item.expected_rows(self._settings.limit) for item in data)]
         known = [rows for rows in expected if rows is not None]
-        self._so_far = replace(self._so_far, total=sum(known) if len(known) == len(expected) else None)
+        self._so_far = replace(self._so_far, total_rows=sum(known) if len(known) == len(expected) else None)
 
     def _report(self, rows: int, nbytes: int) -> None:
         self._so_far = replace(self._so_far, rows=self._so_far.rows + rows, bytes=self._so_far.bytes + nbytes)

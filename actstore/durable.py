@@ -9,7 +9,10 @@ import shutil
 import warnings
 import weakref
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
 

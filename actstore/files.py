@@ -6,14 +6,17 @@ import mmap
 import os
 from collections import OrderedDict
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actstore import durable
-from actstore.contents import Part
 from actstore.errors import StoreError
 from actstore.format import numpy_dtype
-from actstore.records import Extent
+
+if TYPE_CHECKING:
+    from actstore.contents import Part
+    from actstore.records import Extent
 
 OPEN_FILES = 32
 
@@ -38,7 +41,7 @@ class OpenFile:
 
     def read_into(self, out: np.ndarray, offset: int) -> None:
         """Fill a C-contiguous array with the bytes from ``offset`` on."""
-        buffer = memoryview(out.reshape(-1).view(np.uint8))
+        buffer = out.reshape(-1).view(np.uint8).data
         try:
             got = durable.read_at(self._fd, buffer, offset)
         except OSError as error:

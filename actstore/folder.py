@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from actstore import durable
 from actstore.contents import Contents, Part, stamp
-from actstore.documents import Header, digest, natural, seal, undamaged, unseal, versioned
+from actstore.documents import Header, digest, natural, seal, text, undamaged, unseal, versioned
 from actstore.errors import StoreError
 from actstore.format import (
     COMPLETE,
     JSON,
+    PACKED,
     RANK_FOLDER,
     RANK_JOURNAL,
     STEP_JSON,
     STORE_JOURNAL,
     STORE_JSON,
+    is_shard_name,
     shard_name,
 )
 from actstore.journal import Journal, read_journal
-from actstore.pending import PendingRows
 from actstore.records import Fingerprint, ShardRecord
 from actstore.shard import write_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from actstore.pending import PendingRows
 
 PROVEN = (STORE_JSON, STEP_JSON, RANK_JOURNAL)  # what COMPLETE has the hashes of
 
@@ -38,9 +43,7 @@ class Sealer:
         self._header = header
         self._shards = 0
         self.rows = 0
-        steps = Journal(folder / STORE_JOURNAL, header.identity)
-        steps.append({"step": 0})
-        steps.close()
+        Journal(folder / STORE_JOURNAL, header.identity).append({"step": 0})
         self._journal = Journal(folder / RANK_JOURNAL, header.identity)
         self.write_provenance(provenance)
         durable.sync_folder(folder / RANK_FOLDER)
@@ -62,7 +65,6 @@ class Sealer:
 
     def complete(self, provenance: Mapping[str, JSON]) -> None:
         """Say that the store is whole, once its journal on the disk is seen to list every row once, in order."""
-        self.close()
         self.write_provenance(provenance)
         mark = Fingerprint(self._header.identity)
         rows = 0
@@ -70,14 +72,14 @@ class Sealer:
             mark.update(record)
             rows += record.rows
         if rows != self.rows:
-            msg = f"{self._folder / RANK_JOURNAL} lists {rows:,} rows where {self.rows:,} were sealed; dump again"
+            msg = (
+                f"{self._folder / RANK_JOURNAL} lists {rows:,} rows where {self.rows:,} were sealed; dump again"
+            )
             raise StoreError(msg)
-        proof = versioned(rows=rows, shards=self._shards, fingerprint=mark.hexdigest(), files=_hashes(self._folder))
+        proof = versioned(
+            rows=rows, shards=self._shards, fingerprint=mark.hexdigest(), files=_hashes(self._folder)
+        )
         durable.write_whole(self._folder / COMPLETE, seal(proof))
-
-    def close(self) -> None:
-        """Close the journal."""
-        self._journal.close()
 
 
 def read_records(folder: Path, header: Header, *, complete: bool) -> Iterator[ShardRecord]:
@@ -89,6 +91,17 @@ def read_records(folder: Path, header: Header, *, complete: bool) -> Iterator[Sh
             record = ShardRecord.parse(entry, rows, header.layers)
         rows += record.rows
         yield record
+
+
+def clean_up(folder: Path, header: Header) -> int:
+    """Remove what an interrupted writer left beside the shards that the journal lists. Returns the rows of these."""
+    records = list(read_records(folder, header, complete=False))
+    listed = {record.shard for record in records}
+    for path in (folder / RANK_FOLDER).iterdir():
+        if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
+            path.unlink()
+    (folder / PACKED).unlink(missing_ok=True)
+    return sum(record.rows for record in records)
 
 
 def read_folder(folder: Path) -> Contents:
@@ -107,7 +120,7 @@ def read_folder(folder: Path) -> Contents:
     with undamaged(folder / STEP_JSON):
         provenance = dict(step["provenance"])
     contents = Contents(folder, header, parts, proof is not None, provenance, mark.hexdigest(), nonfinite)
-    if proof is not None and (proof["rows"], proof["fingerprint"]) != (contents.rows, contents.fingerprint):
+    if proof is not None and proof != (contents.rows, contents.fingerprint):
         msg = f"{folder / COMPLETE} does not fit {folder / RANK_JOURNAL}: one of them is damaged; restore them"
         raise StoreError(msg)
     return contents
@@ -121,20 +134,20 @@ def read_header(folder: Path) -> Header:
         return Header.parse(document)
 
 
-def _read_proof(folder: Path) -> dict[str, Any] | None:
+def _read_proof(folder: Path) -> tuple[int, str] | None:
+    """The rows and the fingerprint that COMPLETE vouches for; None while there is no COMPLETE."""
     path = folder / COMPLETE
     if not path.exists():
         return None
     proof = unseal(_read(path), path)
     with undamaged(path):
-        natural(proof["rows"])
+        promised = natural(proof["rows"]), text(proof["fingerprint"])
         expected = {name: proof["files"][name] for name in PROVEN}
-        proof["fingerprint"]
     for name, found in _hashes(folder).items():
         if found != expected[name]:
             msg = f"{folder / name} is not what it was when the store was completed; restore it from a copy"
             raise StoreError(msg)
-    return proof
+    return promised
 
 
 def _part(folder: Path, record: ShardRecord) -> Part:

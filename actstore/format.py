@@ -1,4 +1,4 @@
-"""The format's names: files, HDF5 paths and dtypes are spelled here alone, JSON keys in documents.py (docs/format.md)."""
+"""The names of docs/format.md: files, HDF5 paths and dtypes are spelled here alone, JSON keys in ``documents``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import numpy as np
 
 from actstore.errors import StoreError
 
-JSON: TypeAlias = Union[None, bool, int, float, str, Sequence["JSON"], Mapping[str, "JSON"]]
+JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
 FORMAT = "actstore"
 VERSION = 0
@@ -86,12 +86,15 @@ def is_shard_name(name: str) -> bool:
 
 
 def numpy_dtype(name: str) -> np.dtype:
-    """The NumPy dtype whose bytes a dataset of dtype ``name`` holds; bfloat16 as its bits, in uint16."""
+    """The NumPy dtype whose bytes a dataset of dtype ``name`` holds; bfloat16 as its bits, in uint16.
+
+    Raises ValueError for a name that is neither in ``DTYPES`` nor "S" and a width in bytes.
+    """
     if re.fullmatch(r"S[1-9][0-9]{0,9}", name):
         return np.dtype(name)
     if name not in DTYPES:
-        msg = f"dtype {name!r} is not one that a store holds ({', '.join(DTYPES)})"
-        raise StoreError(msg)
+        msg = f"dtype {name!r} is none of {', '.join(DTYPES)}"
+        raise ValueError(msg)
     return np.dtype("uint16" if name == BFLOAT16 else name).newbyteorder("<")
 
 
@@ -124,6 +127,12 @@ def codes_path(column: str) -> str:
 def values_path(column: str) -> str:
     """Where the vocabulary lies that the codes count into."""
     return f"{column}/values"
+
+
+def is_row_column(path: str) -> bool:
+    """Whether the dataset at ``path`` has an entry for each row, beside the activations."""
+    coded = path.startswith(("rows/", "targets/")) and path.endswith(codes_path(""))
+    return coded or path in (ROW_ID, ROW_POSITION)
 
 
 def encode_text(text: str, what: str) -> bytes:

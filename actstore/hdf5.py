@@ -7,11 +7,8 @@ memory; the bytes it makes (its metadata) and the rows are then written by ``dur
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -19,6 +16,11 @@ from h5py import h5d, h5g, h5l, h5p, h5s, h5t
 
 from actstore.errors import StoreError
 from actstore.format import BFLOAT16, MANIFEST, numpy_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
 
 ALIGNMENT_BYTES = 64  # of every dataset, so that memory maps of it are aligned for any dtype
 
@@ -160,7 +162,7 @@ class HDF5File:
         self._file.close()
 
     def __contains__(self, name: str) -> bool:
-        return name.encode("utf-8") in self._file.id.links
+        return self._file.id.links.exists(name.encode("utf-8"))
 
     def manifest_span(self) -> tuple[int, int]:
         """Offset and length of the manifest, a scalar of fixed-width text."""
@@ -201,4 +203,6 @@ class HDF5File:
         return offset
 
     def _refusal(self, path: str, reason: str) -> StoreError:
-        return StoreError(f"{self._path}: dataset {path!r} {reason}, so it is not read; restore the file from a copy")
+        return StoreError(
+            f"{self._path}: dataset {path!r} {reason}, so it is not read; restore the file from a copy"
+        )

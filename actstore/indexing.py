@@ -18,7 +18,9 @@ def as_rows(index: Any, rows: int) -> int | range | np.ndarray:
     if isinstance(index, slice):
         return range(*index.indices(rows))
     if isinstance(index, tuple):
-        msg = f"rows are indexed by one index, {len(index)} came; index what comes back: layer[rows][:, features]"
+        msg = (
+            f"rows are indexed by one index, {len(index)} came; index what comes back: layer[rows][:, features]"
+        )
         raise IndexError(msg)
     asked = np.asarray(index)
     if asked.dtype == bool and asked.shape == (rows,):

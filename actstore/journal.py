@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from actstore import durable
 from actstore.documents import HASH_DIGITS, undamaged
 from actstore.errors import StoreError
-from actstore.format import JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from actstore.format import JSON
 
 
 def _chain(previous: str, payload: bytes) -> str:
@@ -22,11 +25,12 @@ def _chain(previous: str, payload: bytes) -> str:
 
 
 class Journal:
-    """Appends records; each is on the disk when ``append`` returns."""
+    """Appends records; each is on the disk when ``append`` returns. The file is open only meanwhile."""
 
     def __init__(self, path: Path, start: str) -> None:
         """Create an empty journal. The first checksum covers ``start`` too: the identity of the store."""
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        self._path = path
         self._last = start
         self._bytes = 0
 
@@ -35,21 +39,18 @@ class Journal:
         payload = json.dumps(record, separators=(",", ":")).encode("ascii")
         checksum = _chain(self._last, payload)
         line = b"%s %s\n" % (checksum.encode("ascii"), payload)
+        fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            durable.write_at(self._fd, line, self._bytes)
-            durable.sync_data(self._fd)
+            durable.write_at(fd, line, self._bytes)
+            durable.sync_data(fd)
         except OSError:
             with suppress(OSError):  # where even this fails, readers leave out a record without its line end
-                os.ftruncate(self._fd, self._bytes)
+                os.ftruncate(fd, self._bytes)
             raise
+        finally:
+            os.close(fd)
         self._last = checksum
         self._bytes += len(line)
-
-    def close(self) -> None:
-        """Close the file; once more does no harm."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 def read_journal(path: Path, start: str, *, complete: bool) -> Iterator[dict[str, Any]]:

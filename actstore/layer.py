@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from itertools import pairwise
-from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actstore.contents import Contents, Part
 from actstore.errors import LayerError
-from actstore.files import OpenFiles
 from actstore.format import BFLOAT16, LayerInfo, layer_path, numpy_dtype
 from actstore.indexing import as_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from os import PathLike
+
+    from actstore.contents import Contents, Part
+    from actstore.files import OpenFiles
 
 GAP_BYTES = 16 * 2**10  # rows closer together than this are read in one go: it costs less than another call
 SPAN_BYTES = 4 * 2**20  # at most so much is read in one go for rows that are not neighbours
 
+
 class Layer:
     """The activations of one layer, (rows, *features), read from disk as they are asked for.
 
-    ``layer[rows]`` takes an int, any slice, a list of ints in any order, or a mask. What it gives may be a read-only view
-    of the file: copy it before writing to it. The same bits come on every read, threads may read at the same time, and
-    a layer can be pickled (by path and name). bfloat16 arrives as the same values in float32; see ``raw``.
+    ``layer[rows]`` takes an int, any slice, a list of ints in any order, or a mask. What it gives may be a
+    read-only view of the file: copy it before writing to it. The same bits come on every read, threads may read at the
+    same time, and a layer can be pickled (by path and name). bfloat16 arrives as the same values in float32; see
+    ``raw``.
     """
 
     def __init__(self, contents: Contents, files: OpenFiles, info: LayerInfo, *, raw: bool = False) -> None:
@@ -120,8 +125,11 @@ class Layer:
         if not isinstance(wanted, range) or out.shape != (len(wanted), *self.info.shape):
             msg = f"{out.shape} was given for {rows} of layer {self.name!r} of shape {self.shape}"
             raise ValueError(msg)
-        if wanted.step != 1 or self._widen or out.dtype != self._stored or not out.flags.c_contiguous:
-            np.copyto(out, self[rows])
+        if wanted.step != 1 or out.dtype != self.dtype or not out.flags.c_contiguous:
+            with np.errstate(invalid="ignore"):  # a NaN is no news: they are counted
+                np.copyto(out, self[rows])
+        elif self._widen:
+            _widen(self.raw[rows], out)
         else:
             self._read(wanted.start, wanted.start + len(wanted), out)
 
@@ -184,16 +192,19 @@ class Layer:
             start, place = part.first_row + last, place + 1
 
     def _deliver(self, stored: np.ndarray) -> np.ndarray:
-        """bfloat16 bits as the upper half of a float32; anything else as it is."""
-        if not self._widen:
-            return stored
-        wide = stored.astype(np.uint32)
-        wide <<= np.uint32(16)
-        return wide.view(np.float32)
+        return _widen(stored, np.empty(stored.shape, np.float32)) if self._widen else stored
 
     def __reduce__(self) -> tuple[Callable[..., Layer], tuple[Any, ...]]:
         raw = self.stored_dtype == BFLOAT16 and not self._widen
         return _reopen, (str(self._contents.path), self.name, self._contents.fingerprint, raw)
+
+
+def _widen(bits: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """bfloat16 bits as the upper halves of contiguous float32s."""
+    wide = out.view(np.uint32)
+    wide[...] = bits
+    wide <<= np.uint32(16)
+    return out
 
 
 def _reopen(path: str | PathLike[str], name: str, fingerprint: str, raw: bool) -> Layer:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from actstore.errors import ActstoreError
+if TYPE_CHECKING:
+    from actstore.errors import ActstoreError
 
 Value = TypeVar("Value")
 
@@ -35,4 +36,4 @@ class Named(Mapping[str, Value]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"{{{', '.join(f'{name!r}: {value!r}' for name, value in self._values.items())}}}"
+        return f"<{self._what}s {', '.join(map(repr, self._values))}>"

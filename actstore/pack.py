@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.contents import Contents
 from actstore.errors import StoreError
 from actstore.format import LAYER_NAMES, MANIFEST, layer_path
 from actstore.packed import manifest
@@ -14,6 +13,11 @@ from actstore.reader import Store
 from actstore.records import Extent, unhashed
 from actstore.rowtable import Rows, RowTable, text_column
 from actstore.shard import NewFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actstore.contents import Contents
 
 
 def pack(contents: Contents, temporary: Path, path: Path) -> None:
@@ -24,7 +28,9 @@ def pack(contents: Contents, temporary: Path, path: Path) -> None:
     with Store(contents) as store:
         columns = {LAYER_NAMES: text_column(list(store.layers))} | _row_table(store).columns()
         plan = {name: unhashed(*column.kind) for name, column in columns.items()}
-        plan |= {layer_path(name): unhashed(layer.stored_dtype, layer.shape) for name, layer in store.layers.items()}
+        plan |= {
+            layer_path(name): unhashed(layer.stored_dtype, layer.shape) for name, layer in store.layers.items()
+        }
         size = len(manifest(contents, plan))  # hashes are of one length: the size is known before they are
         kinds = {name: (extent.dtype, extent.shape) for name, extent in plan.items()}
         with NewFile(temporary, {**kinds, MANIFEST: (f"S{size}", ())}) as file:

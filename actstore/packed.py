@@ -1,18 +1,21 @@
-"""A whole store in one ordinary HDF5 file: a shard of all its rows, with a manifest of what the folder's documents say."""
+"""A whole store in one ordinary HDF5 file: a shard of all its rows, and a manifest of what a folder's documents say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actstore.contents import Contents, Part, stamp
 from actstore.documents import Header, natural, seal, text, undamaged, unseal, versioned
 from actstore.errors import StoreError
 from actstore.files import OpenFile
-from actstore.format import FILE_SUFFIX, FOLDER_SUFFIX, LAYER_NAMES, MANIFEST
+from actstore.format import FILE_SUFFIX, FOLDER_SUFFIX, JSON, LAYER_NAMES, MANIFEST, PARTIAL_SUFFIX
 from actstore.hdf5 import HDF5File
 from actstore.records import Extent, check_datasets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 EXPECTED = f"a store was expected: a NAME{FOLDER_SUFFIX} folder or a NAME{FILE_SUFFIX} file that actstore wrote"
@@ -20,8 +23,9 @@ EXPECTED = f"a store was expected: a NAME{FOLDER_SUFFIX} folder or a NAME{FILE_S
 
 def manifest(contents: Contents, extents: Mapping[str, Extent]) -> bytes:
     """The manifest of a single file: where its datasets lie is for HDF5 to say, so offsets are left out."""
-    datasets = {
-        path: {"dtype": extent.dtype, "shape": extent.shape, "hashes": extent.hashes} for path, extent in extents.items()
+    datasets: dict[str, JSON] = {
+        path: {"dtype": extent.dtype, "shape": extent.shape, "hashes": extent.hashes}
+        for path, extent in extents.items()
     }
     return seal(
         versioned(
@@ -40,7 +44,11 @@ def read_packed(path: Path) -> Contents:
     found = check_is_hdf5(path)
     with HDF5File(path) as file:
         if MANIFEST not in file:
-            what = "one shard of a store: open its folder" if LAYER_NAMES in file else f"another HDF5 file; {EXPECTED}"
+            what = (
+                "one shard of a store: open its folder"
+                if LAYER_NAMES in file
+                else f"another HDF5 file; {EXPECTED}"
+            )
             msg = f"{path} is {what}"
             raise StoreError(msg)
         offset, nbytes = file.manifest_span()
@@ -72,7 +80,9 @@ def check_is_hdf5(path: Path) -> tuple[int, int]:
         with path.open("rb") as file:
             signature = file.read(len(HDF5_SIGNATURE))
     except OSError as error:
-        msg = f"{path} can not be opened ({error.strerror}); {EXPECTED}"
+        partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        hint = f"{partial} is an unfinished dump of it" if partial.exists() else EXPECTED
+        msg = f"{path} can not be opened ({error.strerror}); {hint}"
         raise StoreError(msg) from error
     if signature != HDF5_SIGNATURE:
         msg = f"{path} is not an HDF5 file; {EXPECTED}"

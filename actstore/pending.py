@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.captured import Captured
 from actstore.format import BFLOAT16, FLOATS, LAYER_NAMES, LayerInfo, layer_path, numpy_dtype
 from actstore.rowtable import Rows, RowTable, text_column
 from actstore.shard import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from actstore.captured import Captured
 
 ROW_TABLE_BYTES = 64  # what an id, its codes and its labels are taken to need of a shard's size
 COUNT_BYTES = 2**20  # values looked at together for NaN and infinities, so that they stay in the cache

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from actstore.coding import common_dtype, decode, decode_texts
-from actstore.contents import Contents, Part
 from actstore.documents import undamaged
 from actstore.errors import LayerError, TargetError
 from actstore.files import OpenFiles
@@ -31,6 +28,12 @@ from actstore.format import (
 from actstore.layer import Layer
 from actstore.named import Named
 from actstore.packed import read_packed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from actstore.contents import Contents, Part
 
 
 def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own word for it
@@ -143,7 +146,8 @@ class Store:
         values = self._read(part, values_path(column))
         with undamaged(part.path):
             return decode(
-                self._read(part, codes_path(column)), decode_texts(values) if values.dtype.kind == "S" else values
+                self._read(part, codes_path(column)),
+                decode_texts(values) if values.dtype.kind == "S" else values,
             )
 
     def _read(self, part: Part, path: str) -> np.ndarray:

@@ -89,7 +89,7 @@ class Recording:
         """
         loaders = loader if isinstance(loader, Mapping) else {split: loader}
         data = [
-            SplitData(name, from_object(batches, type(batches).__name__, target))
+            SplitData(name, from_object(batches, f"loader {type(batches).__name__}", target))
             for name, batches in loaders.items()
         ]
         self._loop.run(adapt(model), data)

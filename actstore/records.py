@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from actstore.documents import HASH_DIGITS, natural
 from actstore.format import (
-    IDENTIFYING,
     HASH_BLOCK_BYTES,
+    IDENTIFYING,
     JSON,
     ROW_ID,
     LayerInfo,
+    is_row_column,
     is_shard_name,
     layer_path,
     numpy_dtype,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,10 @@ class ShardRecord:
         """The record in ``entry``, which has to begin at ``first_row`` and hold ``layers``, or it is a ValueError."""
         file_bytes, rows = natural(entry["file_bytes"]), natural(entry["rows"])
         extents = {path: Extent.parse(item, file_bytes) for path, item in entry["datasets"].items()}
-        if not (is_shard_name(entry["shard"]) and _is_hash(entry["gaps"]) and rows) or entry["first_row"] != first_row:
+        if (
+            not (is_shard_name(entry["shard"]) and _is_hash(entry["gaps"]) and rows)
+            or entry["first_row"] != first_row
+        ):
             msg = f"record {entry['shard']!r} of {rows} rows does not follow on row {first_row}"
             raise ValueError(msg)
         check_datasets(extents, rows, layers)
@@ -132,15 +138,18 @@ class ShardRecord:
 
 
 def check_datasets(extents: Mapping[str, Extent], rows: int, layers: Sequence[LayerInfo]) -> None:
-    """ValueError or KeyError unless every layer is there with ``rows`` rows of its shape and dtype."""
+    """ValueError or KeyError unless every layer, the ids and all else that counts by row have ``rows`` rows."""
     for layer in layers:
         extent = extents[layer_path(layer.name)]
         if (extent.dtype, extent.shape) != (layer.dtype, (rows, *layer.shape)):
             msg = f"layer {layer.name!r} is {extent.dtype} {extent.shape}, not {layer.dtype} {(rows, *layer.shape)}"
             raise ValueError(msg)
-    if extents[ROW_ID].shape != (rows,):
-        msg = f"{extents[ROW_ID].shape} ids of {rows} rows"
-        raise ValueError(msg)
+    for path, extent in extents.items():
+        if is_row_column(path) and extent.shape != (rows,):
+            msg = f"{path} has shape {extent.shape}, for {rows} rows"
+            raise ValueError(msg)
+    if ROW_ID not in extents:
+        raise KeyError(ROW_ID)
 
 
 class Fingerprint:

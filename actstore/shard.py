@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import xxhash
@@ -16,6 +13,11 @@ from actstore import durable
 from actstore.format import numpy_dtype
 from actstore.hdf5 import lay_out
 from actstore.records import Extent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ class NewFile:
 def block_bytes(block: np.ndarray, dtype: str) -> memoryview:
     """The bytes of a block as they are stored: little-endian, in C order."""
     stored = np.ascontiguousarray(block, numpy_dtype(dtype))
-    return memoryview(stored.reshape(-1).view(np.uint8))
+    return stored.reshape(-1).view(np.uint8).data
 
 
-def write_columns(temporary: Path, path: Path, columns: Mapping[str, Column]) -> tuple[int, str, dict[str, Extent]]:
+def write_columns(
+    temporary: Path, path: Path, columns: Mapping[str, Column]
+) -> tuple[int, str, dict[str, Extent]]:
     """Write a file of columns that lie in memory. Returns its size, the hash of its gaps, its extents by path."""
     with NewFile(temporary, {name: column.kind for name, column in columns.items()}) as file:
         extents = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from actstore.patterns import listed
+from actstore.patterns import hint
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,7 +41,8 @@ def load_object(spec: str, error_type: type[ActstoreError]) -> object:
         raise error_type(msg)
     module = _from_file(Path(place), error_type) if place.endswith(".py") else _from_package(place, error_type)
     if not hasattr(module, name):
-        msg = f"{place} has no {name!r}; it has {listed([other for other in vars(module) if other[0] != '_'])}"
+        public = [n for n, value in vars(module).items() if n[0] != "_" and not isinstance(value, ModuleType)]
+        msg = f"{place} has no {name!r}; {hint(name, public)}"
         raise error_type(msg)
     return getattr(module, name)
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
-
-import numpy as np
 
 from actstore import interop
 from actstore.captured import Captured
 from actstore.errors import AdapterError
+from actstore.format import numpy_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,31 +41,29 @@ class LayerRow:
 
     Args:
         name: ``relu``, and ``relu#1`` for what a module gives when it is called again.
-        kind: the type of what computes it: ``Conv2d``, ``StandardScaler``, ``array`` for a plain function.
+        type: of what computes it: ``Conv2d``, ``StandardScaler``, ``array`` for a plain function.
         shape: the features of one row; None where nothing can be stored or only a batch would tell.
         axes: the name of each feature axis.
         dtype: as it would be stored; "" where ``shape`` is None.
         note: why nothing can be stored, or which part of an output is taken.
         explicit: taken by its exact name only, never by a glob (``input``, ``output``).
         calls: how many times its module is called in one run.
+        bytes_per_row: what one row takes on disk; None where the shape is not known.
     """
 
     name: str
-    kind: str
+    type: str
     shape: tuple[int, ...] | None = None
     axes: tuple[str, ...] = ()
     dtype: str = ""
     note: str = ""
     explicit: bool = False
     calls: int = 1
+    bytes_per_row: int | None = field(init=False)
 
-    @property
-    def bytes_per_row(self) -> int | None:
-        """Bytes that one row of this layer takes on disk; None where the shape is not known."""
-        if self.shape is None:
-            return None
-        width = 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
-        return int(np.prod(self.shape, dtype=np.int64)) * width
+    def __post_init__(self) -> None:
+        nbytes = None if self.shape is None else prod(self.shape) * numpy_dtype(self.dtype).itemsize
+        object.__setattr__(self, "bytes_per_row", nbytes)
 
 
 class Adapter(ABC):
@@ -146,12 +144,12 @@ def input_row(inputs: object | None) -> LayerRow | None:
         captured = interop.capture(interop.first_rows(inputs, 1))
     except (TypeError, IndexError):
         return None
-    return row_of(captured, INPUT, kind="input", explicit=True)
+    return row_of(captured, INPUT, INPUT, explicit=True)
 
 
-def row_of(captured: Captured, name: str, kind: str, note: str = "", explicit: bool = False) -> LayerRow:
+def row_of(captured: Captured, name: str, type_name: str, explicit: bool = False) -> LayerRow:
     """The description of a layer of which some rows were captured."""
-    return LayerRow(name, kind, captured.array.shape[1:], captured.axes, captured.dtype, note, explicit)
+    return LayerRow(name, type_name, captured.array.shape[1:], captured.axes, captured.dtype, explicit=explicit)
 
 
 def named(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
@@ -168,7 +166,7 @@ def named(name: str, value: object, axes: tuple[str, ...] | None = None) -> Capt
 
 
 def _is_input(layer: LayerRow) -> bool:
-    return layer.name == INPUT and layer.kind == "input"
+    return layer.name == INPUT and layer.type == INPUT
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class FunctionAdapter(Adapter):
         if inputs is None:
             msg = "a plain function shows its layers only when it runs; give it --data"
             raise AdapterError(msg)
-        return [row_of(named(name, value), name, kind="array") for name, value in self._call(inputs).items()]
+        return [row_of(named(name, value), name, "array") for name, value in self._call(inputs).items()]
 
     @contextmanager
     def capturing(self, layers: Sequence[LayerRow]) -> Iterator[Run]:

@@ -65,7 +65,9 @@ class TorchAdapter(Adapter):
                 torch_model.forward(self.model, inputs)
         why = "" if inputs is None else "it was not called for this batch"
         silent = [
-            LayerRow(name, type(modules[name]).__name__, note=why) for name in modules if name not in calls
+            LayerRow(name, type(module).__name__, note=why, explicit=module is self.model)
+            for name, module in modules.items()
+            if name not in calls
         ]
         others = [
             LayerRow(name, type(modules[first]).__name__, note=f"it is the same module as {first!r}")
@@ -78,7 +80,8 @@ class TorchAdapter(Adapter):
         """Runs stop after the deepest layer asked for; the model is in evaluation mode meanwhile."""
         every = torch_layers.modules_by_name(self.model)
         wanted = {layer.name: layer for layer in layers}
-        called = {name if name in every else module_of(name): layer.calls for name, layer in wanted.items()}
+        homes = {name: name if name in every else module_of(name) for name in wanted}
+        calls_before = {homes[name]: layer.calls for name, layer in wanted.items()}
         captured: dict[str, Captured] = {}
 
         def see(name: str, index: int, _module: Module, output: object) -> None:
@@ -87,7 +90,7 @@ class TorchAdapter(Adapter):
                 captured[layer.name] = _copied(layer.name, output, layer.axes)
                 if len(captured) == len(wanted):
                     raise _EnoughError
-            elif index >= called[name]:
+            elif index >= calls_before[name]:
                 raise AdapterError(_OTHER_CALLS.format(name, "more often"))
 
         def run(inputs: object) -> dict[str, Captured]:
@@ -97,10 +100,10 @@ class TorchAdapter(Adapter):
                 torch_model.forward(self.model, inputs)
             for name in wanted:
                 if name not in captured:
-                    raise AdapterError(_OTHER_CALLS.format(name, "less often"))
+                    raise AdapterError(_OTHER_CALLS.format(homes[name], "less often"))
             return dict(captured)
 
-        modules = {name: every[name] for name in called}
+        modules = {name: every[name] for name in calls_before}
         with torch_model.evaluating(self.model, self.device), torch_layers.watched(modules, see) as calls:
             yield run
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Batch", "Source", "SplitData", "split_data"]
+__all__ = ["Batch", "Source", "SplitData", "read_labels", "split_data"]
 
 _DATA = re.compile(r"(?:(?P<split>[\w-]+)=)?(?P<spec>.+)", re.DOTALL)
 _TARGET = re.compile(r"(?:(?P<split>[\w-]+):)?(?P<name>[^:=/]+)=(?P<spec>.+)", re.DOTALL)
@@ -51,11 +51,26 @@ def split_data(data: Sequence[str], targets: Sequence[str] = ()) -> list[SplitDa
             )
             raise SourceError(msg)
         for place, spec in zip(places, specs, strict=True):
-            named[place][name] = _labels(spec)
+            named[place][name] = read_labels(spec)
     found_data = [SplitData(split, source, own) for (split, source), own in zip(sources, named, strict=True)]
     for item in found_data:
         item.check_lengths()
     return found_data
+
+
+def read_labels(spec: str) -> np.ndarray:
+    """(rows,) the labels that a SPEC names.
+
+    Raises:
+        SourceError: nothing of that name, or no labels.
+    """
+    readers = [module for module in _modules() if hasattr(module, "labels")]
+    for module in readers:
+        found = module.labels(spec)
+        if found is not None:
+            return found
+    msg = f"labels {spec!r} are not understood; expected {_forms(readers)}"
+    raise SourceError(msg)
 
 
 @cache
@@ -70,16 +85,6 @@ def _resolve(spec: str, split: str) -> Sequence[tuple[str, Source]]:
         if found is not None:
             return found
     msg = f"data {spec!r} is not understood; expected {_forms(_modules())}"
-    raise SourceError(msg)
-
-
-def _labels(spec: str) -> np.ndarray:
-    readers = [module for module in _modules() if hasattr(module, "labels")]
-    for module in readers:
-        found = module.labels(spec)
-        if found is not None:
-            return found
-    msg = f"labels {spec!r} are not understood; expected {_forms(readers)}"
     raise SourceError(msg)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from actstore.patterns import listed
 from actstore.sources.base import Batch, Source, check_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 FORMS = "FILE.npy, FILE.npz:KEY, FILE.h5:/PATH"
 
@@ -26,18 +27,25 @@ _SPEC = re.compile(r"(?P<file>.*\.(?P<kind>npy|npz|h5|hdf5))(?::(?P<key>.*))?", 
 
 
 class ArraySource:
-    """The rows of an array, in order; batches are copies."""
+    """The rows of an array, in order, with the labels that belong to them; batches are copies."""
 
-    def __init__(self, array: Any, spec: str) -> None:
+    def __init__(self, array: Any, spec: str, targets: Mapping[str, np.ndarray] | None = None) -> None:
         self.spec = spec
         self.rows: int | None = _rows(array, spec)
         self._array = array
+        self._targets = targets or {}
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:
         """Slices of the array."""
         for start in range(0, len(self._array), batch_rows):
-            inputs = interop.copied(self._array[start : start + batch_rows])
-            yield Batch(inputs, interop.count_rows(inputs))
+            rows = slice(start, start + batch_rows)
+            inputs = interop.copied(self._array[rows])
+            yield Batch(inputs, interop.count_rows(inputs), {k: v[rows] for k, v in self._targets.items()})
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """The array itself."""
+        yield self._array
 
 
 class Hdf5Source:
@@ -53,6 +61,12 @@ class Hdf5Source:
         """Slices of the dataset."""
         with _hdf5(self._path) as file:
             yield from ArraySource(_dataset(file, self._key, self.spec), self.spec).batches(batch_rows)
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """The dataset, while its file is open."""
+        with _hdf5(self._path) as file:
+            yield _dataset(file, self._key, self.spec)
 
 
 def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:

@@ -7,7 +7,7 @@ can be read from it too, ``labels``. See ``SourceModule``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from actstore.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Source(Protocol):
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:
         """Every row once; batches of ``batch_rows``, the last one shorter, unless the source has batches of its own."""
+        ...
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """All rows as one array that can be sliced, where the source has such; SourceError where it has not."""
         ...
 
 
@@ -132,7 +137,8 @@ def check_labels(values: object, where: str) -> np.ndarray:
     """
     labels = values if isinstance(values, np.ndarray) else _as_array(values, where)
     if labels.ndim != 1:
-        msg = f"{where} has shape {labels.shape}; one label per row was expected, (rows,)"
+        hint = "" if labels.ndim else ": put single examples into batches, with a DataLoader for example"
+        msg = f"{where} has shape {labels.shape}; one label per row was expected, (rows,){hint}"
         raise SourceError(msg)
     if labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8")

@@ -11,40 +11,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.sources.base import Batch, Source
+from actstore.sources.arrays import ArraySource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+
+    from actstore.sources.base import Source
 
 FORMS = "digits"
 SPLITS = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}
 _SEED = 0
 
 
-class DigitsSource:
-    """Some rows of digits, in their order."""
-
-    spec = "digits"
-
-    def __init__(self, images: np.ndarray, digits: np.ndarray) -> None:
-        self.rows: int | None = len(images)
-        self.images, self.digits = images, digits
-
-    def batches(self, batch_rows: int) -> Iterator[Batch]:
-        """Copies of slices."""
-        for start in range(0, len(self.images), batch_rows):
-            rows = slice(start, start + batch_rows)
-            inputs = self.images[rows].copy()
-            yield Batch(inputs, len(inputs), {"digit": self.digits[rows]})
-
-
 def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
     """All rows under the split the user named, or the three splits."""
     if spec != "digits":
         return None
-    if split:
-        return [(split, DigitsSource(*_digits()))]
-    return [(name, DigitsSource(*split_rows(name))) for name in SPLITS]
+    rows = {split: _digits()} if split else {name: split_rows(name) for name in SPLITS}
+    return [(name, ArraySource(images, spec, {"digit": digits})) for name, (images, digits) in rows.items()]
 
 
 def split_rows(name: str) -> tuple[np.ndarray, np.ndarray]:

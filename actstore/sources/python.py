@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actstore import interop
 from actstore.errors import SourceError
@@ -18,6 +18,8 @@ from actstore.sources.base import Batch, Source, check_labels
 from actstore.usercode import explain, load_object
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
 
 FORMS = "file.py:name"
@@ -36,8 +38,8 @@ class BatchSource:
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:
         """The batches as they are; ``batch_rows`` is for sources that can choose."""
-        for index, item in enumerate(self._items()):
-            where = f"batch {index} of {self.spec}"
+        for number, item in enumerate(self._items(), start=1):
+            where = f"batch {number} of {self.spec}"
             inputs, labels = _pair(item, where)
             try:
                 rows = interop.count_rows(inputs)
@@ -46,6 +48,11 @@ class BatchSource:
                 raise SourceError(msg) from error
             if rows:
                 yield Batch(inputs, rows, self._targets(labels, rows, where))
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """Batches are no array."""
+        msg = f"{self.spec} is an iterable of batches; an array was expected"
+        raise SourceError(msg)
 
     def _items(self) -> Iterator[object]:
         try:
@@ -87,7 +94,10 @@ def from_object(value: object, spec: str, target: str = TARGET) -> Source:
     if interop.is_array(value):
         return ArraySource(value, spec)
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
-        msg = f"{spec} is {interop.describe(value)}; an array, or an iterable of batches, was expected"
+        msg = (
+            f"{spec} is no data but {interop.describe(value)}; an array, or an iterable of batches "
+            "(a DataLoader, for example), was expected"
+        )
         raise SourceError(msg)
     return BatchSource(value, spec, target)
 

@@ -1,0 +1,214 @@
+"""The certificate: an upper bound on f(W, b) - f*, valid for any coefficients whoever found them.
+
+Let α_i lie in the simplex, with class shares π as their weighted mean (what minimising over b demands), and let
+``M_α = 1/S Σ s_i (α_i - e_{y_i}) x_iᵀ``. Then f* is at least ``1/S Σ s_i H(α_i) - ‖M_α‖² / 2λ``, H the entropy, and
+
+    f(W, b) - f* ≤ 1/S Σ s_i KL(α_i ‖ p_i) + ‖M_α + λW‖² / 2λ,
+
+a sum of squares and divergences, so nothing cancels (docs/solving.md derives it). With an exact intercept α = p is
+allowed and only ‖∇_W f‖² / 2λ is left. So the intercept is solved first, by Newton steps, and what remains is repaired:
+with m the mean of p, t = max(0, 1 - min π/m) and q = (π - (1-t)m)/t, take α = (1-t)p + tq, for which convexity
+gives KL(α ‖ p) ≤ t KL(q ‖ p). Sums run in float64 over all rows; their worst rounding is added to the bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.objective import Targets, residual_block, softmax
+from solvers.working import StreamedRows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from solvers.backend import Backend
+    from solvers.problem import Problem
+
+__all__ = ["Certificate", "Certifier"]
+
+_EPS = float(np.finfo(np.float64).eps)
+_MAX_PASSES = 30
+_SHARE = 0.01
+"""The intercept is exact enough where all that it costs, and the last step gained, is below this share of the gap."""
+_LONGEST_STEP = 4.0
+"""Nats that one Newton step may move an intercept by: further out its quadratic model says nothing."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Proof of one probe: ``loss`` - optimum ≤ ``gap_nats``, both in nats per row, at ``coefficients``.
+
+    ``coefficients`` (classes, width + 1) are in scaled coordinates, the intercept (at the mean) solved anew.
+    """
+
+    gap_nats: float
+    loss: float
+    coefficients: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _RowMeans:
+    """Weighted means over all rows that no probe enters."""
+
+    class_sums: NDArray[np.float64]
+    """(classes, width + 1), mean of s e ⊗ x; its last column is π."""
+    moment: float
+    """Mean of s ‖x‖², the column of ones included."""
+    rounding: float
+    """Largest relative rounding of a sum over all rows: eps times the additions a term goes through."""
+
+
+@dataclass(frozen=True)
+class _ProbeMeans:
+    """Weighted means over all rows for one probe: what the bound and a Newton step are made of."""
+
+    cross_entropy: float
+    residual: NDArray[np.float64]
+    """(classes, width + 1), mean of s (p - e) ⊗ x; its last column is m - π."""
+    spread: NDArray[np.float64]
+    """(classes, classes), mean of s p pᵀ."""
+    log_p: NDArray[np.float64]
+    """(classes,), mean of s log p."""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One probe on the way to its intercept: the point tried, the last good one, and the best certificate."""
+
+    penalty: float
+    coefficients: NDArray[np.float64]
+    base: NDArray[np.float64]
+    step: NDArray[np.float64]
+    entropy: float = np.inf
+    gap: float = np.inf
+    best: Certificate | None = None
+    done: bool = False
+
+
+class Certifier:
+    """Certifies probes of one problem, whichever engine found them.
+
+    ``passes`` counts the readings of all rows.
+    """
+
+    def __init__(self, problem: Problem, backend: Backend) -> None:
+        self._problem = problem
+        self._rows = StreamedRows(problem, backend)
+        self._targets = Targets.of(problem, backend, np.float64)
+        self._known = _row_means(self._rows, self._targets)
+
+    @property
+    def passes(self) -> int:
+        """Readings of all rows so far."""
+        return self._rows.passes
+
+    def certify(self, coefficients: Sequence[NDArray[Any]], C: Sequence[float]) -> list[Certificate]:
+        """Bound the gap of several probes in the same passes over the rows.
+
+        Args:
+            coefficients: (classes, width + 1) per probe, in scaled coordinates, finite.
+            C: one per probe.
+        """
+        trials = []
+        for each, c in zip(coefficients, C, strict=True):
+            start = np.array(each, dtype=np.float64)
+            trials.append(_Trial(self._problem.penalty(c), start, start, np.zeros(len(start))))
+        for _ in range(_MAX_PASSES):
+            pending = [index for index, trial in enumerate(trials) if not trial.done]
+            if not pending:
+                break
+            means = _probe_means(self._rows, self._targets, [trials[index].coefficients for index in pending])
+            for index, mean in zip(pending, means, strict=True):
+                trials[index] = _judge(trials[index], mean, self._known)
+        return [trial.best for trial in trials if trial.best is not None]
+
+
+def _judge(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> _Trial:
+    """Bound the gap at the point tried; then choose the next intercept by a safeguarded Newton step."""
+    repair, gap = _bound(trial, means, known)
+    loss = means.cross_entropy + 0.5 * trial.penalty * float(np.sum(np.square(trial.coefficients[:, :-1])))
+    certificate = Certificate(min(gap, loss), loss, trial.coefficients)
+    best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
+    if means.cross_entropy > trial.entropy * (1 + _EPS):
+        base, step, entropy = trial.base, trial.step / 2, trial.entropy
+        exact = False
+    else:
+        base, entropy = trial.coefficients, means.cross_entropy
+        step, decrement = _newton_step(means, known)
+        exact = max(repair, decrement) <= _SHARE * gap and gap >= (1 - _SHARE) * trial.gap
+    tried = base.copy()
+    tried[:, -1] += step
+    done = exact or repair == 0 or np.max(np.abs(step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1]))
+    return replace(
+        trial, coefficients=tried, base=base, step=step, entropy=entropy, gap=gap, best=best, done=bool(done)
+    )
+
+
+def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:
+    """The part of the gap that repairing the intercept costs (0 where that is rounding), and the whole gap."""
+    shares, residual = known.class_sums[:, -1], means.residual
+    m = shares + residual[:, -1]
+    shortfall = max(0.0, 1.0 - float(np.min(shares / np.maximum(m, np.finfo(np.float64).tiny))))
+    t = min(1.0, shortfall + known.rounding)
+    q = np.maximum((shares - (1 - t) * m) / t, np.finfo(np.float64).tiny)
+    divergence = max(0.0, float(q @ (np.log(q) - means.log_p)))
+    at_q = q[:, None] * known.class_sums.sum(axis=0) - known.class_sums
+    repaired = (1 - t) * residual + t * at_q
+    pull = trial.penalty * trial.coefficients[:, :-1]
+    # |p - e|² ≤ 2 CE row by row, so Cauchy and Schwarz bound the terms whose sums were rounded.
+    size = known.rounding * np.sqrt(2 * means.cross_entropy) + 8 * _EPS
+    rounding = size * np.sqrt(known.moment) + 8 * _EPS * float(np.linalg.norm(pull))
+    slope = float(np.linalg.norm(repaired[:, :-1] + pull)) + rounding
+    return (shortfall > known.rounding) * t * divergence, t * divergence + slope**2 / (2 * trial.penalty)
+
+
+def _newton_step(means: _ProbeMeans, known: _RowMeans) -> tuple[NDArray[np.float64], float]:
+    """Newton's step for the intercepts (classes,), no longer than can be trusted, and the fall it promises."""
+    shares, gradient = known.class_sums[:, -1], means.residual[:, -1]
+    hessian = np.diag(shares + gradient) - means.spread
+    step = -np.linalg.lstsq(hessian, gradient, rcond=_EPS)[0]
+    length = max(float(np.max(np.abs(step))), _LONGEST_STEP)
+    return (step - step.mean()) * (_LONGEST_STEP / length), -0.5 * float(gradient @ step)
+
+
+def _row_means(rows: StreamedRows, targets: Targets) -> _RowMeans:
+    xp, to_host = rows.backend.xp, rows.backend.to_host
+    sums: Any = xp.zeros((targets.classes, 1))
+    squares: Any = 0.0
+    blocks, longest = 0, 0
+    for part, x in rows.blocks():
+        one_hot = xp.zeros((targets.classes, len(x)))
+        one_hot[targets.codes[part], xp.arange(len(x))] = 1.0 if targets.weights is None else targets.weights[part]
+        sums = sums + one_hot @ x
+        squares = squares + one_hot.sum(axis=0) @ xp.square(x)
+        blocks, longest = blocks + 1, max(longest, len(x))
+    class_sums = to_host(rows.from_rows(sums / rows.rows))
+    moment = to_host(rows.from_rows(rows.from_rows(squares / rows.rows))).sum()
+    return _RowMeans(class_sums, float(moment), _EPS * (blocks + longest))
+
+
+def _probe_means(rows: StreamedRows, targets: Targets, coefficients: list[NDArray[np.float64]]) -> list[_ProbeMeans]:
+    """One pass over the rows for all probes."""
+    xp, host = rows.backend.xp, rows.backend.to_host
+    probes, classes = len(coefficients), targets.classes
+    a = rows.to_rows(rows.backend.float64(np.concatenate(coefficients)))
+    entropy, residual = np.zeros(probes), xp.zeros(a.shape)
+    spread, log_p = xp.zeros((probes, classes, classes)), xp.zeros((probes, classes))
+    for part, x in rows.blocks():
+        z = (a @ x.T).reshape(probes, classes, len(x))
+        p, normaliser = softmax(xp, z)
+        weighted = p if targets.weights is None else p * targets.weights[part]
+        spread += weighted @ p.swapaxes(1, 2)
+        surprise = z - normaliser[:, None, :]
+        log_p += surprise.sum(axis=2) if targets.weights is None else surprise @ targets.weights[part]
+        for index in range(probes):
+            entropy[index] += residual_block(xp, targets, part, z[index], p[index])
+        residual += p.reshape(a.shape[0], len(x)) @ x
+    residual = host(rows.from_rows(residual)).reshape(probes, classes, -1)
+    means = zip(entropy, residual, host(spread), host(log_p), strict=True)
+    return [_ProbeMeans(float(e) / rows.rows, r / rows.rows, s / rows.rows, g / rows.rows) for e, r, s, g in means]

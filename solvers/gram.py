@@ -1,0 +1,57 @@
+"""The Gram matrix of a layer and its eigenbasis, shared by every C, target and fold of that layer.
+
+In the eigenbasis of ``G = 1/S Σ s_i x_i x_iᵀ`` the Hessian of every class is nearly diagonal, whatever C is: at the
+start exactly (p = 1/K everywhere, the point of Böhning's bound ½(1 - 1/K) G), and later nearly, because the
+weights p(1 - p) change its diagonal far more than its eigenvectors. docs/solving.md has the figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from solvers.backend import Backend
+
+__all__ = ["Basis", "eigenbasis"]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Orthonormal coordinates of the columns: ``x' = x V``; the intercept stays as it is.
+
+    ``vectors`` is V (width, width) in float64, or None for the columns themselves.
+    """
+
+    vectors: Any = None
+
+    def inward(self, coefficients: Any) -> Any:
+        """Coefficients (columns, width + 1) over x, in these coordinates: W V."""
+        return self._turn(coefficients, None if self.vectors is None else self.vectors)
+
+    def outward(self, coefficients: Any) -> Any:
+        """Coefficients (columns, width + 1) in these coordinates, over x: W' Vᵀ."""
+        return self._turn(coefficients, None if self.vectors is None else self.vectors.T)
+
+    @staticmethod
+    def _turn(coefficients: Any, matrix: Any) -> Any:
+        if matrix is None:
+            return coefficients
+        turned = coefficients.copy()
+        turned[..., :-1] = coefficients[..., :-1] @ matrix
+        return turned
+
+
+def eigenbasis(backend: Backend, x: Any, weights: Any, block_rows: int) -> Basis:
+    """Eigenbasis of the weighted Gram matrix of resident rows x (rows, width), summed over blocks in float64.
+
+    Rounding in the Gram matrix costs iterations, never exactness: any orthonormal V is a valid choice.
+    """
+    xp = backend.xp
+    gram: Any = 0.0
+    for start in range(0, len(x), block_rows):
+        part = slice(start, start + block_rows)
+        block = x[part] if weights is None else x[part] * xp.sqrt(weights[part])[:, None]
+        gram = gram + backend.float64(block.T @ block)
+    _, vectors = xp.linalg.eigh(gram / len(x))
+    return Basis(vectors)

@@ -1,0 +1,121 @@
+"""Which way: L-BFGS on an immutable state, over ``xp``.
+
+The initial inverse Hessian is γ diag(h)⁻¹, where h is the diagonal of the Hessian in working coordinates (refreshed
+as the iterate moves; :func:`solvers.objective.curvature`) and γ the usual ratio of the last pair. Products with the
+rows are not made here: the sweep makes them for all its states at once and hands the results in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from solvers.backend import Backend
+
+__all__ = ["Pair", "Products", "State", "advance", "direction", "gap_estimate", "init", "penalty_value", "refresh"]
+
+_MEMORY = 20
+_FLOOR = 1e-10
+"""Curvature below this share of the largest is taken for rounding."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """What one evaluation knows: logits (classes, rows), the loss, and the gradient of the cross-entropy alone."""
+
+    logits: Any
+    loss: float
+    gradient: Any
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One step s and the change y of the gradient along it, with 1 / <s, y>."""
+
+    step: Any
+    change: Any
+    inverse: float
+
+
+@dataclass(frozen=True)
+class State:
+    """One problem's iterate: everything that its next step depends on.
+
+    ``coefficients``, ``gradient`` and ``curvature`` are (classes, width + 1), float64; ``logits`` (classes,
+    rows) in the dtype of the rows. ``penalty`` (width + 1,) is λ, with 0 for the intercept.
+    """
+
+    penalty: Any
+    coefficients: Any
+    logits: Any = None
+    loss: float = 0.0
+    gradient: Any = None
+    curvature: Any = None
+    pairs: tuple[Pair, ...] = ()
+    evaluations: int = 0
+
+
+def init(backend: Backend, coefficients: Any, penalty: float) -> State:
+    """A state at ``coefficients`` (classes, width + 1), to be refreshed before its first step."""
+    penalties = backend.xp.full(coefficients.shape[-1], penalty, dtype=backend.xp.float64)
+    penalties[-1] = 0.0
+    return State(penalty=penalties, coefficients=coefficients)
+
+
+def refresh(backend: Backend, state: State, products: Products, curvature: Any) -> State:
+    """The state with everything made anew from its coefficients, and the diagonal of the Hessian there."""
+    return replace(
+        state,
+        logits=products.logits,
+        loss=products.loss,
+        gradient=products.gradient + state.penalty * state.coefficients,
+        curvature=curvature + state.penalty + _FLOOR * curvature.max(),
+        evaluations=state.evaluations + 1,
+    )
+
+
+def direction(backend: Backend, state: State) -> Any:
+    """The quasi-Newton direction -H g (classes, width + 1), by the two-loop recursion (Nocedal 1980)."""
+    q, shares = state.gradient.copy(), []
+    for pair in reversed(state.pairs):
+        share = pair.inverse * backend.inner(pair.step, q)
+        q -= share * pair.change
+        shares.append(share)
+    q /= state.curvature
+    if state.pairs:
+        last = state.pairs[-1]
+        q /= last.inverse * backend.inner(last.change, last.change / state.curvature)
+    for pair, share in zip(state.pairs, reversed(shares), strict=True):
+        q += (share - pair.inverse * backend.inner(pair.change, q)) * pair.step
+    return -q
+
+
+def advance(backend: Backend, state: State, step: Any, products: Products) -> State:
+    """The state after ``step`` (classes, width + 1), with the products there."""
+    moved = replace(state, coefficients=state.coefficients + step, logits=products.logits)
+    gradient = products.gradient + state.penalty * moved.coefficients
+    change = gradient - state.gradient
+    product = backend.inner(step, change)
+    # A pair that rounding has robbed of its curvature would turn a later direction uphill.
+    sound = product > 1e-12 * (backend.inner(step, step) * backend.inner(change, change)) ** 0.5
+    pairs = (*state.pairs, Pair(step, change, 1.0 / product))[-_MEMORY:] if sound else state.pairs
+    return replace(
+        moved,
+        loss=products.loss,
+        gradient=gradient,
+        pairs=pairs,
+        evaluations=state.evaluations + 1,
+    )
+
+
+def gap_estimate(backend: Backend, state: State) -> float:
+    """What the certificate will say, about: ‖∇_W f‖² / 2λ, and what a Newton step of the intercept would gain."""
+    weights = state.gradient[:, :-1] / (2 * state.penalty[:-1])
+    intercept = state.gradient[:, -1] / (2 * state.curvature[:, -1])
+    return backend.inner(state.gradient[:, :-1], weights) + backend.inner(state.gradient[:, -1], intercept)
+
+
+def penalty_value(backend: Backend, state: State) -> float:
+    """The penalty λ/2 ‖W‖² of a state."""
+    return 0.5 * backend.inner(state.coefficients, state.penalty * state.coefficients)

@@ -1,0 +1,62 @@
+"""Rows to store, and stores to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actstore import Captured, RowBatch, Store, Writer
+
+FEATURES = {"conv1": ("float32", (3, 4)), "act/1": ("float16", (5,)), "fc": ("bfloat16", (2,)), "norm": ("float64", ())}
+
+
+def example_array(name: str, rows: int) -> np.ndarray:
+    """The activations of ``rows`` rows of one of the layers; the first rows of a longer array are those of a shorter."""
+    dtype, shape = FEATURES[name]
+    rng = np.random.default_rng(len(name))
+    values = rng.normal(size=(rows, *shape))
+    return (values * 1000).astype(np.int16).view(np.uint16) if dtype == "bfloat16" else values.astype(dtype)
+
+
+@pytest.fixture(scope="session")
+def arrays() -> Callable[[int], dict[str, np.ndarray]]:
+    """``arrays(rows)``: what the example layers hold, by name."""
+    return lambda rows: {name: example_array(name, rows) for name in FEATURES}
+
+
+@pytest.fixture(scope="session")
+def batch_of(arrays: Callable[[int], dict[str, np.ndarray]]) -> Callable[..., RowBatch]:
+    """``batch_of(rows, first=0, **changes)``: example rows from number ``first`` on, with fields of the batch replaced."""
+
+    def make(rows: int, first: int = 0, **changes: Any) -> RowBatch:
+        numbers = np.arange(first, first + rows)
+        activations = {
+            name: Captured(array[first:], FEATURES[name][0], tuple("abc"[: array.ndim - 1]))
+            for name, array in arrays(first + rows).items()
+        }
+        fields: dict[str, Any] = {
+            "activations": activations,
+            "ids": [f"row/{number}" for number in numbers],
+            "splits": ["train" if number % 3 else "test" for number in numbers],
+            "targets": {"digit": numbers % 10},
+        }
+        return RowBatch(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+def write_store(tmp_path: Path, batch_of: Callable[..., RowBatch]) -> Callable[..., Store]:
+    """``write_store(name, rows=40)``: a complete store of example rows, several shards long where it is a folder."""
+
+    def write(name: str, rows: int = 40, *, batch_rows: int = 7, **options: Any) -> Store:
+        writer = Writer(tmp_path / name, **{"shard_bytes": 2000, **options})
+        for first in range(0, rows, batch_rows):
+            writer.append(batch_of(min(batch_rows, rows - first), first))
+        return writer.finish()
+
+    return write

@@ -1,0 +1,200 @@
+"""What every adapter owes, checked over the folder: a new adapter without an example here fails.
+
+An example is a model that does its worst (changes its inputs in place, uses a buffer or a module again) with the
+activations it should give, computed without actstore.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from actstore.adapters import adapt, adapters
+from actstore.patterns import select
+
+ROWS = 8
+
+
+@dataclass
+class Example:
+    """A model, its inputs, the layers it should give in call order, and what must be as it was found afterwards."""
+
+    model: object
+    inputs: np.ndarray
+    expected: dict[str, np.ndarray]
+    condition: Callable[[], object]
+
+
+def inputs():
+    return np.random.default_rng(0).normal(size=(ROWS, 6)).astype(np.float32)
+
+
+def function_example():
+    buffer = np.empty((ROWS, 6), dtype=np.float32)
+
+    def model(batch):
+        batch += 1
+        doubled = np.multiply(batch, 2, out=buffer[: len(batch)])
+        return {"doubled": doubled, "blocks.0/sum": doubled.sum(axis=1)}
+
+    doubled = 2 * (inputs() + 1)
+    expected = {"doubled": doubled, "blocks.0/sum": doubled.sum(axis=1)}
+    return Example(model, inputs(), expected, lambda: None)
+
+
+def sklearn_example():
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    data = np.random.default_rng(1).normal(size=(40, 6)).astype(np.float32)
+    network = MLPRegressor(
+        hidden_layer_sizes=(5,), solver="lbfgs", activation="tanh", max_iter=5000, random_state=0
+    )
+    model = make_pipeline(StandardScaler(copy=False), network).fit(data.copy(), data[:, 0])
+    scaled = model[0].transform(inputs())
+    before = scaled @ network.coefs_[0] + network.intercepts_[0]
+    last = np.tanh(before) @ network.coefs_[1] + network.intercepts_[1]
+    expected = {
+        "standardscaler": scaled,
+        "mlpregressor.hidden0.pre": before,
+        "mlpregressor.hidden0": np.tanh(before),
+        "mlpregressor.output.pre": last,
+        "mlpregressor.output": last,
+    }
+    return Example(model, inputs(), expected, lambda: sorted(vars(network)))
+
+
+def torch_example():
+    torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
+
+    class Residual(torch.nn.Module):
+        """The same ReLU twice, in place, and a residual that is added in place."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+            self.relu = torch.nn.ReLU(inplace=True)
+            self.drop = torch.nn.Dropout(0.5)
+
+        def forward(self, x):
+            x += 1
+            hidden = self.drop(self.relu(self.first(x)))
+            out = self.relu(self.second(hidden))
+            out += x
+            return out
+
+    torch.manual_seed(0)
+    model = Residual()
+    model.second.eval()
+    with torch.no_grad():
+        first = model.first(torch.from_numpy(inputs()) + 1)
+        second = model.second(first.relu())
+    expected = {
+        "first": first,
+        "relu": first.relu(),
+        "drop": first.relu(),
+        "second": second,
+        "relu#1": second.relu(),
+    }
+
+    def condition():
+        hooks = [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()]
+        return hooks, [module.training for module in model.modules()], torch.is_grad_enabled()
+
+    return Example(model, inputs(), {name: layer.numpy() for name, layer in expected.items()}, condition)
+
+
+EXAMPLES = {"function": function_example, "scikit-learn": sklearn_example, "torch": torch_example}
+FRAMEWORKS = {"torch"}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(adapter.name, marks=pytest.mark.framework if adapter.name in FRAMEWORKS else ())
+        for adapter in adapters()
+    ]
+)
+def example(request):
+    if request.param not in EXAMPLES:
+        pytest.fail(f"adapter {request.param!r} has no example; add one to EXAMPLES")
+    return EXAMPLES[request.param]()
+
+
+def captured(example, patterns=("**",), batches=(slice(None),)):
+    """The layers of each batch, as an adapter gives them."""
+    adapter = adapt(example.model)
+    layers = select(patterns, adapter.layers(example.inputs))
+    with adapter.running(layers) as run:
+        return layers, [run(example.inputs[rows]) for rows in batches]
+
+
+def test_no_example_is_left_over():
+    assert set(EXAMPLES) == {adapter.name for adapter in adapters()}
+
+
+def test_names_come_in_call_order_with_the_right_values(example):
+    layers, (activations,) = captured(example)
+    assert [layer.name for layer in layers] == list(activations) == list(example.expected)
+    for layer, (name, expected) in zip(layers, example.expected.items(), strict=True):
+        found = activations[name]
+        assert found.dtype == layer.dtype == found.array.dtype.name
+        assert found.array.shape[1:] == layer.shape
+        assert len(layer.axes) == len(layer.shape)
+        assert found.axes == layer.axes
+        # The same sums of 6 float32 products of order 1, perhaps in another order.
+        np.testing.assert_allclose(found.array, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_input_is_given_before_the_model_changes_it(example):
+    layers, (activations,) = captured(example, ("input", "**"))
+    assert layers[0].name == "input"
+    np.testing.assert_array_equal(activations["input"].array, inputs())
+    np.testing.assert_array_equal(example.inputs, inputs())
+
+
+def test_batches_do_not_matter(example):
+    _, (whole,) = captured(example)
+    _, parts = captured(example, batches=(slice(0, 3), slice(3, 4), slice(4, None)))
+    for name, layer in whole.items():
+        joined = np.concatenate([part[name].array for part in parts])
+        # Matrix products of other heights may sum in another order.
+        np.testing.assert_allclose(joined, layer.array, rtol=1e-5, atol=1e-6)
+
+
+def test_a_capture_is_not_rewritten_by_the_next(example):
+    _, (first, _second) = captured(example, batches=(slice(0, 4), slice(4, None)))
+    _, (alone,) = captured(example, batches=(slice(0, 4),))
+    for name, layer in alone.items():
+        np.testing.assert_array_equal(first[name].array, layer.array)
+
+
+def test_each_layer_alone_is_the_same_as_among_all(example):
+    _, (whole,) = captured(example)
+    for name, layer in whole.items():
+        _, (alone,) = captured(example, (name,))
+        np.testing.assert_array_equal(alone[name].array, layer.array)
+
+
+def test_the_model_is_left_as_it_was_found(example):
+    adapter = adapt(example.model)
+    before = example.condition(), adapter.provenance()
+    captured(example)
+    assert (example.condition(), adapter.provenance()) == before
+
+
+def test_the_model_is_left_as_it_was_found_after_an_error(example):
+    adapter = adapt(example.model)
+    before = example.condition(), adapter.provenance()
+    layers = select(("**",), adapter.layers(example.inputs))
+    with pytest.raises(KeyError, match="somewhere else"), adapter.running(layers):
+        raise KeyError("somewhere else")
+    with pytest.raises((ValueError, RuntimeError)), adapter.running(layers) as run:
+        run(example.inputs[:, :5])  # a feature is missing, which each framework says in its own words
+    assert (example.condition(), adapter.provenance()) == before
+
+
+def test_provenance_says_what_the_weights_are(example):
+    weights = adapt(example.model).provenance()["weights"]
+    assert weights == "not seen" or weights.startswith("xxh3_128:")

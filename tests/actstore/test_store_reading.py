@@ -1,0 +1,299 @@
+"""What was written comes back, however it is asked for."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import actstore
+from actstore import Captured, LayerError, RowBatch, StoreError, Writer
+from actstore.errors import TargetError
+from actstore.files import OPEN_FILES
+
+INDEXES = {
+    "all": slice(None),
+    "ellipsis": ...,
+    "inside one shard": slice(1, 3),
+    "across shards": slice(3, 37),
+    "past the end": slice(30, 1000),
+    "empty": slice(9, 4),
+    "step": slice(2, 40, 3),
+    "backwards": slice(None, None, -1),
+    "backwards from the end": slice(-1, 4, -7),
+    "negative": slice(-9, -2),
+    "int": 17,
+    "last": -1,
+    "numpy int": np.uint8(39),
+    "sorted rows": np.array([0, 1, 2, 9, 30, 39]),
+    "unsorted rows, repeats": [39, 0, -40, 5, 5, 4, 39],
+    "no rows": [],
+    "mask": np.arange(40) % 3 == 0,
+    "mask of all": np.ones(40, bool),
+    "unsigned rows": np.array([39, 2], np.uint64),
+}
+
+
+@pytest.fixture(params=["store.acts", "store.h5"])
+def store(request, write_store):
+    """Forty rows, in shards or in one file."""
+    return write_store(request.param)
+
+
+@pytest.mark.parametrize("index", INDEXES.values(), ids=INDEXES.keys())
+def test_rows_are_indexed_as_numpy_indexes_them(store, arrays, index):
+    for name, expected in arrays(40).items():
+        rows = np.asarray(index, np.int64) if isinstance(index, list) else index
+        np.testing.assert_array_equal(store.layers[name].raw[index], expected[rows], strict=True)
+
+
+def test_bfloat16_arrives_as_its_values_in_float32(store, arrays):
+    layer = store.layers["fc"]
+    exact = (arrays(40)["fc"].astype(np.uint32) << 16).view(np.float32)
+    assert (layer.dtype, layer.raw.dtype, layer.stored_dtype) == (np.float32, np.uint16, "bfloat16")
+    for index in INDEXES.values():
+        rows = np.asarray(index, np.int64) if isinstance(index, list) else index
+        np.testing.assert_array_equal(layer[index].view(np.uint32), exact[rows].view(np.uint32), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (40, "row 40 is out of range: there are 40 rows"),
+        (-41, "row -41 is out of range"),
+        ([0, 40], "row 40 is out of range"),
+        (np.array([2**64 - 1], np.uint64), "row 18446744073709551615 is out of range"),
+        (np.ones(39, bool), r"\(40,\) bools or a list of ints; bool \(39,\) came"),
+        (True, r"rows are indexed by an int, a slice, .*; bool \(\) came"),
+        (1.0, "float64"),
+        ("fc", "<U2"),
+        (np.zeros((2, 2), int), r"int64 \(2, 2\) came"),
+        ((slice(None), 0), "rows are indexed by one index, 2 came"),
+    ],
+)
+def test_what_is_no_index_of_rows_is_refused(store, index, message):
+    with pytest.raises(IndexError, match=message):
+        store.layers["conv1"][index]
+
+
+def test_a_layer_describes_itself(store):
+    layer = store.layers["conv1"]
+    assert (layer.name, layer.shape, layer.ndim, len(layer)) == ("conv1", (40, 3, 4), 3, 40)
+    assert (layer.axes, layer.nbytes, layer.dtype) == (("a", "b"), 40 * 48, np.dtype("float32"))
+    assert repr(layer) == "<Layer 'conv1' (40, 3, 4) float32>"
+    assert list(store.layers) == ["conv1", "act/1", "fc", "norm"]
+    assert [row.item() for row in store.layers["norm"]] == store.layers["norm"][:].tolist()
+
+
+def test_blocks_come_in_order_and_cover_every_row(store, arrays):
+    for block_rows in (1, 7, 40, 1000):
+        blocks = list(store.layers["act/1"].blocks(block_rows))
+        assert {len(block) for block in blocks[:-1]} <= {block_rows}
+        np.testing.assert_array_equal(np.concatenate(blocks), arrays(40)["act/1"], strict=True)
+    with pytest.raises(ValueError, match="blocks of 0 rows were asked for; 1 or more"):
+        list(store.layers["act/1"].blocks(0))
+
+
+@pytest.mark.parametrize("name", ["conv1", "fc"])
+def test_rows_are_read_into_an_array_of_the_callers(store, name):
+    layer = store.layers[name]
+    for rows in (slice(None), slice(3, 31), slice(30, 2, -4), slice(5, 5)):
+        out = np.empty(layer[rows].shape, layer.dtype)
+        layer.read_into(rows, out)
+        np.testing.assert_array_equal(out, layer[rows])
+        wide = np.empty((*out.shape[:-1], 2 * out.shape[-1]), np.float64)[..., ::2]  # neither dtype nor order agree
+        layer.read_into(rows, wide)
+        np.testing.assert_array_equal(wide, layer[rows])
+    with pytest.raises(ValueError, match=r"\(2, 3\) was given for slice\(0, 5, None\) of layer"):
+        layer.read_into(slice(0, 5), np.empty((2, 3), layer.dtype))
+
+
+def test_take_reads_neighbours_together_and_far_rows_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    array = rng.normal(size=(5000, 1024)).astype(np.float32)  # 4 KiB a row, so that gaps and spans are both crossed
+    ids = [str(row) for row in range(len(array))]
+    with Writer(tmp_path / "wide.acts", shard_bytes=9 * 2**20) as writer:
+        writer.append(RowBatch({"a": Captured(array, "float32", ("f",))}, ids, [""] * len(array)))
+    layer = actstore.open(tmp_path / "wide.acts").layers["a"]
+    for fraction in (0.001, 0.05, 0.5, 1.0):
+        rows = np.sort(rng.choice(len(array), int(fraction * len(array)), replace=False))
+        np.testing.assert_array_equal(layer.take(rows), array[rows])
+    rows = np.sort(rng.integers(0, len(array), 900))  # with repeats
+    np.testing.assert_array_equal(layer.take(rows), array[rows])
+
+
+def test_numpy_takes_a_layer_for_an_array(store, arrays):
+    expected = arrays(40)["conv1"]
+    layer = store.layers["conv1"]
+    np.testing.assert_array_equal(np.asarray(layer), expected, strict=True)
+    np.testing.assert_array_equal(np.asarray(layer, np.float64), expected.astype(np.float64), strict=True)
+    np.array(layer)[0] = 1.0  # a copy, so it can be written to
+    with pytest.raises(ValueError, match="can not be had as float64 without a copy"):
+        layer.__array__(np.dtype(np.float64), copy=False)
+
+
+def test_a_slice_of_one_file_is_a_view_of_it(write_store):
+    view = write_store("one.h5").layers["conv1"][3:30]
+    assert not view.flags.writeable
+    assert not view.flags.owndata
+    assert view.flags.aligned
+
+
+def test_views_outlive_the_store(store, arrays):
+    view = store.layers["conv1"][0:2]
+    with store:
+        pass
+    np.testing.assert_array_equal(view, arrays(40)["conv1"][0:2])
+    with pytest.raises(StoreError, match="belongs to a store that was closed; open the store again"):
+        store.layers["conv1"][0:2]
+
+
+def test_a_pickled_layer_reads_the_same_rows(store):
+    for layer in (store.layers["conv1"], store.layers["fc"], store.layers["fc"].raw):
+        copy = pickle.loads(pickle.dumps(layer))
+        np.testing.assert_array_equal(copy[:], layer[:], strict=True)
+
+
+def test_a_pickled_layer_of_a_store_that_was_replaced_is_refused(store, write_store):
+    pickled = pickle.dumps(store.layers["conv1"])
+    write_store(store.path.name, 39, overwrite=True)
+    with pytest.raises(LayerError, match="holds other rows than when layer 'conv1' was pickled"):
+        pickle.loads(pickled)
+
+
+def test_an_open_store_notices_that_it_was_replaced(store, write_store):
+    write_store(store.path.name, 39, overwrite=True)
+    with pytest.raises(StoreError, match="has changed since the store was opened|can not be read"):
+        store.layers["conv1"][0:2]
+
+
+def test_threads_read_at_the_same_time(write_store, arrays):
+    store = write_store("many.acts", 400, shard_bytes=700)
+    expected = arrays(400)["conv1"]
+    assert len(list((store.path / "steps/0/rank-0000").glob("shard-*.h5"))) > 2 * OPEN_FILES  # files are closed meanwhile
+
+    def read(seed):
+        rows = np.random.default_rng(seed).integers(0, 400, 50)
+        return np.array_equal(store.layers["conv1"][rows], expected[rows])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(64)))
+
+
+def test_the_number_of_open_files_is_bounded(write_store):
+    store = write_store("many.acts", 400, shard_bytes=700)
+    store.layers["conv1"][:]
+    assert len(store._files._files) == OPEN_FILES
+
+
+def test_an_unknown_layer_names_the_nearest(store):
+    with pytest.raises(LayerError, match=r"there is no layer 'conv2' in this store; nearest of 4: 'conv1'$"):
+        store.layers["conv2"]
+    assert store.layers.get("conv2") is None
+    assert "conv2" not in store.layers
+    assert repr(store.layers) == "<layers 'conv1', 'act/1', 'fc', 'norm'>"
+
+
+def test_an_unknown_target_names_those_that_are_there(store):
+    with pytest.raises(TargetError, match="there is no target 'colour' in this store; nearest of 1: 'digit'"):
+        store.targets["colour"]
+
+
+def test_the_row_table_comes_back(store):
+    assert store.ids.tolist() == [f"row/{row}" for row in range(40)]
+    assert store.splits.tolist() == ["train" if row % 3 else "test" for row in range(40)]
+    assert (store.groups, store.positions, store.row_unit, store.rows) == (None, None, "example", 40)
+    assert store.complete
+    assert repr(store) == f"<Store {store.path.name!r}: 40 rows, 4 layers>"
+
+
+@pytest.mark.parametrize("name", ["tokens.acts", "tokens.h5"])
+def test_groups_positions_and_provenance_come_back(tmp_path, batch_of, name):
+    provenance = {"command": "dump é", "versions": {"numpy": "2"}, "sizes": [1, 2.5, None, True]}
+    with Writer(tmp_path / name, row_unit="token", provenance=provenance, shard_bytes=1000) as writer:
+        for first in range(0, 30, 10):
+            groups = [f"sentence {(first + row) // 4}" for row in range(10)]
+            positions = [(first + row) % 4 for row in range(10)]
+            writer.append(batch_of(10, first, groups=groups, positions=positions))
+        writer.note(weights="abc", command="later")
+    store = actstore.open(tmp_path / name)
+    assert store.row_unit == "token"
+    assert store.groups.tolist() == [f"sentence {row // 4}" for row in range(30)]
+    np.testing.assert_array_equal(store.positions, np.arange(30) % 4, strict=True)
+    assert store.provenance == {**provenance, "weights": "abc", "command": "later"}
+
+
+LABELS = {
+    "int64": np.array([5, -3, 2**62, 5]),
+    "uint8": np.array([1, 255, 0, 1], np.uint8),
+    "uint64": np.array([2**64 - 1, 0, 7, 7], np.uint64),
+    "big endian": np.array([1, 2, 3, 258], ">i4"),
+    "bool": np.array([True, False, False, True]),
+    "text": np.array(["chat", "été", "", "日本語"]),
+    "objects": np.array(["a", "bc", "a", ""], object),
+    "masked": np.ma.MaskedArray([1, 2, 3, 4], mask=[0, 1, 0, 1]),
+    "masked text": np.ma.MaskedArray(["a", "b", "c", "d"], mask=[1, 1, 1, 0]),
+    "all masked": np.ma.MaskedArray([1, 2, 3, 4], mask=True),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+@pytest.mark.parametrize("name", ["labels.acts", "labels.h5"])
+def test_labels_come_back_with_their_dtype(tmp_path, batch_of, name, labels):
+    with Writer(tmp_path / name, shard_bytes=400) as writer:
+        writer.append(batch_of(4, targets={"any/thing": labels, "..": np.arange(4)}))
+    read = actstore.open(tmp_path / name).targets["any/thing"]
+    expected = labels.astype(str) if labels.dtype == object else labels
+    assert read.dtype.kind == expected.dtype.kind
+    assert read.dtype.kind == "U" or read.dtype == expected.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(np.ma.getmaskarray(read), np.ma.getmaskarray(expected))
+    assert np.ma.asarray(read).tolist() == np.ma.asarray(expected).tolist()
+    assert isinstance(read, np.ma.MaskedArray) == isinstance(labels, np.ma.MaskedArray)
+
+
+@pytest.mark.parametrize("name", ["splits.acts", "splits.h5"])
+def test_splits_may_have_targets_of_their_own(tmp_path, batch_of, name):
+    with Writer(tmp_path / name, shard_bytes=1000) as writer:
+        writer.append(batch_of(10, targets={"digit": np.arange(10, dtype=np.int32)}))
+        writer.append(batch_of(10, 10, targets={"colour": np.array(["red", "green"] * 5)}))
+        writer.append(batch_of(10, 20, targets={"digit": np.arange(10) + 2**40}))
+    targets = actstore.open(tmp_path / name).targets
+    assert targets["digit"].tolist() == [*range(10), *[None] * 10, *range(2**40, 2**40 + 10)]
+    assert targets["digit"].dtype == np.int64
+    assert targets["colour"].tolist() == [*[None] * 10, *["red", "green"] * 5, *[None] * 10]
+
+
+@pytest.mark.parametrize("name", ["bad.acts", "bad.h5"])
+def test_rows_with_nan_or_infinity_are_counted(tmp_path, name):
+    halves = np.zeros((40, 3), np.float16)
+    halves[[3, 20], [0, 1]] = np.inf, np.nan
+    halves[20, 2] = np.inf  # a second one in a row counts once
+    bits = np.zeros((40, 2), np.uint16)
+    bits[[1, 2, 39], 1] = 0x7F80, 0xFFC1, 0x7F7F  # infinity, a NaN, the largest finite value
+    layers = {"half": Captured(halves, "float16", ("f",)), "brain": Captured(bits, "bfloat16", ("f",))}
+    layers["whole"] = Captured(np.zeros((40, 2), np.int8), "int8", ("f",))
+    with Writer(tmp_path / name, shard_bytes=500) as writer:
+        writer.append(RowBatch(layers, [str(row) for row in range(40)], [""] * 40))
+    assert actstore.open(tmp_path / name).nonfinite == {"half": 2, "brain": 2, "whole": 0}
+
+
+def test_the_fingerprint_names_the_rows_not_the_place(tmp_path, write_store):
+    folder = write_store("a.acts")
+    assert write_store("b.h5").fingerprint == folder.fingerprint
+    assert write_store("c.acts", batch_rows=11).fingerprint == folder.fingerprint
+    assert write_store("d.acts", 39).fingerprint != folder.fingerprint
+    moved = folder.path.rename(tmp_path / "elsewhere")
+    assert actstore.open(moved).fingerprint == folder.fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_labels_but_on_ids(tmp_path, batch_of):
+    prints = []
+    changes = [{}, {"targets": {}}, {"ids": [f"other/{row}" for row in range(5)]}, {"splits": ["val"] * 5}]
+    for number, change in enumerate(changes):
+        with Writer(tmp_path / f"{number}.acts") as writer:
+            writer.append(batch_of(5, **change))
+        prints.append(actstore.open(tmp_path / f"{number}.acts").fingerprint)
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3

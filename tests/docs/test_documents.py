@@ -1,0 +1,63 @@
+"""Every command and code block of the README and the docs runs, in order, in a folder of its own.
+
+A block fenced ```sh is run by bash with the two programs on the path, ```python by this interpreter; blocks of one page
+share a folder, in which the demo's `digits.h5` and `probes.h5` lie already. Blocks without a language are output, or
+`make` calls (which CI makes).
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).resolve().parent.parent.parent
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BY_HAND = {
+    "docs/reproductions/mnist-convnet.md": "needs MNIST, torch and a quarter of an hour",
+    "docs/reproductions/figure3.md": "takes minutes; `make figure3`",
+}
+PAGES = sorted(
+    str(page.relative_to(HOUSE))
+    for page in [HOUSE / "README.md", *(HOUSE / "docs").rglob("*.md")]
+    if BLOCK.search(page.read_text())
+)
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+DEMO = """
+actstore dump demo:digits --data digits --layers input --layers '**' -o digits.h5
+probe fit digits.h5 --target digit --C 0.01 -o probes.h5
+"""
+
+
+def bash(code, folder):
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    done = bash(DEMO, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_runs(page, demo, tmp_path):
+    if page in BY_HAND:
+        pytest.skip(BY_HAND[page])
+    for file in demo.iterdir():
+        shutil.copy(file, tmp_path)
+    for language, code in BLOCK.findall((HOUSE / page).read_text()):
+        script = code if language == "sh" else f"python - <<'END_OF_BLOCK'\n{code}END_OF_BLOCK\n"
+        done = bash(script, tmp_path)
+        assert done.returncode == 0, f"{page}:\n{code}\n{done.stdout}{done.stderr}"
