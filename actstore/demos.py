@@ -16,7 +16,7 @@ def digits(hidden: tuple[int, ...] = (128, 64, 32), seed: int = 0) -> MLPClassif
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
     images, classes = split_rows("train")
-    network = MLPClassifier(hidden_layer_sizes=hidden, random_state=seed, max_iter=500)
+    network = MLPClassifier(hidden_layer_sizes=hidden, random_state=seed, max_iter=5000)
     with threadpool_limits(1):  # threads only get in each other's way on products this small
         return network.fit(images, classes)
 

@@ -37,10 +37,10 @@ class Destination:
         self.final = Path(os.path.abspath(path))
         self.single_file = self.final.suffix == FILE_SUFFIX
         self._partial = self.final.with_name(self.final.name + PARTIAL_SUFFIX)
+        self._replaced = self.final.with_name(self.final.name + REPLACED_SUFFIX)
         self._overwrite = overwrite
-        self._claimed = False
+        self._claimed = self._publishing = False
         self._lock: durable.Lock | None = None
-        self.published = False
         if self.final.suffix not in (FOLDER_SUFFIX, FILE_SUFFIX):
             msg = (
                 f"{path} is not the name of a store: NAME{FOLDER_SUFFIX} (a folder) "
@@ -52,6 +52,7 @@ class Destination:
             raise StoreError(msg)
         in_place = not self.single_file and not self.final.exists()
         self.staging = self.final if in_place else self._partial
+        self._source = self.staging / PACKED if self.single_file else self.staging
         self._check_existing()
 
     def _check_existing(self) -> None:
@@ -85,34 +86,41 @@ class Destination:
 
     def publish(self) -> None:
         """Give the output its name; what had it is replaced."""
-        superseded = None
+        if self.single_file and self.final.exists() and not self._overwrite:
+            msg = f"{self.final} has appeared meanwhile; the dump is in {self.staging}. Move one of them"
+            raise StoreError(msg)
+        self._publishing = True
         if self.single_file:
-            if self.final.exists() and not self._overwrite:
-                msg = f"{self.final} has appeared meanwhile; the dump is in {self.staging}. Move one of them"
-                raise StoreError(msg)
-            durable.rename(self.staging / PACKED, self.final)
-            superseded = self.staging
+            durable.rename(self._source, self.final)
         elif self.staging != self.final:
-            superseded = self._swap()
-        self.published = True
-        if superseded is not None:
-            durable.remove_folder(superseded)
-        self.release()
+            self._swap()
+        self.tidy_up()
 
-    def _swap(self) -> Path:
-        """Two renames: a folder, unlike a file, can not be replaced in one. Returns where the old one is now."""
-        replaced = self.final.with_name(self.final.name + REPLACED_SUFFIX)
-        if replaced.exists():
-            _check_folder(replaced)
-            durable.remove_folder(replaced)
-        os.replace(self.final, replaced)
+    def _swap(self) -> None:
+        """Two renames: a folder, unlike a file, can not be replaced in one."""
+        if self._replaced.exists():
+            _check_folder(self._replaced)
+            durable.remove_folder(self._replaced)
+        os.replace(self.final, self._replaced)
         try:
             durable.rename(self.staging, self.final)
         except BaseException:
-            if not self.final.exists():
-                os.replace(replaced, self.final)
+            if self.staging.exists():
+                os.replace(self._replaced, self.final)
             raise
-        return replaced
+
+    @property
+    def published(self) -> bool:
+        """Whether the output has its name."""
+        return self._publishing and (self.staging == self.final or not self._source.exists())
+
+    def tidy_up(self) -> None:
+        """Remove what a published output makes superfluous, and let other writers in."""
+        if self.single_file:
+            durable.remove_folder(self.staging)
+        elif self.staging != self.final:
+            durable.remove_folder(self._replaced)
+        self.release()
 
     def discard(self) -> None:
         """Remove the staging folder, if it is this output's."""

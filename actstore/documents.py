@@ -61,7 +61,7 @@ def undamaged(where: str | PathLike[str]) -> Iterator[None]:
     """Turn whatever stops a parser into one line that names the file."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         msg = f"{where} is damaged or was not written by actstore ({reason}); restore it from a copy"
         raise StoreError(msg) from error

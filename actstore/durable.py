@@ -84,9 +84,10 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         write_at(fd, data, 0)
         sync_file(fd)
+        rename(temporary, path)
     finally:
         os.close(fd)
-    rename(temporary, path)
+        temporary.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path) -> None:

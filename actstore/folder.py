@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from actstore.pending import PendingRows
 
+FIRST_STEP: dict[str, JSON] = {"step": 0}
 PROVEN = (STORE_JSON, STEP_JSON, RANK_JOURNAL)  # what COMPLETE has the hashes of
 
 
@@ -43,7 +44,7 @@ class Sealer:
         self._header = header
         self._shards = 0
         self.rows = 0
-        Journal(folder / STORE_JOURNAL, header.identity).append({"step": 0})
+        Journal(folder / STORE_JOURNAL, header.identity).append(FIRST_STEP)
         self._journal = Journal(folder / RANK_JOURNAL, header.identity)
         self.write_provenance(provenance)
         durable.sync_folder(folder / RANK_FOLDER)
@@ -108,7 +109,9 @@ def read_folder(folder: Path) -> Contents:
     """What is in the store in ``folder``. StoreError, naming the file, where it is not sound."""
     header = read_header(folder)
     proof = _read_proof(folder)  # before the journal: rows that are sealed in between are not missed
-    read_journal(folder / STORE_JOURNAL, header.identity, complete=False)
+    if list(read_journal(folder / STORE_JOURNAL, header.identity, complete=True)) != [FIRST_STEP]:
+        msg = f"{folder / STORE_JOURNAL} does not list step 0 and nothing else; restore it from a copy"
+        raise StoreError(msg)
     step = unseal(_read(folder / STEP_JSON), folder / STEP_JSON)
     parts = []
     mark = Fingerprint(header.identity)

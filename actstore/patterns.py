@@ -83,12 +83,14 @@ def module_of(name: str) -> str:
 
 def unknown(pattern: str, names: Sequence[str]) -> LayerError:
     """The error for a pattern that picks no layer; it names the nearest ones."""
-    return LayerError(f"no layer matches {pattern!r}; {hint(pattern.removeprefix('re:').replace('*', ''), names)}")
+    return LayerError(
+        f"no layer matches {pattern!r}; {hint(pattern.removeprefix('re:').replace('*', ''), names)}"
+    )
 
 
 def hint(wanted: str, names: Sequence[str]) -> str:
     """For a message: the names nearest to one that is not there, or else which there are."""
-    nearest = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
+    nearest = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
     return f"the nearest: {listed(nearest)}" if nearest else f"there are: {listed(names)}"
 
 

@@ -119,6 +119,9 @@ class Recording:
             msg = "there are no activations to append; a mapping from layer names to arrays with rows was expected"
             raise DumpError(msg)
         names = [splits] * rows if isinstance(splits, str) else list(splits)
+        if len(names) != rows:
+            msg = f"{rows} rows of activations came with {len(names)} splits; one for all, or one per row, was expected"
+            raise DumpError(msg)
         labels = {name: check_labels(values, f"target {name!r}") for name, values in (targets or {}).items()}
         own_ids = self._loop.ids.of(names) if ids is None else list(ids)
         self._writer.append(RowBatch(captured, own_ids, names, labels))

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -15,8 +16,6 @@ import xxhash
 from actstore.patterns import hint
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from actstore.errors import ActstoreError
 
 _EXTRAS = ("torch",)

@@ -178,6 +178,7 @@ class Writer:
     def _clean_up(self) -> str:
         destination = self._destination
         if destination.published:
+            destination.tidy_up()
             return f"{destination.final} is whole"
         rows = clean_up(destination.staging, self._header) if self._header and self._sealer else 0
         if rows:

@@ -20,10 +20,43 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
     """Prediction error against depth: a line for each split, a dotted one for chance.
 
     Chance is the error of always answering the commonest class of the training rows, on the last split there is.
+    Where every error is far below chance, the axis is logarithmic (linear below 1%, so that it shows 0 too).
     """
     alt = _altair()
-    order = list(dict.fromkeys(probe.layer for probe in probes))
+    if not probes:
+        raise click.ClickException(
+            "there is no probe to plot: every layer of the file failed; see `probe show`"
+        )
     splits = [split for split in SPLIT_COLOURS if any(split in probe.error for probe in probes)]
+    chance = probes[0].chance[splits[-1]]
+    worst = max(probe.error[split] for probe in probes for split in splits if split in probe.error)
+    y = _error_axis(alt, max(worst, chance), logarithmic=worst < chance / 3)
+    layers = list(dict.fromkeys(probe.layer for probe in probes))
+    return (
+        alt.layer(*_chance_line(alt, chance, y), _error_lines(alt, probes, splits, y))
+        .properties(
+            width=max(360, min(1200, 56 * len(layers))),
+            height=280,
+            title=title or f"linear probes for {probes[0].target!r}",
+        )
+        .configure_view(stroke=None)
+        .configure_axis(gridColor="#e4e7eb", domainColor="#9aa5b1", labelFontSize=11, titleFontSize=12)
+    )
+
+
+def _error_axis(alt: Any, top: float, *, logarithmic: bool) -> Any:
+    if not logarithmic:
+        return alt.Y("error:Q", title="prediction error", axis=alt.Axis(format=".0%"))
+    ticks = [tick for tick in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if tick <= top]
+    return alt.Y(
+        "error:Q",
+        title="prediction error (log scale)",
+        scale=alt.Scale(type="symlog", constant=0.01, domain=[0, top], nice=False),
+        axis=alt.Axis(format="~%", values=ticks),
+    )
+
+
+def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: Any) -> Any:
     points = [
         {
             "layer": probe.layer,
@@ -36,19 +69,17 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
         for split in splits
         if split in probe.error
     ]
-    x = alt.X(
-        "layer:N", sort=order, title="layer, in network order", axis=alt.Axis(labelAngle=-35, labelLimit=160)
-    )
-    lines = (
+    colours = [SPLIT_COLOURS[split] for split in splits]
+    order = list(dict.fromkeys(probe.layer for probe in probes))
+    axis = alt.Axis(labelAngle=-35, labelLimit=160)
+    return (
         alt.Chart(alt.Data(values=points))
         .mark_line(point=alt.OverlayMarkDef(size=46), strokeWidth=2)
         .encode(
-            x=x,
-            y=alt.Y("error:Q", title="prediction error", axis=alt.Axis(format=".0%")),
+            x=alt.X("layer:N", sort=order, title="layer, in network order", axis=axis),
+            y=y,
             color=alt.Color(
-                "split:N",
-                scale=alt.Scale(domain=splits, range=[SPLIT_COLOURS[split] for split in splits]),
-                legend=alt.Legend(title=None),
+                "split:N", scale=alt.Scale(domain=splits, range=colours), legend=alt.Legend(title=None)
             ),
             tooltip=[
                 "layer:N",
@@ -59,18 +90,14 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
             ],
         )
     )
-    chance = probes[0].chance[splits[-1]]
+
+
+def _chance_line(alt: Any, chance: float, y: Any) -> tuple[Any, Any]:
     rule = alt.Chart(alt.Data(values=[{"error": chance, "text": f"chance {chance:.0%}"}]))
-    dotted = rule.mark_rule(strokeDash=[2, 4], color="#52606d").encode(y="error:Q")
-    label = rule.mark_text(align="right", baseline="bottom", dy=-3, color="#52606d").encode(
-        y="error:Q", x=alt.value("width"), text="text:N"
-    )
-    width = max(360, min(1200, 52 * len(order)))
+    words = rule.mark_text(align="right", baseline="bottom", dy=-3, color="#52606d")
     return (
-        alt.layer(dotted, label, lines)
-        .properties(width=width, height=280, title=title or f"linear probes for {probes[0].target!r}")
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#e4e7eb", domainColor="#9aa5b1", labelFontSize=11, titleFontSize=12)
+        rule.mark_rule(strokeDash=[2, 4], color="#52606d").encode(y=y),
+        words.encode(y=y, x=alt.value("width"), text="text:N"),
     )
 
 

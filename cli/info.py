@@ -58,7 +58,8 @@ def describe(store: Store) -> dict[str, Any]:
     """Everything `info` prints, as plain values."""
     import numpy as np
 
-    names, counts = np.unique(store.splits, return_counts=True)
+    names, first, counts = np.unique(store.splits, return_index=True, return_counts=True)
+    order = np.argsort(first)
     layers = {
         name: {
             "shape": list(layer.shape[1:]),
@@ -79,7 +80,7 @@ def describe(store: Store) -> dict[str, Any]:
         "rows": store.rows,
         "row_unit": store.row_unit,
         "fingerprint": store.fingerprint,
-        "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        "splits": dict(zip(names[order].tolist(), counts[order].tolist(), strict=True)),
         "targets": targets,
         "layers": layers,
         "provenance": dict(store.provenance),

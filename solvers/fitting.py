@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+
+import numpy as np
+
+from solvers import engines
+from solvers.errors import ProblemError
+from solvers.path import Plan, Validation, follow
+from solvers.problem import check_C, pose
+from solvers.result import Fit, Path, Status
+from solvers.rows import Columns, as_source, flat_width
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.result import Fit, Path
+    from solvers.engines import Choice
+    from solvers.path import Point
+    from solvers.problem import Problem
     from solvers.rows import RowSource
 
-__all__ = ["fit"]
+__all__ = ["Settings", "fit"]
+
+
+class Settings(TypedDict, total=False):
+    """What :func:`fit` takes besides rows, labels and C, for type checkers; the meanings are stated there."""
+
+    sample_weight: ArrayLike | None
+    validation: tuple[RowSource | ArrayLike, ArrayLike] | None
+    scale: bool
+    engine: str
+    gap_nats: float
+    seed: int
+    warm_start: Fit | None
+    full_path: bool
+    random_features: int | None
 
 
 @overload
 def fit(
-    activations: RowSource | ArrayLike,
-    labels: ArrayLike,
-    *,
-    C: float = 1.0,
-    sample_weight: ArrayLike | None = None,
-    validation: tuple[RowSource | ArrayLike, ArrayLike] | None = None,
-    scale: bool = False,
-    engine: str = "auto",
-    gap_nats: float = 1e-5,
-    seed: int = 0,
-    warm_start: Fit | None = None,
-    full_path: bool = False,
-    random_features: int | None = None,
+    activations: RowSource | ArrayLike, labels: ArrayLike, *, C: float = 1.0, **settings: Unpack[Settings]
 ) -> Fit: ...
 
 
@@ -38,7 +53,16 @@ def fit(
     activations: RowSource | ArrayLike,
     labels: ArrayLike,
     *,
-    C: Sequence[float] | NDArray[np.float64],
+    C: Sequence[float] | NDArray[Any],
+    **settings: Unpack[Settings],
+) -> Path: ...
+
+
+def fit(
+    activations: RowSource | ArrayLike,
+    labels: ArrayLike,
+    *,
+    C: float | Sequence[float] | NDArray[Any] = 1.0,
     sample_weight: ArrayLike | None = None,
     validation: tuple[RowSource | ArrayLike, ArrayLike] | None = None,
     scale: bool = False,
@@ -48,9 +72,165 @@ def fit(
     warm_start: Fit | None = None,
     full_path: bool = False,
     random_features: int | None = None,
-) -> Path: ...
+) -> Fit | Path:
+    """Fit a linear probe softmax(h W + b) and certify how far its loss is from the optimum.
+
+    ``1/S Σ s_i CE(softmax(h_i W + b), y_i) + ‖W‖² / (2 C S)``, S = Σ s_i: scikit-learn's objective, the intercept
+    not penalised; two classes as scikit-learn has them (this formula at C/2). DESIGN section 5.
+
+    Args:
+        activations: (rows, *features), an array or anything that reads like one; features are flattened.
+        labels: (rows,) of any type that sorts. Rows masked in a NumPy masked array are skipped and counted.
+        C: inverse strength of the penalty; several give a path, solved from strong to weak penalty.
+        sample_weight: (rows,), s_i.
+        validation: (activations, labels) to choose C by: the smallest mean cross-entropy wins, ties go to the
+            smaller C, and the path stops once it has risen for two points. Of no effect for one C.
+        scale: take the penalty in columns of unit standard deviation (weighted, population).
+        engine: "auto", or the name of one, which must then work here.
+        gap_nats: certified distance from the optimum, in nats per row; with validation that of the chosen C,
+            while those it is compared with need 1e-3.
+        seed: for ``random_features``.
+        warm_start: a fit of the same width and classes to start from.
+        full_path: try every C, whatever validation says.
+        random_features: fit on this many columns, drawn without replacement; the others get weight 0.
+
+    Returns:
+        A :class:`Fit` for one C, a :class:`Path` for several, in the order given.
+
+    Raises:
+        ProblemError: what was given does not make a problem; the message says what to change.
+        EngineError: the engine asked for does not exist or does not work here.
+    """
+    began = time.perf_counter()
+    asked = _asked(C, gap_nats)
+    source = as_source(activations)
+    columns = _columns(flat_width(source), random_features, seed)
+    problem = pose(_selected(source, columns), labels, sample_weight, scale=scale)
+    choice = engines.choose(engine, problem, len(set(asked)))
+    chooses = validation is not None and np.ndim(C) > 0
+    plan = Plan(
+        solver=choice.engine.prepare(problem),
+        gap_nats=gap_nats,
+        finisher=None if choice.finisher is None else lambda: choice.finisher.prepare(problem),
+        validation=Validation.of(_selected(as_source(validation[0]), columns), validation[1], problem) if chooses else None,
+        full_path=full_path,
+        start=None if warm_start is None else _start(warm_start, problem, columns),
+    )
+    points, best = follow(problem, sorted(set(asked)), plan)
+    tried = {point.C: point for point in points}
+    form = _Form(problem, choice, flat_width(source), columns)
+    fits = tuple(form.fit(tried[c]) if c in tried else form.not_fitted(c) for c in asked)
+    if np.ndim(C) == 0:
+        return fits[0]
+    return Path(
+        fits=fits,
+        validation_cross_entropy=np.array([tried[c].validation if c in tried else np.nan for c in asked]),
+        best_index=None if best is None else asked.index(points[best].C),
+        passes=sum(point.passes for point in points),
+        seconds=time.perf_counter() - began,
+    )
 
 
-def fit(activations, labels, *, C=1.0, **settings):  # type: ignore[no-untyped-def]
-    """Being written."""
-    raise NotImplementedError
+@dataclass(frozen=True)
+class _Form:
+    """How points of a problem become fits that act on raw activations of the full width."""
+
+    problem: Problem
+    choice: Choice
+    width: int
+    columns: NDArray[np.int64] | None
+
+    def fit(self, point: Point) -> Fit:
+        """The fit of a point that was solved."""
+        coefficients = point.certificate.coefficients
+        weights = (coefficients[:, :-1] / self.problem.scale).T
+        reason = self.choice.reason
+        if point.finished and self.choice.finisher is not None:
+            reason = f"{reason}; {self.choice.engine.name} missed the gap, so {self.choice.finisher.name} finished"
+        engine = self.choice.finisher if point.finished and self.choice.finisher else self.choice.engine
+        return Fit(
+            weights=self._spread(weights, 0.0),
+            bias=coefficients[:, -1] - self.problem.mean @ weights,
+            status=Status.GAP_MISSED if point.missed else Status.CONVERGED,
+            gap_nats=point.certificate.gap_nats,
+            loss=point.certificate.loss,
+            engine=engine.name,
+            engine_reason=reason,
+            evaluations=point.evaluations,
+            passes=point.passes,
+            seconds=point.seconds,
+            **self._common(point.C),
+        )
+
+    def not_fitted(self, C: float) -> Fit:
+        """The fit of a C that the path did not come to: NaN, and said to be so."""
+        classes = len(self.problem.classes)
+        return Fit(
+            weights=np.broadcast_to(np.nan, (self.width, classes)),
+            bias=np.full(classes, np.nan),
+            status=Status.NOT_FITTED,
+            gap_nats=np.inf,
+            loss=np.nan,
+            engine=self.choice.engine.name,
+            engine_reason=self.choice.reason,
+            evaluations=0,
+            passes=0,
+            seconds=0.0,
+            **self._common(C),
+        )
+
+    def _common(self, C: float) -> dict[str, Any]:
+        return {
+            "classes": self.problem.classes,
+            "C": C,
+            "mean": self._spread(self.problem.mean, 0.0),
+            "scale": self._spread(self.problem.scale, np.inf),
+            "rows": self.problem.rows,
+            "unlabelled": self.problem.unlabelled,
+        }
+
+    def _spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
+        """Values per column fitted on, as values per column of the full width."""
+        if self.columns is None:
+            return values
+        full = np.full((self.width, *values.shape[1:]), elsewhere)
+        full[self.columns] = values
+        return full
+
+
+def _asked(C: float | Sequence[float] | NDArray[Any], gap_nats: float) -> list[float]:
+    asked = [check_C(c) for c in np.atleast_1d(np.asarray(C, dtype=np.float64))]
+    if not asked:
+        msg = "no C was given; expected at least one positive number"
+        raise ProblemError(msg)
+    if not gap_nats > 0:
+        msg = f"gap_nats is {gap_nats}; expected a positive number of nats, such as 1e-5"
+        raise ProblemError(msg)
+    return asked
+
+
+def _columns(width: int, random_features: int | None, seed: int) -> NDArray[np.int64] | None:
+    if random_features is None or random_features >= width:
+        return None
+    if random_features < 1:
+        msg = f"random_features is {random_features}; expected at least 1 of the {width:,} columns"
+        raise ProblemError(msg)
+    return np.sort(np.random.default_rng(seed).choice(width, random_features, replace=False))
+
+
+def _selected(source: RowSource, columns: NDArray[np.int64] | None) -> RowSource:
+    return source if columns is None else Columns(source, columns)
+
+
+def _start(warm_start: Fit, problem: Problem, columns: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """Coefficients (classes, width + 1) of an earlier fit in a problem's scaled coordinates."""
+    weights = warm_start.weights if columns is None else warm_start.weights[columns]
+    if weights.shape[0] != problem.width or not np.array_equal(warm_start.classes, problem.classes):
+        msg = (
+            f"the warm start has {weights.shape[0]:,} features and {len(warm_start.classes)} classes; expected the "
+            f"{problem.width:,} features and the same {len(problem.classes)} classes as the rows to fit"
+        )
+        raise ProblemError(msg)
+    scale = np.where(np.isfinite(problem.scale), problem.scale, 0.0)
+    intercept = warm_start.bias + problem.mean @ weights
+    return np.column_stack([weights.T * scale, intercept])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.errors import ProblemError
 from solvers.fitting import fit
 from solvers.probes import Probe, Tried
 from solvers.result import Fit, Path, Status
 from solvers.rows import Columns, Rows, flat_width
-from solvers.scores import UNSEEN, nonfinite_rows, score
+from solvers.scores import nonfinite_rows, score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,13 +63,18 @@ def fit_layer(name: str, order: int, source: RowSource, task: Task, settings: La
     begun = time.perf_counter()
     columns = _random_columns(name, flat_width(source), settings)
     view = source if columns is None else Columns(source, columns)
-    chosen, path = _choose(view, task, settings)
+    try:
+        chosen, path = _choose(view, task, settings)
+    except ProblemError:
+        _refuse_bad_rows(view, task)
+        raise
     scores = {
         split: score(Rows(view, rows), task.codes[rows], chosen.weights, chosen.bias)
         for split, rows in task.rows.items()
     }
     if any(found.nonfinite for found in scores.values()):
-        raise BadLayer(_bad_rows(view, task))
+        _refuse_bad_rows(view, task)
+    spread = partial(_spread, columns=columns, width=flat_width(source))
     return Probe(
         layer=name,
         target=settings.target,
@@ -76,10 +83,10 @@ def fit_layer(name: str, order: int, source: RowSource, task: Task, settings: La
         shape=tuple(source.shape[1:]),
         classes=task.classes,
         C=chosen.C,
-        weights=_full_width(chosen.weights, columns, flat_width(source)),
+        weights=spread(chosen.weights, 0.0),
         bias=chosen.bias,
-        mean=chosen.mean,
-        scale=chosen.scale,
+        mean=spread(chosen.mean, 0.0),
+        scale=spread(chosen.scale, np.inf),
         columns=columns,
         scaled=settings.scale,
         status=str(chosen.status),
@@ -118,11 +125,9 @@ def _choose(view: RowSource, task: Task, settings: LayerSettings) -> tuple[Fit, 
         found = Path((only,), np.array([np.nan]), 0, only.passes, only.seconds)
     else:
         val = task.rows["val"]
-        val = val[task.codes[val] != UNSEEN]
-        options |= {"validation": (Rows(view, val), task.labels[val]), "full_path": settings.full_path}
-        found = fit(activations, labels, C=settings.C, **options)
-    if any(each.status is Status.BAD_DATA for each in found):
-        raise BadLayer(_bad_rows(view, task))
+        validation = Rows(view, val), task.labels[val]
+        options["full_path"] = settings.full_path
+        found = fit(activations, labels, C=settings.C, validation=validation, **options)
     if any(each.status is Status.INTERRUPTED for each in found):
         raise KeyboardInterrupt
     path = tuple(
@@ -140,23 +145,25 @@ def _random_columns(name: str, width: int, settings: LayerSettings) -> NDArray[n
     return np.sort(generator.choice(width, settings.random_features, replace=False))
 
 
-def _full_width(weights: NDArray[Any], columns: NDArray[np.int64] | None, width: int) -> NDArray[Any]:
-    """Weights for all columns: zero where a column was not looked at."""
+def _spread(values: NDArray[np.float64], elsewhere: float, columns: Any, width: int) -> NDArray[np.float64]:
+    """Values of the columns that were looked at, as values of all columns."""
     if columns is None:
-        return weights
-    full = np.zeros((width, weights.shape[1]))
-    full[columns] = weights
+        return values
+    full = np.full((width, *values.shape[1:]), elsewhere)
+    full[columns] = values
     return full
 
 
-def _bad_rows(view: RowSource, task: Task) -> str:
-    """Why a layer can not be fitted: how many rows of which split hold NaN or infinite values."""
+def _refuse_bad_rows(view: RowSource, task: Task) -> None:
+    """Raise BadLayer, with how many rows of which split, where rows hold NaN or infinite values."""
     bad = {split: nonfinite_rows(Rows(view, rows)) for split, rows in task.rows.items()}
     listed = [f"{count:,} of {len(task.rows[split]):,} {split}" for split, count in bad.items() if count]
-    total = sum(bad.values())
-    return (
-        f"bad_data: {total:,} rows hold NaN or infinite values ({', '.join(listed)}); dump it in a wider dtype"
-    )
+    if listed:
+        total, where = sum(bad.values()), ", ".join(listed)
+        msg = (
+            f"{Status.BAD_DATA}: {total:,} rows hold NaN or infinite values ({where}); dump it in a wider dtype"
+        )
+        raise BadLayer(msg)
 
 
 def _version() -> str:

@@ -39,6 +39,40 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """A model of the Hessian of each class: diagonal, once the intercept is taken at that class's own mean.
+
+    With weights v = p(1 - p), the intercept couples to the columns through their v-weighted mean ``center``
+    (classes, width). Around that mean what is left has the ``diagonal`` (classes, width + 1).
+    """
+
+    center: Any
+    diagonal: Any
+
+    @classmethod
+    def of(cls, first: Any, second: Any, penalty: Any) -> Metric:
+        """The metric of the means of v ⊗ x and v ⊗ x² (classes, width + 1), and λ (width + 1,)."""
+        mass = first[:, -1:] + _FLOOR * second.max()
+        center = first[:, :-1] / mass
+        diagonal = second + _FLOOR * second.max()
+        diagonal[:, :-1] -= mass * center * center
+        diagonal[:, :-1] = diagonal[:, :-1].clip(_FLOOR*second.max(), None)
+        return cls(center, diagonal + penalty)
+
+    def centered(self, gradient: Any) -> Any:
+        """The gradient (classes, width + 1) where the intercept is taken at the center."""
+        moved = gradient.copy()
+        moved[:, :-1] -= self.center * gradient[:, -1:]
+        return moved
+
+    def solve(self, gradient: Any) -> Any:
+        """The model's inverse times a gradient (classes, width + 1)."""
+        step = self.centered(gradient) / self.diagonal
+        step[:, -1] -= (self.center * step[:, :-1]).sum(axis=1)
+        return step
+
+
+@dataclass(frozen=True)
 class State:
     """One problem's iterate: everything that its next step depends on.
 
@@ -51,7 +85,7 @@ class State:
     logits: Any = None
     loss: float = 0.0
     gradient: Any = None
-    curvature: Any = None
+    metric: Metric | None = None
     pairs: tuple[Pair, ...] = ()
     evaluations: int = 0
 
@@ -63,14 +97,14 @@ def init(backend: Backend, coefficients: Any, penalty: float) -> State:
     return State(penalty=penalties, coefficients=coefficients)
 
 
-def refresh(backend: Backend, state: State, products: Products, curvature: Any) -> State:
+def refresh(state: State, products: Products, metric: Metric) -> State:
     """The state with everything made anew from its coefficients, and the diagonal of the Hessian there."""
     return replace(
         state,
         logits=products.logits,
         loss=products.loss,
         gradient=products.gradient + state.penalty * state.coefficients,
-        curvature=curvature + state.penalty + _FLOOR * curvature.max(),
+        metric=metric,
         evaluations=state.evaluations + 1,
     )
 
@@ -82,10 +116,10 @@ def direction(backend: Backend, state: State) -> Any:
         share = pair.inverse * backend.inner(pair.step, q)
         q -= share * pair.change
         shares.append(share)
-    q /= state.curvature
+    q = state.metric.solve(q)
     if state.pairs:
         last = state.pairs[-1]
-        q /= last.inverse * backend.inner(last.change, last.change / state.curvature)
+        q /= last.inverse * backend.inner(last.change, state.metric.solve(last.change))
     for pair, share in zip(state.pairs, reversed(shares), strict=True):
         q += (share - pair.inverse * backend.inner(pair.change, q)) * pair.step
     return -q
@@ -110,10 +144,11 @@ def advance(backend: Backend, state: State, step: Any, products: Products) -> St
 
 
 def gap_estimate(backend: Backend, state: State) -> float:
-    """What the certificate will say, about: ‖∇_W f‖² / 2λ, and what a Newton step of the intercept would gain."""
-    weights = state.gradient[:, :-1] / (2 * state.penalty[:-1])
-    intercept = state.gradient[:, -1] / (2 * state.curvature[:, -1])
-    return backend.inner(state.gradient[:, :-1], weights) + backend.inner(state.gradient[:, -1], intercept)
+    """What the certificate will say, about: ‖∇_W f‖² / 2λ, as it will be once the intercept is exact."""
+    gradient = state.metric.centered(state.gradient)
+    weights, intercept = gradient[:, :-1], gradient[:, -1]
+    gain = 0.5 * backend.inner(intercept, intercept / state.metric.diagonal[:, -1])
+    return backend.inner(weights, weights / (2 * state.penalty[:-1])) + gain
 
 
 def penalty_value(backend: Backend, state: State) -> float:

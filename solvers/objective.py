@@ -113,17 +113,23 @@ def gradient(rows: WorkingRows, residuals: Any) -> Any:
     return rows.from_rows(total / rows.rows)
 
 
-def curvature(rows: WorkingRows, targets: Targets, z: Any) -> Any:
-    """Diagonal of the cross-entropy's Hessian, mean of s p (1 - p) ⊗ x², (columns, width + 1), float64."""
-    xp = rows.backend.xp
-    total: Any = 0.0
+def curvature(rows: WorkingRows, targets: Targets, z: Any) -> tuple[Any, Any]:
+    """Means of v ⊗ x and of v ⊗ x², each (columns, width + 1), with v = s p (1 - p) and z the logits; float64.
+
+    The last column of both is the mean of v. They are all of the Hessian that :mod:`solvers.lbfgs` models.
+    """
+    xp, float64 = rows.backend.xp, rows.backend.float64
+    first: Any = 0.0
+    second: Any = 0.0
     for part, x in rows.blocks():
-        p, _ = softmax(xp, z[:, part].reshape(-1, targets.classes, x.shape[0]))
-        p *= 1 - p
+        v, _ = softmax(xp, z[:, part].reshape(-1, targets.classes, x.shape[0]))
+        v *= 1 - v
         if targets.weights is not None:
-            p *= targets.weights[part]
-        total = total + rows.backend.float64(p.reshape(-1, x.shape[0]) @ xp.square(x))
-    return total / rows.rows
+            v *= targets.weights[part]
+        v = v.reshape(-1, x.shape[0])
+        first = first + float64(v @ x)
+        second = second + float64(v @ xp.square(x))
+    return first / rows.rows, second / rows.rows
 
 
 def _parts(rows: WorkingRows, classes: int) -> Iterator[slice]:

@@ -7,7 +7,7 @@ Layout, version 0, also in docs/probes.md. The root group MUST hold datasets onl
   arrays below. ``classes`` is {"dtype": NumPy's name, "values": [...]}; ``path`` is a list of objects with the
   fields of ``Tried``. Numbers that are not finite stand as Python's json writes them (NaN, Infinity).
 - of entry N of ``probes``, float64: ``weights.N`` (width, classes), ``bias.N`` (classes,), ``mean.N`` and
-  ``scale.N`` (width,) or, where random features were taken, (columns,); then also ``columns.N``, int64.
+  ``scale.N`` (width,); where random features were taken also ``columns.N`` (columns,), int64.
 
 Nothing is kept in attributes, links, groups, strings or objects. What is read is checked first.
 """
@@ -155,13 +155,13 @@ def _probe(path: Path, file: h5py.File, index: int, entry: dict[str, Any]) -> Pr
         "path": tuple(Tried(**tried) for tried in entry["path"]),
     }
     probe = Probe(**{**entry, **arrays, **converted})
-    classes, used = len(probe.classes), probe.width
-    if probe.columns is not None:
-        used = len(probe.columns)
-        if not np.array_equal(probe.columns, np.intersect1d(probe.columns, np.arange(probe.width))):
-            msg = f"columns.{index} is not ascending from 0 to {probe.width - 1}"
-            raise ValueError(msg)
-    expected = {"weights": (probe.width, classes), "bias": (classes,), "mean": (used,), "scale": (used,)}
+    width, classes = probe.width, len(probe.classes)
+    if probe.columns is not None and not np.array_equal(
+        probe.columns, np.intersect1d(probe.columns, range(width))
+    ):
+        msg = f"columns.{index} is not ascending from 0 to {width - 1}"
+        raise ValueError(msg)
+    expected = {"weights": (width, classes), "bias": (classes,), "mean": (width,), "scale": (width,)}
     for name, shape in expected.items():
         if getattr(probe, name).shape != shape:
             msg = f"{name}.{index} has the shape {getattr(probe, name).shape}, not {shape}"

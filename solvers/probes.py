@@ -49,8 +49,8 @@ class Probe:
         shape: the features of one row of the layer, flattened in C order to ``width``.
         weights, bias: (width, classes) and (classes,), float64, for raw activations. Where random features were
             taken, ``columns`` holds their indices and the other rows of ``weights`` are zero.
-        mean, scale: (width,), or (columns,) where random features were taken: what the columns were centred and
-            divided by in the fit; ``scaled`` says whether they were divided.
+        mean, scale: (width,), what the fit subtracted from the columns and, if ``scaled``, divided them by; scale is
+            inf where a column is constant or was not drawn, and 1 without scaling.
         gap_nats, loss: the certified bound on loss minus optimal loss, and the loss (penalty included), in nats
             per training row and in the scaled coordinates, where the penalty lives.
         error, cross_entropy (nats per row), chance, rows, unlabelled, unseen: by split. ``chance`` is the error

@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from solvers import lbfgs, objective
-from solvers.lbfgs import Products, State
+from solvers.engines.base import Solution
+from solvers.lbfgs import Metric, Products, State
 from solvers.search import Trial, step_length
+from solvers.working import ResidentRows, StreamedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
+    from solvers.backend import Backend
+    from solvers.engines.base import Goal
     from solvers.objective import WorkingRows
     from solvers.problem import Problem
-    from solvers.working import ResidentRows
 
-__all__ = ["Goal", "Solution", "sweep"]
+__all__ = ["ColumnSolver", "sweep"]
 
 _COLUMNS = 40
 """Coefficient columns in flight: on two cores 40 cost half as much again as 10 (docs/solving.md)."""
@@ -30,34 +31,6 @@ _REFRESH = 30
 """Steps between refreshes of logits and curvature."""
 _DRIFT = 0.5
 """A cached gradient this far (relative) from the one made anew is rounding, not information."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What to solve: every C, from strong to weak penalty, to an estimated gap.
-
-    ``start`` is the coefficients (classes, width + 1) of the first, in scaled coordinates; None for zero.
-    ``double`` asks for products in float64 on the rows as they are stored.
-    """
-
-    C: tuple[float, ...]
-    gap_nats: float
-    start: NDArray[Any] | None = None
-    double: bool = False
-    max_evaluations: int = 10_000
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Coefficients (classes, width + 1) for one C in scaled coordinates, the last one the intercept at the mean.
-
-    ``evaluations`` counts gradients; ``passes`` the readings of all rows while this C was in flight.
-    """
-
-    C: float
-    coefficients: NDArray[Any]
-    evaluations: int
-    passes: int
 
 
 @dataclass(frozen=True)
@@ -69,6 +42,24 @@ class _Column:
     since: int
     age: int = _REFRESH
     done: bool = False
+
+
+class ColumnSolver:
+    """Solves one problem on one backend, for any goal: the rows are made resident once and shared by all."""
+
+    finishes = True
+
+    def __init__(self, problem: Problem, backend: Backend) -> None:
+        self.backend = backend
+        self._problem = problem
+        self._resident = ResidentRows(problem, backend)
+
+    def sweep(self, goal: Goal) -> Iterator[Solution]:
+        """Solve a goal on the resident rows, or on the rows as they are stored where float32 is not enough."""
+        rows: WorkingRows = self._resident
+        if goal.double and self._resident.dtype != self.backend.xp.float64:
+            rows = StreamedRows(self._problem, self.backend, self._resident.basis)
+        return sweep(rows, self._resident, self._problem, goal)
 
 
 def sweep(rows: WorkingRows, resident: ResidentRows, problem: Problem, goal: Goal) -> Iterator[Solution]:
@@ -132,9 +123,9 @@ class _Sweep:
             for column, mine, out in zip(due, self._split(z), self._split(residuals), strict=True)
         ]
         gradients = self._split(objective.gradient(self.rows, residuals))
-        curvatures = self._split(objective.curvature(self.resident, self.targets, z))
+        first, second = map(self._split, objective.curvature(self.resident, self.targets, z))
         products = map(Products, self._split(z), losses, gradients)
-        renewed = {c.index: self._renewed(c, *made) for c, *made in zip(due, products, curvatures, strict=True)}
+        renewed = {c.index: self._renewed(c, *made) for c, *made in zip(due, products, first, second, strict=True)}
         return [renewed.get(column.index, column) for column in columns]
 
     def settled(self, column: _Column) -> _Column:
@@ -189,8 +180,9 @@ class _Sweep:
         moved = lbfgs.advance(self.backend, state, trial.step * along, products)
         return replace(column, state=moved, age=column.age + 1)
 
-    def _renewed(self, column: _Column, products: Products, curvature: Any) -> _Column:
-        state = lbfgs.refresh(self.backend, column.state, products, curvature)
+    def _renewed(self, column: _Column, products: Products, first: Any, second: Any) -> _Column:
+        metric = Metric.of(first, second, column.state.penalty)
+        state = lbfgs.refresh(column.state, products, metric)
         return replace(column, state=state, age=0, done=column.done or self._drifted(column.state, state))
 
     def _drifted(self, cached: State, anew: State) -> bool:

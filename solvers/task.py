@@ -83,7 +83,8 @@ def make_task(
         rows |= {"train": train[~held], "val": train[held]}
         unlabelled["val"] = 0
     order = sorted(rows, key=lambda split: _USUAL.index(split) if split in _USUAL else len(_USUAL))
-    return Task(values, classes, codes, {split: rows[split] for split in order}, unlabelled)
+    in_order = {split: rows[split] for split in order}
+    return Task(values, classes, codes, in_order, {split: unlabelled[split] for split in order})
 
 
 def _values(labels: ArrayLike, target: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from actstore import Captured, RowBatch, Store, Writer
 
-FEATURES = {"conv1": ("float32", (3, 4)), "act/1": ("float16", (5,)), "fc": ("bfloat16", (2,)), "norm": ("float64", ())}
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FEATURES = {
+    "conv1": ("float32", (3, 4)),
+    "act/1": ("float16", (5,)),
+    "fc": ("bfloat16", (2,)),
+    "norm": ("float64", ()),
+}
 
 
 def example_array(name: str, rows: int) -> np.ndarray:
-    """The activations of ``rows`` rows of one of the layers; the first rows of a longer array are those of a shorter."""
+    """The activations of ``rows`` rows of a layer; a longer array begins with a shorter one."""
     dtype, shape = FEATURES[name]
     rng = np.random.default_rng(len(name))
     values = rng.normal(size=(rows, *shape))
@@ -30,7 +37,7 @@ def arrays() -> Callable[[int], dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def batch_of(arrays: Callable[[int], dict[str, np.ndarray]]) -> Callable[..., RowBatch]:
-    """``batch_of(rows, first=0, **changes)``: example rows from number ``first`` on, with fields of the batch replaced."""
+    """``batch_of(rows, first=0, **changes)``: example rows from row ``first`` on, with fields of the batch replaced."""
 
     def make(rows: int, first: int = 0, **changes: Any) -> RowBatch:
         numbers = np.arange(first, first + rows)
@@ -60,3 +67,21 @@ def write_store(tmp_path: Path, batch_of: Callable[..., RowBatch]) -> Callable[.
         return writer.finish()
 
     return write
+
+
+@pytest.fixture(params=["out.acts", "out.h5"])
+def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where a store goes: a folder, and a single file."""
+    return tmp_path / request.param
+
+
+@pytest.fixture
+def partial() -> Callable[[Path], Path]:
+    """``partial(out)``: where an output lies until it is whole, if nothing was there before."""
+    return lambda out: out if out.suffix == ".acts" else out.with_name(out.name + ".partial")
+
+
+@pytest.fixture
+def names_in() -> Callable[[Path], list[str]]:
+    """``names_in(folder)``, sorted."""
+    return lambda folder: sorted(path.name for path in folder.iterdir())

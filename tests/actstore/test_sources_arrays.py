@@ -102,7 +102,10 @@ def test_what_is_no_label_is_refused(tmp_path, values, message):
         ("text.h5:/x", "text.h5 is not an HDF5 file"),
         ("scalar.npy", "scalar.npy is a single int64; an array with rows was expected"),
         ("empty.npy", r"empty.npy has no rows \(ndarray float64 \(0, 3\)\)|memmap float64 \(0, 3\)"),
-        ("x.jpeg", "data '.*x.jpeg' is not understood; expected FILE.npy, FILE.npz:KEY, FILE.h5:/PATH, digits, file.py"),
+        (
+            "x.jpeg",
+            "data '.*x.jpeg' is not understood; expected FILE.npy, FILE.npz:KEY, FILE.h5:/PATH, digits, file.py",
+        ),
     ],
 )
 def test_a_spec_that_names_nothing_says_what_there_is(files, spec, message):
@@ -142,5 +145,7 @@ def test_hdf5_types_that_hide_objects_are_refused(tmp_path):
         opaque = np.array([b"12345678"], dtype="V8")
         file.create_dataset("opaque", data=opaque)
     for name in ("vlen", "compound", "reference", "opaque"):
-        with pytest.raises(SourceError, match=f"odd.h5:/{name} holds neither numbers nor text of a fixed width"):
+        with pytest.raises(
+            SourceError, match=f"odd.h5:/{name} holds neither numbers nor text of a fixed width"
+        ):
             split_data([f"{tmp_path}/odd.h5:/{name}"])

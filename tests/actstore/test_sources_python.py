@@ -58,11 +58,15 @@ def read(spec):
     return batches
 
 
-@pytest.mark.parametrize(("name", "rows"), [("plain", [3, 1]), ("pairs", [3, 1]), ("made", [3, 1]), ("x", [2, 2])])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("plain", [3, 1]), ("pairs", [3, 1]), ("made", [3, 1]), ("x", [2, 2])]
+)
 def test_batches_are_as_they_come_and_arrays_are_cut(read, name, rows):
     batches = read(name)
     assert [batch.rows for batch in batches] == rows
-    np.testing.assert_array_equal(np.concatenate([batch.inputs for batch in batches]), np.arange(8.0).reshape(4, 2))
+    np.testing.assert_array_equal(
+        np.concatenate([batch.inputs for batch in batches]), np.arange(8.0).reshape(4, 2)
+    )
 
 
 def test_labels_become_a_target(read):
@@ -110,9 +114,18 @@ def test_labels_of_another_length_than_batches_are_found_at_their_end(spec, tmp_
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("short", "batch 1 of .*data.py:short has 4 inputs but 3 labels 'label'; one label per row was expected"),
-        ("triple", r"batch 1 of .* is a tuple of 3 .*; inputs, or \(inputs, labels\), were expected: put several"),
-        ("single", r"'label' in batch 1 of .* has shape \(\); .*: put single examples into batches, with a DataLoader"),
+        (
+            "short",
+            "batch 1 of .*data.py:short has 4 inputs but 3 labels 'label'; one label per row was expected",
+        ),
+        (
+            "triple",
+            r"batch 1 of .* is a tuple of 3 .*; inputs, or \(inputs, labels\), were expected: put several",
+        ),
+        (
+            "single",
+            r"'label' in batch 1 of .* has shape \(\); .*: put single examples into batches, with a DataLoader",
+        ),
         ("scalar", "batch 1 of .* is not a batch of inputs: float has no rows"),
         ("number", "data.py:number is no data but int; an array, or an iterable of batches"),
         ("table", "data.py:table is no data but dict of 'x'"),
@@ -130,5 +143,5 @@ def test_what_gives_no_batches_is_told_in_one_line(read, name, message):
 
 def test_batches_are_no_features_of_ones_own(spec):
     (item,) = split_data([spec("plain")])
-    with pytest.raises(SourceError, match="data.py:plain is an iterable of batches; an array was expected"):
+    with pytest.raises(SourceError, match=r"data\.py:plain is an iterable of batches; an array was expected"):
         item.source.opened()

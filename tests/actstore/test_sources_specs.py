@@ -48,14 +48,34 @@ def test_several_files_of_one_split_have_their_targets_in_order(folder):
 @pytest.mark.parametrize(
     ("data", "targets", "message"),
     [
-        (["train=x5.npy"], ["train:digit=y3.npy"], "'digit' has 3 labels but x5.npy has 5 rows; one label per row"),
+        (
+            ["train=x5.npy"],
+            ["train:digit=y3.npy"],
+            "'digit' has 3 labels but x5.npy has 5 rows; one label per row",
+        ),
         (["x5.npy", "test=x3.npy"], ["digit=y3.npy"], "target 'digit' has 3 labels but x5.npy has 5 rows"),
-        (["train=x5.npy"], ["test:digit=y5.npy"], "is for split 'test', but the data has 'train'; say which: SPLIT:dig"),
-        (["train=x5.npy", "test=x3.npy"], ["digit=y5.npy"], "is for split '', but the data has 'test', 'train'"),
-        (["x=x5.npy", "x=x3.npy"], ["x:digit=y5.npy"], "target 'digit' of split 'x' was given 1 times for 2 data"),
+        (
+            ["train=x5.npy"],
+            ["test:digit=y5.npy"],
+            "is for split 'test', but the data has 'train'; say which: SPLIT:dig",
+        ),
+        (
+            ["train=x5.npy", "test=x3.npy"],
+            ["digit=y5.npy"],
+            "is for split '', but the data has 'test', 'train'",
+        ),
+        (
+            ["x=x5.npy", "x=x3.npy"],
+            ["x:digit=y5.npy"],
+            "target 'digit' of split 'x' was given 1 times for 2 data",
+        ),
         (["train=x5.npy"], ["digit"], r"target 'digit' was expected to be \[SPLIT:\]NAME=SPEC"),
         (["train=x5.npy"], ["a/b=y5.npy"], r"target 'a/b=y5.npy' was expected to be \[SPLIT:\]NAME=SPEC"),
-        (["train=x5.npy"], ["digit=y5.csv"], "labels 'y5.csv' are not understood; expected FILE.npy, .*, file.py:name"),
+        (
+            ["train=x5.npy"],
+            ["digit=y5.csv"],
+            "labels 'y5.csv' are not understood; expected FILE.npy, .*, file.py:name",
+        ),
         ([""], [], "--data was given nothing"),
     ],
 )

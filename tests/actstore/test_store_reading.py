@@ -103,7 +103,9 @@ def test_rows_are_read_into_an_array_of_the_callers(store, name):
         out = np.empty(layer[rows].shape, layer.dtype)
         layer.read_into(rows, out)
         np.testing.assert_array_equal(out, layer[rows])
-        wide = np.empty((*out.shape[:-1], 2 * out.shape[-1]), np.float64)[..., ::2]  # neither dtype nor order agree
+        wide = np.empty((*out.shape[:-1], 2 * out.shape[-1]), np.float64)[
+            ..., ::2
+        ]  # neither dtype nor order agree
         layer.read_into(rows, wide)
         np.testing.assert_array_equal(wide, layer[rows])
     with pytest.raises(ValueError, match=r"\(2, 3\) was given for slice\(0, 5, None\) of layer"):
@@ -112,7 +114,9 @@ def test_rows_are_read_into_an_array_of_the_callers(store, name):
 
 def test_take_reads_neighbours_together_and_far_rows_apart(tmp_path):
     rng = np.random.default_rng(0)
-    array = rng.normal(size=(5000, 1024)).astype(np.float32)  # 4 KiB a row, so that gaps and spans are both crossed
+    array = rng.normal(size=(5000, 1024)).astype(
+        np.float32
+    )  # 4 KiB a row, so that gaps and spans are both crossed
     ids = [str(row) for row in range(len(array))]
     with Writer(tmp_path / "wide.acts", shard_bytes=9 * 2**20) as writer:
         writer.append(RowBatch({"a": Captured(array, "float32", ("f",))}, ids, [""] * len(array)))
@@ -172,7 +176,9 @@ def test_an_open_store_notices_that_it_was_replaced(store, write_store):
 def test_threads_read_at_the_same_time(write_store, arrays):
     store = write_store("many.acts", 400, shard_bytes=700)
     expected = arrays(400)["conv1"]
-    assert len(list((store.path / "steps/0/rank-0000").glob("shard-*.h5"))) > 2 * OPEN_FILES  # files are closed meanwhile
+    assert (
+        len(list((store.path / "steps/0/rank-0000").glob("shard-*.h5"))) > 2 * OPEN_FILES
+    )  # files are closed meanwhile
 
     def read(seed):
         rows = np.random.default_rng(seed).integers(0, 400, 50)

@@ -91,7 +91,9 @@ def test_floats_keep_their_own_bits(captured, name):
     assert found.dtype == name
     assert found.array.dtype == (np.uint16 if name == "bfloat16" else np.dtype(name))
     bits = torch.int16 if dtype.itemsize == 2 else dtype
-    np.testing.assert_array_equal(found.array.view(np.int16 if dtype.itemsize == 2 else name), expected.view(bits))
+    np.testing.assert_array_equal(
+        found.array.view(np.int16 if dtype.itemsize == 2 else name), expected.view(bits)
+    )
 
 
 @pytest.mark.parametrize("name", ["uint8", "int8", "int32", "int64", "bool"])
@@ -121,7 +123,9 @@ def test_a_tuple_is_positional_and_a_dict_is_by_name(captured):
 def test_big_endian_and_read_only_arrays_are_taken(captured):
     x = vectors().astype(">f4")
     x.flags.writeable = False
-    np.testing.assert_array_equal(captured(Calls(lambda self, x: x.add_(1)), x, "output")["output"].array, x + 1)
+    np.testing.assert_array_equal(
+        captured(Calls(lambda self, x: x.add_(1)), x, "output")["output"].array, x + 1
+    )
 
 
 def test_text_is_refused(captured):
@@ -166,7 +170,7 @@ def test_a_model_that_catches_exceptions_is_stopped_all_the_same():
     def forward(self, x):
         try:
             return self.tail(self.head(x))
-        except Exception:
+        except Exception:  # noqa: BLE001 - what a model may do
             return x
 
     tail = Counting()

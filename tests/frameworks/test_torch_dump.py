@@ -16,7 +16,9 @@ nn = torch.nn
 
 def network(seed=0):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 4))
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 4)
+    )
 
 
 def loader(images, batch_size=3):
@@ -64,7 +66,9 @@ def test_other_weights_do_not_continue_a_store(tmp_path, images):
 
 def test_a_model_that_wants_floats_is_explained_in_one_line(tmp_path, images):
     recording = actstore.create(tmp_path / "run.h5", layers=["0"])
-    with pytest.raises(DumpError, match=r"the model failed on the first batch: RuntimeError: .* x.float\(\)") as caught:
+    with pytest.raises(
+        DumpError, match=r"the model failed on the first batch: RuntimeError: .* x.float\(\)"
+    ) as caught:
         recording.dump(network(), [np.zeros((2, 1, 8, 8), np.uint8)])
     assert "\n" not in str(caught.value)
 
@@ -111,7 +115,9 @@ def test_capture_warns_of_modules_in_training_mode(images):
     model = network().eval()
     model[2].train()
     with (
-        pytest.warns(TrainingModeWarning, match=r"1 modules in training mode \('2'\).*model.eval\(\)") as caught,
+        pytest.warns(
+            TrainingModeWarning, match=r"1 modules in training mode \('2'\).*model.eval\(\)"
+        ) as caught,
         actstore.capture(model, ["0"]),
     ):
         model(torch.from_numpy(images))
@@ -185,7 +191,10 @@ def test_weights_are_loaded_from_a_state_dict_or_a_key_of_a_file(tmp_path, net_f
     ("spec", "message"),
     [
         ("none.pt", "there is no file .*none.pt to load weights from"),
-        ("nested.pt", "holds dict of 'epoch', 'model', where a state dict was expected; say which by nested.pt:KEY"),
+        (
+            "nested.pt",
+            "holds dict of 'epoch', 'model', where a state dict was expected; say which by nested.pt:KEY",
+        ),
         ("nested.pt:weights", "holds no 'weights' but dict of 'epoch', 'model'"),
         ("whole.pt", "does not hold tensors alone .*save the state_dict"),
         ("text.pt", "does not hold tensors alone"),

@@ -26,13 +26,27 @@ class Calls(nn.Module):
         return self._forward(self, x)
 
 
+class Returning(nn.Module):
+    """Gives what a function makes of the batch."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self._wrap = wrap
+
+    def forward(self, x):
+        return self._wrap(x)
+
+
 def described(model, inputs):
     return {layer.name: layer for layer in adapt(model).layers(inputs)}
 
 
 def test_layers_are_listed_in_call_order_with_what_is_not_called_last():
     model = Calls(
-        lambda self, x: self.second(self.first(x)), second=nn.Linear(4, 2), first=nn.Linear(3, 4), spare=nn.ReLU()
+        lambda self, x: self.second(self.first(x)),
+        second=nn.Linear(4, 2),
+        first=nn.Linear(3, 4),
+        spare=nn.ReLU(),
     )
     layers = described(model, np.zeros((2, 3), np.float32))
     assert list(layers) == ["input", "first", "second", "output", "spare"]
@@ -82,7 +96,9 @@ def test_modules_called_input_and_output_are_the_models_own():
 def test_names_survive_dictionaries_with_odd_keys(captured):
     modules = nn.ModuleDict({"a/b": nn.Linear(3, 2), "x #1": nn.Linear(3, 2), "[é]*": nn.Linear(3, 2)})
     model = Calls(lambda self, x: sum(module(x) for module in self.heads.values()), heads=modules)
-    assert list(captured(model, np.zeros((2, 3), np.float32), "heads.*")) == [f"heads.{name}" for name in modules]
+    assert list(captured(model, np.zeros((2, 3), np.float32), "heads.*")) == [
+        f"heads.{name}" for name in modules
+    ]
 
 
 @dataclass
@@ -98,11 +114,11 @@ class Result:
         (lambda x: (x, None), "the first of tuple of 2 (Tensor, NoneType)"),
         (lambda x: [x, x + 1], "the first of list of 2 (Tensor, Tensor)"),
         (lambda x: {"hidden": x}, "the only tensor of dict of 'hidden'"),
-        (lambda x: Result(x), "the only tensor of Result"),
+        (Result, "the only tensor of Result"),
     ],
 )
 def test_the_one_tensor_of_an_output_is_taken(captured, wrap, note):
-    model = Calls(lambda self, x: self.wrapped(x), wrapped=Calls(lambda _, x: wrap(x)))
+    model = Calls(lambda self, x: self.wrapped(x), wrapped=Returning(wrap))
     x = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(captured(model, x, "wrapped")["wrapped"].array, x)
     assert described(model, x)["wrapped"].note == note
@@ -120,7 +136,7 @@ def test_the_one_tensor_of_an_output_is_taken(captured, wrap, note):
     ],
 )
 def test_an_output_without_one_tensor_is_named(captured, wrap, returned):
-    model = Calls(lambda self, x: (self.odd(x), x)[1], odd=Calls(lambda _, x: wrap(x)), even=nn.ReLU())
+    model = Calls(lambda self, x: (self.odd(x), x)[1], odd=Returning(wrap), even=nn.ReLU())
     with pytest.raises(LayerError, match=f"layer 'odd' can not be stored: it returns {returned}"):
         captured(model, np.zeros((2, 3), np.float32), "odd")
 

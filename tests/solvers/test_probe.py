@@ -39,9 +39,7 @@ def probe():
 def probes(probe):
     columns = np.array([1, 4])
     weights = np.where(np.isin(np.arange(6), columns)[:, None], probe.weights, 0)
-    first = replace(
-        probe, layer="input", order=0, columns=columns, weights=weights, mean=np.zeros(2), scale=np.ones(2)
-    )
+    first = replace(probe, layer="input", order=0, columns=columns, weights=weights)
     return Probes([probe, first], {"bad": "bad_data: 2 rows hold NaN or infinite values"})
 
 

@@ -1,0 +1,100 @@
+"""The engines: one file each in this folder, and whatever other packages add.
+
+A file that defines ``ENGINE`` is an engine; a package adds one through the entry point ``solvers.engines``.
+"""
+
+from __future__ import annotations
+
+import logging
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from solvers.errors import EngineError
+
+if TYPE_CHECKING:
+    from solvers.engines.base import Engine
+    from solvers.problem import Problem
+
+__all__ = ["Choice", "available", "choose", "get", "names"]
+
+AUTO = "auto"
+SMALL_ELEMENTS = 0
+"""Entries of rows up to which one C is left to scikit-learn."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine and why it, and not the others; ``finisher`` takes over where it misses the gap."""
+
+    engine: Engine
+    reason: str
+    finisher: Engine | None = None
+
+
+def names() -> list[str]:
+    """Names of all engines, whether or not they work here."""
+    return sorted(_engines())
+
+
+def get(name: str) -> Engine:
+    """The engine of a name.
+
+    Raises:
+        EngineError: there is none of that name.
+    """
+    if name not in _engines():
+        msg = f"there is no engine {name!r}; expected auto, {', '.join(names())}"
+        raise EngineError(msg)
+    return _engines()[name]
+
+
+def available(name: str) -> str | None:
+    """Why an engine does not work on this machine, in one line; None where it does.
+
+    Raises:
+        EngineError: there is none of that name.
+    """
+    return get(name).unavailable()
+
+
+def choose(name: str, problem: Problem, fits: int) -> Choice:
+    """Choose an engine for ``fits`` values of C on a problem, by name or by what works and pays here.
+
+    Raises:
+        EngineError: the engine asked for by name is unknown, or does not work here.
+    """
+    if name != AUTO:
+        reason = available(name)
+        if reason is not None:
+            msg = f"engine {name!r} does not work here: {reason}; choose another, or engine='auto'"
+            raise EngineError(msg)
+        return Choice(get(name), "asked for by name")
+    choice = _automatic(problem, fits)
+    _log.info("engine %s: %s", choice.engine.name, choice.reason)
+    return choice
+
+
+def _automatic(problem: Problem, fits: int) -> Choice:
+    no_gpu = available("cupy")
+    if no_gpu is None:
+        return Choice(get("cupy"), "auto: a GPU works here")
+    entries = problem.rows * problem.width
+    if fits == 1 and entries <= SMALL_ELEMENTS and available("sklearn") is None:
+        reason = f"auto: one C on a small problem ({entries:,} entries); {no_gpu}"
+        return Choice(get("sklearn"), reason, finisher=get("numpy"))
+    shape = f"{fits} C on {entries:,} entries, where sharing passes over the rows beats scikit-learn"
+    return Choice(get("numpy"), f"auto: {shape}; {no_gpu}")
+
+
+@cache
+def _engines() -> dict[str, Engine]:
+    modules = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"]
+    inside = [import_module(f"{__name__}.{module}").ENGINE for module in modules]
+    outside = [point.load() for point in entry_points(group="solvers.engines")]
+    return {engine.name: engine for engine in [*outside, *inside]}

@@ -1,0 +1,30 @@
+"""The engine ``numpy``: batched L-BFGS on a CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from solvers.backend import NUMPY
+from solvers.sweep import ColumnSolver
+
+if TYPE_CHECKING:
+    from solvers.problem import Problem
+
+__all__ = ["ENGINE", "NumpyEngine"]
+
+
+class NumpyEngine:
+    """Batched L-BFGS over NumPy arrays; works wherever the package is installed."""
+
+    name = "numpy"
+
+    def unavailable(self) -> str | None:
+        """None: NumPy is always there."""
+        return None
+
+    def prepare(self, problem: Problem) -> ColumnSolver:
+        """Make the rows resident, in their Gram's eigenbasis."""
+        return ColumnSolver(problem, NUMPY)
+
+
+ENGINE = NumpyEngine()

@@ -1,0 +1,53 @@
+"""Hashes of weights see everything; hashes of inputs do not see how they were cut into batches."""
+
+import numpy as np
+import pytest
+
+from actstore.provenance import InputHash, hash_arrays
+
+A = np.arange(12, dtype=np.float32).reshape(6, 2)
+
+
+def test_names_dtypes_shapes_bytes_and_order_enter_a_hash():
+    variants = [
+        [("a", A)],
+        [("b", A)],
+        [("a", A.reshape(4, 3))],
+        [("a", A.view(np.int32))],
+        [("a", np.where(A == 5, np.nextafter(A, 9), A))],
+        [("a", A[:3]), ("b", A[3:])],
+        [("b", A[3:]), ("a", A[:3])],
+        [("a", A[:0])],
+        [],
+    ]
+    hashes = [hash_arrays(arrays) for arrays in variants]
+    assert len(set(hashes)) == len(hashes)
+    assert all(found.startswith("xxh3_128:") for found in hashes)
+    assert hash_arrays([("a", np.asfortranarray(A))]) == hashes[0]
+
+
+def streamed(*batches):
+    running = InputHash()
+    for batch in batches:
+        running.update(batch)
+    return running.hexdigest()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda a: a, lambda a: (a, a + 1), lambda a: {"x": a}, lambda a: [str(value) for value in a[:, 0]]]
+)
+def test_batches_do_not_enter_the_hash_of_inputs(make):
+    whole = streamed(make(A))
+    assert streamed(*(make(A[row : row + 1]) for row in range(6))) == whole
+    assert streamed(make(A[:4]), make(A[4:])) == whole
+    assert streamed(make(A[:5])) != whole
+    assert streamed(make(A[::-1])) != whole
+
+
+def test_components_dtypes_and_features_enter_it():
+    hashes = {streamed(A), streamed((A,)), streamed({"x": A}), streamed({"y": A}), streamed(A.astype(float))}
+    assert len(hashes | {streamed(A.reshape(6, 2, 1)), streamed(["ab", "c"]), streamed(["a", "bc"])}) == 8
+
+
+def test_what_can_not_be_hashed_is_said_to_be_unseen():
+    assert streamed(A, object()) == "not seen"
