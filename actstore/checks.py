@@ -29,7 +29,8 @@ def describe_layers(activations: Mapping[str, Captured]) -> tuple[LayerInfo, ...
 
 def _describe(name: str, captured: Captured, order: int) -> LayerInfo:
     array, dtype = captured.array, captured.dtype
-    encode_text(name, "layer name")
+    for text, what in [(name, "layer name"), *((axis, f"layer {name!r}: axis name") for axis in captured.axes)]:
+        encode_text(text, what)
     if dtype not in DTYPES or array.dtype.newbyteorder("<") != numpy_dtype(dtype):
         msg = (
             f"layer {name!r} came as {array.dtype} named {dtype!r}; a store holds {', '.join(DTYPES)} "

@@ -81,9 +81,11 @@ def dump(
         ActstoreError: unknown layers, labels of another length, a model or a source that fails, an existing ``out``.
     """
     adapter = adapt(model, settings.device)
-    with Writer(out, overwrite=settings.overwrite) as writer:
-        loop = DumpLoop(writer, settings, progress)
-        loop.run(adapter, data)
+    writer = Writer(out, overwrite=settings.overwrite)
+    loop = DumpLoop(writer, settings, progress)
+    plan = loop.plan(adapter, data)
+    with writer:
+        loop.run(plan)
         return writer.finish()
 
 
@@ -117,8 +119,18 @@ class RowIds:
         return ids
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A dump that nothing known speaks against: ``layers`` of every row of ``data``, whose first batches are read."""
+
+    adapter: Adapter
+    layers: Sequence[LayerRow]
+    data: Sequence[SplitData]
+    first_batches: Iterator[Batch]
+
+
 class DumpLoop:
-    """Feeds a writer; ``run`` may be called again, and goes on with the ids."""
+    """Feeds a writer: ``run(plan(...))``, as often as there is data; the ids go on."""
 
     def __init__(
         self, writer: Writer, settings: DumpSettings, progress: Callable[[Progress], None] | None = None
@@ -129,8 +141,8 @@ class DumpLoop:
         self._data: list[JSON] = []
         self._model: Mapping[str, JSON] | None = None
 
-    def run(self, adapter: Adapter, data: Sequence[SplitData]) -> None:
-        """Store all rows of ``data``.
+    def plan(self, adapter: Adapter, data: Sequence[SplitData]) -> Plan:
+        """Refuse what can be refused before a row is stored.
 
         Raises:
             ActstoreError: see ``dump``.
@@ -140,15 +152,28 @@ class DumpLoop:
             raise SourceError(msg)
         for item in data:
             item.check_lengths()
-        first_batches = self._batches(data[0])
-        first = next(first_batches)
+        batches = self._batches(data[0])
+        first = next(batches)
         layers = select(self._settings.layers, _described(adapter, first))
-        self._expect(data)
+        model = adapter.provenance()
+        if self._model not in (None, model):
+            msg = "the model is not the one this store was begun with (its weights changed); begin another store for it"
+            raise DumpError(msg)
+        self._model = model
+        return Plan(adapter, layers, data, chain([first], batches))
+
+    def run(self, plan: Plan) -> None:
+        """Store all rows.
+
+        Raises:
+            ActstoreError: see ``dump``.
+        """
         options: JSON = {**asdict(self._settings), "layers": list(self._settings.layers)}
-        self._writer.note(model=self._same_model(adapter), options=options)
-        with adapter.running(layers) as run:
-            for index, item in enumerate(data):
-                self._store(item, self._batches(item) if index else chain([first], first_batches), run)
+        self._writer.note(model=self._model, options=options)
+        self._expect(plan.data)
+        with plan.adapter.running(plan.layers) as run:
+            for index, item in enumerate(plan.data):
+                self._store(item, self._batches(item) if index else plan.first_batches, run)
         self._writer.note(data=self._data, versions=versions())
 
     def _store(self, item: SplitData, batches: Iterator[Batch], run: Run) -> None:
@@ -166,14 +191,6 @@ class DumpLoop:
         self._data.append(
             {"split": item.split, "source": spec, "rows": rows, "inputs": inputs_hash.hexdigest()}
         )
-
-    def _same_model(self, adapter: Adapter) -> Mapping[str, JSON]:
-        model = adapter.provenance()
-        if self._model not in (None, model):
-            msg = "the model is not the one this store was begun with (its weights changed); begin another store for it"
-            raise DumpError(msg)
-        self._model = model
-        return model
 
     def _batches(self, item: SplitData) -> Iterator[Batch]:
         return item.batches(self._settings.batch_size, self._settings.limit)

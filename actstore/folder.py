@@ -16,6 +16,7 @@ from actstore.format import (
     RANK_FOLDER,
     RANK_JOURNAL,
     STEP_JSON,
+    STEPS,
     STORE_JOURNAL,
     STORE_JSON,
     is_shard_name,
@@ -47,7 +48,8 @@ class Sealer:
         Journal(folder / STORE_JOURNAL, header.identity).append(FIRST_STEP)
         self._journal = Journal(folder / RANK_JOURNAL, header.identity)
         self.write_provenance(provenance)
-        durable.sync_folder(folder / RANK_FOLDER)
+        for subfolder in (RANK_FOLDER, STEPS):
+            durable.sync_folder(folder / subfolder)
         durable.write_whole(folder / STORE_JSON, seal(header.document()))
 
     def write_provenance(self, provenance: Mapping[str, JSON]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import TypeAlias
 
@@ -85,6 +86,7 @@ def is_shard_name(name: str) -> bool:
     return re.fullmatch(r"shard-[0-9]{6,}\.h5", name) is not None
 
 
+@lru_cache(maxsize=256)
 def numpy_dtype(name: str) -> np.dtype:
     """The NumPy dtype whose bytes a dataset of dtype ``name`` holds; bfloat16 as its bits, in uint16.
 
@@ -137,6 +139,11 @@ def is_row_column(path: str) -> bool:
 
 def encode_text(text: str, what: str) -> bytes:
     """UTF-8 of a name, an id or a label. StoreError where a fixed-width text could not give it back."""
+    if not isinstance(text, str):
+        msg = (
+            f"{what} {text!r} is of type {type(text).__name__}; text was expected. Turn it into one with str()"
+        )
+        raise StoreError(msg)
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError:

@@ -96,9 +96,12 @@ def copied(inputs: object) -> object:
     if isinstance(inputs, (tuple, list)):
         copies = [copied(value) for value in inputs]
         return copies if isinstance(inputs, list) else tuple(copies)
-    if isinstance(inputs, np.ndarray) or not is_array(inputs):
-        return np.array(inputs) if isinstance(inputs, np.ndarray) else inputs
-    return inputs.clone() if hasattr(inputs, "clone") else inputs.copy()  # type: ignore[attr-defined]
+    if isinstance(inputs, np.ndarray):
+        return np.array(inputs)  # of a memory map too an array of its own
+    if not is_array(inputs):
+        return inputs
+    duplicate = getattr(inputs, "clone", None) or getattr(inputs, "copy", None)
+    return inputs if duplicate is None else duplicate()
 
 
 def first_rows(inputs: object, rows: int) -> object:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actstore.errors import LayerError
 from actstore.format import BFLOAT16, LayerInfo, layer_path, numpy_dtype
 from actstore.indexing import as_rows
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from actstore.files import OpenFiles
 
 GAP_BYTES = 16 * 2**10  # rows closer together than this are read in one go: it costs less than another call
-SPAN_BYTES = 4 * 2**20  # at most so much is read in one go for rows that are not neighbours
+SPAN_BYTES = 4 * 2**20  # rows further apart than this are never read in one go, whatever lies between them
 
 
 class Layer:
@@ -134,8 +133,13 @@ class Layer:
             self._read(wanted.start, wanted.start + len(wanted), out)
 
     def take(self, ascending_rows: np.ndarray) -> np.ndarray:
-        """Rows by number, ascending, repeats allowed; a copy."""
+        """Rows by number, ascending, repeats allowed; a copy. IndexError where they are not, or out of range."""
         rows = np.asarray(ascending_rows, np.int64)
+        if len(rows) and (rows[0] < 0 or rows[-1] >= len(self) or (rows[1:] < rows[:-1]).any()):
+            msg = (
+                f"rows from {rows.min()} to {rows.max()} came; ascending ones below {len(self):,} were expected"
+            )
+            raise IndexError(msg)
         out = np.empty((len(rows), *self.info.shape), self._stored)
         if not len(rows) or not self.info.row_bytes:
             return self._deliver(out)
@@ -208,10 +212,7 @@ def _widen(bits: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 
 def _reopen(path: str | PathLike[str], name: str, fingerprint: str, raw: bool) -> Layer:
-    from actstore.reader import open as open_store
+    from actstore.reader import reopen
 
-    store = open_store(path)
-    if store.fingerprint != fingerprint:
-        msg = f"{path} holds other rows than when layer {name!r} was pickled; pickle it again"
-        raise LayerError(msg)
-    return store.layers[name].raw if raw else store.layers[name]
+    layer = reopen(path, fingerprint).layers[name]
+    return layer.raw if raw else layer

@@ -68,8 +68,11 @@ class InputHash:
         return hash_text(" ".join(f"{name}={state.hexdigest()}" for name, state in self._components.items()))
 
     def _add(self, name: str, value: object) -> None:
-        array, dtype = interop.to_bits(value)
-        _update(self._state(f"{name}\0{dtype}\0{array.shape[1:]}"), array)
+        try:
+            array, dtype = interop.to_bits(value)
+            _update(self._state(f"{name}\0{dtype}\0{array.shape[1:]}"), array)
+        except TypeError:  # Python objects, and tensors that NumPy can not hold
+            self._unseen = True
 
     def _state(self, name: str) -> xxhash.xxh3_128:
         return self._components.setdefault(name, xxhash.xxh3_128())

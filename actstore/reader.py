@@ -12,7 +12,7 @@ import numpy as np
 
 from actstore.coding import common_dtype, decode, decode_texts
 from actstore.documents import undamaged
-from actstore.errors import LayerError, TargetError
+from actstore.errors import LayerError, StoreError, TargetError
 from actstore.files import OpenFiles
 from actstore.folder import read_folder
 from actstore.format import (
@@ -47,6 +47,15 @@ def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own 
     """
     place = Path(os.path.abspath(path))
     return Store(read_folder(place) if place.is_dir() else read_packed(place))
+
+
+def reopen(path: str | PathLike[str], fingerprint: str) -> Store:
+    """Open a store that was pickled. StoreError where there are other rows now."""
+    store = open(path)
+    if store.fingerprint != fingerprint:
+        msg = f"{path} holds other rows than when it was pickled; pickle it again"
+        raise StoreError(msg)
+    return store
 
 
 class Store:
@@ -173,6 +182,9 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, str]]:
+        return reopen, (str(self.path), self.fingerprint)
 
     def __repr__(self) -> str:
         state = "" if self.complete else ", unfinished"

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from actstore.adapters import adapt
-from actstore.adapters.base import named
+from actstore.adapters.base import capture_layer
 from actstore.captured import Captured, RowBatch
 from actstore.dump import DumpLoop, DumpSettings
 from actstore.errors import DumpError, LayerError
 from actstore.format import BFLOAT16
+from actstore.patterns import listed
 from actstore.provenance import versions
 from actstore.sources import SplitData
 from actstore.sources.base import check_labels
@@ -50,7 +51,7 @@ class Activations(Mapping[str, np.ndarray]):
 
 
 @contextmanager
-def capture(model: object, layers: Sequence[str]) -> Iterator[Activations]:
+def capture(model: object, layers: str | Sequence[str]) -> Iterator[Activations]:
     """Copy layers out of a forward pass that happens anyway.
 
     ``with actstore.capture(model, ["conv*"]) as activations: model(x)``. Neither the model's mode, nor its
@@ -61,10 +62,11 @@ def capture(model: object, layers: Sequence[str]) -> Iterator[Activations]:
         LayerError: a pattern picks no layer, or the model was not called.
         AdapterError: the model has no hooks (only torch has).
     """
-    with adapt(model).watching(layers) as captured:
+    patterns = _patterns(layers)
+    with adapt(model).watching(patterns) as captured:
         yield Activations(captured)
     if not captured:
-        msg = f"nothing was captured of {', '.join(map(repr, layers))}: call the model inside the with block"
+        msg = f"nothing was captured of {listed(patterns)}: call the model inside the with block"
         raise LayerError(msg)
 
 
@@ -92,7 +94,7 @@ class Recording:
             SplitData(name, from_object(batches, f"loader {type(batches).__name__}", target))
             for name, batches in loaders.items()
         ]
-        self._loop.run(adapt(model), data)
+        self._loop.run(self._loop.plan(adapt(model), data))
 
     def append(
         self,
@@ -140,7 +142,11 @@ class Recording:
 
 
 def create(
-    path: str | PathLike[str], layers: Sequence[str] = (), *, overwrite: bool = False, batch_size: int = 256
+    path: str | PathLike[str],
+    layers: str | Sequence[str] = (),
+    *,
+    overwrite: bool = False,
+    batch_size: int = 256,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
 
@@ -154,13 +160,17 @@ def create(
         StoreError: ``path`` exists, or has another suffix.
     """
     writer = Writer(path, overwrite=overwrite, provenance={"versions": versions()})
-    return Recording(writer, DumpSettings(tuple(layers), batch_size))
+    return Recording(writer, DumpSettings(_patterns(layers), batch_size))
+
+
+def _patterns(layers: str | Sequence[str]) -> tuple[str, ...]:
+    return (layers,) if isinstance(layers, str) else tuple(layers)
 
 
 def _captured(activations: Mapping[str, object]) -> dict[str, Captured]:
     if isinstance(activations, Activations):
         return dict(activations.captured)
     return {
-        name: value if isinstance(value, Captured) else named(name, value)
+        name: value if isinstance(value, Captured) else capture_layer(name, value)
         for name, value in activations.items()
     }

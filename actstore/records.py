@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """One dataset in a file: contiguous, little-endian, from ``offset`` on.
 
@@ -126,10 +126,8 @@ class ShardRecord:
         """The record in ``entry``, which has to begin at ``first_row`` and hold ``layers``, or it is a ValueError."""
         file_bytes, rows = natural(entry["file_bytes"]), natural(entry["rows"])
         extents = {path: Extent.parse(item, file_bytes) for path, item in entry["datasets"].items()}
-        if (
-            not (is_shard_name(entry["shard"]) and _is_hash(entry["gaps"]) and rows)
-            or entry["first_row"] != first_row
-        ):
+        follows = entry["first_row"] == first_row and rows > 0
+        if not (follows and is_shard_name(entry["shard"]) and _is_hash(entry["gaps"])):
             msg = f"record {entry['shard']!r} of {rows} rows does not follow on row {first_row}"
             raise ValueError(msg)
         check_datasets(extents, rows, layers)

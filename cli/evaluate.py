@@ -46,11 +46,12 @@ def evaluate(probes: str, store: str, as_json: bool) -> None:
 
 def _score(probe: Any, store: Any) -> list[dict[str, Any]]:
     """One record for each split of the store that has labelled rows."""
+    from dataclasses import asdict
+
     import numpy as np
 
+    import solvers
     from cli.bridge import target_of
-    from solvers.probe import evaluate as score
-    from solvers.rows import Rows
 
     labels = target_of(store, probe.target)
     layer = store.layers[probe.layer]
@@ -58,15 +59,6 @@ def _score(probe: Any, store: Any) -> list[dict[str, Any]]:
     for split in dict.fromkeys(store.splits.tolist()):
         rows = np.flatnonzero((store.splits == split) & ~np.ma.getmaskarray(labels))
         if len(rows):
-            error, cross_entropy, _ = score(probe, Rows(layer, rows), labels[rows])
-            records.append(
-                {
-                    "layer": probe.layer,
-                    "target": probe.target,
-                    "split": split,
-                    "rows": len(rows),
-                    "error": error,
-                    "cross_entropy": cross_entropy,
-                }
-            )
+            score = solvers.evaluate(probe, solvers.Rows(layer, rows), labels[rows])
+            records.append({"layer": probe.layer, "target": probe.target, "split": split, **asdict(score)})
     return records

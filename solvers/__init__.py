@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from solvers.errors import EngineError, ProbeFileError, ProblemError, SolverError
     from solvers.fitting import fit
     from solvers.layers import fit_layers
-    from solvers.probe import Probe, Probes, load
+    from solvers.probe import Probe, Probes, evaluate, load
     from solvers.result import Fit, Path, Status
+    from solvers.rows import Columns, Concat, Rows
 
 _HOME = {
+    "Columns": "solvers.rows",
+    "Concat": "solvers.rows",
     "EngineError": "solvers.errors",
     "Fit": "solvers.result",
     "Path": "solvers.result",
@@ -24,14 +27,18 @@ _HOME = {
     "ProbeFileError": "solvers.errors",
     "Probes": "solvers.probe",
     "ProblemError": "solvers.errors",
+    "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
     "Status": "solvers.result",
+    "evaluate": "solvers.probe",
     "fit": "solvers.fitting",
     "fit_layers": "solvers.layers",
     "load": "solvers.probe",
 }
 
 __all__ = [
+    "Columns",
+    "Concat",
     "EngineError",
     "Fit",
     "Path",
@@ -39,8 +46,10 @@ __all__ = [
     "ProbeFileError",
     "Probes",
     "ProblemError",
+    "Rows",
     "SolverError",
     "Status",
+    "evaluate",
     "fit",
     "fit_layers",
     "load",

@@ -3,7 +3,8 @@
 A new framework is one file ``for_NAME.py`` in this folder with one subclass of ``Adapter``, and one example in the
 conformance check of the tests. It says which objects are its models (``accepts``), what layers a batch goes
 through (``describe``), how to run batches and keep some layers (``capturing``), and what identifies the weights
-(``provenance``). It imports its framework inside functions only. The layer ``input`` comes from this file, for all.
+(``provenance``). It imports its framework inside functions only; where it grows, its further files are called
+``NAME_*.py``. The layer ``input`` comes from this file, for all.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def row_of(captured: Captured, name: str, type_name: str, explicit: bool = False
     return LayerRow(name, type_name, captured.array.shape[1:], captured.axes, captured.dtype, explicit=explicit)
 
 
-def named(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
+def capture_layer(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
     """``interop.capture`` with the layer's name on its error.
 
     Raises:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from actstore import interop
-from actstore.adapters.base import Adapter, LayerRow, Run, named, row_of
+from actstore.adapters.base import Adapter, LayerRow, Run, capture_layer, row_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_text
 
@@ -34,7 +34,7 @@ class FunctionAdapter(Adapter):
         if inputs is None:
             msg = "a plain function shows its layers only when it runs; give it --data"
             raise AdapterError(msg)
-        return [row_of(named(name, value), name, "array") for name, value in self._call(inputs).items()]
+        return [row_of(capture_layer(name, value), name, "array") for name, value in self._call(inputs).items()]
 
     @contextmanager
     def capturing(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
@@ -47,7 +47,7 @@ class FunctionAdapter(Adapter):
             if missing:
                 msg = f"{self._called} returned no {missing[0]!r} this time, but did for the first batch"
                 raise AdapterError(msg)
-            return {name: named(name, arrays[name]) for name in names}
+            return {name: capture_layer(name, arrays[name]) for name in names}
 
         yield run
 

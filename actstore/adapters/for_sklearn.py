@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import interop
-from actstore.adapters.base import Adapter, LayerRow, Run, named, row_of
+from actstore.adapters.base import Adapter, LayerRow, Run, capture_layer, row_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_arrays
 
@@ -40,7 +40,9 @@ class SklearnAdapter(Adapter):
     def describe(self, inputs: object | None) -> list[LayerRow]:
         """Every layer; without inputs, as a batch of zeros shows them."""
         batch = self._zeros() if inputs is None else inputs
-        return [row_of(named(name, array), name, kind) for name, kind, array in _forward(self.model, batch)]
+        return [
+            row_of(capture_layer(name, array), name, kind) for name, kind, array in _forward(self.model, batch)
+        ]
 
     @contextmanager
     def capturing(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
@@ -51,7 +53,7 @@ class SklearnAdapter(Adapter):
             captured: dict[str, Captured] = {}
             for name, _kind, array in _forward(self.model, inputs):
                 if name in names:
-                    captured[name] = named(name, array)
+                    captured[name] = capture_layer(name, array)
                 if len(captured) == len(names):
                     break
             return captured

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from warnings import warn
 
 from actstore.adapters import torch_layers, torch_model
-from actstore.adapters.base import INPUT, OUTPUT, Adapter, LayerRow, Run, TrainingModeWarning, named
+from actstore.adapters.base import INPUT, OUTPUT, Adapter, LayerRow, Run, TrainingModeWarning, capture_layer
 from actstore.errors import AdapterError
 from actstore.patterns import listed, matcher, module_of, unknown
 from actstore.provenance import hash_arrays
@@ -112,7 +112,7 @@ class TorchAdapter(Adapter):
         """Captures the latest forward pass, which it leaves alone; warns of modules in training mode."""
         modules = torch_layers.modules_by_name(self.model)
         tests = {pattern: matcher(pattern, [*modules, INPUT]) for pattern in patterns}
-        meant = _meant(tests, modules)
+        meant = _meant(tests, modules, self.model)
         captured: dict[str, Captured] = {}
         axis_names = torch_layers.AxisNames()
 
@@ -120,7 +120,7 @@ class TorchAdapter(Adapter):
             calls.clear()
             captured.clear()
             if INPUT in meant - modules.keys():
-                captured[INPUT] = named(INPUT, next(iter([*arguments, *keywords.values()]), None))
+                captured[INPUT] = capture_layer(INPUT, next(iter([*arguments, *keywords.values()]), None))
 
         def see(name: str, index: int, module: Module, output: object) -> None:
             call = torch_layers.call_name(name, index)
@@ -150,16 +150,18 @@ def _copied(name: str, output: object, axes: tuple[str, ...]) -> Captured:
     if tensor is None:
         msg = f"layer {name!r} can not be stored: {note}"
         raise AdapterError(msg)
-    return named(name, tensor, axes)
+    return capture_layer(name, tensor, axes)
 
 
-def _meant(tests: Mapping[str, Callable[[str], bool]], modules: Mapping[str, Module]) -> set[str]:
-    """The modules that patterns pick; ``input`` and ``output`` by their exact names only."""
-    meant: set[str] = set()
+def _meant(
+    tests: Mapping[str, Callable[[str], bool]], modules: Mapping[str, Module], model: Module
+) -> set[str]:
+    """The modules that patterns pick; the model's own ``input`` and ``output`` by their exact names only."""
     names = [*modules, INPUT]
+    explicit = {name for name in (INPUT, OUTPUT) if modules.get(name, model) is model}
+    meant: set[str] = set()
     for pattern, test in tests.items():
-        found = {name for name in names if test(name) or name == module_of(pattern)}
-        found -= {INPUT, OUTPUT} - {pattern}
+        found = {name for name in names if test(name) or name == module_of(pattern)} - (explicit - {pattern})
         if not found:
             raise unknown(pattern, names)
         meant |= found

@@ -114,9 +114,15 @@ def _given(inputs: Any, like: torch.Tensor) -> Any:
 
 
 def state(model: Module) -> Iterable[tuple[str, object]]:
-    """The state dict's tensors as they are, and the text of anything else in it."""
+    """The state dict, as names with dtypes and shapes, and bytes; the text of whatever is no tensor in it."""
+    import torch
+
     for name, value in model.state_dict().items():
-        yield name, value if interop.is_array(value) else np.array(repr(value))
+        if interop.is_array(value):
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            yield f"{name} {value.dtype} {tuple(value.shape)}", flat.view(torch.uint8)
+        else:
+            yield name, np.array(repr(value))
 
 
 def load_weights(model: Module, path: Path, key: str | None) -> None:

@@ -93,6 +93,9 @@ def labels(spec: str) -> np.ndarray | None:
 
 
 def _numpy_array(found: re.Match[str], path: Path, spec: str) -> np.ndarray:
+    if found["kind"] == "npy" and found["key"] is not None:
+        msg = f"{spec}: a .npy file holds one array; write {path}"
+        raise SourceError(msg)
     try:
         if found["kind"] == "npy":
             return np.load(path, mmap_mode="r", allow_pickle=False)

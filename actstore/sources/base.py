@@ -1,7 +1,11 @@
 """What a source is: inputs of a model in batches, with the labels that come along.
 
-A new kind of input is one file in this folder with ``FORMS`` (how its SPEC is written) and ``resolve``; where labels
-can be read from it too, ``labels``. See ``SourceModule``.
+A new kind of input is one file in this folder with
+
+- ``FORMS``: how its SPEC is written, for messages (``FILE.npy``);
+- ``resolve(spec, split)``: the sources of a SPEC, each with its split (the user's, or the source's own), or None where
+  the SPEC is not its;
+- ``labels(spec)``, where labels can be read from it too: a flat array, or None.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from actstore import interop
 from actstore.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 
@@ -116,17 +120,6 @@ def _head(batch: Batch, rows: int) -> Batch:
     return Batch(interop.first_rows(batch.inputs, rows), rows, targets)
 
 
-class SourceModule(Protocol):
-    """What the registry asks of a file in this folder."""
-
-    FORMS: str
-    """How a SPEC for it is written, for messages: ``FILE.npy``."""
-
-    def resolve(self, spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
-        """The sources of ``spec``, each with its split (as named by the user, or the source's own); None if not its."""
-        ...
-
-
 def check_labels(values: object, where: str) -> np.ndarray:
     """Labels as a flat array of whole numbers, booleans or text.
 
@@ -142,7 +135,7 @@ def check_labels(values: object, where: str) -> np.ndarray:
         raise SourceError(msg)
     if labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8")
-    elif labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all()):
+    elif labels.dtype.kind == "f" and bool(((labels == np.floor(labels)) & (np.abs(labels) < 2**53)).all()):
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iubU":
         msg = f"{where} has dtype {labels.dtype}; labels are whole numbers, booleans or text"

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ PROCESSES = 2
 TRAIN, TEST, RMSPROP = "train", "test", "train, by RMSProp"
 COLOURS = {TRAIN: "#8a97a5", TEST: "#1f5fa8", RMSPROP: "#e08e2b"}
 
-Record = dict[str, "int | float | str"]
+Record = dict[str, Any]
 
 
 def untrained_layers(inputs: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
@@ -74,17 +75,16 @@ def probe_data_set(task: tuple[int, list[int], int]) -> list[Record]:
         train = slice(TEST_ROWS, TEST_ROWS + size)
         splits = {"test": range(TEST_ROWS), "train": range(train.start, train.stop)}
         for probe in solvers.fit_layers(layers, labels, splits=splits, C=C).values():
-            place = {"training_rows": size, "layer": probe.order}
-            for split in (TRAIN, TEST):
-                records.append(place | {"kind": split, "error": probe.error[split], "gap_nats": probe.gap_nats})
-            error = rmsprop_error(layers[probe.layer][train], labels[train], steps)
-            records.append(place | {"kind": RMSPROP, "error": error, "gap_nats": np.nan})
+            by_rmsprop = rmsprop_error(layers[probe.layer][train], labels[train], steps)
+            found = {TRAIN: probe.error["train"], TEST: probe.error["test"], RMSPROP: by_rmsprop}
+            place = {"training_rows": size, "layer": probe.order, "gap_nats": probe.gap_nats}
+            records += [place | {"kind": kind, "error": error} for kind, error in found.items()]
     return records
 
 
 def summarise(records: list[Record]) -> list[Record]:
     """Mean, 10th and 90th percentile and worst gap over the data sets, by training rows, layer and kind."""
-    groups: dict[tuple[int | float | str, ...], list[Record]] = {}
+    groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         groups.setdefault((record["training_rows"], record["layer"], record["kind"]), []).append(record)
     lines = []
@@ -94,37 +94,38 @@ def summarise(records: list[Record]) -> list[Record]:
         summary = {"error": np.mean(errors), "error_p10": low, "error_p90": high}
         line: Record = {"training_rows": rows, "layer": layer, "kind": kind, "data_sets": len(group)}
         line |= {name: round(float(value), 5) for name, value in summary.items()}
-        lines.append(line | {"worst_gap_nats": f"{np.max([record['gap_nats'] for record in group]):.1e}"})
+        worst = "" if kind == RMSPROP else f"{max(record['gap_nats'] for record in group):.1e}"
+        lines.append(line | {"worst_gap_nats": worst})
     return lines
 
 
-def chart(lines: list[Record]) -> object:
+def chart(lines: list[Record]) -> Any:
     """Error by layer, a panel for each number of training rows: mean, 10th to 90th percentile, chance dotted."""
     import altair as alt
 
     colour = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
-        legend=alt.Legend(orient="top", title="error:", titleOrient="left", symbolType="stroke"),
+        legend=alt.Legend(
+            orient="top", title="error:", titleOrient="left", symbolType="stroke", symbolOpacity=1
+        ),
     )
-    x = alt.X("layer:Q", title="layer (0 is the input)", axis=alt.Axis(values=list(range(0, LAYERS + 1, 4))))
+    ticks = alt.Axis(values=list(range(0, LAYERS + 1, 4)))
+    x = alt.X("layer:Q", title="layer (0 is the input)", axis=ticks, scale=alt.Scale(domain=[0, LAYERS]))
     y = alt.Y("error:Q", title="prediction error", scale=alt.Scale(domain=[0, 0.55]))
     panels = []
     for rows in dict.fromkeys(line["training_rows"] for line in lines):
         data = alt.Data(values=[line for line in lines if line["training_rows"] == rows])
-        band = (
-            alt.Chart(data)
-            .mark_area(opacity=0.2)
-            .encode(x=x, y=alt.Y("error_p10:Q"), y2="error_p90:Q", color=colour)
-        )
-        mean = alt.Chart(data).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour)
+        base = alt.Chart(data).encode(x=x, color=colour)
+        band = base.mark_area(opacity=0.2).encode(y="error_p10:Q", y2="error_p90:Q")
+        mean = base.mark_line(strokeWidth=2).encode(y=y)
         chance = alt.Chart(alt.Data(values=[{"error": 0.5}]))
         dotted = chance.mark_rule(strokeDash=[2, 4], color="#52606d").encode(y="error:Q")
         label = chance.mark_text(text="chance", align="left", baseline="bottom", dx=4, dy=-2, color="#52606d")
         panel = alt.layer(band, mean, dotted, label.encode(y="error:Q", x=alt.value(0)))
         panels.append(panel.properties(width=330, height=280, title=f"{rows:,} training rows"))
     return (
-        alt.hconcat(*panels)
+        alt.hconcat(*panels, background="white")
         .configure_view(stroke=None)
         .configure_axis(gridColor="#e4e7eb", domainColor="#9aa5b1")
     )
@@ -164,8 +165,8 @@ def main() -> None:
     figure = chart(lines)
     figure.save(str(given.output / "figure3.svg"))
     figure.save(str(given.output / "figure3.png"), scale_factor=2)
-    gaps = [record["gap_nats"] for record in records if record["kind"] == TRAIN]
-    print(f"{len(gaps):,} probes, the worst certified gap {max(gaps):.1e} nats")
+    worst = max(record["gap_nats"] for record in records)
+    print(f"{len(records) // len(COLOURS):,} probes, the worst certified gap {worst:.1e} nats")
     for line in lines:
         if line["layer"] in (0, LAYERS):
             print("{training_rows:>6,} rows, layer {layer:>2}, {kind}: {error:.3f}".format(**line))

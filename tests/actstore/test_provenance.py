@@ -49,5 +49,6 @@ def test_components_dtypes_and_features_enter_it():
     assert len(hashes | {streamed(A.reshape(6, 2, 1)), streamed(["ab", "c"]), streamed(["a", "bc"])}) == 8
 
 
-def test_what_can_not_be_hashed_is_said_to_be_unseen():
-    assert streamed(A, object()) == "not seen"
+@pytest.mark.parametrize("batch", [object(), np.array([None, "a"], dtype=object), [[1, 2], [3]]])
+def test_what_can_not_be_hashed_is_said_to_be_unseen(batch):
+    assert streamed(A, batch) == "not seen"

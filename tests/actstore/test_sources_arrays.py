@@ -76,6 +76,7 @@ def test_labels_keep_their_type_but_whole_floats_become_integers(tmp_path, value
     [
         (np.zeros((4, 10)), r"y.npy has shape \(4, 10\); one label per row was expected, \(rows,\)$"),
         (np.array([0.5, 1.0]), "y.npy has dtype float64; labels are whole numbers, booleans or text"),
+        (np.array([np.inf, 1.0]), "y.npy has dtype float64; labels are whole numbers"),
         (np.array([np.nan, 1.0]), "y.npy has dtype float64; labels are whole numbers"),
         (np.array([1j]), "y.npy has dtype complex128; labels are"),
     ],
@@ -94,6 +95,7 @@ def test_what_is_no_label_is_refused(tmp_path, values, message):
         ("none.h5:/x", "there is no file .*none.h5"),
         ("all.npz", r"all.npz \(it holds 'x', 'names'\) was expected to say which array: .*all.npz:KEY"),
         ("all.npz:z", "all.npz holds no 'z'; it holds 'x', 'names'"),
+        ("x.npy:x", "x.npy:x: a .npy file holds one array; write .*x.npy$"),
         ("all.h5", "all.h5 was expected to say which array: .*all.h5:/PATH"),
         ("all.h5:/z", "all.h5:/z: there is no dataset '/z'; there is '/deep/x', '/names'"),
         ("all.h5:/deep", "there is no dataset '/deep'; there is '/deep/x', '/names'"),

@@ -45,6 +45,11 @@ BAD_BATCHES = {
         "id 'x' came twice, as did 1 others of its batch",
     ),
     "NUL in an id": ({"ids": ["1", "2", "3\0", "4"]}, StoreError, r"id '3\\x00' contains a NUL character"),
+    "an id that is no text": (
+        {"ids": ["1", 2, "3", "4"]},
+        StoreError,
+        "id 2 is of type int; text was expected",
+    ),
     "surrogate in a split": (
         {"splits": ["\ud800"] * 4},
         StoreError,

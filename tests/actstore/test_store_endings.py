@@ -58,7 +58,7 @@ def fail_after(calls, function, error):
 
 def dump(out, batch_of):
     with Writer(out, shard_bytes=SMALL, overwrite=True) as writer:
-        for first in range(0, 40, 10):
+        for first in range(0, 30, 10):
             writer.append(batch_of(10, first))
 
 
@@ -74,12 +74,12 @@ def count_calls(monkeypatch, name, run):
 @pytest.mark.parametrize("name", ["write_at", "sync_file", "sync_data", "sync_folder", "rename"])
 @pytest.mark.parametrize("full", [True, False], ids=["full disk", "Ctrl-C"])
 def test_a_failure_at_any_file_operation_loses_nothing_that_was_sealed(out, batch_of, monkeypatch, name, full):
-    """Each call (of many, every fifth) fails in turn: the old output stays or the new is whole; sealed rows stay."""
+    """Each call (of many, every seventh) fails in turn: the old output stays or the new is whole; sealed rows stay."""
     dump(out, batch_of)
     whole = actstore.open(out).fingerprint
     calls = count_calls(monkeypatch, name, lambda: dump(out, batch_of))
     staged = out.with_name(out.name + ".partial")
-    for call in range(0, calls, 5 if calls > 50 else 1):
+    for call in range(0, calls, 7 if calls > 50 else 1):
         error = OSError(errno.ENOSPC, "No space left on device") if full else KeyboardInterrupt()
         with monkeypatch.context() as patch:
             patch.setattr(durable, name, fail_after(call, getattr(durable, name), error))

@@ -1,4 +1,4 @@
-"""docs/format.md, held against what is written: by bare h5py, and by its sentences followed with xxhash and json alone."""
+"""docs/format.md, held against what is written: by bare h5py, and by its sentences, with xxhash and json alone."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def bits(array):
 
 
 @pytest.mark.parametrize("name", ["any.acts", "any.h5"])
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(stored=stores())
 def test_any_rows_come_back_bit_for_bit(name, stored):
     batch, cuts, shard_bytes = stored

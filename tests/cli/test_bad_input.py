@@ -81,7 +81,7 @@ def test_existing_results_are_kept_without_overwrite(run, refused, store, folder
         ("{store} --target sign=train.npz:y", "300.*400|400.*300"),
         ("train=train.npz:x --target train:sign=test.npz:y", "300.*100|100.*300"),
         ("train=train.npz:x --target sign", "sign"),
-        ("train.npz:x --target one=ones.npy", "one class|single class|only one"),
+        ("train.npz:x --target one=ones.npy", "only the class 1.*two classes"),
     ],
 )
 def test_fit_refuses_in_one_line_and_writes_nothing(refused, store, folder, arguments, message):

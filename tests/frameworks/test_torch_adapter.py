@@ -257,3 +257,15 @@ def test_the_device_is_restored(captured):
     model = nn.Linear(3, 2)
     assert captured(model, vectors(), "output", device="cpu")["output"].array.shape == (4, 2)
     assert model.weight.device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_gpu_gives_the_same_and_the_model_comes_back(captured, images, name):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True)).to(getattr(torch, name))
+    here, there = captured(model, images, "**"), captured(model, images, "**", device="cuda")
+    assert model[0].weight.device.type == "cpu"
+    for layer in here:
+        assert there[layer].dtype == name
+        if name == "float32":  # convolutions may run in TF32, which keeps 10 bits of a product
+            np.testing.assert_allclose(there[layer].array, here[layer].array, atol=1e-2)

@@ -230,3 +230,14 @@ def test_without_torch_the_extra_is_named(tmp_path, net_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(AdapterError, match=r"net.py can not be imported: .*pip install 'actstore\[torch\]'$"):
         load_model(net_file)
+
+
+def test_capture_takes_modules_called_input_and_output_for_modules():
+    model = nn.Sequential()
+    model.add_module("input", nn.Linear(3, 4))
+    model.add_module("output", nn.Linear(4, 2))
+    model.eval()
+    with actstore.capture(model, "*") as activations:
+        last = model(torch.ones(2, 3))
+    assert {name: array.shape for name, array in activations.items()} == {"input": (2, 4), "output": (2, 2)}
+    np.testing.assert_array_equal(activations["output"], last.detach())

@@ -1,0 +1,42 @@
+"""The folder of adapters is the registry, and looking into it loads no framework."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actstore.adapters import adapt, adapters
+from actstore.errors import AdapterError
+
+HOUSE = Path(__file__).resolve().parents[2]
+
+
+def test_every_file_of_the_folder_has_one_adapter():
+    files = sorted(path.stem for path in (HOUSE / "actstore" / "adapters").glob("for_*.py"))
+    assert sorted(adapter.__module__.rpartition(".")[2] for adapter in adapters()) == files
+    assert len({adapter.name for adapter in adapters()}) == len(files)
+
+
+def test_functions_come_last_since_models_may_be_callable():
+    assert adapters()[-1].name == "function"
+
+
+@pytest.mark.parametrize("model", [None, 3, "net.py:make", [1, 2], dict])
+def test_what_no_adapter_knows_is_refused(model):
+    with pytest.raises(
+        AdapterError, match="is not a model that an adapter knows .*, nor a function of a batch"
+    ):
+        adapt(model)
+
+
+def test_choosing_and_running_an_adapter_loads_no_framework():
+    code = (
+        "import sys, numpy, actstore.dump, actstore.models, actstore.recording\n"
+        "from actstore.adapters import adapt, adapters\n"
+        "adapt(lambda batch: {'a': batch}).layers(numpy.zeros((2, 3)))\n"
+        "assert [adapter for adapter in adapters() if adapter.accepts(3)] == []\n"
+        "print({'torch', 'sklearn', 'jax', 'tensorflow'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HOUSE)
+    assert done.stdout == "set()\n"

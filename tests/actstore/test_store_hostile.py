@@ -1,0 +1,190 @@
+"""What damage can not do, malice can: checksums that fit, files outside the profile. Refused before it is read."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import pytest
+
+import actstore
+from actstore import StoreError, documents, journal
+from actstore.documents import seal, unseal
+
+RANK = "steps/0/rank-0000"
+
+
+@pytest.fixture
+def folder(write_store):
+    return write_store("store.acts").path
+
+
+@pytest.fixture
+def single(write_store):
+    return write_store("store.h5").path
+
+
+def rewrite_journal(folder, change):
+    """Change the first record, and give every record a checksum that fits."""
+    identity = documents.Header.parse(unseal((folder / "store.json").read_bytes(), "")).identity
+    (folder / "steps/0/COMPLETE").unlink()
+    path = folder / RANK / "journal"
+    records = [json.loads(line[17:]) for line in path.read_text().splitlines()]
+    change(records[0])
+    path.unlink()
+    rewritten = journal.Journal(path, identity)
+    for record in records:
+        rewritten.append(record)
+
+
+RECORDS = {
+    "a name that climbs out": (
+        lambda record: record.update(shard="../../../etc/passwd"),
+        "does not follow on row 0",
+    ),
+    "a first row": (lambda record: record.update(first_row=1), "does not follow on row 0"),
+    "no rows": (lambda record: record.update(rows=0), "is float32 .*, not float32|of 0 rows"),
+    "an offset outside": (lambda record: record["datasets"]["rows/id"].update(offset=10**9), "does not lie in"),
+    "a negative offset": (lambda record: record["datasets"]["rows/id"].update(offset=-1), "-1 is not a count"),
+    "an absurd shape": (lambda record: record["datasets"]["rows/id"].update(shape=[10**30]), "does not lie in"),
+    "an object dtype": (lambda record: record["datasets"]["rows/id"].update(dtype="O"), "dtype 'O' is none of"),
+    "another dtype": (
+        lambda record: record["datasets"]["layers/conv1"].update(dtype="int32"),
+        "layer 'conv1' is int32",
+    ),
+    "no layer": (lambda record: record["datasets"].pop("layers/conv1"), "no 'layers/conv1'"),
+    "no ids": (lambda record: record["datasets"].pop("rows/id"), "no 'rows/id'"),
+    "codes of another length": (
+        lambda record: record["datasets"]["rows/split/codes"].update(shape=[3]),
+        r"rows/split/codes has shape \(3,\), for 14 rows",
+    ),
+    "no hashes": (lambda record: record["datasets"]["rows/id"].update(hashes=[]), "0 hashes of 1 blocks"),
+    "a list": (lambda record: record.update(datasets=[]), "has no attribute|list"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), RECORDS.values(), ids=RECORDS.keys())
+def test_a_record_that_can_not_be_is_refused(folder, change, message):
+    rewrite_journal(folder, change)
+    with pytest.raises(StoreError, match=rf"journal is damaged or was not written by actstore \(.*({message})"):
+        actstore.open(folder)
+
+
+def test_codes_outside_their_vocabulary_are_refused(folder):
+    path = folder / RANK / "shard-000000.h5"
+    with h5py.File(path, "r+") as file:
+        file["targets/digit/codes"][2] = 99
+    with pytest.raises(StoreError, match=r"shard-000000\.h5 is damaged .*codes from 0 to 99 for 10 labels"):
+        actstore.open(folder).targets["digit"]
+
+
+def replace(path, name, make):
+    """Put another object where a dataset is."""
+    with h5py.File(path, "r+") as file:
+        data = file[name][:]
+        del file[name]
+        make(file, name, data)
+
+
+OUTSIDE = {
+    "a soft link": (
+        lambda file, name, data: file.__setitem__(name, h5py.SoftLink("/rows/id")),
+        "through a link",
+    ),
+    "an external link": (
+        lambda file, name, data: file.__setitem__(name, h5py.ExternalLink("x.h5", "/y")),
+        "a link",
+    ),
+    "a group": (lambda file, name, data: file.create_group(name), "is not a dataset"),
+    "nothing": (lambda file, name, data: None, "can not be opened"),
+    "chunks": (
+        lambda file, name, data: file.create_dataset(name, data=data, chunks=True),
+        "in one piece",
+    ),
+    "a filter": (
+        lambda file, name, data: file.create_dataset(name, data=data, compression="gzip"),
+        "in one piece",
+    ),
+    "external storage": (
+        lambda file, name, data: file.create_dataset(
+            name, data.shape, data.dtype, external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)]
+        ),
+        "in one piece",
+    ),
+    "another type": (
+        lambda file, name, data: file.create_dataset(name, data=data.astype("f8")),
+        "is not float32",
+    ),
+    "big endian": (
+        lambda file, name, data: file.create_dataset(name, data=data.astype(">f4")),
+        "is not float32",
+    ),
+    "another shape": (
+        lambda file, name, data: file.create_dataset(name, data=data[1:]),
+        r"float32 \(40, 3, 4\)",
+    ),
+    "variable length": (
+        lambda file, name, data: file.create_dataset(name, data.shape, h5py.string_dtype()),
+        "is not float32",
+    ),
+    "a virtual dataset": (
+        lambda file, name, data: file.create_virtual_dataset(name, h5py.VirtualLayout(data.shape, data.dtype)),
+        "in one piece",
+    ),
+    "no storage": (
+        lambda file, name, data: file.create_dataset(name, data.shape, "f4"),
+        "does not lie inside",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), OUTSIDE.values(), ids=OUTSIDE.keys())
+def test_what_is_outside_the_profile_is_refused_before_it_is_read(single, make, reason):
+    replace(single, "layers/conv1", make)
+    with pytest.raises(StoreError, match=rf"store\.h5: dataset 'layers/conv1' .*{reason}.*, so it is not read"):
+        actstore.open(single)
+
+
+def test_a_manifest_of_variable_length_is_refused(single):
+    with h5py.File(single, "r+") as file:
+        del file["manifest"]
+        file["manifest"] = "{}"
+    with pytest.raises(StoreError, match="dataset 'manifest' is not one fixed-width text"):
+        actstore.open(single)
+
+
+LAYER = {"name": "a", "dtype": "int8", "shape": [], "axes": [], "order": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"layers": []}, "its layers are not one or more"),
+        ({"row_unit": "pixel"}, "its row unit 'pixel' is none of example, token, word"),
+        ({"format": "other"}, "its format is 'other', not 'actstore'"),
+        ({"version": "0"}, "'0' is not a count"),
+        (
+            {"layers": [{"name": "a", "dtype": "O", "shape": [], "axes": [], "order": 0}]},
+            "layer 'a' has an impossible description",
+        ),
+        ({"layers": [LAYER | {"name": 1}]}, "1 is not a text"),
+        (
+            {"layers": [LAYER | {"shape": [-1], "axes": ["f"]}]},
+            "-1 is not a count",
+        ),
+    ],
+)
+def test_a_header_that_can_not_be_is_refused(folder, change, reason):
+    document = unseal((folder / "store.json").read_bytes(), "")
+    (folder / "steps/0/COMPLETE").unlink()
+    (folder / "store.json").write_bytes(seal({**document, **change}))
+    with pytest.raises(StoreError, match=rf"store\.json is damaged or was not written by actstore \({reason}"):
+        actstore.open(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", "[" * 100_000, '{"format": "actstore"}', "\xff"])
+def test_json_that_is_no_document_is_refused(folder, text):
+    (folder / "store.json").write_text(text, encoding="latin-1")
+    (folder / "steps/0/COMPLETE").unlink()
+    with pytest.raises(StoreError, match=r"store\.json is damaged or was not written by actstore"):
+        actstore.open(folder)
