@@ -86,7 +86,7 @@ def check_rows(batch: RowBatch) -> Rows:
             )
             raise StoreError(msg)
     check_texts(batch.splits, "split")
-    check_texts(batch.groups or (), "group")
+    check_texts(() if batch.groups is None else batch.groups, "group")
     for name in batch.targets:
         encode_text(name, "target name")
     return Rows(

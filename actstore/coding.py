@@ -29,7 +29,7 @@ def as_labels(name: str, values: np.ndarray) -> np.ma.MaskedArray:
         )
         raise StoreError(msg)
     if data.dtype.kind == "U":
-        check_texts(data.tolist(), f"target {name!r} has a label, which,")
+        check_texts(data.tolist(), f"target {name!r}: label")
     return np.ma.MaskedArray(data.astype(data.dtype.newbyteorder("=")), mask=np.ma.getmaskarray(values))
 
 

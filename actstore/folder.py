@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actstore import durable
@@ -165,7 +164,7 @@ def _part(folder: Path, record: ShardRecord) -> Part:
     if found[0] != record.file_bytes:
         msg = f"{path} has {found[0]:,} bytes where {record.file_bytes:,} were written; restore it from a copy"
         raise StoreError(msg)
-    extents = {name: replace(extent, hashes=()) for name, extent in record.extents.items()}
+    extents = {name: extent.without_hashes() for name, extent in record.extents.items()}
     return Part(path, record.first_row, record.rows, extents, found)
 
 

@@ -137,7 +137,7 @@ def is_row_column(path: str) -> bool:
     return coded or path in (ROW_ID, ROW_POSITION)
 
 
-def encode_text(text: str, what: str) -> bytes:
+def encode_text(text: object, what: str) -> bytes:
     """UTF-8 of a name, an id or a label. StoreError where a fixed-width text could not give it back."""
     if not isinstance(text, str):
         msg = (

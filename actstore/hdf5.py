@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5l, h5p, h5s, h5t
+from h5py import h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t
 
 from actstore.errors import StoreError
 from actstore.format import BFLOAT16, MANIFEST, numpy_dtype
@@ -44,12 +44,11 @@ def lay_out(datasets: Mapping[str, tuple[str, tuple[int, ...]]]) -> Layout:
     """Plan an HDF5 file with these datasets, path to (dtype, shape): contiguous, allocated early, never filled."""
     image = _MemoryFile()
     spans = {}
-    with h5py.File(
-        image, "w", libver=("v108", "v110"), alignment_threshold=1, alignment_interval=ALIGNMENT_BYTES
-    ) as file:
-        for path, (dtype, shape) in datasets.items():
-            dataset = _create(file, path, dtype, shape)
-            spans[path] = (dataset.get_offset() or 0, dataset.get_storage_size())
+    file = _create_file(image)
+    for path, (dtype, shape) in datasets.items():
+        dataset = _create_dataset(file, path, dtype, shape)
+        spans[path] = (dataset.get_offset() or 0, dataset.get_storage_size())
+    file.close()
     gaps = []
     end = 0
     for offset, nbytes in sorted(span for span in spans.values() if span[1]):
@@ -59,17 +58,40 @@ def lay_out(datasets: Mapping[str, tuple[str, tuple[int, ...]]]) -> Layout:
     return Layout(image.size, {path: offset for path, (offset, _) in spans.items()}, gaps)
 
 
-def _create(file: h5py.File, path: str, dtype: str, shape: tuple[int, ...]) -> h5d.DatasetID:
-    creation = h5p.create(h5p.DATASET_CREATE)
+def _create_file(image: _MemoryFile) -> h5f.FileID:
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(
+        h5f.CLOSE_STRONG
+    )  # closing the file closes what is open in it, and so writes it all
+    access.set_fileobj_driver(h5fd.fileobj_driver, image)
+    access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V110)
+    access.set_alignment(1, ALIGNMENT_BYTES)
+    return h5f.create(b"image", h5f.ACC_TRUNC, _timeless(h5p.FILE_CREATE), access)
+
+
+def _timeless(kind: h5p.PropClassID) -> Any:
+    """Properties without times of change: the same rows make the same bytes."""
+    properties = h5p.create(kind)
+    properties.set_obj_track_times(False)
+    return properties
+
+
+def _create_dataset(file: h5f.FileID, path: str, dtype: str, shape: tuple[int, ...]) -> h5d.DatasetID:
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_char_encoding(h5t.CSET_UTF8)
+    *groups, name = path.encode("utf-8").split(b"/")
+    place = file
+    for group in groups:
+        exists = group in h5g.open(place, b".")
+        place = (
+            h5g.open(place, group) if exists else h5g.create(place, group, links, _timeless(h5p.GROUP_CREATE))
+        )
+    creation = _timeless(h5p.DATASET_CREATE)
     creation.set_layout(h5d.CONTIGUOUS)
     creation.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5d.FILL_TIME_NEVER)
-    creation.set_obj_track_times(False)  # the same rows make the same bytes
-    links = h5p.create(h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    links.set_char_encoding(h5t.CSET_UTF8)
     space = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
-    return h5d.create(file.id, path.encode("utf-8"), hdf5_type(dtype), space, dcpl=creation, lcpl=links)
+    return h5d.create(place, name, hdf5_type(dtype), space, dcpl=creation, lcpl=links)
 
 
 def hdf5_type(dtype: str) -> h5t.TypeID:
@@ -186,7 +208,7 @@ class HDF5File:
             for component in path.encode("utf-8").split(b"/"):
                 if not isinstance(group, h5g.GroupID) or group.links.get_info(component).type != h5l.TYPE_HARD:
                     raise self._refusal(path, "is reached through a link")
-                group = h5py.h5o.open(group, component)
+                group = h5o.open(group, component)
         except (KeyError, RuntimeError, OSError, ValueError) as error:
             raise self._refusal(path, "can not be opened") from error
         if not isinstance(group, h5d.DatasetID):

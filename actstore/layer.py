@@ -108,7 +108,7 @@ class Layer:
         if copy is False and (rows.flags.writeable or rows.dtype != (dtype or rows.dtype)):
             msg = f"layer {self.name!r} can not be had as {dtype or self.dtype} without a copy"
             raise ValueError(msg)
-        return np.array(rows, dtype, copy=copy or None)
+        return np.array(rows, dtype) if copy else np.asarray(rows, dtype)
 
     def blocks(self, block_rows: int) -> Iterator[np.ndarray]:
         """All rows in order, ``block_rows`` at a time, the last block shorter."""

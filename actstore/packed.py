@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actstore.contents import Contents, Part, stamp
@@ -60,7 +59,7 @@ def read_packed(path: Path) -> Contents:
             extents = {}
             for name, entry in document["datasets"].items():
                 place = file.offset(name, text(entry["dtype"]), tuple(natural(side) for side in entry["shape"]))
-                extents[name] = replace(Extent.parse({**entry, "offset": place}, found[0]), hashes=())
+                extents[name] = Extent.parse({**entry, "offset": place}, found[0]).without_hashes()
             check_datasets(extents, rows, header.layers)
             return Contents(
                 path=path,

@@ -107,7 +107,7 @@ class Store:
     @cached_property
     def ids(self) -> np.ndarray:
         """(rows,) text, unique."""
-        return self._column(lambda part: decode_texts(self._read(part, ROW_ID)), np.dtype(np.str_))
+        return self._column(lambda part: self._texts(part, ROW_ID), np.dtype(np.str_))
 
     @cached_property
     def splits(self) -> np.ndarray:
@@ -139,7 +139,7 @@ class Store:
     def _part_targets(self, part: Part) -> dict[str, np.ma.MaskedArray]:
         if TARGET_NAMES not in part.extents:
             return {}
-        names = decode_texts(self._read(part, TARGET_NAMES)).tolist()
+        names = self._texts(part, TARGET_NAMES).tolist()
         return {name: self._coded(part, target_path(name)) for name in names}
 
     def _joined(self, name: str, pieces: list[np.ma.MaskedArray | None]) -> np.ndarray:
@@ -158,6 +158,11 @@ class Store:
                 self._read(part, codes_path(column)),
                 decode_texts(values) if values.dtype.kind == "S" else values,
             )
+
+    def _texts(self, part: Part, path: str) -> np.ndarray:
+        data = self._read(part, path)
+        with undamaged(part.path):
+            return decode_texts(data)
 
     def _read(self, part: Part, path: str) -> np.ndarray:
         with undamaged(part.path):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import sysconfig
 import traceback
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -76,14 +76,10 @@ def _from_file(path: Path, error_type: type[ActstoreError]) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     _append_to_path(whole.parent)
-    found = importlib.util.spec_from_file_location(name, whole)
-    if found is None or found.loader is None:
-        msg = f"{path} is not a Python file"
-        raise error_type(msg)
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module
+    module = sys.modules[name] = ModuleType(name)
+    module.__file__ = str(whole)
     try:
-        found.loader.exec_module(module)
+        SourceFileLoader(name, str(whole)).exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         msg = f"{path} can not be imported: {explain(error)}"

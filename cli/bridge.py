@@ -114,8 +114,8 @@ def _of_features(sources: Sequence[str], targets: Sequence[str], stack: ExitStac
         )
     (name,) = names
     rows = [as_source(stack.enter_context(item.source.opened())) for item in data]
-    labels = _joined([item.targets.get(name) for item in data], [len(part) for part in rows])
-    splits = np.repeat([item.split for item in data], [len(part) for part in rows])
+    labels = _joined([item.targets.get(name) for item in data], [part.shape[0] for part in rows])
+    splits = np.repeat([item.split for item in data], [part.shape[0] for part in rows])
     layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else Concat(*rows)}
     return LayerProblem(layers, labels, name, splits)
 

@@ -54,7 +54,7 @@ def dump(
     model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
     data = split_data(given["data"], given["targets"])
     if not patterns:
-        echo_layers(model, data)
+        echo_layers(model, data, given["device"])
         raise click.UsageError(
             "--layers is missing: choose from the layers above, for example --layers '**' for all"
         )

@@ -66,16 +66,19 @@ def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> No
     from actstore.sources import split_data
 
     made = load_model(model, parse_arguments(given["arguments"]), given["weights"])
-    echo_layers(made, split_data(data, ()) if data else None, as_json=as_json)
+    rows = split_data(data) if data else None
+    echo_layers(made, rows, given["device"], as_json=as_json)
 
 
-def echo_layers(model: Any, data: Sequence[SplitData] | None, *, as_json: bool = False) -> None:
+def echo_layers(
+    model: Any, data: Sequence[SplitData] | None, device: str | None, *, as_json: bool = False
+) -> None:
     """Print the layers as a table, or as JSON."""
     from dataclasses import asdict
 
     from actstore.dump import describe_layers
 
-    rows = describe_layers(model, data)
+    rows = describe_layers(model, data, device)
     if as_json:
         echo_json([asdict(row) for row in rows])
         return

@@ -41,7 +41,7 @@ class Program(click.Group):
 
 def one_line(error: BaseException) -> str:
     """The message of an error with its notes, on one line."""
-    return " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())
+    return " ".join("; ".join([str(error), *getattr(error, "__notes__", [])]).split())
 
 
 def check_packages_are_ours() -> None:

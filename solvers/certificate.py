@@ -183,7 +183,9 @@ def _row_means(rows: StreamedRows, targets: Targets) -> _RowMeans:
     blocks, longest = 0, 0
     for part, x in rows.blocks():
         one_hot = xp.zeros((targets.classes, len(x)))
-        one_hot[targets.codes[part], xp.arange(len(x))] = 1.0 if targets.weights is None else targets.weights[part]
+        one_hot[targets.codes[part], xp.arange(len(x))] = (
+            1.0 if targets.weights is None else targets.weights[part]
+        )
         sums = sums + one_hot @ x
         squares = squares + one_hot.sum(axis=0) @ xp.square(x)
         blocks, longest = blocks + 1, max(longest, len(x))
@@ -192,7 +194,9 @@ def _row_means(rows: StreamedRows, targets: Targets) -> _RowMeans:
     return _RowMeans(class_sums, float(moment), _EPS * (blocks + longest))
 
 
-def _probe_means(rows: StreamedRows, targets: Targets, coefficients: list[NDArray[np.float64]]) -> list[_ProbeMeans]:
+def _probe_means(
+    rows: StreamedRows, targets: Targets, coefficients: list[NDArray[np.float64]]
+) -> list[_ProbeMeans]:
     """One pass over the rows for all probes."""
     xp, host = rows.backend.xp, rows.backend.to_host
     probes, classes = len(coefficients), targets.classes
@@ -211,4 +215,6 @@ def _probe_means(rows: StreamedRows, targets: Targets, coefficients: list[NDArra
         residual += p.reshape(a.shape[0], len(x)) @ x
     residual = host(rows.from_rows(residual)).reshape(probes, classes, -1)
     means = zip(entropy, residual, host(spread), host(log_p), strict=True)
-    return [_ProbeMeans(float(e) / rows.rows, r / rows.rows, s / rows.rows, g / rows.rows) for e, r, s, g in means]
+    return [
+        _ProbeMeans(float(e) / rows.rows, r / rows.rows, s / rows.rows, g / rows.rows) for e, r, s, g in means
+    ]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 
 from solvers import engines
 from solvers.errors import ProblemError
-from solvers.path import Plan, Validation, follow
-from solvers.problem import check_C, pose
+from solvers.path import Plan, follow
+from solvers.problem import check_strength, pose
 from solvers.result import Fit, Path, Status
 from solvers.rows import Columns, as_source, flat_width
+from solvers.validation import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,17 +109,16 @@ def fit(
     columns = _columns(flat_width(source), random_features, seed)
     problem = pose(_selected(source, columns), labels, sample_weight, scale=scale)
     choice = engines.choose(engine, problem, len(set(asked)))
-    chooses = validation is not None and np.ndim(C) > 0
     plan = Plan(
         solver=choice.engine.prepare(problem),
         gap_nats=gap_nats,
-        finisher=None if choice.finisher is None else lambda: choice.finisher.prepare(problem),
-        validation=Validation.of(_selected(as_source(validation[0]), columns), validation[1], problem) if chooses else None,
+        finisher=None if choice.finisher is None else partial(choice.finisher.prepare, problem),
+        validation=None if np.ndim(C) == 0 else _validation(validation, problem, columns),
         full_path=full_path,
         start=None if warm_start is None else _start(warm_start, problem, columns),
     )
-    points, best = follow(problem, sorted(set(asked)), plan)
-    tried = {point.C: point for point in points}
+    followed = follow(problem, sorted(set(asked)), plan)
+    tried = {point.C: point for point in followed.points}
     form = _Form(problem, choice, flat_width(source), columns)
     fits = tuple(form.fit(tried[c]) if c in tried else form.not_fitted(c) for c in asked)
     if np.ndim(C) == 0:
@@ -125,8 +126,8 @@ def fit(
     return Path(
         fits=fits,
         validation_cross_entropy=np.array([tried[c].validation if c in tried else np.nan for c in asked]),
-        best_index=None if best is None else asked.index(points[best].C),
-        passes=sum(point.passes for point in points),
+        best_index=None if followed.best is None else asked.index(followed.best.C),
+        passes=followed.passes,
         seconds=time.perf_counter() - began,
     )
 
@@ -144,17 +145,14 @@ class _Form:
         """The fit of a point that was solved."""
         coefficients = point.certificate.coefficients
         weights = (coefficients[:, :-1] / self.problem.scale).T
-        reason = self.choice.reason
-        if point.finished and self.choice.finisher is not None:
-            reason = f"{reason}; {self.choice.engine.name} missed the gap, so {self.choice.finisher.name} finished"
-        engine = self.choice.finisher if point.finished and self.choice.finisher else self.choice.engine
+        engine, reason = self._engine(point)
         return Fit(
             weights=self._spread(weights, 0.0),
             bias=coefficients[:, -1] - self.problem.mean @ weights,
             status=Status.GAP_MISSED if point.missed else Status.CONVERGED,
             gap_nats=point.certificate.gap_nats,
             loss=point.certificate.loss,
-            engine=engine.name,
+            engine=engine,
             engine_reason=reason,
             evaluations=point.evaluations,
             passes=point.passes,
@@ -179,6 +177,15 @@ class _Form:
             **self._common(C),
         )
 
+    def _engine(self, point: Point) -> tuple[str, str]:
+        first, finisher = self.choice.engine.name, self.choice.finisher
+        if not point.finished or finisher is None:
+            return first, self.choice.reason
+        return (
+            finisher.name,
+            f"{self.choice.reason}; {first} missed the gap, so {finisher.name} finished from there",
+        )
+
     def _common(self, C: float) -> dict[str, Any]:
         return {
             "classes": self.problem.classes,
@@ -199,7 +206,7 @@ class _Form:
 
 
 def _asked(C: float | Sequence[float] | NDArray[Any], gap_nats: float) -> list[float]:
-    asked = [check_C(c) for c in np.atleast_1d(np.asarray(C, dtype=np.float64))]
+    asked = [check_strength(c) for c in np.atleast_1d(np.asarray(C, dtype=np.float64))]
     if not asked:
         msg = "no C was given; expected at least one positive number"
         raise ProblemError(msg)
@@ -220,6 +227,15 @@ def _columns(width: int, random_features: int | None, seed: int) -> NDArray[np.i
 
 def _selected(source: RowSource, columns: NDArray[np.int64] | None) -> RowSource:
     return source if columns is None else Columns(source, columns)
+
+
+def _validation(
+    given: tuple[RowSource | ArrayLike, ArrayLike] | None, problem: Problem, columns: NDArray[np.int64] | None
+) -> Validation | None:
+    if given is None:
+        return None
+    activations, labels = given
+    return Validation.of(_selected(as_source(activations), columns), labels, problem)
 
 
 def _start(warm_start: Fit, problem: Problem, columns: NDArray[np.int64] | None) -> NDArray[np.float64]:

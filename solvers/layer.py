@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from solvers.fitting import fit
 from solvers.probes import Probe, Tried
 from solvers.result import Fit, Path, Status
 from solvers.rows import Columns, Rows, flat_width
-from solvers.scores import nonfinite_rows, score
+from solvers.scores import Score, nonfinite_rows, score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,40 +73,46 @@ def fit_layer(name: str, order: int, source: RowSource, task: Task, settings: La
     }
     if any(found.nonfinite for found in scores.values()):
         _refuse_bad_rows(view, task)
-    spread = partial(_spread, columns=columns, width=flat_width(source))
     return Probe(
         layer=name,
-        target=settings.target,
         step=0,
         order=order,
         shape=tuple(source.shape[1:]),
-        classes=task.classes,
-        C=chosen.C,
-        weights=spread(chosen.weights, 0.0),
-        bias=chosen.bias,
-        mean=spread(chosen.mean, 0.0),
-        scale=spread(chosen.scale, np.inf),
-        columns=columns,
-        scaled=settings.scale,
-        status=str(chosen.status),
-        gap_nats=chosen.gap_nats,
-        loss=chosen.loss,
-        engine=chosen.engine,
-        engine_reason=chosen.engine_reason,
-        error={split: found.error for split, found in scores.items()},
-        cross_entropy={split: found.cross_entropy for split, found in scores.items()},
-        chance={split: task.chance(split) for split in scores},
-        rows={split: found.rows for split, found in scores.items()},
-        unlabelled=task.unlabelled,
-        unseen={split: found.unseen for split, found in scores.items()},
         path=path,
-        seed=settings.seed,
         seconds=time.perf_counter() - begun,
-        fingerprint=settings.fingerprint,
-        rows_fingerprint=task.fingerprint,
-        command=settings.command,
         version=_version(),
+        **_what_was_fitted(chosen, columns, flat_width(source)),
+        **_how_it_scores(scores, task),
+        scaled=settings.scale,
+        **{name: getattr(settings, name) for name in ("target", "seed", "fingerprint", "command")},
     )
+
+
+def _what_was_fitted(chosen: Fit, columns: NDArray[np.int64] | None, width: int) -> dict[str, Any]:
+    """The fields of a probe that come from its fit; columns that were not looked at get weight 0."""
+    same = ("C", "bias", "gap_nats", "loss", "engine", "engine_reason")
+    fields = {name: getattr(chosen, name) for name in same} | {"columns": columns, "status": str(chosen.status)}
+    for name, elsewhere in (("weights", 0.0), ("mean", 0.0), ("scale", np.inf)):
+        values = getattr(chosen, name)
+        fields[name] = values
+        if columns is not None:
+            fields[name] = np.full((width, *values.shape[1:]), elsewhere)
+            fields[name][columns] = values
+    return fields
+
+
+def _how_it_scores(scores: dict[str, Score], task: Task) -> dict[str, Any]:
+    """The fields of a probe that come from its scores, by split."""
+    fields = {
+        name: {split: getattr(found, name) for split, found in scores.items()}
+        for name in ("error", "cross_entropy", "rows", "unseen")
+    }
+    return fields | {
+        "chance": {split: task.chance(split) for split in scores},
+        "unlabelled": task.unlabelled,
+        "classes": task.classes,
+        "rows_fingerprint": task.fingerprint,
+    }
 
 
 def _choose(view: RowSource, task: Task, settings: LayerSettings) -> tuple[Fit, tuple[Tried, ...]]:
@@ -143,15 +148,6 @@ def _random_columns(name: str, width: int, settings: LayerSettings) -> NDArray[n
         return None
     generator = np.random.default_rng([settings.seed, *name.encode()])
     return np.sort(generator.choice(width, settings.random_features, replace=False))
-
-
-def _spread(values: NDArray[np.float64], elsewhere: float, columns: Any, width: int) -> NDArray[np.float64]:
-    """Values of the columns that were looked at, as values of all columns."""
-    if columns is None:
-        return values
-    full = np.full((width, *values.shape[1:]), elsewhere)
-    full[columns] = values
-    return full
 
 
 def _refuse_bad_rows(view: RowSource, task: Task) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.labels import UNSEEN
 from solvers.layer import BadLayer, LayerSettings, fit_layer
 from solvers.probes import Probe, Probes
 from solvers.rows import as_source
-from solvers.scores import UNSEEN
 from solvers.task import make_task
 
 if TYPE_CHECKING:
@@ -108,11 +108,12 @@ def fit_layers(
         fingerprint=fingerprint,
         command=command,
     )
+    _check_settings(settings)
     task = make_task(labels, splits, groups, seed if len(strengths) > 1 else None, target)
+    _check_task(task, settings, require_all)
     if not layers:
         msg = "there are no layers to fit; give at least one"
         raise ProblemError(msg)
-    _check(task, settings, require_all)
     sources = {name: _checked(name, layer, task, settings) for name, layer in layers.items()}
     probes: list[Probe] = []
     failures: dict[str, str] = {}
@@ -145,22 +146,29 @@ def _checked(name: str, layer: RowSource | ArrayLike, task: Task, settings: Laye
     return source
 
 
-def _check(task: Task, settings: LayerSettings, require_all: bool) -> None:
-    """Refuse, before anything is fitted, what would fail for every layer."""
+def _check_settings(settings: LayerSettings) -> None:
+    """Refuse, before anything is read, settings that no layer can be fitted with."""
+    if not settings.C:
+        msg = "C is an empty list; give one penalty or several, or leave it out for 1e-4 to 1e4"
+        raise ProblemError(msg)
+    if settings.seed < 0:
+        msg = f"seed is {settings.seed}; expected an int of 0 or more"
+        raise ProblemError(msg)
+    if settings.random_features is not None and settings.random_features < 1:
+        msg = f"random_features is {settings.random_features}; expected a number of columns, 1 or more"
+        raise ProblemError(msg)
+
+
+def _check_task(task: Task, settings: LayerSettings, require_all: bool) -> None:
+    """Refuse labels that are missing where they must not be."""
     unlabelled = sum(task.unlabelled.values())
     if require_all and unlabelled:
         counts = ", ".join(f"{count:,} of {split}" for split, count in task.unlabelled.items() if count)
         msg = f"{unlabelled:,} rows have no label for {settings.target!r} ({counts}); label them, or do without"
-        raise ProblemError(msg)
-    if not settings.C:
-        msg = "C is an empty list; give one penalty or several, or leave it out for 1e-4 to 1e4"
         raise ProblemError(msg)
     if len(settings.C) > 1 and not np.any(task.codes[task.rows["val"]] != UNSEEN):
         msg = (
             f"no row of the `val` split has a label for {settings.target!r} that is known from training, so C "
             "can not be chosen; give a single C, or leave `val` out and a tenth of `train` is set aside"
         )
-        raise ProblemError(msg)
-    if settings.random_features is not None and settings.random_features < 1:
-        msg = f"random_features is {settings.random_features}; expected a number of columns, 1 or more"
         raise ProblemError(msg)

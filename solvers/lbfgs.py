@@ -1,8 +1,7 @@
 """Which way: L-BFGS on an immutable state, over ``xp``.
 
-The initial inverse Hessian is γ diag(h)⁻¹, where h is the diagonal of the Hessian in working coordinates (refreshed
-as the iterate moves; :func:`solvers.objective.curvature`) and γ the usual ratio of the last pair. Products with the
-rows are not made here: the sweep makes them for all its states at once and hands the results in.
+The initial inverse Hessian is that of a :class:`Metric`, refreshed as the iterate moves, times the usual ratio of the
+last pair. Products with the rows are not made here: the sweep makes them for all its states at once and hands them in.
 """
 
 from __future__ import annotations
@@ -13,11 +12,58 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from solvers.backend import Backend
 
-__all__ = ["Pair", "Products", "State", "advance", "direction", "gap_estimate", "init", "penalty_value", "refresh"]
+__all__ = [
+    "Metric",
+    "Pair",
+    "Products",
+    "State",
+    "advance",
+    "direction",
+    "gap_estimate",
+    "init",
+    "penalty_value",
+    "refresh",
+]
 
 _MEMORY = 20
 _FLOOR = 1e-10
 """Curvature below this share of the largest is taken for rounding."""
+_SOUND = 1e-12
+"""A pair with less than this share of |s| |y| in <s, y> has lost its curvature to rounding."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A model of each class's Hessian: diagonal, once that class's intercept is taken at its own center.
+
+    With weights v = s p (1 - p), the intercept couples to the columns through their v-weighted mean, ``center``
+    (classes, width). Around it, in the Gram's eigenbasis, little but the ``diagonal`` (classes, width + 1) is left.
+    """
+
+    center: Any = 0.0
+    diagonal: Any = 1.0
+
+    @classmethod
+    def of(cls, first: Any, second: Any, penalty: Any) -> Metric:
+        """The metric of the means of v ⊗ x and v ⊗ x² (classes, width + 1), and λ (width + 1,)."""
+        floor = _FLOOR * second.max()
+        mass = first[:, -1:] + floor
+        center = first[:, :-1] / mass
+        diagonal = second + floor
+        diagonal[:, :-1] = (second[:, :-1] - mass * center**2).clip(floor, None)
+        return cls(center, diagonal + penalty)
+
+    def centered(self, gradient: Any) -> Any:
+        """The gradient (classes, width + 1) with the intercept taken at the center."""
+        moved = gradient.copy()
+        moved[:, :-1] -= self.center * gradient[:, -1:]
+        return moved
+
+    def solve(self, gradient: Any) -> Any:
+        """The model's inverse times a gradient (classes, width + 1)."""
+        step = self.centered(gradient) / self.diagonal
+        step[:, -1] -= (self.center * step[:, :-1]).sum(axis=1)
+        return step - step.mean(axis=0)
 
 
 @dataclass(frozen=True)
@@ -31,7 +77,7 @@ class Products:
 
 @dataclass(frozen=True)
 class Pair:
-    """One step s and the change y of the gradient along it, with 1 / <s, y>."""
+    """One step s and the change y of the gradient along it, (classes, width + 1) each, with 1 / <s, y>."""
 
     step: Any
     change: Any
@@ -39,45 +85,11 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A model of the Hessian of each class: diagonal, once the intercept is taken at that class's own mean.
-
-    With weights v = p(1 - p), the intercept couples to the columns through their v-weighted mean ``center``
-    (classes, width). Around that mean what is left has the ``diagonal`` (classes, width + 1).
-    """
-
-    center: Any
-    diagonal: Any
-
-    @classmethod
-    def of(cls, first: Any, second: Any, penalty: Any) -> Metric:
-        """The metric of the means of v ⊗ x and v ⊗ x² (classes, width + 1), and λ (width + 1,)."""
-        mass = first[:, -1:] + _FLOOR * second.max()
-        center = first[:, :-1] / mass
-        diagonal = second + _FLOOR * second.max()
-        diagonal[:, :-1] -= mass * center * center
-        diagonal[:, :-1] = diagonal[:, :-1].clip(_FLOOR*second.max(), None)
-        return cls(center, diagonal + penalty)
-
-    def centered(self, gradient: Any) -> Any:
-        """The gradient (classes, width + 1) where the intercept is taken at the center."""
-        moved = gradient.copy()
-        moved[:, :-1] -= self.center * gradient[:, -1:]
-        return moved
-
-    def solve(self, gradient: Any) -> Any:
-        """The model's inverse times a gradient (classes, width + 1)."""
-        step = self.centered(gradient) / self.diagonal
-        step[:, -1] -= (self.center * step[:, :-1]).sum(axis=1)
-        return step
-
-
-@dataclass(frozen=True)
 class State:
     """One problem's iterate: everything that its next step depends on.
 
-    ``coefficients``, ``gradient`` and ``curvature`` are (classes, width + 1), float64; ``logits`` (classes,
-    rows) in the dtype of the rows. ``penalty`` (width + 1,) is λ, with 0 for the intercept.
+    ``coefficients`` and ``gradient`` are (classes, width + 1), float64; ``logits`` (classes, rows) in the dtype
+    of the rows. ``penalty`` (width + 1,) is λ, with 0 for the intercept.
     """
 
     penalty: Any
@@ -85,7 +97,7 @@ class State:
     logits: Any = None
     loss: float = 0.0
     gradient: Any = None
-    metric: Metric | None = None
+    metric: Metric = Metric()
     pairs: tuple[Pair, ...] = ()
     evaluations: int = 0
 
@@ -98,7 +110,7 @@ def init(backend: Backend, coefficients: Any, penalty: float) -> State:
 
 
 def refresh(state: State, products: Products, metric: Metric) -> State:
-    """The state with everything made anew from its coefficients, and the diagonal of the Hessian there."""
+    """The state with everything made anew from its coefficients."""
     return replace(
         state,
         logits=products.logits,
@@ -127,24 +139,24 @@ def direction(backend: Backend, state: State) -> Any:
 
 def advance(backend: Backend, state: State, step: Any, products: Products) -> State:
     """The state after ``step`` (classes, width + 1), with the products there."""
-    moved = replace(state, coefficients=state.coefficients + step, logits=products.logits)
-    gradient = products.gradient + state.penalty * moved.coefficients
+    coefficients = state.coefficients + step
+    gradient = products.gradient + state.penalty * coefficients
     change = gradient - state.gradient
-    product = backend.inner(step, change)
-    # A pair that rounding has robbed of its curvature would turn a later direction uphill.
-    sound = product > 1e-12 * (backend.inner(step, step) * backend.inner(change, change)) ** 0.5
-    pairs = (*state.pairs, Pair(step, change, 1.0 / product))[-_MEMORY:] if sound else state.pairs
+    curved, inner = backend.inner(step, change), backend.inner
+    sound = curved > _SOUND * (inner(step, step) * inner(change, change)) ** 0.5
     return replace(
-        moved,
+        state,
+        coefficients=coefficients,
+        logits=products.logits,
         loss=products.loss,
         gradient=gradient,
-        pairs=pairs,
+        pairs=(*state.pairs, Pair(step, change, 1.0 / curved))[-_MEMORY:] if sound else state.pairs,
         evaluations=state.evaluations + 1,
     )
 
 
 def gap_estimate(backend: Backend, state: State) -> float:
-    """What the certificate will say, about: ‖∇_W f‖² / 2λ, as it will be once the intercept is exact."""
+    """What the certificate will say, about: ‖∇_W f‖² / 2λ, as that will be once the intercept is exact."""
     gradient = state.metric.centered(state.gradient)
     weights, intercept = gradient[:, :-1], gradient[:, -1]
     gain = 0.5 * backend.inner(intercept, intercept / state.metric.diagonal[:, -1])

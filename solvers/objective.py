@@ -2,37 +2,33 @@
 
     f(W, b) = 1/S Σ s_i CE(softmax(W x_i + b), y_i) + λ/2 ‖W‖²                       (DESIGN section 5)
 
-Coefficients are class-major, (classes, width + 1): a row per class, whose last entry is the intercept, as every
-block of rows ends in a column of ones. Logits and residuals are (classes, rows) for the same reason that a GEMM
-likes them so: sums over classes run along whole cache lines. Several problems stack their classes.
+Coefficients are class-major, (classes, width + 1): a row per class, whose last entry is the intercept, since every
+block of rows ends in a column of ones. Logits and residuals are (classes, rows), so that sums over classes run
+along whole cache lines. Several problems on the same rows stack their classes into (columns, ...).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from solvers.backend import Backend
     from solvers.problem import Problem
+    from solvers.working import WorkingRows
 
-__all__ = ["Targets", "WorkingRows", "curvature", "gradient", "logits", "residuals", "residuals_along", "softmax"]
-
-
-class WorkingRows(Protocol):
-    """Rows in the coordinates that a solver works in, read in blocks (n, width + 1) ending in ones."""
-
-    backend: Backend
-    rows: int
-    dtype: Any
-    passes: int
-
-    def blocks(self) -> Iterator[tuple[slice, Any]]: ...
-
-    def to_rows(self, coefficients: Any) -> Any: ...
-
-    def from_rows(self, gradient: Any) -> Any: ...
+__all__ = [
+    "Targets",
+    "curvature",
+    "gradient",
+    "logits",
+    "residual_block",
+    "residuals",
+    "residuals_along",
+    "softmax",
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,10 @@ class Targets:
         """The targets of a problem, weights in ``dtype``."""
         weights = None if problem.weights is None else backend.xp.asarray(problem.weights.astype(dtype))
         return cls(backend.xp.asarray(problem.codes), weights, len(problem.classes))
+
+    def weighted(self, part: slice, values: Any) -> Any:
+        """Values (..., n) of a block of rows, times their weights."""
+        return values if self.weights is None else values * self.weights[part]
 
 
 def softmax(xp: Any, z: Any) -> tuple[Any, Any]:
@@ -70,7 +70,9 @@ def residuals(rows: WorkingRows, targets: Targets, z: Any, out: Any) -> float:
     return total / rows.rows
 
 
-def residuals_along(rows: WorkingRows, targets: Targets, line: tuple[Any, Any, float], out: Any) -> tuple[float, float]:
+def residuals_along(
+    rows: WorkingRows, targets: Targets, line: tuple[Any, Any, float], out: Any
+) -> tuple[float, float]:
     """:func:`residuals` at the logits z + t Δ of ``line`` (z, Δ, t), and the slope of the cross-entropy by t."""
     xp = rows.backend.xp
     z, delta, step = line
@@ -86,20 +88,16 @@ def residual_block(xp: Any, targets: Targets, part: slice, z: Any, out: Any) -> 
     """Fill ``out`` with the residuals of a block of logits z (classes, n); return its summed cross-entropy."""
     codes, index = targets.codes[part], xp.arange(z.shape[1])
     p, normaliser = softmax(xp, z)
-    losses = normaliser - z[codes, index]
+    losses = targets.weighted(part, normaliser - z[codes, index])
     p[codes, index] -= 1
-    if targets.weights is not None:
-        p *= targets.weights[part]
-        losses *= targets.weights[part]
-    out[...] = p
+    out[...] = targets.weighted(part, p)
     return float(losses.sum(dtype=xp.float64))
 
 
 def logits(rows: WorkingRows, coefficients: Any) -> Any:
     """Logits (columns, rows) of coefficients (columns, width + 1), in the dtype of the rows."""
-    xp = rows.backend.xp
     a = rows.to_rows(coefficients)
-    z = xp.empty((len(a), rows.rows), dtype=rows.dtype)
+    z = rows.backend.xp.empty((len(a), rows.rows), dtype=rows.dtype)
     for part, x in rows.blocks():
         z[:, part] = a @ x.T
     return z
@@ -114,19 +112,16 @@ def gradient(rows: WorkingRows, residuals: Any) -> Any:
 
 
 def curvature(rows: WorkingRows, targets: Targets, z: Any) -> tuple[Any, Any]:
-    """Means of v ⊗ x and of v ⊗ x², each (columns, width + 1), with v = s p (1 - p) and z the logits; float64.
+    """Means of v ⊗ x and of v ⊗ x², each (columns, width + 1), where v = s p (1 - p) at the logits z (columns, rows).
 
-    The last column of both is the mean of v. They are all of the Hessian that :mod:`solvers.lbfgs` models.
+    The last column of both is the mean of v. This is all of the Hessian that :class:`solvers.lbfgs.Metric` models.
     """
     xp, float64 = rows.backend.xp, rows.backend.float64
     first: Any = 0.0
     second: Any = 0.0
     for part, x in rows.blocks():
-        v, _ = softmax(xp, z[:, part].reshape(-1, targets.classes, x.shape[0]))
-        v *= 1 - v
-        if targets.weights is not None:
-            v *= targets.weights[part]
-        v = v.reshape(-1, x.shape[0])
+        p, _ = softmax(xp, z[:, part].reshape(-1, targets.classes, len(x)))
+        v = targets.weighted(part, p * (1 - p)).reshape(-1, len(x))
         first = first + float64(v @ x)
         second = second + float64(v @ xp.square(x))
     return first / rows.rows, second / rows.rows

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from solvers.certificate import Certificate, Certifier
 from solvers.engines.base import Goal
-from solvers.errors import ProblemError
-from solvers.problem import encode
-from solvers.rows import as_source, blocks, flat_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from solvers.engines.base import Prepared, Solution
     from solvers.problem import Problem
-    from solvers.rows import RowSource
+    from solvers.validation import Validation
 
-__all__ = ["Plan", "Point", "Validation", "follow"]
+__all__ = ["Followed", "Plan", "Point", "follow"]
 
 ROUGH_GAP_NATS = 1e-3
 """The gap that a point needs to be compared by validation; only the one chosen is taken further."""
@@ -35,7 +30,6 @@ _MARGIN = 0.7
 _ENOUGH = 0.9
 """A round that leaves more than this share of the gap has got as far as it can."""
 _RISES = 2
-_BLOCK_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -71,57 +65,18 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Validation:
-    """Rows to choose C by: those whose label is a class of the problem."""
+class Followed:
+    """The points reached, in rising order of C, and the one validation chose, if there were rows to choose by."""
 
-    source: RowSource
-    codes: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, activations: RowSource | ArrayLike, labels: ArrayLike, problem: Problem) -> Validation:
-        """Match validation rows to a problem; rows without a label, or of a class it never saw, do not count.
-
-        Raises:
-            ProblemError: another width, another number of labels, or no row that counts.
-        """
-        source = as_source(activations)
-        if flat_width(source) != problem.width:
-            msg = f"validation rows have {flat_width(source):,} features; expected {problem.width:,}, as in training"
-            raise ProblemError(msg)
-        codes, classes = encode(labels, source.shape[0])
-        known = {value: code for code, value in enumerate(problem.classes.tolist())}
-        translation = np.array([known.get(value, -1) for value in classes.tolist()] + [-1], dtype=np.int64)
-        codes = translation[codes]
-        if not np.any(codes >= 0):
-            msg = "no validation row has a label that occurs in training, so C can not be chosen by them"
-            raise ProblemError(msg)
-        return cls(source, codes)
-
-    def cross_entropy(self, problem: Problem, coefficients: NDArray[np.float64]) -> float:
-        """Mean cross-entropy (nats) of coefficients (classes, width + 1) in scaled coordinates.
-
-        Raises:
-            ProblemError: activations that are not finite.
-        """
-        weights = (coefficients[:, :-1] / problem.scale).T
-        total = 0.0
-        for rows, block in blocks(self.source, max(1, _BLOCK_ELEMENTS // max(1, problem.width))):
-            codes, index = self.codes[rows], np.flatnonzero(self.codes[rows] >= 0)
-            z = (block[index] - problem.mean) @ weights + coefficients[:, -1]
-            total += float(np.sum(logsumexp(z, axis=1) - z[np.arange(len(index)), codes[index]]))
-        if not np.isfinite(total):
-            msg = "validation rows hold NaN or infinite activations, so C can not be chosen by them; leave those out"
-            raise ProblemError(msg)
-        return total / np.count_nonzero(self.codes >= 0)
+    points: list[Point]
+    best: Point | None
+    passes: int
 
 
-def follow(problem: Problem, C: Sequence[float], plan: Plan) -> tuple[list[Point], int | None]:
+def follow(problem: Problem, C: Sequence[float], plan: Plan) -> Followed:
     """Solve a problem for every C, in rising order (strong to weak penalty).
 
-    With validation rows every point is taken to a rough gap and the best of them to the one asked for.
-
-    Returns:
-        The points reached, in that order, and which of them validation chose (None without validation).
+    With validation rows every point is taken to a rough gap, and the best of them to the one asked for.
     """
     rough = plan.gap_nats if plan.validation is None else max(plan.gap_nats, ROUGH_GAP_NATS)
     walk = _Walk(problem, plan)
@@ -133,11 +88,11 @@ def follow(problem: Problem, C: Sequence[float], plan: Plan) -> tuple[list[Point
         reached = [points[each] for each in takewhile(points.__contains__, C)]
         if plan.validation is not None and not plan.full_path and _risen(reached):
             break
-    if plan.validation is None:
-        return reached, None
-    best = int(np.argmin([point.validation for point in reached]))
-    reached[best] = walk.polished(replace(reached[best], goal_nats=plan.gap_nats))
-    return reached, best
+    best = None
+    if plan.validation is not None:
+        chosen = int(np.argmin([point.validation for point in reached]))
+        best = reached[chosen] = walk.polished(replace(reached[chosen], goal_nats=plan.gap_nats))
+    return Followed(reached, best, walk.passes)
 
 
 def _risen(points: list[Point]) -> bool:
@@ -151,14 +106,14 @@ class _Walk:
 
     def __init__(self, problem: Problem, plan: Plan) -> None:
         self._problem, self._plan = problem, plan
-        self._certifier = Certifier(problem, plan.solver.backend)
         self._began = time.perf_counter()
+        self._certifier = Certifier(problem, plan.solver.backend)
+        self._solvers = [plan.solver]
 
-    @cached_property
-    def _finisher(self) -> Prepared | None:
-        if self._plan.solver.finishes:
-            return self._plan.solver
-        return None if self._plan.finisher is None else self._plan.finisher()
+    @property
+    def passes(self) -> int:
+        """Readings of all rows so far, by solver, finisher and certificate."""
+        return self._certifier.passes + sum(solver.passes for solver in self._solvers)
 
     def point(self, solution: Solution, goal_nats: float) -> Point:
         """A solution with its certificate and its validation cross-entropy."""
@@ -180,12 +135,19 @@ class _Walk:
     def finished(self, point: Point) -> Point:
         """The point, taken closer in float64 until its gap is certified or rounding allows no more."""
         aim, last = _MARGIN * point.goal_nats, np.inf
-        while point.missed and self._finisher is not None and point.certificate.gap_nats <= _ENOUGH * last:
+        finisher = self._finisher() if point.missed else None
+        while finisher is not None and point.missed and point.certificate.gap_nats <= _ENOUGH * last:
             last = point.certificate.gap_nats
-            point = self._further(point, self._finisher, aim, double=True)
-            point = replace(point, finished=self._finisher is not self._plan.solver)
+            point = self._further(point, finisher, aim, double=True)
+            point = replace(point, finished=finisher is not self._plan.solver)
             aim *= _MARGIN
         return point
+
+    def _finisher(self) -> Prepared | None:
+        """A solver that can work in float64, made when it is first needed; None where the plan has none."""
+        if not self._solvers[-1].finishes and self._plan.finisher is not None:
+            self._solvers.append(self._plan.finisher())
+        return self._solvers[-1] if self._solvers[-1].finishes else None
 
     def _further(self, point: Point, solver: Prepared, aim_nats: float, *, double: bool) -> Point:
         goal = Goal((point.C,), aim_nats, point.certificate.coefficients, double)

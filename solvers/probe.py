@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.errors import ProbeFileError
+from solvers.errors import ProbeFileError, ProblemError
 from solvers.probes import Probe, Probes, Tried
 from solvers.scores import evaluate
 
@@ -83,7 +83,7 @@ def load(path: str | Path) -> Probes:
         try:
             probes = [_probe(path, file, index, entry) for index, entry in enumerate(header["probes"])]
             return Probes(probes, header["failures"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ProblemError) as error:
             msg = (
                 f"{path} is damaged: its header does not describe its probes ({error!r}); fit the probes again"
             )
@@ -91,7 +91,7 @@ def load(path: str | Path) -> Probes:
 
 
 def refuse_existing(path: str | Path, overwrite: bool) -> None:
-    """Raise ProbeFileError where `save` would refuse; for asking before a long fit."""
+    """Raise ProbeFileError where ``save`` would refuse; for asking before a long fit."""
     path = Path(path)
     if path.is_dir():
         msg = (
@@ -130,12 +130,8 @@ def _entry(probe: Probe) -> dict[str, Any]:
         msg = f"classes of type {classes.dtype} can not be saved; label with ints, floats, bools or strings"
         raise ProbeFileError(msg)
     values = np.char.decode(classes, "latin-1") if classes.dtype.kind == "S" else classes
-    entry: dict[str, Any] = {
-        field.name: value
-        for field in fields(probe)
-        if field.name not in ARRAYS and not isinstance(value := getattr(probe, field.name), np.ndarray)
-    }
-    return entry | {
+    plain = {field.name: getattr(probe, field.name) for field in fields(probe) if field.name not in ARRAYS}
+    return plain | {
         "classes": {"dtype": classes.dtype.str, "values": values.tolist()},
         "path": [asdict(tried) for tried in probe.path],
     }
@@ -143,29 +139,24 @@ def _entry(probe: Probe) -> dict[str, Any]:
 
 def _probe(path: Path, file: h5py.File, index: int, entry: dict[str, Any]) -> Probe:
     """One probe from its entry in the header and its arrays."""
-    arrays = {
-        name: None
-        if name == "columns" and f"{name}.{index}" not in file
-        else _array(path, file, f"{name}.{index}", dtype)
-        for name, dtype in ARRAYS.items()
-    }
+    there = [name for name in ARRAYS if name != "columns" or f"columns.{index}" in file]
+    arrays = {name: _array(path, file, f"{name}.{index}", ARRAYS[name]) for name in there}
     converted = {
         "classes": _classes(**entry["classes"]),
         "shape": tuple(entry["shape"]),
         "path": tuple(Tried(**tried) for tried in entry["path"]),
     }
-    probe = Probe(**{**entry, **arrays, **converted})
+    probe = Probe(**{"columns": None, **entry, **arrays, **converted})
     width, classes = probe.width, len(probe.classes)
-    if probe.columns is not None and not np.array_equal(
-        probe.columns, np.intersect1d(probe.columns, range(width))
-    ):
-        msg = f"columns.{index} is not ascending from 0 to {width - 1}"
-        raise ValueError(msg)
     expected = {"weights": (width, classes), "bias": (classes,), "mean": (width,), "scale": (width,)}
     for name, shape in expected.items():
-        if getattr(probe, name).shape != shape:
-            msg = f"{name}.{index} has the shape {getattr(probe, name).shape}, not {shape}"
+        if arrays[name].shape != shape:
+            msg = f"{name}.{index} has the shape {arrays[name].shape}, not {shape}"
             raise ValueError(msg)
+    columns = probe.columns
+    if columns is not None and not np.array_equal(columns, np.intersect1d(columns, range(width))):
+        msg = f"columns.{index} is not ascending from 0 to {width - 1}"
+        raise ValueError(msg)
     return probe
 
 
@@ -175,9 +166,9 @@ def _classes(dtype: str, values: list[Any]) -> NDArray[Any]:
         msg = f"classes of type {dtype}"
         raise TypeError(msg)
     plain = np.array(values)
-    return (
-        np.char.encode(plain, "latin-1").astype(dtype) if np.dtype(dtype).kind == "S" else plain.astype(dtype)
-    )
+    if np.dtype(dtype).kind == "S":
+        plain = np.char.encode(plain, "latin-1")
+    return plain.astype(dtype)
 
 
 @contextlib.contextmanager
@@ -203,7 +194,7 @@ def _header(path: Path, file: h5py.File) -> dict[str, Any]:
         raise ProbeFileError(msg)
     try:
         header = json.loads(_array(path, file, "header", "|u1").tobytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} is damaged: its header is not JSON ({error}); fit the probes again"
         raise ProbeFileError(msg) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:

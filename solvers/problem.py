@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from solvers.rows import RowSource
 
-__all__ = ["Problem", "check_C", "encode", "pose"]
+__all__ = ["Problem", "check_strength", "encode", "pose"]
 
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -125,7 +125,7 @@ def encode(labels: ArrayLike, rows: int) -> tuple[NDArray[np.int64], NDArray[Any
     return codes, classes
 
 
-def check_C(C: float) -> float:
+def check_strength(C: float) -> float:
     """Return C as a float.
 
     Raises:
@@ -167,7 +167,9 @@ def _present(classes: NDArray[Any], codes: NDArray[np.int64]) -> tuple[NDArray[A
     return classes[present], codes.astype(np.int64)
 
 
-def _moments(source: RowSource, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(
+    source: RowSource, weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weighted mean and population standard deviation of each column, merged block by block (Chan et al. 1983)."""
     width = flat_width(source)
     mean, squares, total, bad = np.zeros(width), np.zeros(width), 0.0, 0
@@ -200,7 +202,9 @@ def _not_finite(block: NDArray[Any]) -> int:
     return int(np.count_nonzero(~np.isfinite(block).all(axis=1)))
 
 
-def _scale(deviation: NDArray[np.float64], mean: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+def _scale(
+    deviation: NDArray[np.float64], mean: NDArray[np.float64], dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
     """Standard deviations, inf where a column varies by no more than the rounding of its own dtype."""
     rounding = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
     return np.where(deviation > rounding * np.abs(mean), deviation, np.inf)

@@ -32,13 +32,17 @@ class Status(StrEnum):
     message: str
 
     def __new__(cls, word: str, message: str) -> Status:
+        """A member of value ``word``."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.message = message
         return member
 
     CONVERGED = "converged", "the loss is proven to lie within the gap asked for"
-    GAP_MISSED = "gap_missed", "the solver stopped before the gap asked for was proven: raise C's penalty or the gap"
+    GAP_MISSED = (
+        "gap_missed",
+        "the solver stopped before the gap asked for was proven: raise C's penalty or the gap",
+    )
     INTERRUPTED = "interrupted", "the fit was interrupted; the coefficients are the last ones reached"
     NOT_FITTED = "not_fitted", "not tried: validation had stopped improving at a stronger penalty"
     BAD_DATA = "bad_data", "the activations hold NaN or infinite values, so nothing was fitted"
@@ -54,8 +58,9 @@ class Fit:
     a column that got weight 0 because it is constant.
 
     ``gap_nats`` is an upper bound on loss - optimum, ``loss`` the objective of DESIGN section 5 in nats
-    per row. ``rows`` were trained on, ``unlabelled`` were skipped. ``evaluations`` counts gradients,
-    ``passes`` full passes over the rows, those shared with neighbouring C included.
+    per row. ``rows`` were trained on, ``unlabelled`` were skipped. ``evaluations`` counts gradients; ``passes`` full
+    readings of the rows from when this C was begun until it was certified, those shared with other C included;
+    ``seconds`` runs from the start of the solve.
     """
 
     weights: NDArray[np.float64]
@@ -70,7 +75,7 @@ class Fit:
     engine: str
     engine_reason: str
     evaluations: int
-    passes: float
+    passes: int
     seconds: float
     rows: int
     unlabelled: int
@@ -93,7 +98,9 @@ class Fit:
         """
         source = as_source(activations)
         if flat_width(source) != self.width:
-            msg = f"activations have {flat_width(source):,} features, but the probe was fitted on {self.width:,}"
+            msg = (
+                f"activations have {flat_width(source):,} features, but the probe was fitted on {self.width:,}"
+            )
             raise ProblemError(msg)
         logits = np.empty((source.shape[0], len(self.classes)))
         for rows, block in blocks(source, max(1, BLOCK_ELEMENTS // max(1, self.width))):
@@ -119,17 +126,18 @@ class Path:
     """Fits of one problem over several C, in the order the C were given.
 
     ``validation_cross_entropy`` (nats per row) has one entry per C, NaN where a C was not tried or no
-    validation rows were given; ``best_index`` is None without validation rows.
+    validation rows were given; ``best_index`` is None without validation rows. ``passes`` counts every reading
+    of the rows by solver and certificate once.
     """
 
     fits: tuple[Fit, ...]
     validation_cross_entropy: NDArray[np.float64]
     best_index: int | None
-    passes: float
+    passes: int
     seconds: float
 
     @cached_property
-    def C(self) -> tuple[float, ...]:
+    def C(self) -> tuple[float, ...]:  # noqa: N802 - the field's name for it
         """Every C, in the order given."""
         return tuple(fit.C for fit in self.fits)
 
@@ -141,7 +149,7 @@ class Path:
             ProblemError: the sweep had no validation rows to choose by.
         """
         if self.best_index is None:
-            msg = "this path has no best C, because no validation rows were given: pass validation=(activations, labels)"
+            msg = "this path has no best C, as it had no validation rows; pass validation=(activations, labels)"
             raise ProblemError(msg)
         return self.fits[self.best_index]
 

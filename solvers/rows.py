@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -10,6 +9,8 @@ import numpy as np
 from solvers.errors import ProblemError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Columns", "Concat", "RowSource", "Rows", "as_source", "blocks", "flat_width", "read", "take"]
@@ -27,10 +28,14 @@ class RowSource(Protocol):
     """
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """(rows, *features)."""
+        ...
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Of the entries as delivered."""
+        ...
 
     def __getitem__(self, rows: slice, /) -> Any: ...
 
@@ -167,7 +172,8 @@ class Concat:
             for source, start in zip(self.sources, self.starts, strict=False)
             if start < last and first < start + source.shape[0]
         ]
-        return np.concatenate(parts).astype(self.dtype, copy=False) if parts else np.empty((0, *self.shape[1:]), self.dtype)
+        joined = np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]))
+        return joined.astype(self.dtype, copy=False)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Rows by number, in the order given."""

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from solvers.errors import ProblemError
+from solvers.labels import UNSEEN, place_labels, plain_labels
 from solvers.rows import Rows, as_source, blocks
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
     from solvers.probes import Probe
     from solvers.rows import RowSource
 
-__all__ = ["UNSEEN", "Score", "evaluate", "logit_blocks", "nonfinite_rows", "place_labels", "score"]
-
-UNSEEN = -1
-"""The code of a label that is none of the probe's classes."""
+__all__ = ["Score", "evaluate", "logit_blocks", "nonfinite_rows", "score"]
 
 _BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
 
@@ -74,17 +72,17 @@ def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> 
             label, the labels are of another kind than the probe's classes, or activations are NaN or infinite.
     """
     source = as_source(source)
-    labels = np.ma.asarray(labels)
-    if labels.shape != source.shape[:1]:
-        msg = f"there are {source.shape[0]:,} rows but labels of shape {labels.shape}; give one label per row"
+    values, missing = plain_labels(labels, probe.target)
+    if values.shape != source.shape[:1]:
+        msg = f"there are {source.shape[0]:,} rows but {len(values):,} labels; give one label per row"
         raise ProblemError(msg)
-    labelled = np.flatnonzero(~np.ma.getmaskarray(labels))
+    labelled = np.flatnonzero(~missing)
     if not len(labelled):
         msg = (
             f"none of the {source.shape[0]:,} rows has a label for {probe.target!r}; give labels to evaluate on"
         )
         raise ProblemError(msg)
-    codes = place_labels(labels.data[labelled], probe.classes)
+    codes = place_labels(values[labelled], probe.classes)
     result = score(probe.features(Rows(source, labelled)), codes, probe.used_weights, probe.bias)
     if result.nonfinite:
         msg = (
@@ -93,26 +91,6 @@ def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> 
         )
         raise ProblemError(msg)
     return result
-
-
-def place_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """The index of each label in the ascending ``classes``, ``UNSEEN`` where it is none of them.
-
-    Raises:
-        ProblemError: when the one are numbers and the others text.
-    """
-    if _kind(labels) != _kind(classes):
-        msg = (
-            f"the labels are {_kind(labels)} ({labels.dtype}) but the probe's classes are {_kind(classes)} "
-            f"({classes.dtype}), so none could match; give labels of the kind that it was fitted on"
-        )
-        raise ProblemError(msg)
-    index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    return np.where(classes[index] == labels, index, UNSEEN)
-
-
-def _kind(values: NDArray[Any]) -> str:
-    return {"U": "text", "S": "bytes"}.get(values.dtype.kind, "numbers")
 
 
 def nonfinite_rows(source: RowSource) -> int:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from solvers.backend import Backend
     from solvers.engines.base import Goal
-    from solvers.objective import WorkingRows
     from solvers.problem import Problem
+    from solvers.working import WorkingRows
 
 __all__ = ["ColumnSolver", "sweep"]
 
@@ -53,13 +53,17 @@ class ColumnSolver:
         self.backend = backend
         self._problem = problem
         self._resident = ResidentRows(problem, backend)
+        self._streamed = StreamedRows(problem, backend, self._resident.basis)
+
+    @property
+    def passes(self) -> int:
+        """Readings of all rows so far."""
+        return self._resident.passes + self._streamed.passes
 
     def sweep(self, goal: Goal) -> Iterator[Solution]:
         """Solve a goal on the resident rows, or on the rows as they are stored where float32 is not enough."""
-        rows: WorkingRows = self._resident
-        if goal.double and self._resident.dtype != self.backend.xp.float64:
-            rows = StreamedRows(self._problem, self.backend, self._resident.basis)
-        return sweep(rows, self._resident, self._problem, goal)
+        enough = not goal.double or self._resident.dtype == self.backend.xp.float64
+        return sweep(self._resident if enough else self._streamed, self._resident, self._problem, goal)
 
 
 def sweep(rows: WorkingRows, resident: ResidentRows, problem: Problem, goal: Goal) -> Iterator[Solution]:
@@ -119,13 +123,16 @@ class _Sweep:
         z = objective.logits(self.rows, self._stack([column.state.coefficients for column in due]))
         residuals = self.backend.xp.empty_like(z)
         losses = [
-            objective.residuals(self.rows, self.targets, mine, out) + lbfgs.penalty_value(self.backend, column.state)
+            objective.residuals(self.rows, self.targets, mine, out)
+            + lbfgs.penalty_value(self.backend, column.state)
             for column, mine, out in zip(due, self._split(z), self._split(residuals), strict=True)
         ]
         gradients = self._split(objective.gradient(self.rows, residuals))
         first, second = map(self._split, objective.curvature(self.resident, self.targets, z))
         products = map(Products, self._split(z), losses, gradients)
-        renewed = {c.index: self._renewed(c, *made) for c, *made in zip(due, products, first, second, strict=True)}
+        renewed = {
+            c.index: self._renewed(c, *made) for c, *made in zip(due, products, first, second, strict=True)
+        }
         return [renewed.get(column.index, column) for column in columns]
 
     def settled(self, column: _Column) -> _Column:
@@ -140,7 +147,9 @@ class _Sweep:
         residuals = self.backend.xp.zeros_like(delta)
         trials = [
             self._search(column.state, *line)
-            for column, *line in zip(columns, directions, self._split(delta), self._split(residuals), strict=True)
+            for column, *line in zip(
+                columns, directions, self._split(delta), self._split(residuals), strict=True
+            )
         ]
         gradients = self._split(objective.gradient(self.rows, residuals))
         made = zip(columns, trials, directions, self._split(delta), gradients, strict=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.holdout import set_aside
-from solvers.scores import UNSEEN, place_labels
+from solvers.labels import UNSEEN, place_labels, plain_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -70,7 +70,7 @@ def make_task(
         ProblemError: when labels, splits and groups do not fit together, no row is named ``train``, or the
             training rows have fewer than two classes.
     """
-    values, missing = _values(labels, target)
+    values, missing = plain_labels(labels, target)
     rows = _split_rows(splits, len(values))
     unlabelled = {split: int(missing[numbers].sum()) for split, numbers in rows.items()}
     rows = {split: numbers[~missing[numbers]] for split, numbers in rows.items()}
@@ -85,21 +85,6 @@ def make_task(
     order = sorted(rows, key=lambda split: _USUAL.index(split) if split in _USUAL else len(_USUAL))
     in_order = {split: rows[split] for split in order}
     return Task(values, classes, codes, in_order, {split: unlabelled[split] for split in order})
-
-
-def _values(labels: ArrayLike, target: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The labels as a plain array, and which rows have none."""
-    labels = np.ma.asarray(labels)
-    values, missing = labels.data, np.ma.getmaskarray(labels)
-    if values.dtype == object and all(isinstance(value, str) for value in values[~missing].ravel()):
-        values = np.where(missing, "", values).astype(str)
-    if values.ndim != 1 or values.dtype.kind not in "biufUS":
-        msg = (
-            f"the labels of target {target!r} have the shape {values.shape} and the type {values.dtype}; give "
-            "one int, string or bool per row, in a masked array where rows have no label"
-        )
-        raise ProblemError(msg)
-    return values, missing
 
 
 def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target: str) -> NDArray[Any]:

@@ -1,13 +1,12 @@
 """Rows in the coordinates a solver works in: centred, scaled, rotated, with a column of ones for the intercept.
 
-Two kinds, which the mathematics can not tell apart (:class:`solvers.objective.WorkingRows`): resident rows were
-transformed once and stay in memory; streamed rows are read again on every pass, and there the coefficients are
-transformed instead.
+Two kinds, which the mathematics can not tell apart: resident rows were transformed once and stay in memory;
+streamed rows are read again on every pass, and there the coefficients are transformed instead.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,13 +19,34 @@ if TYPE_CHECKING:
     from solvers.backend import Backend
     from solvers.problem import Problem
 
-__all__ = ["ResidentRows", "StreamedRows"]
+__all__ = ["ResidentRows", "StreamedRows", "WorkingRows"]
 
 _PRODUCT_ELEMENTS = 1 << 22
 """Entries of a block of rows for a matrix product on the least backend: large enough for both cores."""
 
 DOUBLE_ELEMENTS = 1 << 22
 """Problems of up to this many entries are worked in float64 from the start: there, halving the bytes buys nothing."""
+
+
+class WorkingRows(Protocol):
+    """Rows (rows, width + 1) in working coordinates, of a dtype, on a backend; ``passes`` counts full readings."""
+
+    backend: Backend
+    rows: int
+    dtype: Any
+    passes: int
+
+    def blocks(self) -> Iterator[tuple[slice, Any]]:
+        """Read every row once, in order: (rows, x), x (n, width + 1) with a last column of ones."""
+        ...
+
+    def to_rows(self, coefficients: Any) -> Any:
+        """Coefficients (columns, width + 1) in working coordinates, as they act on a block."""
+        ...
+
+    def from_rows(self, gradient: Any) -> Any:
+        """A gradient by the coefficients that act on a block, in working coordinates."""
+        ...
 
 
 class StreamedRows:

@@ -54,6 +54,11 @@ class Prepared(Protocol):
     backend: Backend
     finishes: bool
 
+    @property
+    def passes(self) -> int:
+        """Readings of all rows so far."""
+        ...
+
     def sweep(self, goal: Goal) -> Iterator[Solution]:
         """Solve every C of the goal, each yielded when it is as good as the engine can tell."""
         ...

@@ -57,7 +57,9 @@ def _probe_device() -> str | None:
         ones = cupy.ones((2, 2), dtype=cupy.float32)
         float(cupy.exp(ones @ ones).sum())
     except Exception as error:  # noqa: BLE001 - a broken toolkit raises whatever it likes; the reason is kept
-        return f"cupy finds a GPU but can not compute on it ({type(error).__name__}: {str(error).splitlines()[0]})"
+        return (
+            f"cupy finds a GPU but can not compute on it ({type(error).__name__}: {str(error).splitlines()[0]})"
+        )
     return None
 
 

@@ -46,6 +46,7 @@ class _Prepared:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
+        self.passes = 1
         self._x = np.empty((problem.rows, problem.width))
         for part, x in StreamedRows(problem, NUMPY).blocks():
             self._x[part] = x[:, :-1] / problem.scale
@@ -61,7 +62,9 @@ class _Prepared:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
-        model = LogisticRegression(C=C, tol=self._tolerance(C, goal), max_iter=goal.max_evaluations, warm_start=True)
+        model = LogisticRegression(
+            C=C, tol=self._tolerance(C, goal), max_iter=goal.max_evaluations, warm_start=True
+        )
         classes = len(self._problem.classes)
         if start is not None:
             # scikit-learn's one vector for two classes is the difference of our two.
@@ -73,7 +76,9 @@ class _Prepared:
             model.fit(self._x, self._problem.codes, sample_weight=self._weights())
         fitted = np.column_stack([model.coef_, model.intercept_])
         coefficients = np.concatenate([-fitted, fitted]) / 2 if classes == 2 else fitted - fitted.mean(axis=0)
+        # It tells its iterations alone; each makes at least one product with the rows and one back.
         iterations = int(model.n_iter_.max())
+        self.passes += 2 * iterations
         return Solution(C, coefficients, evaluations=iterations, passes=2 * iterations)
 
     def _weights(self) -> NDArray[np.float64] | None:

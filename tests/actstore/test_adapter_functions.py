@@ -44,6 +44,33 @@ def test_arrays_of_any_library_are_taken(wrap):
     assert activations["a"].axes == ("feature",)
 
 
+class OnAnotherDevice(OnlyDlpack):
+    def __dlpack__(self, **kwargs):
+        raise BufferError("the memory is not the CPU's")
+
+
+def test_arrays_that_numpy_can_not_reach_are_named():
+    with pytest.raises(
+        AdapterError, match=r"'a' can not be stored: OnAnotherDevice .* can not become a NumPy array: the"
+    ):
+        layers(lambda batch: {"a": OnAnotherDevice(batch)})
+
+
+def test_the_input_alone_needs_no_run():
+    calls = []
+    adapter = adapt(lambda batch: calls.append(batch) or {"a": batch})
+    (given,) = [layer for layer in adapter.layers(BATCH) if layer.explicit]
+    with adapter.running([given]) as run:
+        np.testing.assert_array_equal(run(BATCH)["input"].array, BATCH)
+    assert len(calls) == 1, "to describe the layers"
+
+
+@pytest.mark.parametrize("batch", [["one", "three"], np.array(["one", "three"]), (BATCH, BATCH)])
+def test_there_is_no_layer_input_where_the_model_takes_no_single_array_of_numbers(batch):
+    described = adapt(lambda _: {"a": BATCH}).layers(batch)
+    assert [layer.name for layer in described] == ["a"]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "uint64", "bool", ">f4"])
 def test_dtypes_are_kept_in_native_order(dtype):
     found = layers(lambda batch: {"a": batch.astype(dtype)})["a"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -15,6 +16,7 @@ from actstore.patterns import select
 generator = np.random.default_rng(0)
 X = generator.normal(size=(60, 5))
 Y = generator.integers(3, size=60)
+QUICK = {"tol": 10.0, "random_state": 0}  # a dozen epochs and no warning: what is learned does not matter
 
 
 def layers(model, inputs=X, pattern="**"):
@@ -25,8 +27,7 @@ def layers(model, inputs=X, pattern="**"):
 
 
 def classifier(labels=Y, **settings):
-    settings = {"solver": "lbfgs", "max_iter": 10_000, "random_state": 0, "alpha": 1.0} | settings
-    return MLPClassifier((4, 3), **settings).fit(X, labels)
+    return MLPClassifier((4, 3), **QUICK, **settings).fit(X, labels)
 
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
@@ -48,14 +49,12 @@ def test_two_classes_and_several_labels_and_regression():
     np.testing.assert_allclose(layers(binary)["output"][:, 0], binary.predict_proba(X)[:, 1], rtol=1e-12)
     several = classifier(labels=np.stack([Y == 0, Y == 1], axis=1))
     np.testing.assert_allclose(layers(several)["output"], several.predict_proba(X), rtol=1e-12)
-    regressor = MLPRegressor(
-        hidden_layer_sizes=(4,), solver="lbfgs", max_iter=10_000, random_state=0, alpha=1.0
-    ).fit(X, X[:, 0])
+    regressor = MLPRegressor(hidden_layer_sizes=(4,), **QUICK).fit(X, X[:, 0])
     np.testing.assert_allclose(layers(regressor)["output"][:, 0], regressor.predict(X), rtol=1e-12)
 
 
 def test_float32_stays_float32():
-    model = MLPClassifier((4,), tol=10, random_state=0).fit(X.astype(np.float32), Y)
+    model = MLPClassifier((4,), **QUICK).fit(X.astype(np.float32), Y)
     assert layers(model, X.astype(np.float32))["hidden0"].dtype == np.float32
 
 
@@ -79,7 +78,7 @@ def test_every_transform_of_a_pipeline_and_the_layers_of_its_network():
             ("scale", StandardScaler()),
             ("skip", "passthrough"),
             ("inner", Pipeline([("turn", PCA(3, random_state=0)), ("square", FunctionTransformer(np.square))])),
-            ("mlp", MLPClassifier((4,), solver="lbfgs", max_iter=10_000, random_state=0, alpha=1.0)),
+            ("mlp", MLPClassifier((4,), **QUICK)),
         ]
     ).fit(X, Y)
     found = layers(model)
@@ -146,4 +145,6 @@ def test_the_weights_hash_sees_every_fitted_array():
     weights.append(adapt(model).provenance()["weights"])
     model["scale"].mean_[0] += 1e-12
     weights.append(adapt(model).provenance()["weights"])
-    assert len(set(weights)) == 3
+    model["scale"].sparse_ = csr_array(np.eye(3))
+    weights.append(adapt(model).provenance()["weights"])
+    assert len(set(weights)) == 4

@@ -49,9 +49,7 @@ def sklearn_example():
     from sklearn.preprocessing import StandardScaler
 
     data = np.random.default_rng(1).normal(size=(40, 6)).astype(np.float32)
-    network = MLPRegressor(
-        hidden_layer_sizes=(5,), solver="lbfgs", activation="tanh", max_iter=5000, random_state=0
-    )
+    network = MLPRegressor(hidden_layer_sizes=(5,), activation="tanh", tol=10.0, random_state=0)
     model = make_pipeline(StandardScaler(copy=False), network).fit(data.copy(), data[:, 0])
     scaled = model[0].transform(inputs())
     before = scaled @ network.coefs_[0] + network.intercepts_[0]

@@ -25,7 +25,7 @@ def test_functions_come_last_since_models_may_be_callable():
 @pytest.mark.parametrize("model", [None, 3, "net.py:make", [1, 2], dict])
 def test_what_no_adapter_knows_is_refused(model):
     with pytest.raises(
-        AdapterError, match="is not a model that an adapter knows .*, nor a function of a batch"
+        AdapterError, match=r"is not a model that an adapter knows .*, nor a function of a batch"
     ):
         adapt(model)
 

@@ -87,6 +87,16 @@ def test_a_file_named_as_a_package_does_not_stand_in_for_it(tmp_path):
     assert load_model(f"{tmp_path}/json.py:model")("3") == 3
 
 
+def test_a_file_may_define_dataclasses_and_pickle_its_classes(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import dataclasses, pickle\n"
+        "@dataclasses.dataclass\nclass Size:\n    width: 'int' = 3\n"
+        "size = pickle.loads(pickle.dumps(Size()))\n"
+        "def model(batch): return {'a': batch[:, :size.width]}\n"
+    )
+    assert load_model(f"{tmp_path}/net.py:model")(np.zeros((2, 5)))["a"].shape == (2, 3)
+
+
 def test_two_files_of_one_name_are_two(tmp_path):
     for folder, value in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
@@ -150,6 +160,10 @@ def test_a_file_that_can_not_be_imported(tmp_path, text, message):
             "no_such.package can not be imported: ModuleNotFoundError: No module named 'no_such'",
         ),
         ("demo:mnist", "there is no demo 'mnist'; there is 'digits'"),
+        (
+            "builtins:dict",
+            "builtins:dict does not say what arguments it takes; wrap it in a function of your own",
+        ),
         ("", "'' was expected to be file.py:name"),
     ],
 )

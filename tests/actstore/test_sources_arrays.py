@@ -8,6 +8,7 @@ import pytest
 
 from actstore.errors import SourceError
 from actstore.sources import read_labels, split_data
+from actstore.sources.base import check_labels
 
 INPUTS = np.arange(21, dtype=np.float32).reshape(7, 3)
 NAMES = np.array(["cat", "dog", "eel", "cat", "dog", "eel", "cat"])
@@ -118,6 +119,11 @@ def test_a_spec_that_names_nothing_says_what_there_is(files, spec, message):
     with pytest.raises(SourceError, match=message) as caught:
         split_data([str(files / spec)])
     assert "\n" not in str(caught.value)
+
+
+def test_ragged_labels_are_refused():
+    with pytest.raises(SourceError, match="mine can not be read as labels: setting an array element"):
+        check_labels([[1, 2], [3]], "mine")
 
 
 class Trap:

@@ -58,7 +58,7 @@ BAD_BATCHES = {
     "NUL in a label": (
         {"targets": {"t": np.array(["a\0b"] * 4)}},
         StoreError,
-        r"label, which, 'a\\x00b' contains a NUL",
+        r"target 't': label 'a\\x00b' contains a NUL",
     ),
     "NUL in a layer name": (
         changed_layer(**{"a\0": Captured(np.zeros(4, np.int8), "int8", ())}),

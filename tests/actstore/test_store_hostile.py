@@ -86,6 +86,12 @@ def replace(path, name, make):
         make(file, name, data)
 
 
+def virtual(data):
+    layout = h5py.VirtualLayout(data.shape, data.dtype)
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "x", data.shape)
+    return layout
+
+
 OUTSIDE = {
     "a soft link": (
         lambda file, name, data: file.__setitem__(name, h5py.SoftLink("/rows/id")),
@@ -128,7 +134,7 @@ OUTSIDE = {
         "is not float32",
     ),
     "a virtual dataset": (
-        lambda file, name, data: file.create_virtual_dataset(name, h5py.VirtualLayout(data.shape, data.dtype)),
+        lambda file, name, data: file.create_virtual_dataset(name, virtual(data)),
         "in one piece",
     ),
     "no storage": (

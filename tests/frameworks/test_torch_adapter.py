@@ -253,6 +253,12 @@ def test_a_device_that_is_not_there_is_refused_and_the_model_stays(captured):
     assert model.weight.device.type == "cpu"
 
 
+def test_a_model_on_several_devices_is_not_moved(captured):
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, device="meta"))
+    with pytest.raises(AdapterError, match=r"several devices \('cpu', 'meta'\); leave --device out"):
+        captured(model, vectors(), "0", device="cpu")
+
+
 def test_the_device_is_restored(captured):
     model = nn.Linear(3, 2)
     assert captured(model, vectors(), "output", device="cpu")["output"].array.shape == (4, 2)

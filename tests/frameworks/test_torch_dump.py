@@ -1,6 +1,7 @@
 """Torch from end to end: stores, captures of a pass that happens anyway, weights, and torch not being there."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -212,6 +213,19 @@ def test_other_files_are_refused(tmp_path, net_file, spec, message):
     assert "\n" not in str(caught.value)
 
 
+def test_safetensors_are_read_where_the_package_is_there(tmp_path, net_file, monkeypatch):
+    (tmp_path / "net.safetensors").write_bytes(b"")
+    spec = f"{tmp_path}/net.safetensors"
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(
+        AdapterError, match=r"net.safetensors needs the package safetensors: pip install safetensors"
+    ):
+        load_model(net_file, {}, spec)
+    weights = {name: torch.full_like(value, 7) for name, value in load_model(net_file).state_dict().items()}
+    monkeypatch.setitem(sys.modules, "safetensors.torch", SimpleNamespace(load_file=lambda path: weights))
+    assert (load_model(net_file, {}, spec)[0].weight == 7).all()
+
+
 def test_the_weights_hash_sees_every_bit_and_every_name(net_file):
     from actstore.adapters import adapt
 
@@ -223,6 +237,7 @@ def test_the_weights_hash_sees_every_bit_and_every_name(net_file):
     assert before == weights(load_model(net_file))
     model[1].num_batches_tracked += 1
     assert weights(model) != before
+    assert weights(model.to(torch.float8_e4m3fn)) != weights(model.to(torch.float8_e5m2))
     assert weights(nn.Sequential(nn.Linear(3, 2))) != weights(nn.ModuleDict({"0": nn.Linear(3, 2)}))
 
 

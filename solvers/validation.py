@@ -1,0 +1,68 @@
+"""Rows to choose C by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logsumexp
+
+from solvers.errors import ProblemError
+from solvers.problem import encode
+from solvers.rows import as_source, blocks, flat_width
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from solvers.problem import Problem
+    from solvers.rows import RowSource
+
+__all__ = ["Validation"]
+
+_BLOCK_ELEMENTS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Rows to choose C by: those whose label is a class of the problem."""
+
+    source: RowSource
+    codes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, activations: RowSource | ArrayLike, labels: ArrayLike, problem: Problem) -> Validation:
+        """Match validation rows to a problem; rows without a label, or of a class it never saw, do not count.
+
+        Raises:
+            ProblemError: another width, another number of labels, or no row that counts.
+        """
+        source = as_source(activations)
+        if flat_width(source) != problem.width:
+            msg = f"validation rows have {flat_width(source):,} features; expected {problem.width:,}, as in training"
+            raise ProblemError(msg)
+        codes, classes = encode(labels, source.shape[0])
+        known = {value: code for code, value in enumerate(problem.classes.tolist())}
+        translation = np.array([known.get(value, -1) for value in classes.tolist()] + [-1], dtype=np.int64)
+        codes = translation[codes]
+        if not np.any(codes >= 0):
+            msg = "no validation row has a label that occurs in training, so C can not be chosen by them"
+            raise ProblemError(msg)
+        return cls(source, codes)
+
+    def cross_entropy(self, problem: Problem, coefficients: NDArray[np.float64]) -> float:
+        """Mean cross-entropy (nats) of coefficients (classes, width + 1) in scaled coordinates.
+
+        Raises:
+            ProblemError: activations that are not finite.
+        """
+        weights = (coefficients[:, :-1] / problem.scale).T
+        total = 0.0
+        for rows, block in blocks(self.source, max(1, _BLOCK_ELEMENTS // max(1, problem.width))):
+            codes, index = self.codes[rows], np.flatnonzero(self.codes[rows] >= 0)
+            z = (block[index] - problem.mean) @ weights + coefficients[:, -1]
+            total += float(np.sum(logsumexp(z, axis=1) - z[np.arange(len(index)), codes[index]]))
+        if not np.isfinite(total):
+            msg = "validation rows hold NaN or infinite activations, so C can not be chosen by them; leave those out"
+            raise ProblemError(msg)
+        return total / np.count_nonzero(self.codes >= 0)
