@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actstore.errors import LayerError as LayerError
     from actstore.errors import SourceError as SourceError
     from actstore.errors import StoreError as StoreError
+    from actstore.errors import TargetError as TargetError
     from actstore.layer import Layer as Layer
     from actstore.reader import Store as Store
     from actstore.reader import open as open  # noqa: A004 - the package's own word for it
@@ -30,6 +31,7 @@ _HOMES = {
     "LayerError": "errors",
     "SourceError": "errors",
     "StoreError": "errors",
+    "TargetError": "errors",
     "Layer": "layer",
     "Store": "reader",
     "open": "reader",

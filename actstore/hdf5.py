@@ -60,9 +60,7 @@ def lay_out(datasets: Mapping[str, tuple[str, tuple[int, ...]]]) -> Layout:
 
 def _create_file(image: _MemoryFile) -> h5f.FileID:
     access = h5p.create(h5p.FILE_ACCESS)
-    access.set_fclose_degree(
-        h5f.CLOSE_STRONG
-    )  # closing the file closes what is open in it, and so writes it all
+    access.set_fclose_degree(h5f.CLOSE_STRONG)  # what is still open in the file closes with it
     access.set_fileobj_driver(h5fd.fileobj_driver, image)
     access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V110)
     access.set_alignment(1, ALIGNMENT_BYTES)
@@ -82,10 +80,10 @@ def _create_dataset(file: h5f.FileID, path: str, dtype: str, shape: tuple[int, .
     *groups, name = path.encode("utf-8").split(b"/")
     place = file
     for group in groups:
-        exists = group in h5g.open(place, b".")
-        place = (
-            h5g.open(place, group) if exists else h5g.create(place, group, links, _timeless(h5p.GROUP_CREATE))
-        )
+        if group in h5g.open(place, b"."):
+            place = h5g.open(place, group)
+        else:
+            place = h5g.create(place, group, links, _timeless(h5p.GROUP_CREATE))
     creation = _timeless(h5p.DATASET_CREATE)
     creation.set_layout(h5d.CONTIGUOUS)
     creation.set_alloc_time(h5d.ALLOC_TIME_EARLY)

@@ -31,7 +31,6 @@ with Writer(sys.argv[1], shard_bytes=20_000, overwrite=True) as writer:
 def test_sealed_rows_survive_a_kill(tmp_path, name):
     """Eight kills, each at a moment drawn anew. The long test, with resume, is the store issue's."""
     rng = np.random.default_rng(0)
-    staging = tmp_path / (name if name.endswith(".acts") else f"{name}.partial")
     most = 0
     for kill in range(4):
         place = tmp_path / f"{kill}{name}"
