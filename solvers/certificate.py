@@ -132,7 +132,8 @@ def _judge(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> _Trial:
     """Bound the gap at the point tried; then choose the next intercept by a safeguarded Newton step."""
     repair, gap = _bound(trial, means, known)
     loss = means.cross_entropy + 0.5 * trial.penalty * float(np.sum(np.square(trial.coefficients[:, :-1])))
-    certificate = Certificate(min(gap, loss), loss, trial.coefficients)
+    bound = min(gap, loss)
+    certificate = Certificate(bound if np.isfinite(bound) else np.inf, loss, trial.coefficients)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
     if means.cross_entropy > trial.entropy * (1 + _EPS):
         base, step, entropy = trial.base, trial.step / 2, trial.entropy

@@ -112,6 +112,7 @@ def fit(
     plan = Plan(
         solver=choice.engine.prepare(problem),
         gap_nats=gap_nats,
+        began=began,
         finisher=None if choice.finisher is None else partial(choice.finisher.prepare, problem),
         validation=None if np.ndim(C) == 0 else _validation(validation, problem, columns),
         full_path=full_path,

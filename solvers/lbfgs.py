@@ -60,7 +60,10 @@ class Metric:
         return moved
 
     def solve(self, gradient: Any) -> Any:
-        """The model's inverse times a gradient (classes, width + 1)."""
+        """The model's inverse times a gradient (classes, width + 1), of sum zero over classes.
+
+        A shift common to all classes changes no probability: such a step could only add to the penalty.
+        """
         step = self.centered(gradient) / self.diagonal
         step[:, -1] -= (self.center * step[:, :-1]).sum(axis=1)
         return step - step.mean(axis=0)

@@ -34,10 +34,14 @@ _RISES = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """How a path is followed. ``finisher`` makes the solver that takes over where the first one misses the gap."""
+    """How a path is followed. ``finisher`` makes the solver that takes over where the first one misses the gap.
+
+    ``began`` is when the clock of the points' ``seconds`` started, in :func:`time.perf_counter`'s terms.
+    """
 
     solver: Prepared
     gap_nats: float
+    began: float
     finisher: Callable[[], Prepared] | None = None
     validation: Validation | None = None
     full_path: bool = False
@@ -61,7 +65,7 @@ class Point:
     @property
     def missed(self) -> bool:
         """Whether the certified gap is larger than the one needed."""
-        return self.certificate.gap_nats > self.goal_nats
+        return not self.certificate.gap_nats <= self.goal_nats
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,6 @@ class _Walk:
 
     def __init__(self, problem: Problem, plan: Plan) -> None:
         self._problem, self._plan = problem, plan
-        self._began = time.perf_counter()
         self._certifier = Certifier(problem, plan.solver.backend)
         self._solvers = [plan.solver]
 
@@ -123,7 +126,7 @@ class _Walk:
         validation = np.nan
         if self._plan.validation is not None:
             validation = self._plan.validation.cross_entropy(self._problem, certificate.coefficients)
-        seconds = time.perf_counter() - self._began
+        seconds = time.perf_counter() - self._plan.began
         return Point(solution.C, certificate, goal_nats, solution.evaluations, passes, seconds, validation)
 
     def polished(self, point: Point) -> Point:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from solvers.rows import RowSource
 
-__all__ = ["Problem", "check_strength", "encode", "pose"]
+__all__ = ["Problem", "check_strength", "encode", "not_finite", "pose"]
 
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -174,7 +174,7 @@ def _moments(
     width = flat_width(source)
     mean, squares, total, bad = np.zeros(width), np.zeros(width), 0.0, 0
     for rows, block in blocks(source, max(1, _BLOCK_ELEMENTS // max(1, width))):
-        wild = _not_finite(block)
+        wild = not_finite(block)
         bad += wild
         if bad:
             continue
@@ -195,7 +195,7 @@ def _moments(
     return mean, np.sqrt(squares / total)
 
 
-def _not_finite(block: NDArray[Any]) -> int:
+def not_finite(block: NDArray[Any]) -> int:
     """Number of rows with an entry that is NaN or infinite."""
     if block.dtype.kind != "f":
         return 0

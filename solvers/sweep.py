@@ -104,11 +104,11 @@ class _Sweep:
         self.rounding = 10 * float(self.backend.xp.finfo(rows.dtype).eps)
 
     def start(self) -> Any:
-        """Coefficients of the first column, in working coordinates."""
+        """Coefficients of the first column, in working coordinates, of sum zero over classes like every step."""
         shape = (self.classes, self.problem.width + 1)
         start = self.goal.start
         coefficients = self.backend.xp.zeros(shape) if start is None else self.backend.float64(start)
-        return self.resident.basis.inward(coefficients)
+        return self.resident.basis.inward(coefficients - coefficients.mean(axis=0))
 
     def join(self, index: int, coefficients: Any) -> _Column:
         """A new column, started from its stronger neighbour."""
@@ -156,11 +156,11 @@ class _Sweep:
         return [self._moved(*each) for each in made]
 
     def solution(self, column: _Column) -> Solution:
-        """The column's coefficients in scaled coordinates, centred over classes (which only lowers the penalty)."""
+        """The column's coefficients, in scaled coordinates."""
         coefficients = self.resident.basis.outward(column.state.coefficients)
         return Solution(
             C=self.goal.C[column.index],
-            coefficients=self.backend.to_host(coefficients - coefficients.mean(axis=0)),
+            coefficients=self.backend.to_host(coefficients - coefficients.mean(axis=0)),  # rounding put it off zero
             evaluations=column.state.evaluations,
             passes=self.rows.passes - column.since,
         )

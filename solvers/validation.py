@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from solvers.errors import ProblemError
-from solvers.problem import encode
+from solvers.problem import encode, not_finite
 from solvers.rows import as_source, blocks, flat_width
 
 if TYPE_CHECKING:
@@ -57,12 +57,15 @@ class Validation:
             ProblemError: activations that are not finite.
         """
         weights = (coefficients[:, :-1] / problem.scale).T
-        total = 0.0
+        total, bad = 0.0, 0
         for rows, block in blocks(self.source, max(1, _BLOCK_ELEMENTS // max(1, problem.width))):
-            codes, index = self.codes[rows], np.flatnonzero(self.codes[rows] >= 0)
-            z = (block[index] - problem.mean) @ weights + coefficients[:, -1]
-            total += float(np.sum(logsumexp(z, axis=1) - z[np.arange(len(index)), codes[index]]))
-        if not np.isfinite(total):
-            msg = "validation rows hold NaN or infinite activations, so C can not be chosen by them; leave those out"
+            index = np.flatnonzero(self.codes[rows] >= 0)
+            codes, used = self.codes[rows][index], block[index]
+            bad += not_finite(used)
+            if not bad:
+                z = (used - problem.mean) @ weights + coefficients[:, -1]
+                total += float(np.sum(logsumexp(z, axis=1) - z[np.arange(len(index)), codes]))
+        if bad:
+            msg = f"{bad:,} validation rows hold NaN or infinite activations; expected finite numbers: leave those out"
             raise ProblemError(msg)
         return total / np.count_nonzero(self.codes >= 0)

@@ -1,0 +1,167 @@
+"""Problems, an independent optimum, and a stand-in for a GPU's arrays."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from solvers.backend import Backend
+from solvers.problem import pose
+
+
+def _rows(rows, width, classes, seed=0):
+    """Gaussian rows with labels drawn from a softmax of their own, every class present."""
+    generator = np.random.default_rng(seed)
+    activations = generator.standard_normal((rows, width))
+    logits = activations @ generator.standard_normal((width, classes))
+    labels = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)
+    labels[:classes] = np.arange(classes)
+    return activations, labels
+
+
+@pytest.fixture
+def make_rows():
+    return _rows
+
+
+@pytest.fixture
+def make_problem():
+    def make(rows=120, width=5, classes=3, seed=0, weighted=False, scale=False):
+        activations, labels = _rows(rows, width, classes, seed)
+        activations = activations * np.linspace(0.5, 3.0, width) + 2.0
+        weights = np.random.default_rng(seed + 1).exponential(size=rows) if weighted else None
+        return pose(activations, labels, weights, scale=scale)
+
+    return make
+
+
+def _newton(problem, C):
+    """The optimum by damped Newton steps on the whole Hessian: no code in common with what it judges."""
+    x = (np.asarray(problem.source[:], dtype=np.float64) - problem.mean) / problem.scale
+    x = np.column_stack([x, np.ones(len(x))])
+    classes, size = len(problem.classes), x.shape[1]
+    weights = np.ones(len(x)) if problem.weights is None else problem.weights
+    effective = C / 2 if classes == 2 else C
+    penalty = np.append(np.full(size - 1, 1 / (effective * problem.total_weight)), 0.0)
+    one_hot = np.eye(classes)[problem.codes]
+
+    def loss(a):
+        z = x @ a.T
+        z -= z.max(axis=1, keepdims=True)
+        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        return -(weights * (one_hot * log_p).sum(axis=1)).mean() + 0.5 * (penalty * a**2).sum(), np.exp(log_p)
+
+    a = np.zeros((classes, size))
+    for _ in range(100):
+        value, p = loss(a)
+        gradient = ((p - one_hot) * weights[:, None]).T @ x / len(x) + penalty * a
+        hessian = np.diag(np.tile(penalty, classes))
+        for i in range(classes):
+            for j in range(classes):
+                v = weights * p[:, i] * ((i == j) - p[:, j])
+                hessian[i * size : (i + 1) * size, j * size : (j + 1) * size] += (x * v[:, None]).T @ x / len(x)
+        step = -np.linalg.lstsq(hessian, gradient.ravel(), rcond=1e-14)[0].reshape(a.shape)
+        if abs((gradient * step).sum()) < 1e-26:
+            break
+        length = 1.0
+        while length > 1e-8 and loss(a + length * step)[0] > value:
+            length /= 2
+        a = a + length * step
+    return SimpleNamespace(coefficients=a - a.mean(axis=0), loss=loss(a)[0], loss_at=lambda other: loss(other)[0])
+
+
+@pytest.fixture
+def newton():
+    return _newton
+
+
+class DeviceArray:
+    """An array that, like CuPy's, neither turns into a host array nor mixes with one unless told to."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, host):
+        self._host = host
+
+    def __array__(self, *_args, **_kwargs):
+        msg = "implicit conversion to a host array; use to_host"
+        raise TypeError(msg)
+
+    def __getattr__(self, name):
+        member = getattr(self._host, name)
+        return _lifted(member) if callable(member) else member
+
+    def __len__(self):
+        return len(self._host)
+
+    def __float__(self):
+        return float(self._host)
+
+    def __bool__(self):
+        return bool(self._host)
+
+    def __getitem__(self, key):
+        return _up(self._host[_down(key)])
+
+    def __setitem__(self, key, value):
+        self._host[_down(key)] = _down(value)
+
+
+def _operator(name):
+    def apply(self, *others):
+        return _up(getattr(self._host, name)(*[_down(other) for other in others]))
+
+    return apply
+
+
+_BINARY = ["add", "sub", "mul", "truediv", "pow", "matmul", "radd", "rsub", "rmul", "rtruediv", "iadd", "isub"]
+_BINARY += ["imul", "itruediv", "lt", "le", "gt", "ge", "eq", "ne", "neg"]
+for _name in _BINARY:
+    setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+def _down(value):
+    """What the stand-in computes with: its own arrays and plain numbers; a host array is refused."""
+    if isinstance(value, DeviceArray):
+        return value._host
+    if isinstance(value, np.ndarray):
+        msg = "a host array among device arrays; use xp.asarray"
+        raise TypeError(msg)
+    if isinstance(value, tuple | list):
+        return type(value)(_down(each) for each in value)
+    return value
+
+
+def _up(value):
+    """Results stay on the device; so do single numbers, which only float() brings back."""
+    if isinstance(value, tuple):
+        return tuple(_up(each) for each in value)
+    return DeviceArray(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _lifted(function):
+    def call(*args, **kwargs):
+        return _up(function(*[_down(arg) for arg in args], **{key: _down(arg) for key, arg in kwargs.items()}))
+
+    return call
+
+
+class DeviceModule:
+    """NumPy's functions over :class:`DeviceArray`, as CuPy's are over its own arrays."""
+
+    float32, float64, newaxis = np.float32, np.float64, None
+    finfo = staticmethod(np.finfo)
+    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh))
+
+    @staticmethod
+    def asarray(array, dtype=None):
+        return DeviceArray(np.array(array._host if isinstance(array, DeviceArray) else array, dtype=dtype))
+
+    def __getattr__(self, name):
+        return _lifted(getattr(np, name))
+
+
+@pytest.fixture
+def device():
+    """A backend whose arrays can not reach the host unasked: it runs the code that runs on a GPU."""
+    return Backend(DeviceModule(), lambda array: array._host, block_elements=1 << 12, rotate_width=64)
