@@ -18,7 +18,7 @@ demo: .venv/ready-report
 	@echo; echo "Look into demo/: digits.h5 (the store), probes.h5 (the probes), error-by-layer.svg (the figure)."
 
 test: .venv/ready-test
-	.venv/bin/python -m pytest -m "not framework"
+	.venv/bin/python -m pytest
 
 test-frameworks: .venv-frameworks/ready
 	.venv-frameworks/bin/python -m pytest -m framework tests

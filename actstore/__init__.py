@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from actstore.adapters.base import TrainingModeWarning as TrainingModeWarning
     from actstore.captured import Captured as Captured
     from actstore.captured import RowBatch as RowBatch
     from actstore.errors import ActstoreError as ActstoreError
@@ -15,14 +16,15 @@ if TYPE_CHECKING:
     from actstore.errors import SourceError as SourceError
     from actstore.errors import StoreError as StoreError
     from actstore.errors import TargetError as TargetError
-    from actstore.layer import Layer as Layer
-    from actstore.reader import Store as Store
-    from actstore.reader import open as open  # noqa: A004 - the package's own word for it
     from actstore.recording import capture as capture
     from actstore.recording import create as create
-    from actstore.writer import Writer as Writer
+    from actstore.store.layer import Layer as Layer
+    from actstore.store.reader import Store as Store
+    from actstore.store.reader import open as open  # noqa: A004 - the package's own word for it
+    from actstore.store.writer import Writer as Writer
 
 _HOMES = {
+    "TrainingModeWarning": "adapters.base",
     "Captured": "captured",
     "RowBatch": "captured",
     "ActstoreError": "errors",
@@ -32,12 +34,12 @@ _HOMES = {
     "SourceError": "errors",
     "StoreError": "errors",
     "TargetError": "errors",
-    "Layer": "layer",
-    "Store": "reader",
-    "open": "reader",
+    "Layer": "store.layer",
+    "Store": "store.reader",
+    "open": "store.reader",
     "capture": "recording",
     "create": "recording",
-    "Writer": "writer",
+    "Writer": "store.writer",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - names of the table above, each loaded when it is first asked for

@@ -13,17 +13,17 @@ from actstore.captured import RowBatch
 from actstore.errors import ActstoreError, DumpError, SourceError
 from actstore.patterns import select
 from actstore.provenance import InputHash, versions
+from actstore.store.writer import Writer
 from actstore.usercode import explain
-from actstore.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
 
     from actstore.adapters.base import Run
-    from actstore.format import JSON
-    from actstore.reader import Store
     from actstore.sources import Batch, SplitData
+    from actstore.store.format import JSON
+    from actstore.store.reader import Store
 
 _DESCRIBED_ROWS = 2
 

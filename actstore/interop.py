@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from actstore.captured import Captured
-from actstore.format import BFLOAT16, DTYPES
+from actstore.store.format import BFLOAT16, DTYPES
 
 
 def is_array(value: object) -> bool:

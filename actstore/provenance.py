@@ -14,7 +14,7 @@ import xxhash
 from actstore import interop
 
 if TYPE_CHECKING:
-    from actstore.format import JSON
+    from actstore.store.format import JSON
 
 _PACKAGES = ("actstore", "numpy", "h5py", "scikit-learn", "torch")
 _ALGORITHM = "xxh3_128"

@@ -13,19 +13,19 @@ from actstore.adapters.base import capture_layer
 from actstore.captured import Captured, RowBatch
 from actstore.dump import DumpLoop, DumpSettings
 from actstore.errors import DumpError, LayerError
-from actstore.format import BFLOAT16
 from actstore.patterns import listed
 from actstore.provenance import versions
 from actstore.sources import SplitData
 from actstore.sources.base import check_labels
 from actstore.sources.python import TARGET, from_object
-from actstore.writer import Writer
+from actstore.store.format import BFLOAT16
+from actstore.store.writer import Writer
 
 if TYPE_CHECKING:
     from os import PathLike
     from types import TracebackType
 
-    from actstore.reader import Store
+    from actstore.store.reader import Store
 
 
 class Activations(Mapping[str, np.ndarray]):

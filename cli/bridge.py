@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
-    from actstore.reader import Store
 
+    from actstore.store.reader import Store
     from solvers.rows import RowSource
 
 FEATURES = "features"

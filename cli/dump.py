@@ -43,7 +43,6 @@ def dump(
     """
     from actstore.dump import DumpSettings
     from actstore.dump import dump as dump_activations
-
     from actstore.models import load_model
     from actstore.sources import split_data
 

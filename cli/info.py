@@ -9,7 +9,7 @@ import click
 from cli.shared import echo_json, echo_table, json_option, shape, size
 
 if TYPE_CHECKING:
-    from actstore.reader import Store
+    from actstore.store.reader import Store
 
 
 @click.command()

@@ -160,7 +160,9 @@ class _Sweep:
         coefficients = self.resident.basis.outward(column.state.coefficients)
         return Solution(
             C=self.goal.C[column.index],
-            coefficients=self.backend.to_host(coefficients - coefficients.mean(axis=0)),  # rounding put it off zero
+            coefficients=self.backend.to_host(
+                coefficients - coefficients.mean(axis=0)
+            ),  # rounding put it off zero
             evaluations=column.state.evaluations,
             passes=self.rows.passes - column.since,
         )

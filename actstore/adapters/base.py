@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from actstore import interop
 from actstore.captured import Captured
 from actstore.errors import AdapterError
-from actstore.format import numpy_dtype
+from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from actstore.format import JSON
+    from actstore.store.format import JSON
 
 INPUT = "input"
 OUTPUT = "output"

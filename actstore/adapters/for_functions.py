@@ -15,7 +15,7 @@ from actstore.provenance import hash_text
 
 if TYPE_CHECKING:
     from actstore.captured import Captured
-    from actstore.format import JSON
+    from actstore.store.format import JSON
 
 
 class FunctionAdapter(Adapter):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from actstore.captured import Captured
-    from actstore.format import JSON
+    from actstore.store.format import JSON
 
 _Layer = tuple[str, str, Any]  # name, kind, array
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from actstore.captured import Captured
-    from actstore.format import JSON
+    from actstore.store.format import JSON
 
 
 _OTHER_CALLS = (

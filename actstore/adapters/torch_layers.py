@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actstore import interop
 from actstore.adapters.base import OUTPUT, LayerRow
-from actstore.format import DTYPES
+from actstore.store.format import DTYPES
 
 if TYPE_CHECKING:
     from torch import Tensor

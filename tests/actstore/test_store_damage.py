@@ -11,7 +11,7 @@ import pytest
 
 import actstore
 from actstore import StoreError
-from actstore.documents import seal, unseal
+from actstore.store.documents import seal, unseal
 
 RANK = "steps/0/rank-0000"
 

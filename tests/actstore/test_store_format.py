@@ -14,8 +14,8 @@ import xxhash
 
 import actstore
 from actstore import Captured, RowBatch, Writer
-from actstore.format import DTYPES
-from actstore.hdf5 import lay_out
+from actstore.store.format import DTYPES
+from actstore.store.hdf5 import lay_out
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "format.md"
 BLOCK_BYTES = 4 * 2**20

@@ -8,8 +8,9 @@ import h5py
 import pytest
 
 import actstore
-from actstore import StoreError, documents, journal
-from actstore.documents import seal, unseal
+from actstore import StoreError
+from actstore.store import documents, journal
+from actstore.store.documents import seal, unseal
 
 RANK = "steps/0/rank-0000"
 

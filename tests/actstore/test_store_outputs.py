@@ -7,7 +7,8 @@ import os
 import pytest
 
 import actstore
-from actstore import StoreError, Writer, durable
+from actstore import StoreError, Writer
+from actstore.store import durable
 
 SMALL = 1000  # bytes: a handful of rows a shard
 

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 import actstore
 from actstore import Captured, RowBatch, Writer
-from actstore.format import BFLOAT16, DTYPES
+from actstore.store.format import BFLOAT16, DTYPES
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
 SIDES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)

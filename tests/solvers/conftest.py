@@ -67,7 +67,9 @@ def _newton(problem, C):
         while length > 1e-8 and loss(a + length * step)[0] > value:
             length /= 2
         a = a + length * step
-    return SimpleNamespace(coefficients=a - a.mean(axis=0), loss=loss(a)[0], loss_at=lambda other: loss(other)[0])
+    return SimpleNamespace(
+        coefficients=a - a.mean(axis=0), loss=loss(a)[0], loss_at=lambda other: loss(other)[0]
+    )
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ class DeviceArray:
 
     def __getattr__(self, name):
         member = getattr(self._host, name)
-        return _lifted(member) if callable(member) else member
+        return _lifted(member) if callable(member) else _up(member)
 
     def __len__(self):
         return len(self._host)

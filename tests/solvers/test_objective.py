@@ -124,7 +124,10 @@ def test_resident_and_streamed_rows_are_one_problem(make_problem):
     resident = ResidentRows(problem, NUMPY)
     streamed = StreamedRows(problem, NUMPY, resident.basis)
     at = coefficients_for(problem)
-    (loss, gradient), (other, there) = evaluate(problem, at, rows=resident), evaluate(problem, at, rows=streamed)
+    (loss, gradient), (other, there) = (
+        evaluate(problem, at, rows=resident),
+        evaluate(problem, at, rows=streamed),
+    )
     assert loss == pytest.approx(other, rel=1e-12)
     np.testing.assert_allclose(gradient, there, atol=1e-13)
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.format import BFLOAT16, FLOATS, LAYER_NAMES, LayerInfo, layer_path, numpy_dtype
-from actstore.rowtable import Rows, RowTable, text_column
-from actstore.shard import Column
+from actstore.store.format import BFLOAT16, FLOATS, LAYER_NAMES, LayerInfo, layer_path, numpy_dtype
+from actstore.store.rowtable import Rows, RowTable, text_column
+from actstore.store.shard import Column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import StoreError
-from actstore.format import LAYER_NAMES, MANIFEST, layer_path
-from actstore.packed import manifest
-from actstore.reader import Store
-from actstore.records import Extent, unhashed
-from actstore.rowtable import Rows, RowTable, text_column
-from actstore.shard import NewFile
+from actstore.store.format import LAYER_NAMES, MANIFEST, layer_path
+from actstore.store.packed import manifest
+from actstore.store.reader import Store
+from actstore.store.records import Extent, unhashed
+from actstore.store.rowtable import Rows, RowTable, text_column
+from actstore.store.shard import NewFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from actstore.contents import Contents
-    from actstore.layer import Layer
+    from actstore.store.contents import Contents
+    from actstore.store.layer import Layer
 
 
 def pack(contents: Contents, temporary: Path, path: Path) -> None:

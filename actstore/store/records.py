@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from actstore.documents import HASH_DIGITS, natural
-from actstore.format import (
+from actstore.store.documents import HASH_DIGITS, natural
+from actstore.store.format import (
     HASH_BLOCK_BYTES,
     IDENTIFYING,
     JSON,

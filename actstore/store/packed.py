@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actstore.contents import Contents, Part, stamp
-from actstore.documents import Header, natural, seal, text, undamaged, unseal, versioned
 from actstore.errors import StoreError
-from actstore.files import OpenFile
-from actstore.format import FILE_SUFFIX, FOLDER_SUFFIX, JSON, LAYER_NAMES, MANIFEST, PARTIAL_SUFFIX
-from actstore.hdf5 import HDF5File
-from actstore.records import Extent, check_datasets
+from actstore.store.contents import Contents, Part, stamp
+from actstore.store.documents import Header, natural, seal, text, undamaged, unseal, versioned
+from actstore.store.files import OpenFile
+from actstore.store.format import FILE_SUFFIX, FOLDER_SUFFIX, JSON, LAYER_NAMES, MANIFEST, PARTIAL_SUFFIX
+from actstore.store.hdf5 import HDF5File
+from actstore.store.records import Extent, check_datasets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import xxhash
 
-from actstore import durable
-from actstore.format import numpy_dtype
-from actstore.hdf5 import lay_out
-from actstore.records import Extent
+from actstore.store import durable
+from actstore.store.format import numpy_dtype
+from actstore.store.hdf5 import lay_out
+from actstore.store.records import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

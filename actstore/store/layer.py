@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actstore.format import BFLOAT16, LayerInfo, layer_path, numpy_dtype
-from actstore.indexing import as_rows
+from actstore.store.format import BFLOAT16, LayerInfo, layer_path, numpy_dtype
+from actstore.store.indexing import as_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from os import PathLike
 
-    from actstore.contents import Contents, Part
-    from actstore.files import OpenFiles
+    from actstore.store.contents import Contents, Part
+    from actstore.store.files import OpenFiles
 
 GAP_BYTES = 16 * 2**10  # rows closer together than this are read in one go: it costs less than another call
 SPAN_BYTES = 4 * 2**20  # rows further apart than this are never read in one go, whatever lies between them
@@ -212,7 +212,7 @@ def _widen(bits: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 
 def _reopen(path: str | PathLike[str], name: str, fingerprint: str, raw: bool) -> Layer:
-    from actstore.reader import reopen
+    from actstore.store.reader import reopen
 
     layer = reopen(path, fingerprint).layers[name]
     return layer.raw if raw else layer

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from actstore import durable
-from actstore.documents import HASH_DIGITS, undamaged
 from actstore.errors import StoreError
+from actstore.store import durable
+from actstore.store.documents import HASH_DIGITS, undamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from actstore.format import JSON
+    from actstore.store.format import JSON
 
 
 def _chain(previous: str, payload: bytes) -> str:

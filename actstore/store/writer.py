@@ -6,18 +6,18 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from actstore import durable
-from actstore.checks import KnownColumns, check_rows, check_same_layers, describe_layers
-from actstore.destination import Destination
-from actstore.documents import Header, check_provenance
 from actstore.errors import StoreError
-from actstore.folder import Sealer, clean_up, read_folder
-from actstore.format import COMPLETE, JSON, PACKED, ROW_UNITS
-from actstore.pack import pack
-from actstore.pending import PendingRows
-from actstore.reader import Store
-from actstore.reader import open as open_store
-from actstore.unique import SeenIds
+from actstore.store import durable
+from actstore.store.checks import KnownColumns, check_rows, check_same_layers, describe_layers
+from actstore.store.destination import Destination
+from actstore.store.documents import Header, check_provenance
+from actstore.store.folder import Sealer, clean_up, read_folder
+from actstore.store.format import COMPLETE, JSON, PACKED, ROW_UNITS
+from actstore.store.pack import pack
+from actstore.store.pending import PendingRows
+from actstore.store.reader import Store
+from actstore.store.reader import open as open_store
+from actstore.store.unique import SeenIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

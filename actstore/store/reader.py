@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from actstore.coding import common_dtype, decode, decode_texts
-from actstore.documents import undamaged
 from actstore.errors import LayerError, StoreError, TargetError
-from actstore.files import OpenFiles
-from actstore.folder import read_folder
-from actstore.format import (
+from actstore.store.coding import common_dtype, decode, decode_texts
+from actstore.store.documents import undamaged
+from actstore.store.files import OpenFiles
+from actstore.store.folder import read_folder
+from actstore.store.format import (
     ROW_GROUP,
     ROW_ID,
     ROW_POSITION,
@@ -25,15 +25,15 @@ from actstore.format import (
     target_path,
     values_path,
 )
-from actstore.layer import Layer
-from actstore.named import Named
-from actstore.packed import read_packed
+from actstore.store.layer import Layer
+from actstore.store.named import Named
+from actstore.store.packed import read_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from actstore.contents import Contents, Part
+    from actstore.store.contents import Contents, Part
 
 
 def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own word for it

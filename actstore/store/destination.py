@@ -6,9 +6,9 @@ import os
 from os import PathLike
 from pathlib import Path
 
-from actstore import durable
 from actstore.errors import StoreError
-from actstore.format import (
+from actstore.store import durable
+from actstore.store.format import (
     COMPLETE,
     FILE_SUFFIX,
     FOLDER_SUFFIX,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.coding import CodedColumn, common_dtype, encode_texts
-from actstore.format import (
+from actstore.store.coding import CodedColumn, common_dtype, encode_texts
+from actstore.store.format import (
     ROW_GROUP,
     ROW_ID,
     ROW_POSITION,
@@ -19,7 +19,7 @@ from actstore.format import (
     text_dtype,
     values_path,
 )
-from actstore.shard import Column
+from actstore.store.shard import Column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

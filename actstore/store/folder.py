@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actstore import durable
-from actstore.contents import Contents, Part, stamp
-from actstore.documents import Header, digest, natural, seal, text, undamaged, unseal, versioned
 from actstore.errors import StoreError
-from actstore.format import (
+from actstore.store import durable
+from actstore.store.contents import Contents, Part, stamp
+from actstore.store.documents import Header, digest, natural, seal, text, undamaged, unseal, versioned
+from actstore.store.format import (
     COMPLETE,
     JSON,
     PACKED,
@@ -21,15 +21,15 @@ from actstore.format import (
     is_shard_name,
     shard_name,
 )
-from actstore.journal import Journal, read_journal
-from actstore.records import Fingerprint, ShardRecord
-from actstore.shard import write_columns
+from actstore.store.journal import Journal, read_journal
+from actstore.store.records import Fingerprint, ShardRecord
+from actstore.store.shard import write_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from actstore.pending import PendingRows
+    from actstore.store.pending import PendingRows
 
 FIRST_STEP: dict[str, JSON] = {"step": 0}
 PROVEN = (STORE_JSON, STEP_JSON, RANK_JOURNAL)  # what COMPLETE has the hashes of

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore import durable
 from actstore.errors import StoreError
-from actstore.format import numpy_dtype
+from actstore.store import durable
+from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
-    from actstore.contents import Part
-    from actstore.records import Extent
+    from actstore.store.contents import Part
+    from actstore.store.records import Extent
 
 OPEN_FILES = 32
 

@@ -15,7 +15,7 @@ import numpy as np
 from h5py import h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t
 
 from actstore.errors import StoreError
-from actstore.format import BFLOAT16, MANIFEST, numpy_dtype
+from actstore.store.format import BFLOAT16, MANIFEST, numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import StoreError
-from actstore.format import NO_LABEL, encode_text
+from actstore.store.format import NO_LABEL, encode_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.coding import as_labels, check_texts, common_dtype
 from actstore.errors import LayerError, StoreError
-from actstore.format import DTYPES, LayerInfo, encode_text, numpy_dtype
-from actstore.rowtable import Rows
+from actstore.store.coding import as_labels, check_texts, common_dtype
+from actstore.store.format import DTYPES, LayerInfo, encode_text, numpy_dtype
+from actstore.store.rowtable import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from actstore.documents import Header
-    from actstore.records import Extent
+    from actstore.store.documents import Header
+    from actstore.store.records import Extent
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from actstore.errors import StoreError
-from actstore.format import DTYPES, FORMAT, JSON, ROW_UNITS, VERSION, LayerInfo
+from actstore.store.format import DTYPES, FORMAT, JSON, ROW_UNITS, VERSION, LayerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,0 +1,136 @@
+"""The certificate, against optima found by code of the tests' own: never below the true gap, whatever it is given."""
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from solvers.backend import NUMPY
+from solvers.certificate import Certifier
+from solvers.problem import pose
+
+# Newton's optimum is good to the rounding of a loss of order 1.
+ROUNDING = 1e-14
+KINDS = ["optimal", "close", "stopped early", "random", "zero", "wrong intercept", "no intercept", "shifted"]
+
+
+def probe(kind, optimum, seed=0):
+    """Coefficients of every quality, converged or not."""
+    generator = np.random.default_rng(seed)
+    noise = generator.standard_normal(optimum.shape)
+    changed = optimum.copy()
+    if kind == "wrong intercept":
+        changed[:, -1] += 8 * noise[:, -1]
+    elif kind == "no intercept":
+        changed[:, -1] = 0
+    elif kind == "shifted":
+        changed += noise[0]  # the same for every class: probabilities stay, the penalty does not
+    else:
+        amount = {"optimal": 0.0, "close": 1e-4, "stopped early": 0.05, "random": 3.0, "zero": 0.0}[kind]
+        changed = amount * noise + (0 if kind in {"random", "zero"} else optimum)
+    return changed
+
+
+@pytest.fixture(params=[(2, False), (2, True), (4, False), (4, True)], ids=str)
+def case(request, make_problem):
+    classes, weighted = request.param
+    return make_problem(classes=classes, weighted=weighted, scale=weighted)
+
+
+@pytest.mark.parametrize("C", [1e-2, 1.0, 1e3])
+def test_never_below_the_true_gap(case, newton, C):
+    optimum = newton(case, C)
+    probes = [probe(kind, optimum.coefficients, seed) for kind in KINDS for seed in range(3)]
+    certificates = Certifier(case, NUMPY).certify(probes, [C] * len(probes))
+    for kind, certificate in zip(np.repeat(KINDS, 3), certificates, strict=True):
+        true_gap = optimum.loss_at(certificate.coefficients) - optimum.loss
+        assert certificate.gap_nats >= true_gap - ROUNDING, kind
+        assert certificate.loss == pytest.approx(optimum.loss_at(certificate.coefficients), rel=1e-12), kind
+
+
+@pytest.mark.parametrize("C", [1e-2, 1.0, 1e3])
+def test_proves_an_optimum(case, newton, C):
+    optimum = newton(case, C).coefficients
+    kinds = ["optimal", "wrong intercept", "no intercept"]
+    certificates = Certifier(case, NUMPY).certify([probe(kind, optimum) for kind in kinds], [C] * len(kinds))
+    for certificate in certificates:
+        # Weights are optimal in all three and the intercept is solved anew: only rounding is left.
+        assert 0 <= certificate.gap_nats < 1e-11
+        np.testing.assert_allclose(certificate.coefficients[:, :-1], optimum[:, :-1])
+
+
+def test_is_tight_for_a_gradient_of_the_weights_alone(make_problem, newton):
+    problem = make_problem()
+    optimum = newton(problem, 1.0)
+    nudged = optimum.coefficients + 1e-5 * np.random.default_rng(1).standard_normal(optimum.coefficients.shape)
+    (certificate,) = Certifier(problem, NUMPY).certify([nudged], [1.0])
+    x = np.column_stack([problem.source[:] - problem.mean, np.ones(problem.rows)])
+    z = x @ certificate.coefficients.T
+    p = np.exp(z - logsumexp(z, axis=1, keepdims=True))
+    residuals = p - np.eye(3)[problem.codes]
+    gradient = (residuals.T @ x)[:, :-1] / problem.rows
+    gradient += problem.penalty(1.0) * certificate.coefficients[:, :-1]
+    expected = np.sum(gradient**2) / (2 * problem.penalty(1.0))
+    assert certificate.gap_nats == pytest.approx(expected, rel=1e-2)  # the share that the intercept may keep
+
+
+def test_short_formula_without_the_intercept_step_would_be_false(make_problem, newton):
+    """A probe whose weights are stationary for a wrong intercept: no gradient by W, and yet not optimal."""
+    problem = make_problem(classes=2)
+    rows = problem.rows
+    heavy = pose(np.vstack([problem.source[:], np.zeros((rows, problem.width))]), np.append(problem.codes, [0] * rows))
+    certifier = Certifier(heavy, NUMPY)
+    wrong = np.zeros((2, heavy.width + 1))
+    wrong[:, -1] = [-30.0, 30.0]
+    (certificate,) = certifier.certify([wrong], [1.0])
+    optimum = newton(heavy, 1.0)
+    assert certificate.gap_nats >= certificate.loss - optimum.loss
+
+
+def test_gap_is_never_more_than_the_loss(make_problem):
+    problem = make_problem()
+    (certificate,) = Certifier(problem, NUMPY).certify([probe("random", np.zeros((3, 6)))], [1e6])
+    assert certificate.gap_nats == certificate.loss
+
+
+def test_probes_are_judged_each_for_itself(make_problem, newton):
+    problem = make_problem()
+    optimum = newton(problem, 1.0).coefficients
+    probes, strengths = [probe(kind, optimum) for kind in KINDS], np.logspace(-2, 2, len(KINDS))
+    together = Certifier(problem, NUMPY).certify(probes, strengths)
+    for each, C, certificate in zip(probes, strengths, together, strict=True):
+        (alone,) = Certifier(problem, NUMPY).certify([each], [C])
+        # The products are of another shape, so their last bits may differ.
+        assert alone.gap_nats == pytest.approx(certificate.gap_nats, rel=1e-9, abs=1e-13)
+
+
+def test_size_of_blocks_does_not_matter(make_problem, monkeypatch):
+    problem = make_problem(weighted=True)
+    nudged = probe("stopped early", np.zeros((3, 6)))
+    (whole,) = Certifier(problem, NUMPY).certify([nudged], [1.0])
+    monkeypatch.setattr("solvers.working._PRODUCT_ELEMENTS", 30)
+    (blocked,) = Certifier(problem, NUMPY).certify([nudged], [1.0])
+    assert blocked.gap_nats == pytest.approx(whole.gap_nats, rel=1e-10)
+
+
+def test_the_same_on_a_device(make_problem, device):
+    problem = make_problem(weighted=True, scale=True)
+    probes = [probe(kind, np.zeros((3, 6))) for kind in KINDS]
+    here, there = (Certifier(problem, where).certify(probes, [1.0] * len(KINDS)) for where in (NUMPY, device))
+    for one, other in zip(here, there, strict=True):
+        assert one.gap_nats == pytest.approx(other.gap_nats, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_problems_of_every_shape(newton, make_rows, seed):
+    generator = np.random.default_rng(seed)
+    rows, width, classes = generator.integers(10, 60), generator.integers(1, 8), generator.integers(2, 5)
+    activations, labels = make_rows(int(rows), int(width), int(classes), seed)
+    activations = activations * 10.0 ** generator.uniform(-3, 3, width) + generator.normal(scale=10, size=width)
+    weights = generator.exponential(size=rows) if seed % 2 else None
+    problem = pose(activations, labels, weights, scale=bool(seed % 3))
+    C = float(10 ** generator.uniform(-3, 3))
+    optimum = newton(problem, C)
+    probes = [probe(kind, optimum.coefficients, seed) for kind in KINDS]
+    for kind, certificate in zip(KINDS, Certifier(problem, NUMPY).certify(probes, [C] * len(KINDS)), strict=True):
+        slack = ROUNDING * (1 + certificate.loss)
+        assert certificate.gap_nats >= optimum.loss_at(certificate.coefficients) - optimum.loss - slack, kind

@@ -1,0 +1,55 @@
+"""The line search, on convex functions whose minima are known."""
+
+import math
+
+import pytest
+
+from solvers.search import Trial, step_length
+
+CONVEX = {
+    "quadratic": lambda t, scale: (0.5 * (t / scale - 1) ** 2, (t / scale - 1) / scale),
+    "exponential": lambda t, scale: (math.exp(t / scale) - 3 * t / scale, (math.exp(t / scale) - 3) / scale),
+    "a kink, smoothed": lambda t, scale: (math.hypot(t - scale, 1e-3), (t - scale) / math.hypot(t - scale, 1e-3)),
+}
+
+
+def search(function):
+    tried = []
+
+    def evaluate(step):
+        tried.append(step)
+        return Trial(step, *function(step))
+
+    return step_length(evaluate, Trial(0.0, *function(0.0)), rounding=1e-15), tried
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.3, 1.0, 40.0])
+@pytest.mark.parametrize("name", CONVEX)
+def test_accepts_a_lower_point_with_half_the_slope(name, scale):
+    def function(t):
+        try:
+            return CONVEX[name](t, scale)
+        except OverflowError:
+            return math.inf, math.inf
+
+    trial, tried = search(function)
+    loss, slope = function(0.0)
+    assert trial is not None
+    assert trial.loss < loss
+    assert abs(trial.slope) <= 0.5 * abs(slope)
+    assert trial.step == tried[-1]  # whoever evaluates keeps the results of the last step alone
+    assert len(tried) < 25
+
+
+def test_full_step_is_tried_first_and_taken_where_it_will_do():
+    trial, tried = search(lambda t: CONVEX["quadratic"](t, 1.2))
+    assert tried == [1.0]
+    assert trial.step == 1.0
+
+
+def test_gives_up_where_rounding_hides_the_descent():
+    assert search(lambda t: (1.0, -1.0))[0] is None
+
+
+def test_a_loss_that_is_not_a_number_is_never_accepted():
+    assert search(lambda t: (1.0, -1.0) if t == 0 else (math.nan, math.nan))[0] is None
