@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.shared import ProgressLine, overwrite_option
-from cli.show import echo_probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from solvers.layers import LayerProgress
+    from solvers.probe import Probes
 
 
 @click.command()
@@ -108,7 +108,7 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
             command=shlex.join(["probe", *sys.argv[1:]]),
         )
     probes.save(output, overwrite=overwrite)
-    echo_probes(probes)
+    _echo_summary(output, probes)
     ctx.exit(report_shortfalls(probes))
 
 
@@ -136,7 +136,13 @@ def _reporter(line: ProgressLine) -> Callable[[LayerProgress], None]:
     )
 
 
-def report_shortfalls(probes: Any) -> int:
+def _echo_summary(output: str, probes: Probes) -> None:
+    worst = max((probe.gap_nats for probe in probes.values()), default=float("nan"))
+    engines = ", ".join(dict.fromkeys(probe.engine for probe in probes.values()))
+    click.echo(f"{output}: {len(probes)} probes by {engines}, each within {worst:.1e} nats of its optimum")
+
+
+def report_shortfalls(probes: Probes) -> int:
     """Say on stderr which layers have no certified probe; the exit code."""
     for layer, reason in probes.failures.items():
         click.echo(f"error: layer {layer!r} has no probe: {reason}", err=True)

@@ -102,7 +102,17 @@ def echo_pairs(pairs: list[tuple[Probe, Probe]]) -> None:
         difference = right.error[split] - left.error[split]
         cells = [f"{probe.C:g} | {probe.gap_nats:.1e} | {probe.engine}" for probe in (left, right)]
         rows.append([left.layer, _error(left, split), _error(right, split), f"{difference:+.4f}", *cells])
-    echo_table(["layer", f"error {split}", "second", "difference", "C | gap | engine", "second"], rows)
+    echo_table(
+        [
+            "layer",
+            f"error {split}",
+            "second",
+            "difference",
+            "C | gap | engine",
+            "C | gap | engine of the second",
+        ],
+        rows,
+    )
 
 
 def _keys(probes: Probes) -> str:

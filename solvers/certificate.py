@@ -34,7 +34,9 @@ __all__ = ["Certificate", "Certifier"]
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_PASSES = 30
 _SHARE = 0.01
-"""The intercept is exact enough where all that it costs, and the last step gained, is below this share of the gap."""
+"""The intercept is exact enough where its repair, and what the last step gained, are below this share of the gap."""
+_SMALL_STEP = 0.03
+"""Nats below which a Newton step squares the error, so that a step which gains nothing has nothing to gain."""
 _LONGEST_STEP = 4.0
 """Nats that one Newton step may move an intercept by: further out its quadratic model says nothing."""
 
@@ -84,7 +86,7 @@ class _Trial:
     coefficients: NDArray[np.float64]
     base: NDArray[np.float64]
     step: NDArray[np.float64]
-    entropy: float = np.inf
+    ceiling: float = np.inf
     gap: float = np.inf
     best: Certificate | None = None
     done: bool = False
@@ -135,19 +137,16 @@ def _judge(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> _Trial:
     bound = min(gap, loss)
     certificate = Certificate(bound if np.isfinite(bound) else np.inf, loss, trial.coefficients)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
-    if means.cross_entropy > trial.entropy * (1 + _EPS):
-        base, step, entropy = trial.base, trial.step / 2, trial.entropy
-        exact = False
+    if means.cross_entropy > trial.ceiling:
+        base, step, ceiling, exact = trial.base, trial.step / 2, trial.ceiling, False
     else:
-        base, entropy = trial.coefficients, means.cross_entropy
-        step, decrement = _newton_step(means, known)
-        exact = max(repair, decrement) <= _SHARE * gap and gap >= (1 - _SHARE) * trial.gap
+        base, step = trial.coefficients, _newton_step(means, known)
+        ceiling = means.cross_entropy * (1 + 4 * _EPS)
+        exact = np.max(np.abs(step)) < _SMALL_STEP and repair <= _SHARE * gap and gap >= (1 - _SHARE) * trial.gap
     tried = base.copy()
     tried[:, -1] += step
-    done = exact or repair == 0 or np.max(np.abs(step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1]))
-    return replace(
-        trial, coefficients=tried, base=base, step=step, entropy=entropy, gap=gap, best=best, done=bool(done)
-    )
+    done = bool(exact or repair == 0 or np.max(np.abs(step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1])))
+    return replace(trial, coefficients=tried, base=base, step=step, ceiling=ceiling, gap=gap, best=best, done=done)
 
 
 def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:
@@ -168,13 +167,13 @@ def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, 
     return (shortfall > known.rounding) * t * divergence, t * divergence + slope**2 / (2 * trial.penalty)
 
 
-def _newton_step(means: _ProbeMeans, known: _RowMeans) -> tuple[NDArray[np.float64], float]:
-    """Newton's step for the intercepts (classes,), no longer than can be trusted, and the fall it promises."""
+def _newton_step(means: _ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
+    """Newton's step for the intercepts (classes,), of sum zero, no longer than its model can be trusted."""
     shares, gradient = known.class_sums[:, -1], means.residual[:, -1]
     hessian = np.diag(shares + gradient) - means.spread
     step = -np.linalg.lstsq(hessian, gradient, rcond=_EPS)[0]
-    length = max(float(np.max(np.abs(step))), _LONGEST_STEP)
-    return (step - step.mean()) * (_LONGEST_STEP / length), -0.5 * float(gradient @ step)
+    step -= step.mean()
+    return step * (_LONGEST_STEP / max(float(np.max(np.abs(step))), _LONGEST_STEP))
 
 
 def _row_means(rows: StreamedRows, targets: Targets) -> _RowMeans:

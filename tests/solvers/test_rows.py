@@ -1,0 +1,97 @@
+"""Row sources and the wrappers around them: the same rows however they are asked for."""
+
+import numpy as np
+import pytest
+
+from solvers.errors import ProblemError
+from solvers.rows import Columns, Concat, Rows, RowSource, as_source, blocks, flat_width, read, take
+
+ARRAY = np.arange(600.0, dtype=np.float32).reshape(100, 2, 3)
+
+
+class Sliced:
+    """A source that gives slices and nothing else, and counts them."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.slices = array, array.shape, array.dtype, []
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice)
+        self.slices.append(rows)
+        return self.array[rows]
+
+
+class Taking(Sliced):
+    """One that can also take ascending rows."""
+
+    def take(self, rows):
+        assert (np.diff(rows) > 0).all()
+        return self.array[rows]
+
+
+@pytest.fixture(params=[np.asarray, Sliced, Taking], ids=["array", "sliced", "taking"])
+def source(request):
+    return request.param(ARRAY)
+
+
+def test_anything_that_reads_like_one_is_a_source(source):
+    assert isinstance(source, RowSource)
+    assert as_source(source) is source
+    assert as_source(ARRAY.tolist()).shape == ARRAY.shape
+
+
+def test_read_flattens_in_c_order(source):
+    np.testing.assert_array_equal(read(source, slice(5, 9)), ARRAY[5:9].reshape(4, 6))
+    assert read(source, slice(3, 3)).shape == (0, 6)
+    assert flat_width(source) == 6
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [99, 0, 50], [7, 7, 3], []], ids=str)
+def test_take_gives_rows_in_the_order_asked_for(source, rows):
+    picked = take(source, np.array(rows, dtype=np.int64))
+    np.testing.assert_array_equal(picked, ARRAY[rows].reshape(len(rows), 6))
+
+
+def test_take_reads_neighbours_together_and_leaves_gaps_alone():
+    source = Sliced(np.zeros((1000, 2)))
+    take(source, np.array([0, 3, 9, 900, 905]))
+    assert source.slices == [slice(0, 10), slice(900, 906)]
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 100, 1000])
+def test_blocks_cover_every_row_once(source, block_rows):
+    parts = list(blocks(source, block_rows))
+    np.testing.assert_array_equal(np.concatenate([block for _, block in parts]), ARRAY.reshape(100, 6))
+    assert all(len(block) == rows.stop - rows.start <= block_rows for rows, block in parts)
+
+
+@pytest.mark.parametrize("rows", [np.arange(10, 30), np.array([90, 4, 4, 60]), np.arange(100) % 3 == 0], ids=str)
+def test_rows_are_a_source(source, rows):
+    chosen = Rows(source, rows)
+    assert isinstance(chosen, RowSource)
+    assert chosen.shape == ARRAY[rows].shape
+    np.testing.assert_array_equal(chosen[:], ARRAY[rows])
+    np.testing.assert_array_equal(chosen[2:5], ARRAY[rows][2:5])
+    np.testing.assert_array_equal(take(chosen, np.array([1, 3])), ARRAY[rows][[1, 3]].reshape(2, 6))
+
+
+def test_columns_are_a_source_of_flattened_features(source):
+    chosen = Columns(source, [5, 0])
+    assert chosen.shape == (100, 2)
+    np.testing.assert_array_equal(chosen[10:20], ARRAY[10:20].reshape(10, 6)[:, [5, 0]])
+    np.testing.assert_array_equal(take(chosen, np.array([3, 1])), ARRAY[[3, 1]].reshape(2, 6)[:, [5, 0]])
+    np.testing.assert_array_equal(Columns(Rows(source, [8, 2]), [1])[:], ARRAY[[8, 2]].reshape(2, 6)[:, [1]])
+
+
+def test_concatenated_sources_are_one(source):
+    both = Concat(source, ARRAY[:5])
+    whole = np.concatenate([ARRAY, ARRAY[:5]])
+    assert both.shape == whole.shape
+    for rows in (slice(None), slice(98, 103), slice(101, 104), slice(0, 105, 10), slice(104, 200)):
+        np.testing.assert_array_equal(both[rows], whole[rows])
+    np.testing.assert_array_equal(take(both, np.array([104, 0, 99])), whole[[104, 0, 99]].reshape(3, 6))
+
+
+def test_rows_of_another_shape_can_not_be_joined(source):
+    with pytest.raises(ProblemError, match="can not be joined; expected one shape of a row"):
+        Concat(source, np.zeros((3, 5)))
