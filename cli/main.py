@@ -31,7 +31,8 @@ class Program(click.Group):
         except (ActstoreError, SolverError, OSError) as error:
             raise click.ClickException(one_line(error)) from error
         except KeyboardInterrupt as interrupt:
-            click.echo(f"Interrupted. {' '.join(getattr(interrupt, '__notes__', []))}".rstrip(), err=True)
+            text = one_line(interrupt) or "interrupted"
+            click.echo(text[0].upper() + text[1:], err=True)
             ctx.exit(130)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -41,7 +42,8 @@ class Program(click.Group):
 
 def one_line(error: BaseException) -> str:
     """The message of an error with its notes, on one line."""
-    return " ".join("; ".join([str(error), *getattr(error, "__notes__", [])]).split())
+    parts = [str(error), *getattr(error, "__notes__", [])]
+    return " ".join("; ".join(part for part in parts if part).split())
 
 
 def check_packages_are_ours() -> None:

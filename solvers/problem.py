@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "check_strength", "encode", "not_finite", "pose"]
 
 _BLOCK_ELEMENTS = 1 << 20
+_MEAN_ROUNDING = 64 * float(np.finfo(np.float64).eps)
+"""Relative error that a mean over many blocks may carry."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ def _present(classes: NDArray[Any], codes: NDArray[np.int64]) -> tuple[NDArray[A
         raise ProblemError(msg)
     present, codes = np.unique(codes, return_inverse=True)
     if len(present) < 2:
-        msg = f"all labels are {classes[present[0]]!r}; a probe needs rows of at least two classes"
+        (only,) = classes[present].tolist()
+        msg = f"all labels are {only!r}; a probe needs rows of at least two classes"
         raise ProblemError(msg)
     return classes[present], codes.astype(np.int64)
 
@@ -178,14 +181,17 @@ def _moments(
         bad += wild
         if bad:
             continue
-        weight = weights[rows]
+        weight, mass = weights[rows], weights[rows].sum()
         deviations = block.astype(np.float64)
-        block_mean = weight @ deviations / weight.sum()
+        block_mean = weight @ deviations / mass
         deviations -= block_mean
-        shift, total_new = block_mean - mean, total + weight.sum()
-        squares += weight @ np.square(deviations) + np.square(shift) * (total * weight.sum() / total_new)
-        mean += shift * (weight.sum() / total_new)
-        total = total_new
+        slip = weight @ deviations / mass  # the rounding of that mean, which a constant column would show as spread
+        block_mean += slip
+        deviations -= slip
+        shift = block_mean - mean
+        squares += weight @ np.square(deviations) + np.square(shift) * (total * mass / (total + mass))
+        total += mass
+        mean += shift * (mass / total)
     if bad:
         msg = (
             f"{bad:,} of {len(weights):,} rows hold NaN or infinite activations; "
@@ -206,5 +212,5 @@ def _scale(
     deviation: NDArray[np.float64], mean: NDArray[np.float64], dtype: np.dtype[Any]
 ) -> NDArray[np.float64]:
     """Standard deviations, inf where a column varies by no more than the rounding of its own dtype."""
-    rounding = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    rounding = max(np.finfo(dtype if dtype.kind == "f" else np.float64).eps, _MEAN_ROUNDING)
     return np.where(deviation > rounding * np.abs(mean), deviation, np.inf)

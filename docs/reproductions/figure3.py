@@ -24,7 +24,7 @@ import solvers
 LAYERS = 32
 UNITS = 128
 TEST_ROWS = 10_000
-C = 1_000.0  # the paper has no penalty; this one is as good as none wherever the optimum is finite without
+C = 1_000.0  # the paper has no penalty; without any, separable layers (the input) have no optimum to reach
 PROCESSES = 2
 TRAIN, TEST, RMSPROP = "train", "test", "train, by RMSProp"
 COLOURS = {TRAIN: "#8a97a5", TEST: "#1f5fa8", RMSPROP: "#e08e2b"}

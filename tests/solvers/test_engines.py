@@ -1,0 +1,227 @@
+"""Every engine of the folder, against the certificate and against the others."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import solvers
+from solvers import engines
+from solvers.backend import NUMPY
+from solvers.certificate import Certifier
+from solvers.engines.base import Goal
+from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device, device_name
+from solvers.errors import EngineError
+from solvers.problem import pose
+from solvers.sweep import ColumnSolver
+
+GAP = 1e-6
+
+
+def _mixture(rows, width, classes, seed):
+    generator = np.random.default_rng(seed)
+    activations = generator.standard_normal((rows, width))
+    labels = (activations @ generator.standard_normal((width, classes)) + generator.gumbel(size=(rows, classes))).argmax(1)
+    labels[:classes] = np.arange(classes)
+    return activations, labels
+
+
+def _grid():
+    """Problems by name: activations, labels, keywords of `pose`."""
+    plain, three = _mixture(200, 8, 3, 0)
+    weights = np.random.default_rng(1).exponential(size=200)
+    yield "binary", (*_mixture(200, 8, 2, 2), {})
+    yield "binary, weighted, scaled", (*_mixture(200, 8, 2, 2), {"sample_weight": weights, "scale": True})
+    yield "50 classes", (*_mixture(600, 10, 50, 3), {})
+    yield "weighted", (plain, three, {"sample_weight": weights})
+    yield "columns of 1e-6 to 1e6", (plain * np.logspace(-6, 6, 8), three, {})
+    yield "columns of 1e-6 to 1e6, scaled", (plain * np.logspace(-6, 6, 8), three, {"scale": True})
+    yield "constant columns", (np.column_stack([plain, np.full(200, 7.0), np.zeros(200)]), three, {})
+    yield "constant columns, scaled", (np.column_stack([plain, np.full(200, 0.1)]), three, {"scale": True})
+    yield "duplicated columns", (np.column_stack([plain, plain[:, :4], plain[:, 0]]), three, {})
+    yield "fewer rows than columns", (*_mixture(40, 100, 3, 4), {})
+    yield "separable", (np.sign(plain[:, :1]) * 3 + plain * 0.1, plain[:, 0] > 0, {})
+    yield "far from the origin", (plain + 1e5, three, {})
+
+
+GRID = dict(_grid())
+
+
+class DeviceEngine:
+    """The arithmetic of the GPU's engine, on arrays that behave like its own."""
+
+    name = "cupy, through NumPy"
+
+    def __init__(self, backend):
+        self.backend = backend
+
+    def unavailable(self):
+        return None
+
+    def prepare(self, problem):
+        return ColumnSolver(problem, self.backend)
+
+
+def engine_or_skip(name):
+    reason = engines.available(name)
+    if reason is not None:
+        pytest.skip(f"engine {name}: {reason}")
+    if name == "cupy":
+        print(f"engine cupy runs on {device_name()}")
+    return engines.get(name)
+
+
+PARAMETERS = [pytest.param(name, marks=pytest.mark.gpu) if name == "cupy" else name for name in engines.names()]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_engine_reaches_the_optimum(name, classes, weighted, make_problem):
+    """The objective is convex, so a small certified gap proves the fit, whatever the engine."""
+    engine = engine_or_skip(name)
+    problem = make_problem(classes=classes, weighted=weighted, scale=True)
+    prepared = engine.prepare(problem)
+    solutions = list(prepared.sweep(Goal((0.01, 1.0, 100.0), 1e-9)))
+    assert [each.C for each in solutions] == [0.01, 1.0, 100.0]
+    certificates = Certifier(problem, NUMPY).certify([s.coefficients for s in solutions], [s.C for s in solutions])
+    for certificate in certificates:
+        assert certificate.gap_nats < 1e-8  # ten times the goal: engines stop by estimates of their own
+    assert prepared.passes > 0
+    assert all(each.evaluations > 0 for each in solutions)
+
+
+@pytest.mark.parametrize("problem_name", GRID)
+@pytest.mark.parametrize("C", [0.1, 100.0])
+def test_engines_agree_within_the_sum_of_their_gaps(problem_name, C, device):
+    activations, labels, settings = GRID[problem_name]
+    problem = pose(activations, labels, **settings)
+    found = {}
+    for engine in [*(engines.get(n) for n in engines.names() if engines.available(n) is None), DeviceEngine(device)]:
+        (solution,) = engine.prepare(problem).sweep(Goal((C,), GAP, max_evaluations=1000))
+        (found[engine.name],) = Certifier(problem, NUMPY).certify([solution.coefficients], [C])
+    assert {"numpy", "sklearn", "cupy, through NumPy"} <= set(found)
+    for one in found.values():
+        for other in found.values():
+            assert abs(one.loss - other.loss) <= one.gap_nats + other.gap_nats
+    assert found["numpy"].gap_nats <= 2 * GAP  # scikit-learn may miss it, and then its gap says so
+    assert found["cupy, through NumPy"].gap_nats <= 2 * GAP
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("problem_name", GRID)
+def test_gpu_agrees_with_cpu(problem_name):
+    engine_or_skip("cupy")
+    activations, labels, settings = GRID[problem_name]
+    on_gpu, on_cpu = (solvers.fit(activations, labels, engine=name, **settings) for name in ("cupy", "numpy"))
+    assert abs(on_gpu.loss - on_cpu.loss) <= on_gpu.gap_nats + on_cpu.gap_nats
+
+
+def test_the_folder_is_the_registry():
+    assert engines.names() == ["cupy", "numpy", "sklearn"]
+    assert all(engines.get(name).name == name for name in engines.names())
+
+
+def test_numpy_and_scikit_learn_work_here():
+    assert engines.available("numpy") is None
+    assert engines.available("sklearn") is None
+
+
+def test_unknown_engine_is_refused():
+    with pytest.raises(EngineError, match="there is no engine 'tpu'; expected auto, cupy, numpy, sklearn"):
+        engines.available("tpu")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(CupyEngine, "unavailable", lambda self: "no GPU here")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_engine_asked_for_by_name_that_does_not_work_is_an_error_with_the_reason():
+    with pytest.raises(EngineError, match="engine 'cupy' does not work here: no GPU here; choose another"):
+        solvers.fit(np.eye(4), [0, 1, 0, 1], engine="cupy")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_choice_and_reasons_are_kept_in_the_fit():
+    activations, labels, _ = GRID["weighted"]
+    fit = solvers.fit(activations, labels, C=[1.0, 2.0])[0]
+    assert fit.engine == "numpy"
+    assert "no GPU here" in fit.engine_reason
+    assert "2 C on 1,600 entries" in fit.engine_reason
+    assert solvers.fit(activations, labels, engine="sklearn").engine_reason == "asked for by name"
+
+
+def test_auto_takes_the_gpu_where_one_works(monkeypatch, make_problem):
+    monkeypatch.setattr(CupyEngine, "unavailable", lambda self: None)
+    choice = engines.choose("auto", make_problem(), 1)
+    assert (choice.engine.name, choice.reason) == ("cupy", "auto: a GPU works here")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_leaves_one_strength_on_few_entries_to_scikit_learn(monkeypatch, make_problem):
+    problem = make_problem()
+    monkeypatch.setattr("solvers.engines.SMALL_ELEMENTS", problem.rows * problem.width)
+    assert engines.choose("auto", problem, 1).engine.name == "sklearn"
+    assert engines.choose("auto", problem, 2).engine.name == "numpy"
+    larger = replace(problem, codes=np.append(problem.codes, 0))
+    assert engines.choose("auto", larger, 1).engine.name == "numpy"
+
+
+def test_scikit_learn_that_misses_the_gap_says_so_and_auto_has_numpy_finish(monkeypatch):
+    activations, labels, _ = GRID["columns of 1e-6 to 1e6"]
+    by_name = solvers.fit(activations, labels, engine="sklearn", C=0.1)
+    assert by_name.status == "gap_missed"
+    assert by_name.gap_nats > 1e-5
+    assert by_name.engine == "sklearn"
+    monkeypatch.setattr(CupyEngine, "unavailable", lambda self: "no GPU here")
+    monkeypatch.setattr("solvers.engines.SMALL_ELEMENTS", 1 << 20)
+    finished = solvers.fit(activations, labels, C=0.1)
+    assert finished.status == "converged"
+    assert finished.engine == "numpy"
+    assert "sklearn missed the gap, so numpy finished from there" in finished.engine_reason
+
+
+def test_missing_cupy_is_a_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    _probe_device.cache_clear()
+    try:
+        assert "cupy can not be imported" in engines.available("cupy")
+    finally:
+        _probe_device.cache_clear()
+
+
+class BrokenCupy:
+    """A cupy whose driver is there and whose cuBLAS is not."""
+
+    float32 = np.float32
+
+    class cuda:  # noqa: N801
+        @staticmethod
+        def is_available():
+            return True
+
+    @staticmethod
+    def ones(shape, dtype):
+        msg = "libcublas.so.12: cannot open shared object file\nand more"
+        raise ImportError(msg)
+
+
+@pytest.mark.parametrize(
+    ("works", "message"),
+    [
+        (True, r"can not compute on it \(ImportError: libcublas.so.12: cannot open shared object file\); choose"),
+        (False, "finds no GPU"),
+    ],
+)
+def test_cupy_that_can_not_compute_is_a_reason(monkeypatch, works, message):
+    monkeypatch.setitem(sys.modules, "cupy", BrokenCupy)
+    monkeypatch.setattr(BrokenCupy.cuda, "is_available", staticmethod(lambda: works))
+    _probe_device.cache_clear()
+    try:
+        with pytest.raises(EngineError, match=message):
+            solvers.fit(np.eye(4), [0, 1, 0, 1], engine="cupy")
+    finally:
+        _probe_device.cache_clear()

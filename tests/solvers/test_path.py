@@ -1,0 +1,191 @@
+"""Following a path: when it stops, what it chooses, who finishes a point."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from solvers.backend import NUMPY
+from solvers.engines.base import Solution
+from solvers.errors import ProblemError
+from solvers.path import Plan, follow
+from solvers.sweep import ColumnSolver
+from solvers.validation import Validation
+
+STRENGTHS = [1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0]
+
+
+class Recorder:
+    """A solver that notes the goals it is given, and may leave every solution off by some noise."""
+
+    backend = NUMPY
+
+    def __init__(self, problem, noise=0.0, finishes=True):
+        self.solver, self.noise, self.finishes, self.goals = ColumnSolver(problem, NUMPY), noise, finishes, []
+
+    @property
+    def passes(self):
+        return self.solver.passes
+
+    def sweep(self, goal):
+        self.goals.append(goal)
+        for each in self.solver.sweep(goal):
+            noise = self.noise * np.random.default_rng(0).standard_normal(each.coefficients.shape)
+            yield Solution(each.C, each.coefficients + noise, each.evaluations, each.passes)
+
+
+class Scripted:
+    """Validation whose cross-entropy at each new point is read from a list."""
+
+    def __init__(self, values):
+        self.values = itertools.chain(values, itertools.repeat(9.0))
+
+    def cross_entropy(self, problem, coefficients):
+        return next(self.values)
+
+
+@pytest.fixture
+def one_by_one(monkeypatch):
+    monkeypatch.setattr("solvers.sweep._COLUMNS", 1)
+
+
+def plan_for(solver, gap_nats=1e-5, **rest):
+    return Plan(solver=solver, gap_nats=gap_nats, began=0.0, **rest)
+
+
+def test_without_validation_every_point_meets_the_gap(make_problem):
+    problem = make_problem()
+    followed = follow(problem, STRENGTHS, plan_for(Recorder(problem), gap_nats=1e-7))
+    assert [point.C for point in followed.points] == STRENGTHS
+    assert followed.best is None
+    assert not any(point.missed for point in followed.points)
+    assert all(point.certificate.gap_nats <= 1e-7 for point in followed.points)
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize(
+    ("values", "tried", "best"),
+    [
+        ([3, 2, 1, 1.5, 1.6, 0], 5, 2),  # two rises: the end
+        ([3, 2, 1, 1.5, 1.4, 1.3], 6, 2),  # a rise and a fall: on
+        ([1, 2, 3, 0, 0, 0], 3, 0),
+        ([3, 1, 1, 1, 2, 3], 6, 1),  # level is no rise; ties go to the smaller C
+        ([1, 1, 1, 1, 1, 1], 6, 0),
+    ],
+)
+def test_stops_once_validation_has_risen_for_two_points(make_problem, values, tried, best):
+    problem = make_problem()
+    followed = follow(problem, STRENGTHS, plan_for(Recorder(problem), validation=Scripted(values)))
+    assert len(followed.points) == tried
+    assert followed.best.C == STRENGTHS[best]
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_full_path_is_followed_to_its_end(make_problem):
+    problem = make_problem()
+    plan = plan_for(Recorder(problem), validation=Scripted([1, 2, 3, 4, 5, 6]), full_path=True)
+    assert len(follow(problem, STRENGTHS, plan).points) == len(STRENGTHS)
+
+
+def test_columns_in_flight_change_neither_choice_nor_points(make_problem, monkeypatch):
+    problem = make_problem(rows=60, width=20, scale=True)
+    held = make_problem(rows=200, width=20, seed=9)
+    validation = Validation.of(held.source, held.codes, problem)
+    runs = []
+    for columns in (1, 6, 1000):
+        monkeypatch.setattr("solvers.sweep._COLUMNS", columns)
+        runs.append(follow(problem, STRENGTHS, plan_for(Recorder(problem), validation=validation)))
+    assert len({(len(run.points), run.best.C) for run in runs}) == 1
+    assert 3 <= len(runs[0].points) < len(STRENGTHS)  # or the case would show nothing
+
+
+def test_only_the_chosen_point_is_taken_to_the_gap(make_problem):
+    problem = make_problem(rows=300, width=8)
+    recorder = Recorder(problem)
+    followed = follow(problem, STRENGTHS, plan_for(recorder, gap_nats=1e-9, validation=Scripted([3, 2, 1, 2, 1, 2])))
+    assert followed.best.certificate.gap_nats <= 1e-9
+    rest = [point.certificate.gap_nats for point in followed.points if point is not followed.best]
+    assert all(gap <= 1e-3 for gap in rest)
+    assert max(rest) > 1e-9
+    assert [len(goal.C) for goal in recorder.goals] == [6, 1]
+
+
+def test_a_solver_that_can_finish_is_asked_until_the_gap_is_met(make_problem):
+    problem = make_problem()
+    recorder = Recorder(problem)
+    recorder.sweep = lambda goal: (
+        Solution(each.C, each.coefficients + (0 if goal.double else 0.01), each.evaluations, each.passes)
+        for each in Recorder.sweep(recorder, goal)
+    )
+    (point,) = follow(problem, [1.0], plan_for(recorder, gap_nats=1e-8)).points
+    assert not point.missed
+    assert not point.finished
+
+
+def test_finisher_takes_over_from_the_coefficients_of_a_solver_that_can_not(make_problem):
+    problem = make_problem()
+    rough, finisher = Recorder(problem, noise=0.01, finishes=False), Recorder(problem)
+    followed = follow(problem, [1.0], plan_for(rough, gap_nats=1e-8, finisher=lambda: finisher))
+    (point,) = followed.points
+    assert not point.missed
+    assert point.finished
+    assert finisher.goals[0].double
+    assert np.abs(finisher.goals[0].start).max() > 0
+    assert followed.passes > rough.passes
+
+
+def test_point_that_nobody_can_finish_is_missed_and_keeps_its_best(make_problem):
+    problem = make_problem()
+    rough = Recorder(problem, noise=0.01, finishes=False)
+    (point,) = follow(problem, [1.0], plan_for(rough, gap_nats=1e-8)).points
+    assert point.missed
+    assert point.certificate.gap_nats > 1e-8
+
+
+def test_a_gap_that_rounding_forbids_ends(make_problem):
+    problem = make_problem()
+    (point,) = follow(problem, [100.0], plan_for(Recorder(problem), gap_nats=1e-300)).points
+    assert point.missed
+    assert point.certificate.gap_nats < 1e-11
+
+
+def test_validation_cross_entropy_is_the_textbook_formula(make_rows, make_problem):
+    problem = make_problem(scale=True)
+    activations, labels = make_rows(50, 5, 3, seed=8)
+    coefficients = np.random.default_rng(1).standard_normal((3, 6))
+    z = (activations - problem.mean) / problem.scale @ coefficients[:, :-1].T + coefficients[:, -1]
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    expected = -np.log(p[np.arange(50), labels]).mean()
+    found = Validation.of(activations, labels, problem).cross_entropy(problem, coefficients)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_validation_rows_without_a_known_label_do_not_count(make_rows, make_problem):
+    problem = make_problem()
+    activations, labels = make_rows(50, 5, 3, seed=8)
+    coefficients = np.random.default_rng(1).standard_normal((3, 6))
+    strange = np.ma.masked_array(np.append(labels, [77, 0]), [False] * 51 + [True])
+    more = np.vstack([activations, activations[:2]])
+    expected = Validation.of(activations, labels, problem).cross_entropy(problem, coefficients)
+    assert Validation.of(more, strange, problem).cross_entropy(problem, coefficients) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows, labels: (rows[:, :4], labels), "validation rows have 4 features; expected 5, as in training"),
+        (lambda rows, labels: (rows, labels[:-1]), "expected one label per row"),
+        (lambda rows, labels: (rows, labels + 50), "no validation row has a label that occurs in training"),
+    ],
+)
+def test_validation_rows_that_do_not_fit_are_refused(make_rows, make_problem, change, message):
+    with pytest.raises(ProblemError, match=message):
+        Validation.of(*change(*make_rows(50, 5, 3)), make_problem())
+
+
+def test_bad_validation_rows_are_counted_and_refused(make_rows, make_problem):
+    problem = make_problem()
+    activations, labels = make_rows(50, 5, 3)
+    activations[[4, 7], 0] = np.nan, -np.inf
+    with pytest.raises(ProblemError, match="2 validation rows hold NaN or infinite activations"):
+        Validation.of(activations, labels, problem).cross_entropy(problem, np.zeros((3, 6)))
