@@ -96,9 +96,10 @@ def test_layers_are_listed_and_without_layers_nothing_is_stored(run, net, folder
 
 def test_a_folder_store_is_read_by_every_command(run, net):
     run(f"actstore dump {net} --data train=train.npz:x --target sign=train.npz:y --layers ** -o s.acts".split())
-    run("actstore info s.acts")
+    assert "s.acts: 300 rows" in run("actstore info s.acts").stdout
     run("probe fit s.acts --target sign --C 1 -o p.h5")
-    run("probe eval p.h5 s.acts")
+    evaluated = json.loads(run("probe eval p.h5 s.acts --json").stdout)
+    assert [(row["layer"], row["rows"]) for row in evaluated] == [("hidden", 300), ("double.out", 300)]
 
 
 def test_doctor_says_what_works_and_what_does_not(run):
