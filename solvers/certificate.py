@@ -138,15 +138,19 @@ def _judge(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> _Trial:
     certificate = Certificate(bound if np.isfinite(bound) else np.inf, loss, trial.coefficients)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
     if means.cross_entropy > trial.ceiling:
-        base, step, ceiling, exact = trial.base, trial.step / 2, trial.ceiling, False
+        moved = replace(trial, step=trial.step / 2, best=best)
+        exact = False
     else:
-        base, step = trial.coefficients, _newton_step(means, known)
+        step = _newton_step(means, known)
         ceiling = means.cross_entropy * (1 + 4 * _EPS)
-        exact = np.max(np.abs(step)) < _SMALL_STEP and repair <= _SHARE * gap and gap >= (1 - _SHARE) * trial.gap
-    tried = base.copy()
-    tried[:, -1] += step
-    done = bool(exact or repair == 0 or np.max(np.abs(step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1])))
-    return replace(trial, coefficients=tried, base=base, step=step, ceiling=ceiling, gap=gap, best=best, done=done)
+        moved = replace(trial, base=trial.coefficients, step=step, ceiling=ceiling, gap=gap, best=best)
+        exact = (
+            np.max(np.abs(step)) < _SMALL_STEP and repair <= _SHARE * gap and gap >= (1 - _SHARE) * trial.gap
+        )
+    tried = moved.base.copy()
+    tried[:, -1] += moved.step
+    still = np.max(np.abs(moved.step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1]))
+    return replace(moved, coefficients=tried, done=bool(exact or still or repair == 0))
 
 
 def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:
@@ -171,7 +175,7 @@ def _newton_step(means: _ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
     """Newton's step for the intercepts (classes,), of sum zero, no longer than its model can be trusted."""
     shares, gradient = known.class_sums[:, -1], means.residual[:, -1]
     hessian = np.diag(shares + gradient) - means.spread
-    step = -np.linalg.lstsq(hessian, gradient, rcond=_EPS)[0]
+    step: Any = -np.linalg.lstsq(hessian, gradient, rcond=_EPS)[0]
     step -= step.mean()
     return step * (_LONGEST_STEP / max(float(np.max(np.abs(step))), _LONGEST_STEP))
 
@@ -183,9 +187,8 @@ def _row_means(rows: StreamedRows, targets: Targets) -> _RowMeans:
     blocks, longest = 0, 0
     for part, x in rows.blocks():
         one_hot = xp.zeros((targets.classes, len(x)))
-        one_hot[targets.codes[part], xp.arange(len(x))] = (
-            1.0 if targets.weights is None else targets.weights[part]
-        )
+        one_hot[targets.codes[part], xp.arange(len(x))] = 1.0
+        one_hot = targets.weighted(part, one_hot)
         sums = sums + one_hot @ x
         squares = squares + one_hot.sum(axis=0) @ xp.square(x)
         blocks, longest = blocks + 1, max(longest, len(x))
@@ -206,10 +209,8 @@ def _probe_means(
     for part, x in rows.blocks():
         z = (a @ x.T).reshape(probes, classes, len(x))
         p, normaliser = softmax(xp, z)
-        weighted = p if targets.weights is None else p * targets.weights[part]
-        spread += weighted @ p.swapaxes(1, 2)
-        surprise = z - normaliser[:, None, :]
-        log_p += surprise.sum(axis=2) if targets.weights is None else surprise @ targets.weights[part]
+        spread += targets.weighted(part, p) @ p.swapaxes(1, 2)
+        log_p += targets.weighted(part, z - normaliser[:, None, :]).sum(axis=2)
         for index in range(probes):
             entropy[index] += residual_block(xp, targets, part, z[index], p[index])
         residual += p.reshape(a.shape[0], len(x)) @ x

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.engines import Choice
-    from solvers.path import Point
+    from solvers.path import Followed, Point
     from solvers.problem import Problem
     from solvers.rows import RowSource
 
@@ -105,8 +105,7 @@ def fit(
     """
     began = time.perf_counter()
     asked = _asked(C, gap_nats)
-    source = as_source(activations)
-    columns = _columns(flat_width(source), random_features, seed)
+    source, columns = _view(activations, random_features, seed)
     problem = pose(_selected(source, columns), labels, sample_weight, scale=scale)
     choice = engines.choose(engine, problem, len(set(asked)))
     plan = Plan(
@@ -119,18 +118,8 @@ def fit(
         start=None if warm_start is None else _start(warm_start, problem, columns),
     )
     followed = follow(problem, sorted(set(asked)), plan)
-    tried = {point.C: point for point in followed.points}
-    form = _Form(problem, choice, flat_width(source), columns)
-    fits = tuple(form.fit(tried[c]) if c in tried else form.not_fitted(c) for c in asked)
-    if np.ndim(C) == 0:
-        return fits[0]
-    return Path(
-        fits=fits,
-        validation_cross_entropy=np.array([tried[c].validation if c in tried else np.nan for c in asked]),
-        best_index=None if followed.best is None else asked.index(followed.best.C),
-        passes=followed.passes,
-        seconds=time.perf_counter() - began,
-    )
+    path = _Form(problem, choice, flat_width(source), columns).path(asked, followed, began)
+    return path[0] if np.ndim(C) == 0 else path
 
 
 @dataclass(frozen=True)
@@ -141,6 +130,17 @@ class _Form:
     choice: Choice
     width: int
     columns: NDArray[np.int64] | None
+
+    def path(self, asked: list[float], followed: Followed, began: float) -> Path:
+        """The fits of every C asked for, in that order."""
+        tried = {point.C: point for point in followed.points}
+        return Path(
+            fits=tuple(self.fit(tried[c]) if c in tried else self.not_fitted(c) for c in asked),
+            validation_cross_entropy=np.array([tried[c].validation if c in tried else np.nan for c in asked]),
+            best_index=None if followed.best is None else asked.index(followed.best.C),
+            passes=followed.passes,
+            seconds=time.perf_counter() - began,
+        )
 
     def fit(self, point: Point) -> Fit:
         """The fit of a point that was solved."""
@@ -182,10 +182,8 @@ class _Form:
         first, finisher = self.choice.engine.name, self.choice.finisher
         if not point.finished or finisher is None:
             return first, self.choice.reason
-        return (
-            finisher.name,
-            f"{self.choice.reason}; {first} missed the gap, so {finisher.name} finished from there",
-        )
+        taken_over = f"{first} missed the gap, so {finisher.name} finished from there"
+        return finisher.name, f"{self.choice.reason}; {taken_over}"
 
     def _common(self, C: float) -> dict[str, Any]:
         return {
@@ -217,13 +215,18 @@ def _asked(C: float | Sequence[float] | NDArray[Any], gap_nats: float) -> list[f
     return asked
 
 
-def _columns(width: int, random_features: int | None, seed: int) -> NDArray[np.int64] | None:
+def _view(
+    activations: RowSource | ArrayLike, random_features: int | None, seed: int
+) -> tuple[RowSource, NDArray[np.int64] | None]:
+    """The rows, and which of their columns are looked at, ascending; None where all are."""
+    source = as_source(activations)
+    width = flat_width(source)
     if random_features is None or random_features >= width:
-        return None
+        return source, None
     if random_features < 1:
         msg = f"random_features is {random_features}; expected at least 1 of the {width:,} columns"
         raise ProblemError(msg)
-    return np.sort(np.random.default_rng(seed).choice(width, random_features, replace=False))
+    return source, np.sort(np.random.default_rng(seed).choice(width, random_features, replace=False))
 
 
 def _selected(source: RowSource, columns: NDArray[np.int64] | None) -> RowSource:

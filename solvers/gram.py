@@ -1,8 +1,8 @@
 """The Gram matrix of a layer and its eigenbasis, shared by every C, target and fold of that layer.
 
-In the eigenbasis of ``G = 1/S Σ s_i x_i x_iᵀ`` the Hessian of every class is nearly diagonal, whatever C is: at the
-start exactly (p = 1/K everywhere, the point of Böhning's bound ½(1 - 1/K) G), and later nearly, because the
-weights p(1 - p) change its diagonal far more than its eigenvectors. docs/solving.md has the figures.
+In the eigenbasis of ``G = 1/S Σ s_i x_i x_iᵀ`` the Hessian of every class is nearly diagonal, whatever C is: exactly at
+the start, where p = 1/K everywhere, and nearly later, as the weights p(1 - p) change its diagonal far more than its
+eigenvectors. docs/solving.md has the figures.
 """
 
 from __future__ import annotations
@@ -27,19 +27,11 @@ class Basis:
 
     def inward(self, coefficients: Any) -> Any:
         """Coefficients (columns, width + 1) over x, in these coordinates: W V."""
-        return self._turn(coefficients, None if self.vectors is None else self.vectors)
+        return _turned(coefficients, self.vectors)
 
     def outward(self, coefficients: Any) -> Any:
         """Coefficients (columns, width + 1) in these coordinates, over x: W' Vᵀ."""
-        return self._turn(coefficients, None if self.vectors is None else self.vectors.T)
-
-    @staticmethod
-    def _turn(coefficients: Any, matrix: Any) -> Any:
-        if matrix is None:
-            return coefficients
-        turned = coefficients.copy()
-        turned[..., :-1] = coefficients[..., :-1] @ matrix
-        return turned
+        return _turned(coefficients, None if self.vectors is None else self.vectors.T)
 
 
 def eigenbasis(backend: Backend, x: Any, weights: Any, block_rows: int) -> Basis:
@@ -55,3 +47,11 @@ def eigenbasis(backend: Backend, x: Any, weights: Any, block_rows: int) -> Basis
         gram = gram + backend.float64(block.T @ block)
     _, vectors = xp.linalg.eigh(gram / len(x))
     return Basis(vectors)
+
+
+def _turned(coefficients: Any, matrix: Any) -> Any:
+    if matrix is None:
+        return coefficients
+    turned = coefficients.copy()
+    turned[..., :-1] = coefficients[..., :-1] @ matrix
+    return turned

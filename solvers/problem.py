@@ -185,7 +185,9 @@ def _moments(
         deviations = block.astype(np.float64)
         block_mean = weight @ deviations / mass
         deviations -= block_mean
-        slip = weight @ deviations / mass  # the rounding of that mean, which a constant column would show as spread
+        slip = (
+            weight @ deviations / mass
+        )  # the rounding of that mean, which a constant column would show as spread
         block_mean += slip
         deviations -= slip
         shift = block_mean - mean

@@ -47,15 +47,18 @@ def as_source(activations: RowSource | ArrayLike) -> RowSource:
         activations: a row source as it is, or anything NumPy makes an array of.
 
     Raises:
-        ProblemError: fewer than two axes, or entries which are not real numbers.
+        ProblemError: fewer than two axes, no features, entries which are not real numbers, or rows on a GPU.
     """
+    if hasattr(activations, "__cuda_array_interface__"):
+        msg = "activations lie on a GPU; expected rows on the host: give x.get() of CuPy, or x.cpu() of torch"
+        raise ProblemError(msg)
     if not isinstance(getattr(activations, "dtype", None), np.dtype) or not hasattr(activations, "shape"):
         activations = np.asarray(activations)
     source = cast("RowSource", activations)
-    if len(source.shape) < 2:
+    if len(source.shape) < 2 or flat_width(source) == 0:
         msg = (
-            f"activations have shape {tuple(source.shape)}; expected (rows, features): "
-            "reshape a single feature to (rows, 1)"
+            f"activations have shape {tuple(source.shape)}; expected (rows, features), "
+            "at least one feature, a single one as (rows, 1)"
         )
         raise ProblemError(msg)
     if source.dtype.kind not in "biuf":

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ResidentRows", "StreamedRows", "WorkingRows"]
 
-_PRODUCT_ELEMENTS = 1 << 22
-"""Entries of a block of rows for a matrix product on the least backend: large enough for both cores."""
-
+_PRODUCT_ELEMENTS = 1 << 21
+"""Entries of a block of rows that keep a CPU's cores busy in a matrix product; a backend may ask for more."""
 DOUBLE_ELEMENTS = 1 << 22
 """Problems of up to this many entries are worked in float64 from the start: there, halving the bytes buys nothing."""
 
@@ -60,8 +59,8 @@ class StreamedRows:
         self.rows = problem.rows
         self.dtype = backend.xp.float64
         self.passes = 0
-        self._problem = problem
         self.basis = basis or Basis()
+        self._problem = problem
         self._mean = backend.float64(problem.mean)
         self._inverse_scale = backend.float64(1.0 / problem.scale)
 
@@ -105,7 +104,7 @@ class ResidentRows:
         self.dtype = xp.float64 if small else xp.float32
         self._step = _block_rows(problem, backend)
         self._x = self._standardised(problem)
-        self.passes = 2
+        self.passes = 1
         self.basis = Basis()
         if problem.width <= backend.rotate_width:
             self.basis = self._rotate(problem)

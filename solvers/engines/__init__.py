@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "available", "choose", "get", "names"]
 
 AUTO = "auto"
-SMALL_ELEMENTS = 0
-"""Entries of rows up to which one C is left to scikit-learn."""
+SKLEARN_ENTRIES = 0
+"""Entries of rows up to which ``auto`` leaves one C to scikit-learn: none, as it was measured no faster from 120
+entries up (docs/solving.md). Where another machine's measurement differs, this is the number to change."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,17 +85,28 @@ def _automatic(problem: Problem, fits: int) -> Choice:
     no_gpu = available("cupy")
     if no_gpu is None:
         return Choice(get("cupy"), "auto: a GPU works here")
-    entries = problem.rows * problem.width
-    if fits == 1 and entries <= SMALL_ELEMENTS and available("sklearn") is None:
-        reason = f"auto: one C on a small problem ({entries:,} entries); {no_gpu}"
+    entries = f"{problem.rows * problem.width:,} entries"
+    if fits == 1 and problem.rows * problem.width <= SKLEARN_ENTRIES and available("sklearn") is None:
+        reason = f"auto: one C on {entries}, where scikit-learn was measured no slower; cupy: {no_gpu}"
         return Choice(get("sklearn"), reason, finisher=get("numpy"))
-    shape = f"{fits} C on {entries:,} entries, where sharing passes over the rows beats scikit-learn"
-    return Choice(get("numpy"), f"auto: {shape}; {no_gpu}")
+    reason = f"auto: {fits} C on {entries}, where scikit-learn was measured slower; cupy: {no_gpu}"
+    return Choice(get("numpy"), reason)
 
 
 @cache
 def _engines() -> dict[str, Engine]:
     modules = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"]
     inside = [import_module(f"{__name__}.{module}").ENGINE for module in modules]
-    outside = [point.load() for point in entry_points(group="solvers.engines")]
-    return {engine.name: engine for engine in [*outside, *inside]}
+    return {engine.name: engine for engine in [*_of_other_packages(), *inside]}
+
+
+def _of_other_packages() -> list[Engine]:
+    found = []
+    for point in entry_points(group="solvers.engines"):
+        try:
+            found.append(point.load())
+        except (ImportError, AttributeError) as error:
+            _log.warning(
+                "engine %s of another package is left out, as it can not be loaded: %s", point.name, error
+            )
+    return found

@@ -5,8 +5,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from solvers import engines
 from solvers.backend import Backend
+from solvers.engines.cupy_lbfgs import device_name
 from solvers.problem import pose
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say on which GPU the engine cupy was tested, or why on none."""
+    reason = engines.available("cupy")
+    where = (
+        f"tested on {device_name()}"
+        if reason is None
+        else f"its arithmetic tested through NumPy alone: {reason}"
+    )
+    terminalreporter.write_line(f"engine cupy: {where}")
 
 
 def _rows(rows, width, classes, seed=0):

@@ -77,7 +77,9 @@ def test_short_formula_without_the_intercept_step_would_be_false(make_problem, n
     """A probe whose weights are stationary for a wrong intercept: no gradient by W, and yet not optimal."""
     problem = make_problem(classes=2)
     rows = problem.rows
-    heavy = pose(np.vstack([problem.source[:], np.zeros((rows, problem.width))]), np.append(problem.codes, [0] * rows))
+    heavy = pose(
+        np.vstack([problem.source[:], np.zeros((rows, problem.width))]), np.append(problem.codes, [0] * rows)
+    )
     certifier = Certifier(heavy, NUMPY)
     wrong = np.zeros((2, heavy.width + 1))
     wrong[:, -1] = [-30.0, 30.0]
@@ -131,6 +133,8 @@ def test_random_problems_of_every_shape(newton, make_rows, seed):
     C = float(10 ** generator.uniform(-3, 3))
     optimum = newton(problem, C)
     probes = [probe(kind, optimum.coefficients, seed) for kind in KINDS]
-    for kind, certificate in zip(KINDS, Certifier(problem, NUMPY).certify(probes, [C] * len(KINDS)), strict=True):
+    for kind, certificate in zip(
+        KINDS, Certifier(problem, NUMPY).certify(probes, [C] * len(KINDS)), strict=True
+    ):
         slack = ROUNDING * (1 + certificate.loss)
         assert certificate.gap_nats >= optimum.loss_at(certificate.coefficients) - optimum.loss - slack, kind

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from solvers import engines
 from solvers.backend import NUMPY
 from solvers.certificate import Certifier
 from solvers.engines.base import Goal
-from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device, device_name
+from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device
 from solvers.errors import EngineError
 from solvers.problem import pose
 from solvers.sweep import ColumnSolver
@@ -22,7 +23,9 @@ GAP = 1e-6
 def _mixture(rows, width, classes, seed):
     generator = np.random.default_rng(seed)
     activations = generator.standard_normal((rows, width))
-    labels = (activations @ generator.standard_normal((width, classes)) + generator.gumbel(size=(rows, classes))).argmax(1)
+    labels = (
+        activations @ generator.standard_normal((width, classes)) + generator.gumbel(size=(rows, classes))
+    ).argmax(1)
     labels[:classes] = np.arange(classes)
     return activations, labels
 
@@ -67,8 +70,6 @@ def engine_or_skip(name):
     reason = engines.available(name)
     if reason is not None:
         pytest.skip(f"engine {name}: {reason}")
-    if name == "cupy":
-        print(f"engine cupy runs on {device_name()}")
     return engines.get(name)
 
 
@@ -85,7 +86,9 @@ def test_engine_reaches_the_optimum(name, classes, weighted, make_problem):
     prepared = engine.prepare(problem)
     solutions = list(prepared.sweep(Goal((0.01, 1.0, 100.0), 1e-9)))
     assert [each.C for each in solutions] == [0.01, 1.0, 100.0]
-    certificates = Certifier(problem, NUMPY).certify([s.coefficients for s in solutions], [s.C for s in solutions])
+    certificates = Certifier(problem, NUMPY).certify(
+        [s.coefficients for s in solutions], [s.C for s in solutions]
+    )
     for certificate in certificates:
         assert certificate.gap_nats < 1e-8  # ten times the goal: engines stop by estimates of their own
     assert prepared.passes > 0
@@ -98,7 +101,10 @@ def test_engines_agree_within_the_sum_of_their_gaps(problem_name, C, device):
     activations, labels, settings = GRID[problem_name]
     problem = pose(activations, labels, **settings)
     found = {}
-    for engine in [*(engines.get(n) for n in engines.names() if engines.available(n) is None), DeviceEngine(device)]:
+    for engine in [
+        *(engines.get(n) for n in engines.names() if engines.available(n) is None),
+        DeviceEngine(device),
+    ]:
         (solution,) = engine.prepare(problem).sweep(Goal((C,), GAP, max_evaluations=1000))
         (found[engine.name],) = Certifier(problem, NUMPY).certify([solution.coefficients], [C])
     assert {"numpy", "sklearn", "cupy, through NumPy"} <= set(found)
@@ -163,7 +169,7 @@ def test_auto_takes_the_gpu_where_one_works(monkeypatch, make_problem):
 @pytest.mark.usefixtures("no_gpu")
 def test_auto_leaves_one_strength_on_few_entries_to_scikit_learn(monkeypatch, make_problem):
     problem = make_problem()
-    monkeypatch.setattr("solvers.engines.SMALL_ELEMENTS", problem.rows * problem.width)
+    monkeypatch.setattr("solvers.engines.SKLEARN_ENTRIES", problem.rows * problem.width)
     assert engines.choose("auto", problem, 1).engine.name == "sklearn"
     assert engines.choose("auto", problem, 2).engine.name == "numpy"
     larger = replace(problem, codes=np.append(problem.codes, 0))
@@ -177,11 +183,35 @@ def test_scikit_learn_that_misses_the_gap_says_so_and_auto_has_numpy_finish(monk
     assert by_name.gap_nats > 1e-5
     assert by_name.engine == "sklearn"
     monkeypatch.setattr(CupyEngine, "unavailable", lambda self: "no GPU here")
-    monkeypatch.setattr("solvers.engines.SMALL_ELEMENTS", 1 << 20)
+    monkeypatch.setattr("solvers.engines.SKLEARN_ENTRIES", 1 << 20)
     finished = solvers.fit(activations, labels, C=0.1)
     assert finished.status == "converged"
     assert finished.engine == "numpy"
     assert "sklearn missed the gap, so numpy finished from there" in finished.engine_reason
+
+
+def test_engine_of_another_package_is_found_and_a_broken_one_left_out(monkeypatch, caplog):
+    def broken():
+        msg = "no module named fast"
+        raise ImportError(msg)
+
+    points = [
+        SimpleNamespace(name="fast", load=broken),
+        SimpleNamespace(
+            name="theirs", load=lambda: SimpleNamespace(name="theirs", unavailable=lambda: "not today")
+        ),
+    ]
+    monkeypatch.setattr("solvers.engines.entry_points", lambda group: points)
+    engines._engines.cache_clear()
+    try:
+        assert engines.names() == ["cupy", "numpy", "sklearn", "theirs"]
+        assert engines.available("theirs") == "not today"
+    finally:
+        engines._engines.cache_clear()
+    assert (
+        "engine fast of another package is left out, as it can not be loaded: no module named fast"
+        in caplog.text
+    )
 
 
 def test_missing_cupy_is_a_reason(monkeypatch):
@@ -212,7 +242,10 @@ class BrokenCupy:
 @pytest.mark.parametrize(
     ("works", "message"),
     [
-        (True, r"can not compute on it \(ImportError: libcublas.so.12: cannot open shared object file\); choose"),
+        (
+            True,
+            r"can not compute on it \(ImportError: libcublas.so.12: cannot open shared object file\); choose",
+        ),
         (False, "finds no GPU"),
     ],
 )

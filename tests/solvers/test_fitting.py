@@ -24,7 +24,9 @@ def test_the_probe_is_scikit_learns(make_rows, classes, C, weighted):
     activations, labels = make_rows(300, 6, classes)
     weights = np.random.default_rng(1).exponential(size=300) if weighted else None
     fit = solvers.fit(activations, labels, C=C, sample_weight=weights, gap_nats=1e-12, engine="numpy")
-    reference = LogisticRegression(C=C, tol=1e-10, max_iter=10_000).fit(activations, labels, sample_weight=weights)
+    reference = LogisticRegression(C=C, tol=1e-10, max_iter=10_000).fit(
+        activations, labels, sample_weight=weights
+    )
     expected = reference.coef_.T, reference.intercept_
     found = fit.weights - fit.weights.mean(axis=1, keepdims=True), fit.bias - fit.bias.mean()
     if classes == 2:
@@ -110,7 +112,9 @@ def test_weight_of_two_is_a_row_given_twice(data):
     activations, labels = data
     weights = np.where(np.arange(300) < 100, 2.0, 1.0)
     weighted = solvers.fit(activations, labels, sample_weight=weights, gap_nats=1e-10)
-    repeated = solvers.fit(np.vstack([activations, activations[:100]]), np.append(labels, labels[:100]), gap_nats=1e-10)
+    repeated = solvers.fit(
+        np.vstack([activations, activations[:100]]), np.append(labels, labels[:100]), gap_nats=1e-10
+    )
     assert weighted.loss == pytest.approx(repeated.loss, abs=2e-10)
 
 
@@ -157,9 +161,13 @@ def test_random_features_fold_back_into_the_full_width(data):
     assert np.isinf(fit.scale[np.setdiff1d(np.arange(6), used)]).all()
     direct = solvers.fit(activations[:, used], labels)
     assert fit.loss == pytest.approx(direct.loss, abs=1e-12)
-    np.testing.assert_allclose(fit.predict_proba(activations), direct.predict_proba(activations[:, used]), atol=1e-9)
+    np.testing.assert_allclose(
+        fit.predict_proba(activations), direct.predict_proba(activations[:, used]), atol=1e-9
+    )
     assert (solvers.fit(activations, labels, random_features=4, seed=3).weights == fit.weights).all()
-    others = {tuple(solvers.fit(activations, labels, random_features=4, seed=s).weights[:, 0] != 0) for s in range(6)}
+    others = {
+        tuple(solvers.fit(activations, labels, random_features=4, seed=s).weights[:, 0] != 0) for s in range(6)
+    }
     assert len(others) > 1
 
 
@@ -252,7 +260,9 @@ def test_bad_settings_are_refused_in_one_line(data, settings, message):
 def test_warm_start_of_another_probe_is_refused(data):
     activations, labels = data
     other = solvers.fit(activations[:, :5], labels)
-    with pytest.raises(ProblemError, match="the warm start has 5 features and 3 classes; expected the 6 features"):
+    with pytest.raises(
+        ProblemError, match="the warm start has 5 features and 3 classes; expected the 6 features"
+    ):
         solvers.fit(activations, labels, warm_start=other)
 
 

@@ -77,7 +77,7 @@ def test_stops_once_validation_has_risen_for_two_points(make_problem, values, tr
     problem = make_problem()
     followed = follow(problem, STRENGTHS, plan_for(Recorder(problem), validation=Scripted(values)))
     assert len(followed.points) == tried
-    assert followed.best.C == STRENGTHS[best]
+    assert STRENGTHS.index(followed.best.C) == best
 
 
 @pytest.mark.usefixtures("one_by_one")
@@ -102,7 +102,9 @@ def test_columns_in_flight_change_neither_choice_nor_points(make_problem, monkey
 def test_only_the_chosen_point_is_taken_to_the_gap(make_problem):
     problem = make_problem(rows=300, width=8)
     recorder = Recorder(problem)
-    followed = follow(problem, STRENGTHS, plan_for(recorder, gap_nats=1e-9, validation=Scripted([3, 2, 1, 2, 1, 2])))
+    followed = follow(
+        problem, STRENGTHS, plan_for(recorder, gap_nats=1e-9, validation=Scripted([3, 2, 1, 2, 1, 2]))
+    )
     assert followed.best.certificate.gap_nats <= 1e-9
     rest = [point.certificate.gap_nats for point in followed.points if point is not followed.best]
     assert all(gap <= 1e-3 for gap in rest)
@@ -173,7 +175,10 @@ def test_validation_rows_without_a_known_label_do_not_count(make_rows, make_prob
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows, labels: (rows[:, :4], labels), "validation rows have 4 features; expected 5, as in training"),
+        (
+            lambda rows, labels: (rows[:, :4], labels),
+            "validation rows have 4 features; expected 5, as in training",
+        ),
         (lambda rows, labels: (rows, labels[:-1]), "expected one label per row"),
         (lambda rows, labels: (rows, labels + 50), "no validation row has a label that occurs in training"),
     ],

@@ -67,6 +67,10 @@ DAMAGES = {
     "no header": (lambda file: file.pop("header"), "is HDF5 but not a probe file: it has no dataset `header`"),
     "header of text": (put("header", "{}"), "`header` is not of type uint8"),
     "header not JSON": (put("header", np.frombuffer(b"{", np.uint8)), "is damaged: its header is not JSON"),
+    "header too deep": (
+        put("header", np.frombuffer(b"[" * 10**6, np.uint8)),
+        "is damaged: its header is not JSON",
+    ),
     "header not UTF-8": (put("header", np.array([255], np.uint8)), "is damaged: its header is not JSON"),
     "header of others": (put("header", header_of(format="x")), "its header does not say `actstore probes`"),
     "header a list": (

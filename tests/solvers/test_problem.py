@@ -12,7 +12,13 @@ LABELS = np.array(["a", "b", "a", "c", "b", "a"])
 
 @pytest.mark.parametrize(
     "labels",
-    [LABELS, LABELS.tolist(), LABELS.astype(object), np.array([3, 7, 3, 9, 7, 3]), np.array([0.5, 1, 0.5, 2, 1, 0.5])],
+    [
+        LABELS,
+        LABELS.tolist(),
+        LABELS.astype(object),
+        np.array([3, 7, 3, 9, 7, 3]),
+        np.array([0.5, 1, 0.5, 2, 1, 0.5]),
+    ],
     ids=["strings", "list", "objects", "integers", "floats"],
 )
 def test_labels_of_any_type_become_codes(labels):
@@ -94,9 +100,15 @@ NAN_ROWS[[1, 4], 0] = np.nan, np.inf
 @pytest.mark.parametrize(
     ("activations", "labels", "weights", "message"),
     [
-        (ROWS[:, 0], LABELS, None, r"shape \(6,\); expected \(rows, features\): reshape"),
+        (ROWS[:, 0], LABELS, None, r"shape \(6,\); expected \(rows, features\), at least one feature"),
+        (ROWS[:, :0], LABELS, None, r"shape \(6, 0\); expected \(rows, features\), at least one feature"),
         (ROWS.astype(complex), LABELS, None, "dtype complex128; expected real numbers"),
-        (ROWS, LABELS[:5], None, r"labels have shape \(5,\) for 6 rows of activations; expected one label per row"),
+        (
+            ROWS,
+            LABELS[:5],
+            None,
+            r"labels have shape \(5,\) for 6 rows of activations; expected one label per row",
+        ),
         (ROWS, ROWS, None, r"labels have shape \(6, 3\) for 6 rows"),
         (ROWS, ["a"] * 6, None, "all labels are 'a'; a probe needs rows of at least two classes"),
         (ROWS, np.ma.masked_all(6, dtype=int), None, "no labelled rows to train on"),

@@ -65,7 +65,9 @@ def test_blocks_cover_every_row_once(source, block_rows):
     assert all(len(block) == rows.stop - rows.start <= block_rows for rows, block in parts)
 
 
-@pytest.mark.parametrize("rows", [np.arange(10, 30), np.array([90, 4, 4, 60]), np.arange(100) % 3 == 0], ids=str)
+@pytest.mark.parametrize(
+    "rows", [np.arange(10, 30), np.array([90, 4, 4, 60]), np.arange(100) % 3 == 0], ids=str
+)
 def test_rows_are_a_source(source, rows):
     chosen = Rows(source, rows)
     assert isinstance(chosen, RowSource)
@@ -95,3 +97,13 @@ def test_concatenated_sources_are_one(source):
 def test_rows_of_another_shape_can_not_be_joined(source):
     with pytest.raises(ProblemError, match="can not be joined; expected one shape of a row"):
         Concat(source, np.zeros((3, 5)))
+
+
+def test_rows_on_a_gpu_are_refused_with_the_way_out():
+    class OnDevice:
+        __cuda_array_interface__ = {}
+
+    with pytest.raises(
+        ProblemError, match=r"activations lie on a GPU; expected rows on the host: give x.get\(\)"
+    ):
+        as_source(OnDevice())

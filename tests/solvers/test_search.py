@@ -9,7 +9,10 @@ from solvers.search import Trial, step_length
 CONVEX = {
     "quadratic": lambda t, scale: (0.5 * (t / scale - 1) ** 2, (t / scale - 1) / scale),
     "exponential": lambda t, scale: (math.exp(t / scale) - 3 * t / scale, (math.exp(t / scale) - 3) / scale),
-    "a kink, smoothed": lambda t, scale: (math.hypot(t - scale, 1e-3), (t - scale) / math.hypot(t - scale, 1e-3)),
+    "a kink, smoothed": lambda t, scale: (
+        math.hypot(t - scale, 1e-3),
+        (t - scale) / math.hypot(t - scale, 1e-3),
+    ),
 }
 
 
