@@ -30,7 +30,8 @@ class Backend:
 
     def inner(self, a: Any, b: Any) -> float:
         """The inner product of two arrays of one shape, as a number on the host."""
-        return float(self.xp.vdot(a, b))
+        # Not vdot: from 10,000 entries on BLAS wakes every core for it, which on a busy machine takes milliseconds.
+        return float((a * b).sum())
 
     def float64(self, array: Any) -> Any:
         """A float64 copy (or the array itself) on the device."""

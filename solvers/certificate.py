@@ -175,7 +175,10 @@ def _newton_step(means: _ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
     """Newton's step for the intercepts (classes,), of sum zero, no longer than its model can be trusted."""
     shares, gradient = known.class_sums[:, -1], means.residual[:, -1]
     hessian = np.diag(shares + gradient) - means.spread
-    step: Any = -np.linalg.lstsq(hessian, gradient, rcond=_EPS)[0]
+    # A shift of all intercepts has no curvature, nor has any where no row is in doubt.
+    size, trace = len(hessian), max(float(np.trace(hessian)), _EPS**2)
+    hessian += trace * (1 / size**2 + _EPS * np.eye(size))
+    step: Any = -np.linalg.solve(hessian, gradient)
     step -= step.mean()
     return step * (_LONGEST_STEP / max(float(np.max(np.abs(step))), _LONGEST_STEP))
 

@@ -159,11 +159,11 @@ def advance(backend: Backend, state: State, step: Any, products: Products) -> St
 
 
 def gap_estimate(backend: Backend, state: State) -> float:
-    """What the certificate will say, about: ‖∇_W f‖² / 2λ, as that will be once the intercept is exact."""
+    """What the certificate will say, about: ‖∇_W f‖² / 2λ once the intercept is exact, or the loss if that is less."""
     gradient = state.metric.centered(state.gradient)
     weights, intercept = gradient[:, :-1], gradient[:, -1]
     gain = 0.5 * backend.inner(intercept, intercept / state.metric.diagonal[:, -1])
-    return backend.inner(weights, weights / (2 * state.penalty[:-1])) + gain
+    return min(backend.inner(weights, weights / (2 * state.penalty[:-1])) + gain, state.loss)
 
 
 def penalty_value(backend: Backend, state: State) -> float:

@@ -41,7 +41,7 @@ class Status(StrEnum):
     CONVERGED = "converged", "the loss is proven to lie within the gap asked for"
     GAP_MISSED = (
         "gap_missed",
-        "the solver stopped before the gap asked for was proven: raise C's penalty or the gap",
+        "the solver stopped before the gap asked for was proven; gap_nats says what was",
     )
     INTERRUPTED = "interrupted", "the fit was interrupted; the coefficients are the last ones reached"
     NOT_FITTED = "not_fitted", "not tried: validation had stopped improving at a stronger penalty"
@@ -94,8 +94,11 @@ class Fit:
         """Logits h W + b of raw activations (rows, *features): (rows, classes), float64.
 
         Raises:
-            ProblemError: activations of another width.
+            ProblemError: activations of another width, or a C that was not fitted.
         """
+        if self.status is Status.NOT_FITTED:
+            msg = f"there is no probe for C={self.C:g}, which was {self.status.message}; use .best, or full_path=True"
+            raise ProblemError(msg)
         source = as_source(activations)
         if flat_width(source) != self.width:
             msg = (

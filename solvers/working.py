@@ -24,7 +24,8 @@ __all__ = ["ResidentRows", "StreamedRows", "WorkingRows"]
 _PRODUCT_ELEMENTS = 1 << 21
 """Entries of a block of rows that keep a CPU's cores busy in a matrix product; a backend may ask for more."""
 DOUBLE_ELEMENTS = 1 << 22
-"""Problems of up to this many entries are worked in float64 from the start: there, halving the bytes buys nothing."""
+"""Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
+halving the bytes buys nothing."""
 
 
 class WorkingRows(Protocol):
@@ -98,7 +99,7 @@ class ResidentRows:
 
     def __init__(self, problem: Problem, backend: Backend) -> None:
         xp = backend.xp
-        small = problem.rows * problem.width <= DOUBLE_ELEMENTS
+        small = problem.rows * max(problem.width, len(problem.classes)) <= DOUBLE_ELEMENTS
         self.backend = backend
         self.rows = problem.rows
         self.dtype = xp.float64 if small else xp.float32

@@ -18,7 +18,6 @@ HOUSE = Path(__file__).resolve().parent.parent.parent
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BY_HAND = {
     "docs/reproductions/mnist-convnet.md": "needs MNIST, torch and a quarter of an hour",
-    "docs/reproductions/figure3.md": "takes a quarter of an hour: `make figure3`",
 }
 PAGES = sorted(
     str(page.relative_to(HOUSE))

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from solvers import engines
 from solvers.backend import Backend
@@ -20,6 +21,13 @@ def pytest_terminal_summary(terminalreporter):
         else f"its arithmetic tested through NumPy alone: {reason}"
     )
     terminalreporter.write_line(f"engine cupy: {where}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Problems this small gain nothing from threads, and lose much where other work keeps the cores busy."""
+    with threadpool_limits(1):
+        yield
 
 
 def _rows(rows, width, classes, seed=0):

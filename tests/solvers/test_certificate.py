@@ -94,6 +94,14 @@ def test_gap_is_never_more_than_the_loss(make_problem):
     assert certificate.gap_nats == certificate.loss
 
 
+@pytest.mark.parametrize("size", [1e3, 1e8, 1e150])
+def test_probe_without_a_doubt_is_judged_too(case, newton, size):
+    optimum = newton(case, 1.0)
+    (certificate,) = Certifier(case, NUMPY).certify([size * probe("random", optimum.coefficients)], [1.0])
+    assert certificate.gap_nats >= certificate.loss - optimum.loss - ROUNDING * certificate.loss
+    assert np.isfinite(certificate.coefficients).all()
+
+
 def test_probes_are_judged_each_for_itself(make_problem, newton):
     problem = make_problem()
     optimum = newton(problem, 1.0).coefficients

@@ -1,12 +1,14 @@
 """`solvers.fit`: the same probe as scikit-learn's, on raw activations, in the order asked for."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 import solvers
+from solvers.backend import NUMPY
 from solvers.errors import ProblemError
 from solvers.result import Fit, Path, Status
 
@@ -152,6 +154,15 @@ def test_best_is_chosen_by_validation_and_the_untried_say_so(make_rows):
         assert np.isnan(path.validation_cross_entropy[path.C.index(each.C)])
 
 
+def test_strength_that_was_not_tried_does_not_predict(make_rows):
+    activations, labels = make_rows(300, 30, 3)
+    path = solvers.fit(
+        activations[:60], labels[:60], C=np.logspace(-4, 4, 9), validation=(activations[60:], labels[60:])
+    )
+    with pytest.raises(ProblemError, match="no probe for C=10000, which was not tried: validation had stopped"):
+        path[8].predict(activations)
+
+
 def test_random_features_fold_back_into_the_full_width(data):
     activations, labels = data
     fit = solvers.fit(activations, labels, random_features=4, seed=3)
@@ -199,6 +210,26 @@ def test_features_of_any_shape_and_sources_of_any_kind(data, tmp_path):
     fit = solvers.fit(mapped, labels)
     np.testing.assert_allclose(fit.weights, solvers.fit(activations, labels).weights, atol=1e-12)
     assert fit.predict(mapped).shape == (300,)
+
+
+@pytest.mark.parametrize("double_elements", [0, 1 << 22])
+@pytest.mark.parametrize("product_elements", [20, 700])
+def test_size_of_blocks_does_not_matter(data, monkeypatch, double_elements, product_elements):
+    monkeypatch.setattr("solvers.working.DOUBLE_ELEMENTS", double_elements)
+    whole = solvers.fit(*data, engine="numpy", scale=True)
+    monkeypatch.setattr("solvers.working._PRODUCT_ELEMENTS", product_elements)
+    monkeypatch.setattr("solvers.engines.numpy_lbfgs.NUMPY", replace(NUMPY, block_elements=product_elements))
+    blocked = solvers.fit(*data, engine="numpy", scale=True)
+    # float32 sums in other blocks round otherwise; the certificate bounds what that may do.
+    assert abs(whole.loss - blocked.loss) <= whole.gap_nats + blocked.gap_nats
+    np.testing.assert_allclose(whole.weights, blocked.weights, atol=1e-9 if double_elements else 1e-4)
+
+
+def test_a_thousand_classes(make_rows):
+    activations, labels = make_rows(2000, 10, 1000)
+    fit = solvers.fit(activations, labels, C=0.1)
+    assert fit.status is Status.CONVERGED
+    assert fit.weights.shape == (10, 1000)
 
 
 def test_more_features_than_rows(make_rows):

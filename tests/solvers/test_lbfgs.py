@@ -82,7 +82,12 @@ def test_states_are_not_changed_by_a_step(metric):
 
 
 def test_gap_estimate_is_the_certificates_formula_where_the_intercept_is_exact():
-    gradient = draw(3)
+    gradient = 0.1 * draw(3)
     gradient[:, -1] = 0
     state = state_of(gradient, penalty=0.25)
     assert lbfgs.gap_estimate(NUMPY, state) == pytest.approx(np.sum(gradient**2) / (2 * 0.25), rel=1e-14)
+
+
+def test_gap_estimate_is_no_more_than_the_loss():
+    state = state_of(100 * draw(3))
+    assert lbfgs.gap_estimate(NUMPY, state) == state.loss
