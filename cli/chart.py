@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,7 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
     """Prediction error against depth: a line for each split, a dotted one for chance.
 
     Chance is the error of always answering the commonest class of the training rows, on the last split there is.
-    Where every error is far below chance, the axis is logarithmic (linear below 1%, so that it shows 0 too).
+    Where most errors are far below chance, the axis is logarithmic (linear below 1%, so that it shows 0 too).
     """
     alt = _altair()
     if not probes:
@@ -29,8 +30,8 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
         )
     splits = [split for split in SPLIT_COLOURS if any(split in probe.error for probe in probes)]
     chance = probes[0].chance[splits[-1]]
-    worst = max(probe.error[split] for probe in probes for split in splits if split in probe.error)
-    y = _error_axis(alt, max(worst, chance), logarithmic=worst < chance / 3)
+    errors = [probe.error[split] for probe in probes for split in splits if split in probe.error]
+    y = _error_axis(alt, max(*errors, chance), logarithmic=median(errors) < chance / 3)
     layers = list(dict.fromkeys(probe.layer for probe in probes))
     return (
         alt.layer(*_chance_line(alt, chance, y), _error_lines(alt, probes, splits, y))

@@ -1,18 +1,28 @@
-"""Where arrays live: the module ``xp`` that the mathematics is written over, and the way home."""
+"""Where arrays live and who works on them: the module ``xp`` that the mathematics is written over, and its workers."""
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-__all__ = ["NUMPY", "Backend"]
+__all__ = ["NUMPY", "Backend", "one_blas_thread"]
+
+Share = TypeVar("Share")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -21,12 +31,14 @@ class Backend:
 
     ``block_elements`` bounds the entries of a block: small enough for a CPU's cache, large enough to hide
     the price of a launch on a GPU. ``rotate_width`` is the widest layer whose Gram matrix pays there.
+    ``workers`` is how many threads share the rows.
     """
 
     xp: Any
     to_host: Callable[[Any], NDArray[Any]]
     block_elements: int
     rotate_width: int
+    workers: int = 1
 
     def inner(self, a: Any, b: Any) -> float:
         """The inner product of two arrays of one shape, as a number on the host."""
@@ -37,5 +49,58 @@ class Backend:
         """A float64 copy (or the array itself) on the device."""
         return self.xp.asarray(array, dtype=self.xp.float64)
 
+    def shares(self, rows: int, block_rows: int) -> list[list[slice]]:
+        """Blocks of rows, dealt to the workers in runs: the same for every call, so that sums are too."""
+        blocks = [slice(start, min(start + block_rows, rows)) for start in range(0, rows, block_rows)]
+        count = min(self.workers, len(blocks))
+        cuts = [len(blocks) * each // count for each in range(count + 1)]
+        return [blocks[first:last] for first, last in pairwise(cuts)]
 
-NUMPY = Backend(xp=np, to_host=np.asarray, block_elements=1 << 17, rotate_width=2048)
+    def map(self, work: Callable[[Share], Result], shares: list[Share]) -> list[Result]:
+        """The results of ``work`` on every share, in order, a thread to each.
+
+        BLAS keeps to one thread meanwhile: its own cut a product of few columns too fine, gain nothing on two idle
+        cores, and were seen to take seven times as long on busy ones (docs/solving.md).
+        """
+        with one_blas_thread():
+            if len(shares) == 1:
+                return [work(shares[0])]
+            with ThreadPoolExecutor(len(shares)) as pool:
+                return list(pool.map(work, shares))
+
+
+class _Limit:
+    """How many are inside :func:`one_blas_thread`, as the setting belongs to the whole process."""
+
+    lock = threading.Lock()
+    inside = 0
+    limiter: Any = None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread; nests, and holds while any thread is inside."""
+    with _Limit.lock:
+        if _Limit.inside == 0:
+            _Limit.limiter = _blas().limit(limits=1)
+        _Limit.inside += 1
+    try:
+        yield
+    finally:
+        with _Limit.lock:
+            _Limit.inside -= 1
+            if _Limit.inside == 0:
+                _Limit.limiter.restore_original_limits()
+
+
+@cache
+def _blas() -> Any:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+NUMPY = Backend(xp=np, to_host=np.asarray, block_elements=1 << 17, rotate_width=2048, workers=_cores())

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from solvers.backend import Backend
     from solvers.problem import Problem
+    from solvers.working import Blocks
 
 __all__ = ["Certificate", "Certifier"]
 
@@ -185,19 +186,24 @@ def _newton_step(means: _ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
 
 def _row_means(rows: StreamedRows, targets: Targets) -> _RowMeans:
     xp, to_host = rows.backend.xp, rows.backend.to_host
-    sums: Any = xp.zeros((targets.classes, 1))
-    squares: Any = 0.0
-    blocks, longest = 0, 0
-    for part, x in rows.blocks():
-        one_hot = xp.zeros((targets.classes, len(x)))
-        one_hot[targets.codes[part], xp.arange(len(x))] = 1.0
-        one_hot = targets.weighted(part, one_hot)
-        sums = sums + one_hot @ x
-        squares = squares + one_hot.sum(axis=0) @ xp.square(x)
-        blocks, longest = blocks + 1, max(longest, len(x))
-    class_sums = to_host(rows.from_rows(sums / rows.rows))
-    moment = to_host(rows.from_rows(rows.from_rows(squares / rows.rows))).sum()
-    return _RowMeans(class_sums, float(moment), _EPS * (blocks + longest))
+
+    def work(blocks: Blocks) -> tuple[Any, Any, int]:
+        sums: Any = 0.0
+        squares: Any = 0.0
+        additions = 0
+        for part, x in blocks:
+            one_hot = xp.zeros((targets.classes, len(x)))
+            one_hot[targets.codes[part], xp.arange(len(x))] = 1.0
+            one_hot = targets.weighted(part, one_hot)
+            sums = sums + one_hot @ x
+            squares = squares + one_hot.sum(axis=0) @ xp.square(x)
+            additions = max(additions, len(x)) + 1
+        return sums, squares, additions
+
+    sums, squares, additions = zip(*rows.backend.map(work, rows.shares()), strict=True)
+    class_sums = to_host(rows.from_rows(sum(sums) / rows.rows))
+    moment = to_host(rows.from_rows(rows.from_rows(sum(squares) / rows.rows))).sum()
+    return _RowMeans(class_sums, float(moment), _EPS * (max(additions) + len(additions)))
 
 
 def _probe_means(
@@ -207,18 +213,23 @@ def _probe_means(
     xp, host = rows.backend.xp, rows.backend.to_host
     probes, classes = len(coefficients), targets.classes
     a = rows.to_rows(rows.backend.float64(np.concatenate(coefficients)))
-    entropy, residual = np.zeros(probes), xp.zeros(a.shape)
-    spread, log_p = xp.zeros((probes, classes, classes)), xp.zeros((probes, classes))
-    for part, x in rows.blocks():
-        z = (a @ x.T).reshape(probes, classes, len(x))
-        p, normaliser = softmax(xp, z)
-        spread += targets.weighted(part, p) @ p.swapaxes(1, 2)
-        log_p += targets.weighted(part, z - normaliser[:, None, :]).sum(axis=2)
-        for index in range(probes):
-            entropy[index] += residual_block(xp, targets, part, z[index], p[index])
-        residual += p.reshape(a.shape[0], len(x)) @ x
+
+    def work(blocks: Blocks) -> tuple[NDArray[np.float64], Any, Any, Any]:
+        entropy, residual = np.zeros(probes), xp.zeros(a.shape)
+        spread, log_p = xp.zeros((probes, classes, classes)), xp.zeros((probes, classes))
+        for part, x in blocks:
+            z = (a @ x.T).reshape(probes, classes, len(x))
+            p, normaliser = softmax(xp, z)
+            spread += targets.weighted(part, p) @ p.swapaxes(1, 2)
+            log_p += targets.weighted(part, z - normaliser[:, None, :]).sum(axis=2)
+            for index in range(probes):
+                entropy[index] += residual_block(xp, targets, part, z[index], p[index])
+            residual += p.reshape(a.shape[0], len(x)) @ x
+        return entropy, residual, spread, log_p
+
+    sums = zip(*rows.backend.map(work, rows.shares()), strict=True)
+    entropy, residual, spread, log_p = (sum(shares) / rows.rows for shares in sums)
     residual = host(rows.from_rows(residual)).reshape(probes, classes, -1)
-    means = zip(entropy, residual, host(spread), host(log_p), strict=True)
     return [
-        _ProbeMeans(float(e) / rows.rows, r / rows.rows, s / rows.rows, g / rows.rows) for e, r, s, g in means
+        _ProbeMeans(*each) for each in zip(entropy.tolist(), residual, host(spread), host(log_p), strict=True)
     ]

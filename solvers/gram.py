@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from solvers.backend import Backend
+    from solvers.working import Blocks, WorkingRows
 
 __all__ = ["Basis", "eigenbasis"]
 
@@ -34,18 +34,21 @@ class Basis:
         return _turned(coefficients, None if self.vectors is None else self.vectors.T)
 
 
-def eigenbasis(backend: Backend, x: Any, weights: Any, block_rows: int) -> Basis:
-    """Eigenbasis of the weighted Gram matrix of resident rows x (rows, width), summed over blocks in float64.
+def eigenbasis(rows: WorkingRows, weights: Any) -> Basis:
+    """Eigenbasis of the Gram matrix of rows, weighted by ``weights`` (rows,) or None, summed over blocks in float64.
 
     Rounding in the Gram matrix costs iterations, never exactness: any orthonormal V is a valid choice.
     """
-    xp = backend.xp
-    gram: Any = 0.0
-    for start in range(0, len(x), block_rows):
-        part = slice(start, start + block_rows)
-        block = x[part] if weights is None else x[part] * xp.sqrt(weights[part])[:, None]
-        gram = gram + backend.float64(block.T @ block)
-    _, vectors = xp.linalg.eigh(gram / len(x))
+    xp = rows.backend.xp
+
+    def work(blocks: Blocks) -> Any:
+        gram: Any = 0.0
+        for part, x in blocks:
+            block = x[:, :-1] if weights is None else x[:, :-1] * xp.sqrt(weights[part])[:, None]
+            gram = gram + rows.backend.float64(block.T @ block)
+        return gram
+
+    _, vectors = xp.linalg.eigh(sum(rows.backend.map(work, rows.shares())) / rows.rows)
     return Basis(vectors)
 
 

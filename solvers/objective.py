@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from solvers.backend import Backend
     from solvers.problem import Problem
-    from solvers.working import WorkingRows
+    from solvers.working import Blocks, WorkingRows
 
 __all__ = [
     "Targets",
@@ -64,10 +62,11 @@ def residuals(rows: WorkingRows, targets: Targets, z: Any, out: Any) -> float:
 
     These are the derivatives of the cross-entropy by the logits z (classes, rows) of one problem, times rows.
     """
-    total = 0.0
-    for part in _parts(rows, len(z)):
-        total += residual_block(rows.backend.xp, targets, part, z[:, part], out[:, part])
-    return total / rows.rows
+
+    def work(parts: list[slice]) -> float:
+        return sum(residual_block(rows.backend.xp, targets, part, z[:, part], out[:, part]) for part in parts)
+
+    return sum(rows.backend.map(work, _parts(rows, len(z)))) / rows.rows
 
 
 def residuals_along(
@@ -76,12 +75,17 @@ def residuals_along(
     """:func:`residuals` at the logits z + t Δ of ``line`` (z, Δ, t), and the slope of the cross-entropy by t."""
     xp = rows.backend.xp
     z, delta, step = line
-    total, slope = 0.0, 0.0
-    for part in _parts(rows, len(z)):
-        moved = z[:, part] + step * delta[:, part]
-        total += residual_block(xp, targets, part, moved, out[:, part])
-        slope += float(xp.einsum("kn,kn->", out[:, part], delta[:, part]))
-    return total / rows.rows, slope / rows.rows
+
+    def work(parts: list[slice]) -> tuple[float, float]:
+        entropy, slope = 0.0, 0.0
+        for part in parts:
+            moved = z[:, part] + step * delta[:, part]
+            entropy += residual_block(xp, targets, part, moved, out[:, part])
+            slope += float(xp.einsum("kn,kn->", out[:, part], delta[:, part]))
+        return entropy, slope
+
+    entropies, slopes = zip(*rows.backend.map(work, _parts(rows, len(z))), strict=True)
+    return sum(entropies) / rows.rows, sum(slopes) / rows.rows
 
 
 def residual_block(xp: Any, targets: Targets, part: slice, z: Any, out: Any) -> float:
@@ -98,17 +102,22 @@ def logits(rows: WorkingRows, coefficients: Any) -> Any:
     """Logits (columns, rows) of coefficients (columns, width + 1), in the dtype of the rows."""
     a = rows.to_rows(coefficients)
     z = rows.backend.xp.empty((len(a), rows.rows), dtype=rows.dtype)
-    for part, x in rows.blocks():
-        z[:, part] = a @ x.T
+
+    def work(blocks: Blocks) -> None:
+        for part, x in blocks:
+            z[:, part] = a @ x.T
+
+    rows.backend.map(work, rows.shares())
     return z
 
 
 def gradient(rows: WorkingRows, residuals: Any) -> Any:
     """Mean over rows of residuals ⊗ x: (columns, width + 1), summed over blocks in float64."""
-    total: Any = 0.0
-    for part, x in rows.blocks():
-        total = total + rows.backend.float64(residuals[:, part] @ x)
-    return rows.from_rows(total / rows.rows)
+
+    def work(blocks: Blocks) -> Any:
+        return sum(rows.backend.float64(residuals[:, part] @ x) for part, x in blocks)
+
+    return rows.from_rows(sum(rows.backend.map(work, rows.shares())) / rows.rows)
 
 
 def curvature(rows: WorkingRows, targets: Targets, z: Any) -> tuple[Any, Any]:
@@ -117,18 +126,21 @@ def curvature(rows: WorkingRows, targets: Targets, z: Any) -> tuple[Any, Any]:
     The last column of both is the mean of v. This is all of the Hessian that :class:`solvers.lbfgs.Metric` models.
     """
     xp, float64 = rows.backend.xp, rows.backend.float64
-    first: Any = 0.0
-    second: Any = 0.0
-    for part, x in rows.blocks():
-        p, _ = softmax(xp, z[:, part].reshape(-1, targets.classes, len(x)))
-        v = targets.weighted(part, p * (1 - p)).reshape(-1, len(x))
-        first = first + float64(v @ x)
-        second = second + float64(v @ xp.square(x))
-    return first / rows.rows, second / rows.rows
+
+    def work(blocks: Blocks) -> tuple[Any, Any]:
+        first: Any = 0.0
+        second: Any = 0.0
+        for part, x in blocks:
+            p, _ = softmax(xp, z[:, part].reshape(-1, targets.classes, len(x)))
+            v = targets.weighted(part, p * (1 - p)).reshape(-1, len(x))
+            first = first + float64(v @ x)
+            second = second + float64(v @ xp.square(x))
+        return first, second
+
+    firsts, seconds = zip(*rows.backend.map(work, rows.shares()), strict=True)
+    return sum(firsts) / rows.rows, sum(seconds) / rows.rows
 
 
-def _parts(rows: WorkingRows, classes: int) -> Iterator[slice]:
-    """Blocks of rows whose logits fit the cache."""
-    step = max(1, rows.backend.block_elements // classes)
-    for start in range(0, rows.rows, step):
-        yield slice(start, min(start + step, rows.rows))
+def _parts(rows: WorkingRows, classes: int) -> list[list[slice]]:
+    """Blocks of rows whose logits fit the cache, dealt to the workers."""
+    return rows.backend.shares(rows.rows, max(1, rows.backend.block_elements // classes))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.backend import one_blas_thread
 from solvers.errors import ProblemError
 from solvers.rows import Rows, as_source, blocks, flat_width
 
@@ -89,7 +90,8 @@ def pose(
     if not used.all():
         source = Rows(source, np.flatnonzero(used))
     weights = weights[used]
-    mean, deviation = _moments(source, weights)
+    with one_blas_thread():
+        mean, deviation = _moments(source, weights)
     alike = bool(np.all(weights == weights[0]))
     return Problem(
         source=source,

@@ -6,11 +6,10 @@ streamed rows are read again on every pass, and there the coefficients are trans
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from solvers.gram import Basis, eigenbasis
+from solvers.objective import Targets
 from solvers.rows import read
 
 if TYPE_CHECKING:
@@ -28,6 +27,10 @@ DOUBLE_ELEMENTS = 1 << 22
 halving the bytes buys nothing."""
 
 
+Blocks: TypeAlias = "Iterator[tuple[slice, Any]]"
+"""Blocks in order: (rows, x), x (n, width + 1) with a last column of ones."""
+
+
 class WorkingRows(Protocol):
     """Rows (rows, width + 1) in working coordinates, of a dtype, on a backend; ``passes`` counts full readings."""
 
@@ -36,8 +39,8 @@ class WorkingRows(Protocol):
     dtype: Any
     passes: int
 
-    def blocks(self) -> Iterator[tuple[slice, Any]]:
-        """Read every row once, in order: (rows, x), x (n, width + 1) with a last column of ones."""
+    def shares(self) -> list[Blocks]:
+        """Every row once: a run of blocks for each of the backend's workers."""
         ...
 
     def to_rows(self, coefficients: Any) -> Any:
@@ -52,7 +55,7 @@ class WorkingRows(Protocol):
 class StreamedRows:
     """Rows read from the source in blocks, as float64, centred; scale and basis are applied to coefficients.
 
-    A block is a view of one buffer: it holds until the next one is asked for.
+    A block is a view of one buffer for each worker: it holds until that worker asks for the next.
     """
 
     def __init__(self, problem: Problem, backend: Backend, basis: Basis | None = None) -> None:
@@ -65,13 +68,17 @@ class StreamedRows:
         self._mean = backend.float64(problem.mean)
         self._inverse_scale = backend.float64(1.0 / problem.scale)
 
-    def blocks(self) -> Iterator[tuple[slice, Any]]:
-        """Read every row once, in order: (rows, x), x (n, width + 1) with a last column of ones."""
-        xp, step = self.backend.xp, _block_rows(self._problem, self.backend)
-        buffer = xp.ones((min(step, self.rows), self._problem.width + 1), dtype=self.dtype)
+    def shares(self) -> list[Blocks]:
+        """Every row once: a run of blocks for each worker, to be read side by side."""
         self.passes += 1
-        for start in range(0, self.rows, step):
-            part = slice(start, min(start + step, self.rows))
+        step = _block_rows(self._problem, self.backend)
+        return [self._read(parts) for parts in self.backend.shares(self.rows, step)]
+
+    def _read(self, parts: list[slice]) -> Blocks:
+        xp = self.backend.xp
+        longest = max(part.stop - part.start for part in parts)
+        buffer = xp.ones((longest, self._problem.width + 1), dtype=self.dtype)
+        for part in parts:
             x = buffer[: part.stop - part.start]
             xp.subtract(xp.asarray(read(self._problem.source, part)), self._mean, out=x[:, :-1])
             yield part, x
@@ -103,19 +110,17 @@ class ResidentRows:
         self.backend = backend
         self.rows = problem.rows
         self.dtype = xp.float64 if small else xp.float32
-        self._step = _block_rows(problem, backend)
+        self._parts = backend.shares(problem.rows, _block_rows(problem, backend))
         self._x = self._standardised(problem)
         self.passes = 1
         self.basis = Basis()
         if problem.width <= backend.rotate_width:
             self.basis = self._rotate(problem)
 
-    def blocks(self) -> Iterator[tuple[slice, Any]]:
-        """Every row once, in order: (rows, x), x (n, width + 1) with a last column of ones."""
+    def shares(self) -> list[Blocks]:
+        """Every row once: a run of blocks for each worker."""
         self.passes += 1
-        for start in range(0, self.rows, self._step):
-            part = slice(start, min(start + self._step, self.rows))
-            yield part, self._x[part]
+        return [((part, self._x[part]) for part in parts) for parts in self._parts]
 
     def to_rows(self, coefficients: Any) -> Any:
         """Coefficients in working coordinates, as they act on a block: the same, in its dtype."""
@@ -126,22 +131,27 @@ class ResidentRows:
         return gradient
 
     def _standardised(self, problem: Problem) -> Any:
-        xp = self.backend.xp
-        x = xp.ones((self.rows, problem.width + 1), dtype=self.dtype)
+        rows = StreamedRows(problem, self.backend)
         scale = self.backend.float64(1.0 / problem.scale)
-        for part, block in StreamedRows(problem, self.backend).blocks():
-            x[part, :-1] = block[:, :-1] * scale
-        return x
+        whole = self.backend.xp.ones((self.rows, problem.width + 1), dtype=self.dtype)
+
+        def work(blocks: Blocks) -> None:
+            for part, x in blocks:
+                whole[part, :-1] = x[:, :-1] * scale
+
+        self.backend.map(work, rows.shares())
+        return whole
 
     def _rotate(self, problem: Problem) -> Basis:
-        xp = self.backend.xp
-        weights = None if problem.weights is None else xp.asarray(problem.weights.astype(np.dtype(self.dtype)))
-        basis = eigenbasis(self.backend, self._x[:, :-1], weights, self._step)
+        weights = Targets.of(problem, self.backend, self.dtype).weights
+        basis = eigenbasis(self, weights)
         vectors = basis.vectors.astype(self.dtype)
-        for start in range(0, self.rows, self._step):
-            part = slice(start, start + self._step)
-            self._x[part, :-1] = self._x[part, :-1] @ vectors
-        self.passes += 2
+
+        def work(blocks: Blocks) -> None:
+            for _, x in blocks:
+                x[:, :-1] = x[:, :-1] @ vectors
+
+        self.backend.map(work, self.shares())
         return basis
 
 

@@ -48,8 +48,9 @@ class _Prepared:
         self._problem = problem
         self.passes = 1
         self._x = np.empty((problem.rows, problem.width))
-        for part, x in StreamedRows(problem, NUMPY).blocks():
-            self._x[part] = x[:, :-1] / problem.scale
+        for blocks in StreamedRows(problem, NUMPY).shares():
+            for part, x in blocks:
+                self._x[part] = x[:, :-1] / problem.scale
 
     def sweep(self, goal: Goal) -> Iterator[Solution]:
         start = goal.start

@@ -187,4 +187,4 @@ class DeviceModule:
 @pytest.fixture
 def device():
     """A backend whose arrays can not reach the host unasked: it runs the code that runs on a GPU."""
-    return Backend(DeviceModule(), lambda array: array._host, block_elements=1 << 12, rotate_width=64)
+    return Backend(DeviceModule(), lambda array: array._host, block_elements=1 << 8, rotate_width=64, workers=2)
