@@ -120,8 +120,10 @@ def _forward_mlp(network: Any, inputs: Any, prefix: str) -> Iterator[_Layer]:
     for index, (weights, bias) in enumerate(zip(network.coefs_, network.intercepts_, strict=True)):
         name = prefix + ("output" if index == last else f"hidden{index}")
         activation = network.out_activation_ if index == last else network.activation
-        before = activations @ weights + bias
-        activations = functions[activation](before)
+        # NaN and infinities are counted where they are stored; BLAS raises the flag of one now and then without any.
+        with np.errstate(all="ignore"):
+            before = activations @ weights + bias
+            activations = functions[activation](before)
         yield f"{name}.pre", "Linear", before
         yield name, activation, activations
 

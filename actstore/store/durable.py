@@ -105,7 +105,7 @@ class Lock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.release()
+            self.close()
             raise
         except OSError as error:
             warnings.warn(
@@ -115,7 +115,14 @@ class Lock:
         _held.add(self)
 
     def release(self) -> None:
-        """Let go; once more does no harm."""
+        """Let go, at once, even where a forked child has not closed its copy yet; once more does no harm."""
+        if self._fd >= 0:
+            with suppress(OSError):  # a file system that can not lock has nothing to unlock
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            self.close()
+
+    def close(self) -> None:
+        """Close this process's copy: the lock stays with the process that took it."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -143,7 +150,7 @@ _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 def _release_in_child() -> None:
     for lock in list(_held):
-        lock.release()
+        lock.close()
 
 
 os.register_at_fork(after_in_child=_release_in_child)
