@@ -57,16 +57,14 @@ class Backend:
         return [blocks[first:last] for first, last in pairwise(cuts)]
 
     def map(self, work: Callable[[Share], Result], shares: list[Share]) -> list[Result]:
-        """The results of ``work`` on every share, in order, a thread to each.
+        """The results of ``work`` on every share, in order, a thread to each; the caller's takes the first.
 
         BLAS keeps to one thread meanwhile: its own cut a product of few columns too fine, gain nothing on two idle
         cores, and were seen to take seven times as long on busy ones (docs/solving.md).
         """
         with one_blas_thread():
-            if len(shares) == 1:
-                return [work(shares[0])]
-            with ThreadPoolExecutor(len(shares)) as pool:
-                return list(pool.map(work, shares))
+            others = [_pool(os.getpid()).submit(work, share) for share in shares[1:]]
+            return [work(shares[0]), *(each.result() for each in others)]
 
 
 class _Limit:
@@ -96,6 +94,12 @@ def one_blas_thread() -> Iterator[None]:
 @cache
 def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of a process (a forked child has none of its parent's), kept, as starting one takes a millisecond."""
+    return ThreadPoolExecutor(max(1, _cores() - 1), thread_name_prefix="solvers")
 
 
 def _cores() -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.backend import one_blas_thread
 from solvers.objective import Targets, residual_block, softmax
 from solvers.working import StreamedRows
 
@@ -125,9 +126,12 @@ class Certifier:
             pending = [index for index, trial in enumerate(trials) if not trial.done]
             if not pending:
                 break
-            means = _probe_means(self._rows, self._targets, [trials[index].coefficients for index in pending])
-            for index, mean in zip(pending, means, strict=True):
-                trials[index] = _judge(trials[index], mean, self._known)
+            with one_blas_thread():
+                means = _probe_means(
+                    self._rows, self._targets, [trials[index].coefficients for index in pending]
+                )
+                for index, mean in zip(pending, means, strict=True):
+                    trials[index] = _judge(trials[index], mean, self._known)
         return [trial.best for trial in trials if trial.best is not None]
 
 
@@ -135,7 +139,7 @@ def _judge(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> _Trial:
     """Bound the gap at the point tried; then choose the next intercept by a safeguarded Newton step."""
     repair, gap = _bound(trial, means, known)
     loss = means.cross_entropy + 0.5 * trial.penalty * float(np.sum(np.square(trial.coefficients[:, :-1])))
-    bound = min(gap, loss)
+    bound = float(min(gap, loss))
     certificate = Certificate(bound if np.isfinite(bound) else np.inf, loss, trial.coefficients)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
     if means.cross_entropy > trial.ceiling:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from solvers import lbfgs, objective
+from solvers.backend import one_blas_thread
 from solvers.engines.base import Solution
 from solvers.lbfgs import Metric, Products, State
 from solvers.search import Trial, step_length
@@ -80,16 +81,17 @@ def sweep(rows: WorkingRows, resident: ResidentRows, problem: Problem, goal: Goa
     reached: dict[int, Any] = {-1: run.start()}
     joined = 0
     while flying or joined < len(goal.C):
-        while joined < len(goal.C) and len(flying) < run.capacity:
-            flying.append(run.join(joined, reached[joined - 1]))
-            reached[joined] = reached[joined - 1]
-            joined += 1
-        flying = [run.settled(column) for column in run.refreshed(flying)]
-        reached |= {column.index: column.state.coefficients for column in flying}
-        yield from (run.solution(column) for column in flying if column.done)
-        flying = [column for column in flying if not column.done]
-        if flying:
+        with one_blas_thread():
             flying = run.stepped(flying)
+            reached |= {column.index: column.state.coefficients for column in flying}
+            while joined < len(goal.C) and len(flying) < run.capacity:
+                reached[joined] = reached[joined - 1]
+                flying.append(run.join(joined, reached[joined]))
+                joined += 1
+            flying = [run.settled(column) for column in run.refreshed(flying)]
+            finished = [run.solution(column) for column in flying if column.done]
+            flying = [column for column in flying if not column.done]
+        yield from finished
 
 
 class _Sweep:
@@ -142,6 +144,8 @@ class _Sweep:
 
     def stepped(self, columns: list[_Column]) -> list[_Column]:
         """The columns, each a step further along its own direction."""
+        if not columns:
+            return columns
         directions = [lbfgs.direction(self.backend, column.state) for column in columns]
         delta = objective.logits(self.rows, self._stack(directions))
         residuals = self.backend.xp.zeros_like(delta)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from solvers.backend import Backend
     from solvers.problem import Problem
 
-__all__ = ["ResidentRows", "StreamedRows", "WorkingRows"]
+__all__ = ["DOUBLE_ELEMENTS", "ResidentRows", "StreamedRows", "WorkingRows"]
 
-_PRODUCT_ELEMENTS = 1 << 21
+_PRODUCT_ELEMENTS = 1 << 19
 """Entries of a block of rows that keep a CPU's cores busy in a matrix product; a backend may ask for more."""
 DOUBLE_ELEMENTS = 1 << 22
 """Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.backend import NUMPY
+from solvers.backend import NUMPY, one_blas_thread
 from solvers.engines.base import Goal, Solution
-from solvers.working import StreamedRows
+from solvers.working import DOUBLE_ELEMENTS, StreamedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,9 @@ class _Prepared:
             # scikit-learn's one vector for two classes is the difference of our two.
             rows = start[1:] - start[:1] if classes == 2 else start
             model.coef_, model.intercept_ = rows[:, :-1].copy(), rows[:, -1].copy()
-        with warnings.catch_warnings():
+        # The cores that BLAS would wake for products this small take longer to wake than to multiply.
+        threads = one_blas_thread() if self._x.size <= DOUBLE_ELEMENTS else nullcontext()
+        with warnings.catch_warnings(), threads:
             # Whether it converged is the certificate's to say, not that of its own stopping rule.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(self._x, self._problem.codes, sample_weight=self._weights())
