@@ -59,8 +59,8 @@ class Backend:
     def map(self, work: Callable[[Share], Result], shares: list[Share]) -> list[Result]:
         """The results of ``work`` on every share, in order, a thread to each; the caller's takes the first.
 
-        BLAS keeps to one thread meanwhile: its own cut a product of few columns too fine, gain nothing on two idle
-        cores, and were seen to take seven times as long on busy ones (docs/solving.md).
+        BLAS keeps to one thread meanwhile: its own threads gain nothing on products of few columns where cores are
+        idle, and cost a factor of seven where they are not (docs/decisions/0003).
         """
         with one_blas_thread():
             others = [_pool(os.getpid()).submit(work, share) for share in shares[1:]]
