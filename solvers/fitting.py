@@ -14,7 +14,7 @@ from solvers.errors import ProblemError
 from solvers.path import Plan, follow
 from solvers.problem import check_strength, pose
 from solvers.result import Fit, Path, Status
-from solvers.rows import Columns, as_source, flat_width
+from solvers.rows import Columns, as_source, draw_columns, flat_width
 from solvers.validation import Validation
 
 if TYPE_CHECKING:
@@ -220,13 +220,7 @@ def _view(
 ) -> tuple[RowSource, NDArray[np.int64] | None]:
     """The rows, and which of their columns are looked at, ascending; None where all are."""
     source = as_source(activations)
-    width = flat_width(source)
-    if random_features is None or random_features >= width:
-        return source, None
-    if random_features < 1:
-        msg = f"random_features is {random_features}; expected at least 1 of the {width:,} columns"
-        raise ProblemError(msg)
-    return source, np.sort(np.random.default_rng(seed).choice(width, random_features, replace=False))
+    return source, draw_columns(flat_width(source), random_features, seed)
 
 
 def _selected(source: RowSource, columns: NDArray[np.int64] | None) -> RowSource:

@@ -13,7 +13,7 @@ from solvers.errors import ProblemError
 from solvers.fitting import fit
 from solvers.probes import Probe, Tried
 from solvers.result import Fit, Path, Status
-from solvers.rows import Columns, Rows, flat_width
+from solvers.rows import Columns, Rows, draw_columns, flat_width
 from solvers.scores import Score, nonfinite_rows, score
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def fit_layer(name: str, order: int, source: RowSource, task: Task, settings: La
         KeyboardInterrupt: when the fit was interrupted.
     """
     begun = time.perf_counter()
-    columns = _random_columns(name, flat_width(source), settings)
+    columns = draw_columns(flat_width(source), settings.random_features, [settings.seed, *name.encode()])
     view = source if columns is None else Columns(source, columns)
     try:
         chosen, path = _choose(view, task, settings)
@@ -140,14 +140,6 @@ def _choose(view: RowSource, task: Task, settings: LayerSettings) -> tuple[Fit, 
         for each, nats in zip(found, found.validation_cross_entropy, strict=True)
     )
     return found.best, path
-
-
-def _random_columns(name: str, width: int, settings: LayerSettings) -> NDArray[np.int64] | None:
-    """The columns of a layer that are looked at, ascending; None where all are."""
-    if settings.random_features is None or settings.random_features >= width:
-        return None
-    generator = np.random.default_rng([settings.seed, *name.encode()])
-    return np.sort(generator.choice(width, settings.random_features, replace=False))
 
 
 def _refuse_bad_rows(view: RowSource, task: Task) -> None:

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Columns", "Concat", "RowSource", "Rows", "as_source", "blocks", "flat_width", "read", "take"]
+__all__ = [
+    "Columns",
+    "Concat",
+    "RowSource",
+    "Rows",
+    "as_source",
+    "blocks",
+    "draw_columns",
+    "flat_width",
+    "read",
+    "take",
+]
 
 _GAP_ROWS = 64
 """Rows closer together than this are read in one slice by :func:`take`."""
@@ -147,6 +158,20 @@ class Columns:
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Rows by number, these columns only."""
         return take(self.source, rows)[:, self.columns]
+
+
+def draw_columns(width: int, count: int | None, seed: int | Sequence[int]) -> NDArray[np.int64] | None:
+    """Numbers of ``count`` columns drawn without replacement, ascending; None where that is all of them.
+
+    Raises:
+        ProblemError: a count below 1.
+    """
+    if count is None or count >= width:
+        return None
+    if count < 1:
+        msg = f"random_features is {count}; expected at least 1 of the {width:,} columns"
+        raise ProblemError(msg)
+    return np.sort(np.random.default_rng(seed).choice(width, count, replace=False))
 
 
 class Concat:
