@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,11 @@ from actstore.errors import StoreError
 from actstore.store.format import DTYPES, FORMAT, JSON, ROW_UNITS, VERSION, LayerInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from os import PathLike
 
 CHECKSUM = "checksum"
 HASH_DIGITS = 16
+SHOWN = 80  # characters of a value in a message
 
 
 def digest(data: bytes) -> str:
@@ -86,6 +87,28 @@ def text(value: Any) -> str:
 def versioned(**fields: JSON) -> dict[str, JSON]:
     """A document of this format and version."""
     return {"format": FORMAT, "version": VERSION, **fields}
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """What differs between two pieces of JSON, each place by its dotted name with both values; nothing where none do."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [
+            found
+            for key in keys
+            for found in differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+        ]
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        return [found for place, (a, b) in pairs for found in differences(a, b, f"{name}[{place}]")]
+    if before == now:
+        return []
+    return [f"{name} was {_shortened(before)}, now {_shortened(now)}"]
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 def check_provenance(provenance: Mapping[str, JSON]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import errno
 import fcntl
 import os
 import shutil
-import warnings
-import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from actstore.errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,67 +90,36 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a small file that is there whole, unless there is one. Returns whether it was written.
+
+    Of several processes that try at once, one does.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        write_at(fd, data, 0)
+        sync_file(fd)
+        os.link(temporary, path)  # unlike a rename, it never replaces what another process was quicker to write
+    except FileExistsError:
+        return False
+    finally:
+        os.close(fd)
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a small file. StoreError where it can not be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} can not be read ({error.strerror}); a store can not be read without it"
+        raise StoreError(msg) from error
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder of ours and all that is in it, if it is there."""
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)
-
-
-class Lock:
-    """An exclusive lock on a file for as long as this process lives (flock); forked children do not hold it on."""
-
-    def __init__(self, path: Path) -> None:
-        """Take the lock. BlockingIOError where another writer, of this process or another, has it."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise
-        except OSError as error:
-            warnings.warn(
-                f"{path}: this file system can not lock ({error.strerror}); let one process write at a time",
-                stacklevel=2,
-            )
-        _held.add(self)
-
-    def release(self) -> None:
-        """Let go, at once, even where a forked child has not closed its copy yet; once more does no harm."""
-        if self._fd >= 0:
-            with suppress(OSError):  # a file system that can not lock has nothing to unlock
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
-            self.close()
-
-    def close(self) -> None:
-        """Close this process's copy: the lock stays with the process that took it."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock on ``path``."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system that can not lock: see Lock
-        return False
-    finally:
-        os.close(fd)
-    return False
-
-
-_held: weakref.WeakSet[Lock] = weakref.WeakSet()
-
-
-def _release_in_child() -> None:
-    for lock in list(_held):
-        lock.close()
-
-
-os.register_at_fork(after_in_child=_release_in_child)

@@ -15,6 +15,8 @@ from actstore.store import durable
 from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from actstore.store.contents import Part
     from actstore.store.records import Extent
 
@@ -75,7 +77,7 @@ class OpenFiles:
     """The parts that were read last."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[int, OpenFile] | None = OrderedDict()
+        self._files: OrderedDict[Path, OpenFile] | None = OrderedDict()
         self._lock = Lock()
 
     def get(self, part: Part) -> OpenFile:
@@ -84,8 +86,8 @@ class OpenFiles:
             if self._files is None:
                 msg = f"{part.path} belongs to a store that was closed; open the store again"
                 raise StoreError(msg)
-            file = self._files.pop(part.first_row, None) or OpenFile(part)
-            self._files[part.first_row] = file
+            file = self._files.pop(part.path, None) or OpenFile(part)
+            self._files[part.path] = file
             if len(self._files) > OPEN_FILES:
                 self._files.popitem(last=False)
             return file

@@ -1,180 +1,178 @@
-"""The folder of a store: seal rows into it, and find them again."""
+"""Find out what is in the folder of a store."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actstore.errors import StoreError
 from actstore.store import durable
-from actstore.store.contents import Contents, Part, stamp
-from actstore.store.documents import Header, digest, natural, seal, text, undamaged, unseal, versioned
+from actstore.store.contents import Catalog, Contents, Part
+from actstore.store.documents import Header, digest, natural, text, undamaged, unseal
 from actstore.store.format import (
     COMPLETE,
-    JSON,
-    PACKED,
-    RANK_FOLDER,
-    RANK_JOURNAL,
+    FOLDER_SUFFIX,
+    JOURNAL,
     STEP_JSON,
-    STEPS,
-    STORE_JOURNAL,
     STORE_JSON,
-    is_shard_name,
-    shard_name,
+    is_attached_name,
+    step_folder,
 )
-from actstore.store.journal import Journal, read_journal
-from actstore.store.records import Fingerprint, ShardRecord
-from actstore.store.shard import write_columns
+from actstore.store.journal import read_journal
+from actstore.store.rank import Rank, check_size, ranks_of, read_rank
+from actstore.store.records import FileRecord, check_targets
+from actstore.store.steps import STEP, proven
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from actstore.store.pending import PendingRows
-
-FIRST_STEP: dict[str, JSON] = {"step": 0}
-PROVEN = (STORE_JSON, STEP_JSON, RANK_JOURNAL)  # what COMPLETE has the hashes of
+TARGET = "target"
 
 
-class Sealer:
-    """Writes shards into a folder of its own, and lists them in the journal."""
-
-    def __init__(self, folder: Path, header: Header, provenance: Mapping[str, JSON]) -> None:
-        """Write the documents of a store without rows. store.json comes last: with it the folder is a store."""
-        self._folder = folder
-        self._header = header
-        self._shards = 0
-        self.rows = 0
-        Journal(folder / STORE_JOURNAL, header.identity).append(FIRST_STEP)
-        self._journal = Journal(folder / RANK_JOURNAL, header.identity)
-        self.write_provenance(provenance)
-        for subfolder in (RANK_FOLDER, STEPS):
-            durable.sync_folder(folder / subfolder)
-        durable.write_whole(folder / STORE_JSON, seal(header.document()))
-
-    def write_provenance(self, provenance: Mapping[str, JSON]) -> None:
-        """Write step.json, whole."""
-        durable.write_whole(self._folder / STEP_JSON, seal(versioned(step=0, provenance=provenance)))
-
-    def seal(self, pending: PendingRows) -> None:
-        """Write the pending rows as the next shard: they are there once its record is."""
-        name = shard_name(self._shards)
-        path = self._folder / RANK_FOLDER / name
-        file_bytes, gaps, extents = write_columns(durable.temporary_name(path), path, pending.columns())
-        record = ShardRecord(name, self.rows, pending.rows, file_bytes, gaps, extents, pending.nonfinite)
-        self._journal.append(record.document())
-        self._shards += 1
-        self.rows += pending.rows
-
-    def complete(self, provenance: Mapping[str, JSON]) -> None:
-        """Say that the store is whole, once its journal on the disk is seen to list every row once, in order."""
-        self.write_provenance(provenance)
-        mark = Fingerprint(self._header.identity)
-        rows = 0
-        for record in read_records(self._folder, self._header, complete=True):
-            mark.update(record)
-            rows += record.rows
-        if rows != self.rows:
-            msg = (
-                f"{self._folder / RANK_JOURNAL} lists {rows:,} rows where {self.rows:,} were sealed; dump again"
-            )
-            raise StoreError(msg)
-        proof = versioned(
-            rows=rows, shards=self._shards, fingerprint=mark.hexdigest(), files=_hashes(self._folder)
-        )
-        durable.write_whole(self._folder / COMPLETE, seal(proof))
-
-
-def read_records(folder: Path, header: Header, *, complete: bool) -> Iterator[ShardRecord]:
-    """The shards that the journal lists, in order, each following on the rows before it."""
-    journal = folder / RANK_JOURNAL
-    rows = 0
-    for entry in read_journal(journal, header.identity, complete=complete):
-        with undamaged(journal):
-            record = ShardRecord.parse(entry, rows, header.layers)
-        rows += record.rows
-        yield record
-
-
-def clean_up(folder: Path, header: Header) -> int:
-    """Remove what an interrupted writer left beside the shards that the journal lists. Returns the rows of these."""
-    records = list(read_records(folder, header, complete=False))
-    listed = {record.shard for record in records}
-    for path in (folder / RANK_FOLDER).iterdir():
-        if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
-            path.unlink()
-    (folder / PACKED).unlink(missing_ok=True)
-    return sum(record.rows for record in records)
-
-
-def read_folder(folder: Path) -> Contents:
+def read_folder(folder: Path) -> Catalog:
     """What is in the store in ``folder``. StoreError, naming the file, where it is not sound."""
     header = read_header(folder)
-    proof = _read_proof(folder)  # before the journal: rows that are sealed in between are not missed
-    if list(read_journal(folder / STORE_JOURNAL, header.identity, complete=True)) != [FIRST_STEP]:
-        msg = f"{folder / STORE_JOURNAL} does not list step 0 and nothing else; restore it from a copy"
+    steps = listed_steps(folder, header)
+    if not steps:
+        msg = f"{folder} has no rows yet: its dump ended before the first were sealed. Dump again with --resume"
         raise StoreError(msg)
-    step = unseal(_read(folder / STEP_JSON), folder / STEP_JSON)
-    parts = []
-    mark = Fingerprint(header.identity)
-    nonfinite = {layer.name: 0 for layer in header.layers}
-    for record in read_records(folder, header, complete=proof is not None):
-        mark.update(record)
-        parts.append(_part(folder, record))
-        nonfinite = {name: count + record.nonfinite[name] for name, count in nonfinite.items()}
-    with undamaged(folder / STEP_JSON):
-        provenance = dict(step["provenance"])
-    contents = Contents(folder, header, parts, proof is not None, provenance, mark.hexdigest(), nonfinite)
-    if proof is not None and proof != (contents.rows, contents.fingerprint):
-        msg = f"{folder / COMPLETE} does not fit {folder / RANK_JOURNAL}: one of them is damaged; restore them"
-        raise StoreError(msg)
-    return contents
+    catalog = read_steps(folder, header, steps)
+    rows = catalog.base.rows
+    with undamaged(folder / JOURNAL):
+        attached = {
+            text(record[TARGET]): _attached(folder, record, rows)
+            for record in store_records(folder, header)
+            if TARGET in record
+        }
+    return Catalog(folder, header, catalog.steps, attached)
+
+
+def read_steps(folder: Path, header: Header, steps: Sequence[int]) -> Catalog:
+    """Some steps of a store, without the targets that were attached."""
+    return Catalog(folder, header, {step: read_step(folder, header, step) for step in steps}, {})
+
+
+def store_records(folder: Path, header: Header) -> Sequence[dict[str, Any]]:
+    """The records of the steps and targets of a store, in the order in which they were added; none at its beginning."""
+    path = folder / JOURNAL
+    return read_journal(path, header.identity).records if path.exists() else []
+
+
+def listed_steps(folder: Path, header: Header) -> list[int]:
+    """The steps of a store, ascending."""
+    records = store_records(folder, header)
+    with undamaged(folder / JOURNAL):
+        steps = sorted(natural(record[STEP]) for record in records if STEP in record)
+        if len(set(steps)) < len(steps) or any(not {STEP, TARGET} & record.keys() for record in records):
+            msg = "it lists a step twice, or what is neither a step nor a target"
+            raise ValueError(msg)
+    return steps
 
 
 def read_header(folder: Path) -> Header:
     """The row unit and the layers, from store.json."""
     path = folder / STORE_JSON
-    document = unseal(_read(path), path)
+    if not path.exists():
+        what = "holds no rows yet" if folder.suffix == FOLDER_SUFFIX or folder.suffix == ".partial" else "is no store"
+        msg = f"{folder} {what}: there is no {STORE_JSON} in it"
+        raise StoreError(msg)
+    document = unseal(durable.read_whole(path), path)
     with undamaged(path):
         return Header.parse(document)
 
 
-def _read_proof(folder: Path) -> tuple[int, str] | None:
-    """The rows and the fingerprint that COMPLETE vouches for; None while there is no COMPLETE."""
-    path = folder / COMPLETE
+def read_step(folder: Path, header: Header, step: int) -> Contents:
+    """One step of the store in ``folder``."""
+    place = folder / step_folder(step)
+    proof = _read_proof(folder, step)  # before the journals: rows that are sealed in between are not missed
+    document = unseal(durable.read_whole(place / STEP_JSON), place / STEP_JSON)
+    numbers = range(proof[2]) if proof else ranks_of(place)
+    found = [read_rank(folder, header, step, number, whole=proof is not None) for number in numbers]
+    ranks = _contiguous(found)
+    with undamaged(place / STEP_JSON):
+        if natural(document[STEP]) != step:
+            msg = f"it is of step {document[STEP]}"
+            raise ValueError(msg)
+        provenance = _provenance(document["provenance"], ranks)
+    contents = Contents(
+        path=folder,
+        header=header,
+        step=step,
+        parts=[part for rank in ranks for part in rank.parts()],
+        complete=proof is not None,
+        provenance=provenance,
+        fingerprint=proof[1] if proof else digest(" ".join(rank.checksum for rank in ranks).encode("ascii")),
+        nonfinite=_nonfinite(header, ranks),
+    )
+    if proof is not None and (contents.rows != proof[0] or any(rank.end is None for rank in ranks)):
+        msg = f"{place / COMPLETE} does not fit the journals of its ranks: one of them is damaged; restore them"
+        raise StoreError(msg)
+    return contents
+
+
+def one_rank(folder: Path, header: Header, step: int, rank: Rank) -> Catalog:
+    """The rows of one rank as a store of their own."""
+    parts = [
+        Part(part.path, part.first_row - rank.begin.first_row, part.rows, part.extents, part.stamp)
+        for part in rank.parts()
+    ]
+    nonfinite = _nonfinite(header, [rank])
+    return Catalog(folder, header, {step: Contents(folder, header, step, parts, False, {}, "", nonfinite)}, {})
+
+
+def _contiguous(found: Sequence[Rank | None]) -> list[Rank]:
+    """The ranks whose rows can be told: those up to the first that has not ended."""
+    ranks: list[Rank] = []
+    rows = 0
+    for rank in found:
+        if rank is None or rank.begin.rank != len(ranks) or rank.begin.first_row != rows:
+            break
+        ranks.append(rank)
+        rows += rank.rows
+        if rank.end is None:
+            break
+    return ranks
+
+
+def _provenance(shared: Mapping[str, Any], ranks: Sequence[Rank]) -> dict[str, Any]:
+    """What all ranks have in common; what each said of its own, under "ranks" where there are several."""
+    own = [{**rank.begin.provenance, **(rank.end.provenance if rank.end else {})} for rank in ranks]
+    if len(own) == 1:
+        return {**shared, **own[0]}
+    return {**shared, "ranks": own}
+
+
+def _nonfinite(header: Header, ranks: Sequence[Rank]) -> dict[str, int]:
+    shards = [record for rank in ranks for record in rank.shards]
+    return {layer.name: sum(record.nonfinite[layer.name] for record in shards) for layer in header.layers}
+
+
+def _read_proof(folder: Path, step: int) -> tuple[int, str, int] | None:
+    """The rows, the fingerprint and the number of ranks that COMPLETE vouches for; None while there is none."""
+    path = folder / step_folder(step) / COMPLETE
     if not path.exists():
         return None
-    proof = unseal(_read(path), path)
+    proof = unseal(durable.read_whole(path), path)
     with undamaged(path):
-        promised = natural(proof["rows"]), text(proof["fingerprint"])
-        expected = {name: proof["files"][name] for name in PROVEN}
-    for name, found in _hashes(folder).items():
-        if found != expected[name]:
+        promised = natural(proof["rows"]), text(proof["fingerprint"]), natural(proof["ranks"])
+        if promised[2] != len(ranks_of(path.parent)):
+            msg = f"it vouches for {promised[2]} ranks where {len(ranks_of(path.parent))} are"
+            raise ValueError(msg)
+        expected = {name: text(proof["files"][name]) for name in proven(step, promised[2])}
+    for name, mark in expected.items():
+        if digest(durable.read_whole(folder / name)) != mark:
             msg = f"{folder / name} is not what it was when the store was completed; restore it from a copy"
             raise StoreError(msg)
     return promised
 
 
-def _part(folder: Path, record: ShardRecord) -> Part:
-    path = folder / RANK_FOLDER / record.shard
-    try:
-        found = stamp(path)
-    except OSError as error:
-        msg = f"{path} can not be read ({error.strerror}); {record.rows:,} rows are missing. Restore it from a copy"
-        raise StoreError(msg) from error
-    if found[0] != record.file_bytes:
-        msg = f"{path} has {found[0]:,} bytes where {record.file_bytes:,} were written; restore it from a copy"
-        raise StoreError(msg)
-    extents = {name: extent.without_hashes() for name, extent in record.extents.items()}
-    return Part(path, record.first_row, record.rows, extents, found)
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    return {name: digest(_read(folder / name)) for name in PROVEN}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        msg = f"{path} can not be read ({error.strerror}); a store can not be read without it"
-        raise StoreError(msg) from error
+def _attached(folder: Path, record: Mapping[str, Any], rows: int) -> Part:
+    """A target that was attached to all rows."""
+    name = text(record["file"])
+    if not is_attached_name(name) or natural(record["rows"]) != rows:
+        msg = f"target {record[TARGET]!r} in {name!r} is of {record['rows']} rows, for {rows}"
+        raise ValueError(msg)
+    file = FileRecord.parse(record)
+    check_targets(file.extents, rows)
+    path = folder / name
+    return Part(path, 0, rows, file.extents, check_size(path, file.file_bytes))

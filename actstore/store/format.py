@@ -16,7 +16,7 @@ from actstore.errors import StoreError
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
 FORMAT = "actstore"
-VERSION = 0
+VERSION = 1
 ROW_UNITS = ("example", "token", "word")
 
 BFLOAT16 = "bfloat16"
@@ -29,14 +29,12 @@ FILE_SUFFIX = ".h5"
 PARTIAL_SUFFIX = ".partial"
 
 STORE_JSON = "store.json"
-STORE_JOURNAL = "journal"
+JOURNAL = "journal"
 STEPS = "steps"
-STEP_FOLDER = f"{STEPS}/0"
-STEP_JSON = f"{STEP_FOLDER}/step.json"
-COMPLETE = f"{STEP_FOLDER}/COMPLETE"
-RANK_FOLDER = f"{STEP_FOLDER}/rank-0000"
-RANK_JOURNAL = f"{RANK_FOLDER}/journal"
-LOCK = f"{RANK_FOLDER}/lock"
+STEP_JSON = "step.json"
+COMPLETE = "COMPLETE"
+LOCK = "lock"
+TARGETS = "targets"
 PACKED = "packed.h5"
 
 LAYER_NAMES = "layer_names"
@@ -46,7 +44,6 @@ ROW_SPLIT = "rows/split"
 ROW_GROUP = "rows/group"
 ROW_POSITION = "rows/position"
 MANIFEST = "manifest"
-IDENTIFYING = ("layers/", "rows/")  # the datasets that make a store what it is; labels can change
 
 NO_LABEL = -1
 HASH_BLOCK_BYTES = 4 * 2**20
@@ -76,6 +73,21 @@ class LayerInfo:
         return prod(self.shape) * numpy_dtype(self.dtype).itemsize
 
 
+def step_folder(step: int) -> str:
+    """Where a step lies in a store's folder."""
+    return f"{STEPS}/{step}"
+
+
+def rank_folder(step: int, rank: int) -> str:
+    """Where the shards of one rank lie in a store's folder."""
+    return f"{step_folder(step)}/rank-{rank:04d}"
+
+
+def is_rank_folder(name: str) -> bool:
+    """Whether ``name`` is one that ``rank_folder`` gives to a rank."""
+    return re.fullmatch(r"rank-([0-9]{4}|[1-9][0-9]{4,8})", name) is not None
+
+
 def shard_name(number: int) -> str:
     """The file of the shard with this number, counted from 0."""
     return f"shard-{number:06d}{FILE_SUFFIX}"
@@ -83,7 +95,17 @@ def shard_name(number: int) -> str:
 
 def is_shard_name(name: str) -> bool:
     """Whether ``name`` is a shard's file name, and so stays inside its folder."""
-    return re.fullmatch(r"shard-[0-9]{6,}\.h5", name) is not None
+    return re.fullmatch(r"shard-([0-9]{6}|[1-9][0-9]{6,11})\.h5", name) is not None
+
+
+def attached_name(number: int) -> str:
+    """The file of an attached target, counted from 0."""
+    return f"{TARGETS}/{number:06d}{FILE_SUFFIX}"
+
+
+def is_attached_name(name: str) -> bool:
+    """Whether ``name`` is a file that ``attached_name`` gives, and so stays inside its folder."""
+    return re.fullmatch(r"targets/[0-9]{6}\.h5", name) is not None
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -14,7 +15,7 @@ from actstore.store import durable
 from actstore.store.documents import HASH_DIGITS, undamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from actstore.store.format import JSON
@@ -24,15 +25,30 @@ def _chain(previous: str, payload: bytes) -> str:
     return xxhash.xxh3_64_hexdigest(previous.encode("ascii") + payload)
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What a journal holds: its records in order, the last checksum, and how many bytes these take."""
+
+    records: Sequence[dict[str, Any]]
+    checksum: str
+    nbytes: int
+
+
 class Journal:
     """Appends records; each is on the disk when ``append`` returns. The file is open only meanwhile."""
 
     def __init__(self, path: Path, start: str) -> None:
-        """Create an empty journal. The first checksum covers ``start`` too: the identity of the store."""
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        """Continue the journal at ``path``, or begin it. The first checksum covers ``start``: what it belongs to.
+
+        A last record that its process died in is cut off. StoreError where another byte is not as it was written.
+        """
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        found = read_journal(path, start)
         self._path = path
-        self._last = start
-        self._bytes = 0
+        self._last, self._bytes = found.checksum, found.nbytes
+        self.records = found.records
+        if path.stat().st_size > found.nbytes:
+            os.truncate(path, found.nbytes)
 
     def append(self, record: Mapping[str, JSON]) -> None:
         """Add one record: 16 hexadecimal digits of checksum, a blank, JSON, a line end."""
@@ -53,11 +69,11 @@ class Journal:
         self._bytes += len(line)
 
 
-def read_journal(path: Path, start: str, *, complete: bool) -> Iterator[dict[str, Any]]:
+def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     """The records of a journal, in order.
 
-    A last line without its end was being written when its process died: not ``complete``, it is left out.
-    StoreError, naming the file, where it is missing or any other byte is not as it was written.
+    A last line without its end was being written when its process died: unless the journal has to be ``whole``, it is
+    left out. StoreError, naming the file, where it is missing or any other byte is not as it was written.
     """
     try:
         data = path.read_bytes()
@@ -65,10 +81,11 @@ def read_journal(path: Path, start: str, *, complete: bool) -> Iterator[dict[str
         msg = f"{path} can not be read ({error.strerror}); a store can not be read without its journal"
         raise StoreError(msg) from error
     *lines, tail = data.split(b"\n")
-    if tail and complete:
+    if tail and whole:
         msg = f"{path} is damaged: its last record has no end; restore it from a copy"
         raise StoreError(msg)
     previous = start
+    records = []
     for number, line in enumerate(lines):
         payload = line[HASH_DIGITS + 1 :]
         previous = _chain(previous, payload)
@@ -76,5 +93,5 @@ def read_journal(path: Path, start: str, *, complete: bool) -> Iterator[dict[str
             msg = f"{path} is damaged at record {number}, whose checksum does not fit; restore it from a copy"
             raise StoreError(msg)
         with undamaged(path):
-            record = json.loads(payload)
-        yield record
+            records.append(json.loads(payload))
+    return Listing(records, previous, len(data) - len(tail))

@@ -11,7 +11,7 @@ from actstore.store.format import BFLOAT16, LayerInfo, layer_path, numpy_dtype
 from actstore.store.indexing import as_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
 
     from actstore.store.contents import Contents, Part
@@ -200,7 +200,8 @@ class Layer:
 
     def __reduce__(self) -> tuple[Callable[..., Layer], tuple[Any, ...]]:
         raw = self.stored_dtype == BFLOAT16 and not self._widen
-        return _reopen, (str(self._contents.path), self.name, self._contents.fingerprint, raw)
+        steps = {self._contents.step: self._contents.fingerprint}
+        return _reopen, (str(self._contents.path), self.name, steps, raw)
 
 
 def _widen(bits: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -211,8 +212,8 @@ def _widen(bits: np.ndarray, out: np.ndarray) -> np.ndarray:
     return out
 
 
-def _reopen(path: str | PathLike[str], name: str, fingerprint: str, raw: bool) -> Layer:
+def _reopen(path: str | PathLike[str], name: str, steps: Mapping[int, str], raw: bool) -> Layer:
     from actstore.store.reader import reopen
 
-    layer = reopen(path, fingerprint).layers[name]
+    layer = reopen(path, steps).layers[name]
     return layer.raw if raw else layer

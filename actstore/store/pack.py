@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import StoreError
+from actstore.store.contents import Catalog
 from actstore.store.format import LAYER_NAMES, MANIFEST, layer_path
 from actstore.store.packed import manifest
-from actstore.store.reader import Store
+from actstore.store.reader import Store, row_table
 from actstore.store.records import Extent, unhashed
-from actstore.store.rowtable import Rows, RowTable, text_column
+from actstore.store.rowtable import RowTable, text_column
 from actstore.store.shard import NewFile
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def pack(contents: Contents, temporary: Path, path: Path) -> None:
     if not contents.complete:
         msg = f"{contents.path} is unfinished; only a complete store can be packed. Finish the dump first"
         raise StoreError(msg)
-    with Store(contents) as store:
-        columns = {LAYER_NAMES: text_column(list(store.layers))} | _row_table(store).columns()
+    with Store(Catalog.of(contents)) as store:
+        columns = {LAYER_NAMES: text_column(list(store.layers))} | RowTable.of(row_table(store)).columns()
         plan = {name: unhashed(*column.kind) for name, column in columns.items()}
         plan |= {
             layer_path(name): unhashed(layer.stored_dtype, layer.shape) for name, layer in store.layers.items()
@@ -38,7 +39,7 @@ def pack(contents: Contents, temporary: Path, path: Path) -> None:
         with NewFile(temporary, {**kinds, MANIFEST: (f"S{size}", ())}) as file:
             extents: dict[str, Extent] = {}
             for name, column in columns.items():
-                extents[name] = file.fill(name, column.blocks(plan[name].block_rows))
+                extents[name] = file.fill(name, column.pieces)
             for layer in store.layers.values():
                 name = layer_path(layer.name)
                 extents[name] = file.fill(name, _copied_blocks(layer.raw, plan[name].block_rows))
@@ -53,17 +54,3 @@ def _copied_blocks(layer: Layer, block_rows: int) -> Iterator[np.ndarray]:
         block = buffer[: len(layer) - start]
         layer.read_into(slice(start, start + block_rows), block)
         yield block
-
-
-def _row_table(store: Store) -> RowTable:
-    table = RowTable()
-    table.add(
-        Rows(
-            ids=[name.encode("utf-8") for name in store.ids.tolist()],
-            splits=store.splits.tolist(),
-            groups=None if store.groups is None else store.groups.tolist(),
-            positions=store.positions,
-            targets=store.targets,
-        )
-    )
-    return table

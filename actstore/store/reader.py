@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -12,7 +14,8 @@ import numpy as np
 
 from actstore.errors import LayerError, StoreError, TargetError
 from actstore.store.coding import common_dtype, decode, decode_texts
-from actstore.store.documents import undamaged
+from actstore.store.contents import Catalog
+from actstore.store.documents import digest, undamaged
 from actstore.store.files import OpenFiles
 from actstore.store.folder import read_folder
 from actstore.store.format import (
@@ -28,9 +31,10 @@ from actstore.store.format import (
 from actstore.store.layer import Layer
 from actstore.store.named import Named
 from actstore.store.packed import read_packed
+from actstore.store.rowtable import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from actstore.store.contents import Contents, Part
@@ -46,63 +50,124 @@ def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own 
         StoreError, in one line that names the file, where there is no store or it is damaged.
     """
     place = Path(os.path.abspath(path))
-    return Store(read_folder(place) if place.is_dir() else read_packed(place))
+    if place.is_dir():
+        return Store(read_folder(place))
+    return Store(Catalog.of(read_packed(place)))
 
 
-def reopen(path: str | PathLike[str], fingerprint: str) -> Store:
-    """Open a store that was pickled. StoreError where there are other rows now."""
-    store = open(path)
-    if store.fingerprint != fingerprint:
+def reopen(path: str | PathLike[str], steps: Mapping[int, str]) -> Store:
+    """Open the steps of a store that was pickled. StoreError where there are other rows now."""
+    store = open(path).only(steps)
+    if store.fingerprints != steps:
         msg = f"{path} holds other rows than when it was pickled; pickle it again"
         raise StoreError(msg)
     return store
 
 
+class StoredLayers(Mapping[str, Layer]):
+    """The layers of a store by name, in call order; ``layers[name, step]`` where it has several steps."""
+
+    def __init__(self, catalog: Catalog, files: OpenFiles) -> None:
+        self._by_step: dict[int, Named[Layer]] = {
+            step: Named("layer", LayerError, {info.name: Layer(contents, files, info) for info in contents.header.layers})
+            for step, contents in catalog.steps.items()
+        }
+
+    def __getitem__(self, key: str | tuple[str, int]) -> Layer:
+        """LayerError for a layer or a step that is not there, and where the step is not named but there are several."""
+        name, step = key if isinstance(key, tuple) else (key, None)
+        steps = list(self._by_step)
+        layer = self._by_step[steps[0]][name]
+        if step is None and len(steps) == 1:
+            return layer
+        if step not in self._by_step:
+            came = f"there is no step {step}" if step is not None else "it does not say which step"
+            msg = f"layers[{key!r}]: {came}; write layers[{name!r}, step] with a step of {listed_steps_text(steps)}"
+            raise LayerError(msg)
+        return self._by_step[step][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(next(iter(self._by_step.values())))
+
+    def __len__(self) -> int:
+        return len(next(iter(self._by_step.values())))
+
+
+def listed_steps_text(steps: Sequence[int]) -> str:
+    """Steps for a message."""
+    shown = ", ".join(str(step) for step in steps[:8])
+    return shown if len(steps) <= 8 else f"{shown} and {len(steps) - 8} more"
+
+
 class Store:
     """Stored activations, and what is known of their rows. Made by ``open``; safe to share between threads."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         """A store of these contents, checked."""
-        self._contents = contents
+        self._catalog = catalog
+        self._contents = catalog.base
         self._files = OpenFiles()
-        layers = {info.name: Layer(contents, self._files, info) for info in contents.header.layers}
-        self.layers: Mapping[str, Layer] = Named("layer", LayerError, layers)
+        self.layers = StoredLayers(catalog, self._files)
         """The layers, in call order."""
 
     @property
     def path(self) -> Path:
         """The folder or the file."""
-        return self._contents.path
+        return self._catalog.path
 
     @property
     def row_unit(self) -> str:
         """What a row is: "example", "token" or "word"."""
-        return self._contents.header.row_unit
+        return self._catalog.header.row_unit
+
+    @property
+    def steps(self) -> list[int]:
+        """The training steps there are activations of, ascending; [0] where none was named."""
+        return list(self._catalog.steps)
+
+    def at(self, step: int) -> Store:
+        """The same store with one step only. StoreError where it has no such step."""
+        return self.only([step])
+
+    def only(self, steps: Iterable[int]) -> Store:
+        """The same store with some of its steps. StoreError where it lacks one."""
+        missing = [step for step in steps if step not in self._catalog.steps]
+        if missing:
+            msg = f"{self.path} has no step {missing[0]}; it has {listed_steps_text(self.steps)}"
+            raise StoreError(msg)
+        return Store(replace(self._catalog, steps={step: self._catalog.steps[step] for step in sorted(steps)}))
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """How many rows there are, the same at each step that is complete."""
         return self._contents.rows
 
     @property
     def complete(self) -> bool:
-        """Whether the dump was finished; otherwise these are the rows that were sealed."""
-        return self._contents.complete
+        """Whether the dump was finished, at all steps; otherwise these are the rows that were sealed."""
+        return all(contents.complete for contents in self._catalog.steps.values())
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """How the store came about: plain JSON."""
+        """How the store came about, plain JSON: its only step; ``at(step).provenance`` where there are several."""
         return dict(self._contents.provenance)
 
     @property
     def fingerprint(self) -> str:
-        """What identifies these rows and activations, wherever the store lies and however it is packed."""
-        return self._contents.fingerprint
+        """What identifies these rows and activations, wherever the store lies and in whatever shards or file."""
+        marks = list(self.fingerprints.values())
+        return marks[0] if len(marks) == 1 else digest(" ".join(marks).encode("ascii"))
+
+    @property
+    def fingerprints(self) -> dict[int, str]:
+        """What identifies the rows and activations of each step."""
+        return {step: contents.fingerprint for step, contents in self._catalog.steps.items()}
 
     @property
     def nonfinite(self) -> Mapping[str, int]:
-        """By layer, how many rows have a NaN or an infinity."""
-        return dict(self._contents.nonfinite)
+        """By layer, how many rows have a NaN or an infinity, over all steps."""
+        counts = [contents.nonfinite for contents in self._catalog.steps.values()]
+        return {name: sum(count[name] for count in counts) for name in counts[0]}
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -134,6 +199,7 @@ class Store:
         by_part = [self._part_targets(part) for part in self._contents.parts]
         names = dict.fromkeys(name for targets in by_part for name in targets)
         values = {name: self._joined(name, [targets.get(name) for targets in by_part]) for name in names}
+        values |= {name: self._attached(name, part) for name, part in self._catalog.attached.items()}
         return Named("target", TargetError, values)
 
     def _part_targets(self, part: Part) -> dict[str, np.ma.MaskedArray]:
@@ -141,6 +207,10 @@ class Store:
             return {}
         names = self._texts(part, TARGET_NAMES).tolist()
         return {name: self._coded(part, target_path(name)) for name in names}
+
+    def _attached(self, name: str, part: Part) -> np.ndarray:
+        labels = self._coded(part, target_path(name))
+        return labels if labels.mask.any() else labels.data
 
     def _joined(self, name: str, pieces: list[np.ma.MaskedArray | None]) -> np.ndarray:
         """A target over all parts; those that lack it have no labels."""
@@ -188,9 +258,21 @@ class Store:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, str]]:
-        return reopen, (str(self.path), self.fingerprint)
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, dict[int, str]]]:
+        return reopen, (str(self.path), self.fingerprints)
 
     def __repr__(self) -> str:
         state = "" if self.complete else ", unfinished"
-        return f"<Store {self.path.name!r}: {self.rows:,} rows, {len(self.layers)} layers{state}>"
+        steps = f", {len(self.steps)} steps" if len(self.steps) > 1 else ""
+        return f"<Store {self.path.name!r}: {self.rows:,} rows, {len(self.layers)} layers{steps}{state}>"
+
+
+def row_table(store: Store) -> Rows:
+    """All that is known of the rows of a store, as a writer takes it."""
+    return Rows(
+        ids=[name.encode("utf-8") for name in store.ids.tolist()],
+        splits=store.splits.tolist(),
+        groups=None if store.groups is None else store.groups.tolist(),
+        positions=store.positions,
+        targets=store.targets,
+    )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import xxhash
-
-from actstore.store.documents import HASH_DIGITS, natural
+from actstore.store.documents import HASH_DIGITS, natural, text
 from actstore.store.format import (
     HASH_BLOCK_BYTES,
-    IDENTIFYING,
     JSON,
     ROW_ID,
+    TARGET_NAMES,
     LayerInfo,
     is_row_column,
     is_shard_name,
@@ -59,10 +56,6 @@ class Extent:
         """Number of hashed blocks; a scalar is one."""
         return -(-self.shape[0] // self.block_rows) if self.shape else 1
 
-    def without_hashes(self) -> Extent:
-        """What it takes to read it."""
-        return Extent(self.dtype, self.shape, self.offset)
-
     def document(self) -> dict[str, JSON]:
         """The extent as JSON."""
         return {"dtype": self.dtype, "shape": self.shape, "offset": self.offset, "hashes": self.hashes}
@@ -75,7 +68,7 @@ class Extent:
         if extent.offset + extent.nbytes > file_bytes:
             msg = f"a dataset of {extent.nbytes} bytes at {extent.offset} does not lie in {file_bytes} bytes"
             raise ValueError(msg)
-        if len(extent.hashes) != extent.blocks or not all(_is_hash(value) for value in extent.hashes):
+        if len(extent.hashes) != extent.blocks or not all(is_hash(value) for value in extent.hashes):
             msg = f"{len(extent.hashes)} hashes of {extent.blocks} blocks"
             raise ValueError(msg)
         return extent
@@ -87,31 +80,83 @@ def unhashed(dtype: str, shape: tuple[int, ...]) -> Extent:
     return replace(extent, hashes=("0" * HASH_DIGITS,) * extent.blocks)
 
 
-def _is_hash(value: object) -> bool:
+def is_hash(value: object) -> bool:
+    """Whether ``value`` is what xxh3 (64 bits) gives, as hexadecimal digits."""
     return isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{HASH_DIGITS}}}", value) is not None
 
 
 @dataclass(frozen=True)
+class FileRecord:
+    """A sealed HDF5 file.
+
+    Args:
+        file_bytes: its size.
+        gaps: xxh3 (64 bits) of all bytes outside the datasets, in order: the file's metadata and padding.
+        extents: its datasets, by HDF5 path.
+    """
+
+    file_bytes: int
+    gaps: str
+    extents: Mapping[str, Extent]
+
+    def document(self) -> dict[str, JSON]:
+        """The record as JSON."""
+        datasets = {path: extent.document() for path, extent in self.extents.items()}
+        return {"file_bytes": self.file_bytes, "gaps": self.gaps, "datasets": datasets}
+
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any]) -> FileRecord:
+        """The record in ``entry``; ValueError, KeyError or TypeError unless its datasets lie apart, in the file."""
+        file_bytes = natural(entry["file_bytes"])
+        extents = {path: Extent.parse(item, file_bytes) for path, item in entry["datasets"].items()}
+        check_apart(extents)
+        if not is_hash(entry["gaps"]):
+            msg = f"{entry['gaps']!r} is not a hash"
+            raise ValueError(msg)
+        return cls(file_bytes, entry["gaps"], extents)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How far into its data a rank is: what resuming replays and compares.
+
+    Args:
+        batches: how many batches have been stored.
+        inputs: a running hash of their inputs.
+        targets: a running hash of the labels that came with them.
+    """
+
+    batches: int = 0
+    inputs: str = ""
+    targets: str = ""
+
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any]) -> Seen:
+        """What ``asdict`` made of it."""
+        return cls(natural(entry["batches"]), text(entry["inputs"]), text(entry["targets"]))
+
+
+@dataclass(frozen=True)
 class ShardRecord:
-    """One sealed shard, as the journal lists it.
+    """One sealed shard, as the journal of its rank lists it.
 
     Args:
         shard: its file name.
-        first_row: the store's row that its first row is.
+        first_row: the rank's row that its first row is.
         rows: how many.
-        file_bytes: the size of the file.
-        gaps: xxh3 (64 bits) of all bytes outside the datasets, in order: the file's metadata and padding.
-        extents: its datasets, by HDF5 path.
+        file: what was written.
         nonfinite: by layer, how many rows have a NaN or an infinity.
+        seen: how far the dump was when its last row was stored.
+        segments: by layer, the state of its running hash after the last row (see ``streams``).
     """
 
     shard: str
     first_row: int
     rows: int
-    file_bytes: int
-    gaps: str
-    extents: Mapping[str, Extent]
+    file: FileRecord
     nonfinite: Mapping[str, int]
+    seen: Seen
+    segments: Mapping[str, str]
 
     def document(self) -> dict[str, JSON]:
         """The record as JSON."""
@@ -119,24 +164,92 @@ class ShardRecord:
             "shard": self.shard,
             "first_row": self.first_row,
             "rows": self.rows,
-            "file_bytes": self.file_bytes,
-            "gaps": self.gaps,
-            "datasets": {path: extent.document() for path, extent in self.extents.items()},
+            **self.file.document(),
             "nonfinite": dict(self.nonfinite),
+            "seen": asdict(self.seen),
+            "segments": dict(self.segments),
         }
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any], first_row: int, layers: Sequence[LayerInfo]) -> ShardRecord:
         """The record in ``entry``, which has to begin at ``first_row`` and hold ``layers``, or it is a ValueError."""
-        file_bytes, rows = natural(entry["file_bytes"]), natural(entry["rows"])
-        extents = {path: Extent.parse(item, file_bytes) for path, item in entry["datasets"].items()}
-        follows = entry["first_row"] == first_row and rows > 0
-        if not (follows and is_shard_name(entry["shard"]) and _is_hash(entry["gaps"])):
+        rows = natural(entry["rows"])
+        if entry["first_row"] != first_row or rows == 0 or not is_shard_name(entry["shard"]):
             msg = f"record {entry['shard']!r} of {rows} rows does not follow on row {first_row}"
             raise ValueError(msg)
-        check_datasets(extents, rows, layers)
+        file = FileRecord.parse(entry)
+        check_datasets(file.extents, rows, layers)
         nonfinite = {layer.name: natural(entry["nonfinite"][layer.name]) for layer in layers}
-        return cls(entry["shard"], first_row, rows, file_bytes, entry["gaps"], extents, nonfinite)
+        segments = {layer.name: text(entry["segments"][layer.name]) for layer in layers}
+        return cls(entry["shard"], first_row, rows, file, nonfinite, Seen.parse(entry["seen"]), segments)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """The first record of a rank: which rows of the store it has.
+
+    Args:
+        rank: which one this is, from 0.
+        world_size: how many there are.
+        first_row: the store's row that its first row is.
+        rows: how many it is going to have; None where only reading the data tells.
+        provenance: what is the rank's own: its command, versions.
+    """
+
+    rank: int
+    world_size: int
+    first_row: int
+    rows: int | None
+    provenance: Mapping[str, JSON]
+
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any], rank: int) -> Begin:
+        """What ``asdict`` made of it; ValueError where it is not of this ``rank``."""
+        rows = entry["rows"]
+        begin = cls(
+            natural(entry["rank"]),
+            natural(entry["world_size"]),
+            natural(entry["first_row"]),
+            None if rows is None else natural(rows),
+            dict(entry["provenance"]),
+        )
+        if begin.rank != rank or rank >= begin.world_size:
+            msg = f"it begins rank {begin.rank} of {begin.world_size} in the folder of rank {rank}"
+            raise ValueError(msg)
+        return begin
+
+
+@dataclass(frozen=True)
+class End:
+    """The last record of a rank, once all its rows are sealed.
+
+    Args:
+        rows: how many they are.
+        hashes: of each layer's activations by name, and of the row table under "" (see ``streams``).
+        provenance: what was known only then: the hashes of the inputs.
+    """
+
+    rows: int
+    hashes: Mapping[str, str]
+    provenance: Mapping[str, JSON]
+
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any], rows: int) -> End:
+        """What ``asdict`` made of it; ValueError where it does not end after ``rows`` rows."""
+        if natural(entry["rows"]) != rows:
+            msg = f"it ends after {entry['rows']} rows where {rows} are listed"
+            raise ValueError(msg)
+        return cls(rows, {name: text(value) for name, value in entry["hashes"].items()}, dict(entry["provenance"]))
+
+
+def check_apart(extents: Mapping[str, Extent]) -> None:
+    """ValueError where two datasets overlap."""
+    end = 0
+    for offset, nbytes in sorted((extent.offset, extent.nbytes) for extent in extents.values()):
+        if nbytes and offset < end:
+            msg = f"two datasets overlap at byte {offset}"
+            raise ValueError(msg)
+        end = max(end, offset + nbytes)
 
 
 def check_datasets(extents: Mapping[str, Extent], rows: int, layers: Sequence[LayerInfo]) -> None:
@@ -154,18 +267,9 @@ def check_datasets(extents: Mapping[str, Extent], rows: int, layers: Sequence[La
         raise KeyError(ROW_ID)
 
 
-class Fingerprint:
-    """What identifies the rows and activations of a store: labels do not enter, moving or packing changes nothing."""
-
-    def __init__(self, identity: str) -> None:
-        """Start from the identity of the header: the layers and the row unit."""
-        self._hash = xxhash.xxh3_128(identity.encode("ascii"))
-
-    def update(self, record: ShardRecord) -> None:
-        """Add the next shard: its number of rows, and the hashes of its activations and its row table."""
-        hashes = {p: extent.hashes for p, extent in record.extents.items() if p.startswith(IDENTIFYING)}
-        self._hash.update(json.dumps([record.rows, hashes]).encode("ascii"))
-
-    def hexdigest(self) -> str:
-        """32 hexadecimal digits."""
-        return self._hash.hexdigest()
+def check_targets(extents: Mapping[str, Extent], rows: int) -> None:
+    """ValueError unless the one target of a file of its own has a code for each of ``rows`` rows."""
+    codes = [extent for path, extent in extents.items() if is_row_column(path)]
+    if TARGET_NAMES not in extents or len(codes) != 1 or codes[0].shape != (rows,):
+        msg = f"it has {len(codes)} targets where one of {rows} rows was expected"
+        raise ValueError(msg)

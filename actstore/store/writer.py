@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import shutil
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
 from actstore.store import durable
+from actstore.store.background import Background
 from actstore.store.checks import KnownColumns, check_rows, check_same_layers, describe_layers
+from actstore.store.completion import complete_step
 from actstore.store.destination import Destination
 from actstore.store.documents import Header, check_provenance
-from actstore.store.folder import Sealer, clean_up, read_folder
-from actstore.store.format import COMPLETE, JSON, PACKED, ROW_UNITS
+from actstore.store.folder import read_folder
+from actstore.store.format import COMPLETE, JSON, PACKED, ROW_UNITS, LayerInfo, step_folder
+from actstore.store.idcheck import IdCheck
 from actstore.store.pack import pack
-from actstore.store.pending import PendingRows
+from actstore.store.pending import ROW_TABLE_BYTES, PendingRows
+from actstore.store.place import Place
 from actstore.store.reader import Store
 from actstore.store.reader import open as open_store
-from actstore.store.unique import SeenIds
+from actstore.store.records import Seen
+from actstore.store.sealing import RankWriter, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
-    import numpy as np
-
     from actstore.captured import RowBatch
 
-SHARD_BYTES = 128 * 2**20
+SHARD_BYTES = 128 * 2**20, 2 * 2**30
+SHARDS = 1000  # a dump of known size is cut into about so many
+SEAL_S = 30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
 
 
 class Writer:
     """Writes one store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file); for one thread.
 
     As a context manager it finishes the store, or abandons it where the block raises. Rows that a shard was sealed for
-    survive a crash at any moment; memory holds the rows of one shard, the batch, and 8 bytes per id.
+    survive a crash at any moment. A shard is written in the background while the next one gathers: memory holds the
+    rows of two, a batch, and 8 bytes per id. Batches are kept, not copied: nobody may write into their arrays any more.
     """
 
     def __init__(
         self,
         path: str | PathLike[str],
         *,
+        place: Place | None = None,
         row_unit: str = "example",
         provenance: Mapping[str, JSON] | None = None,
         overwrite: bool = False,
+        resume: bool = False,
         shard_bytes: int | None = None,
     ) -> None:
-        """Prepare to write; nothing is made on disk before the first row.
+        """Prepare to write; nothing is made on disk before ``begin`` or the first row.
 
         Args:
             path: ``NAME.acts`` or ``NAME.h5``.
+            place: which step and which rank's share is written; by default all rows of a store's only step.
             row_unit: what a row is: "example", "token" or "word".
             provenance: plain JSON, kept with the store; see ``note``.
             overwrite: whether an existing output may be replaced, which happens once the new one is whole.
-            shard_bytes: the size at which rows are sealed (128 MiB), also what is held in memory.
+            resume: whether to go on with what an interrupted writer left, where there is such; see ``begin``.
+            shard_bytes: the size at which rows are sealed; by default a thousandth of the dump, between 128 MiB and
+                2 GiB. A shard has whole batches.
 
         Raises:
             StoreError where the output exists, or can not be written there.
@@ -65,25 +77,95 @@ class Writer:
         if shard_bytes is not None and shard_bytes < 1:
             msg = f"shards of {shard_bytes} bytes were asked for; 1 or more were expected"
             raise StoreError(msg)
-        self._destination = Destination(path, overwrite=overwrite)
-        self._row_unit = row_unit
-        self._shard_bytes = shard_bytes or SHARD_BYTES
+        self._place = place or Place()
+        self._destination = Destination(path, self._place, overwrite=overwrite, resume=resume)
+        self._row_unit, self._resume = row_unit, resume
+        self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or SHARD_BYTES[0]
         self._provenance: dict[str, JSON] = check_provenance(provenance or {})
         self._header: Header | None = None
         self._columns: KnownColumns | None = None
+        self._rank: RankWriter | None = None
         self._pending: PendingRows | None = None
-        self._sealer: Sealer | None = None
-        self._seen = SeenIds()
+        self._ids: IdCheck | None = None
+        self._rows = 0  # of this rank, sealed or not
+        self._background = Background()
         self._state = "open"  # then "broken" where a write was interrupted; "ended" by finish or abandon
         self._left = ""
+        self._begun_s = self._sealed_s = time.monotonic()
 
     def note(self, **provenance: JSON) -> None:
-        """Add to the provenance, until ``finish``. StoreError where it is not plain JSON."""
+        """Add to the provenance, until ``finish``. StoreError where it is not plain JSON.
+
+        What is noted before ``begin`` is what the dump is: it is never resumed with something else.
+        """
         self._check_going()
         self._provenance |= check_provenance(provenance)
 
-    def append(self, batch: RowBatch) -> None:
-        """Add rows; those that fill a shard are on the disk when this returns.
+    @property
+    def whole(self) -> bool:
+        """Whether there is nothing to resume: all rows of an earlier dump are there, under the final name."""
+        return self._destination.whole
+
+    @property
+    def other_steps(self) -> Mapping[int, Mapping[str, Any]]:
+        """The provenance of the steps that the store has besides this one; none before ``begin``."""
+        return self._ids.other_steps if self._ids else {}
+
+    def begin(self, layers: Sequence[LayerInfo]) -> Seen:
+        """Claim the output for rows of these layers, and find out what of it there is already.
+
+        Returns:
+            how far an interrupted dump was, whose rows are there; the beginning otherwise.
+
+        Raises:
+            StoreError: another process writes here, or what is to be resumed was begun differently (each difference is
+                named), or the other steps of the store are unfinished.
+        """
+        self._check_going()
+        if self._rank is not None:
+            msg = "the writer has begun already; begin comes once, before the first row"
+            raise StoreError(msg)
+        header = Header(self._row_unit, tuple(layers))
+        with self._writing():
+            self._destination.claim()
+            rank = RankWriter(self._destination.staging, self._place, header)
+            known = rank.resume(self._provenance) if self._resume else None
+            self._ids = IdCheck(self._destination.staging, self._place)
+            self._rank, self._header, self._pending = rank, header, PendingRows(header.layers)
+            if known is not None:
+                self._ids.add(known)
+                self._rows = len(known.ids)
+                self._columns = KnownColumns.of(known) if known.ids else None
+        return rank.seen
+
+    def expect(self, rows: int | None) -> None:
+        """Make sure that there is room for so many more rows, and choose the size of the shards by it.
+
+        Raises:
+            StoreError: the disk has less room than they will take.
+        """
+        self._check_going()
+        if rows is None or self._header is None:
+            return
+        nbytes = rows * (sum(layer.row_bytes for layer in self._header.layers) + ROW_TABLE_BYTES)
+        if self._given_shard_bytes is None:
+            self._shard_bytes = min(max(nbytes // SHARDS, SHARD_BYTES[0]), SHARD_BYTES[1])
+        copies = 2 if self._destination.single_file else 1
+        free = shutil.disk_usage(self._destination.final.parent).free
+        if nbytes * copies > free:
+            twice = " twice, since a single file is packed from shards" if copies == 2 else ""
+            msg = (
+                f"{self._destination.final} needs {nbytes / 1e9:,.2f} GB{twice}, and the disk has {free / 1e9:,.2f} GB "
+                "free. Make room, name fewer layers or rows, or reduce them (--pool, --random-features, --dtype)"
+            )
+            raise StoreError(msg)
+
+    def append(self, batch: RowBatch, seen: Seen | None = None) -> None:
+        """Add rows. They are on the disk once their shard is sealed, later on, in the background.
+
+        Args:
+            batch: rows of every layer, which are sealed together.
+            seen: how far the dump is with them, for ``begin`` to return when it is resumed.
 
         Raises:
             LayerError where layers differ from the first batch's, or a dtype can not be stored.
@@ -92,51 +174,36 @@ class Writer:
         """
         self._check_going()
         found = describe_layers(batch.activations)
-        header = self._header or Header(self._row_unit, found)
-        check_same_layers(found, header.layers)
+        check_same_layers(found, self._header.layers if self._header else found)
         known = check_rows(batch)
         columns = KnownColumns.of(known) if self._columns is None else self._columns.joined(known)
-        hashes = self._check_ids(known.ids)
-        self._header, self._columns = header, columns
+        if self._rank is None:
+            self.begin(found)
+        _, pending, ids = self._going()
+        ids.check(known, self._rows, self._stored_ids)
+        self._columns = columns
         if not known.ids:
             return
-        with self._writing():
-            sealer, pending = self._begin(header)
-            start = 0
-            while start < len(known.ids):
-                stop = min(start + pending.room, len(known.ids))
-                pending.add(batch.activations, known, slice(start, stop))
-                if not pending.room:
-                    sealer.seal(pending)
-                    pending.clear()
-                start = stop
-            self._seen.add(hashes)
+        ids.add(known)
+        self._rows += len(known.ids)
+        pending.add(batch.activations, known, seen or Seen())
+        waited_s = time.monotonic() - self._sealed_s
+        if pending.nbytes >= self._shard_bytes or waited_s > max(SEAL_S, (self._sealed_s - self._begun_s) / 10):
+            with self._writing():
+                self._seal()
 
-    def _begin(self, header: Header) -> tuple[Sealer, PendingRows]:
-        if self._sealer is None or self._pending is None:
-            self._destination.claim()
-            self._sealer = Sealer(self._destination.staging, header, self._provenance)
-            self._pending = PendingRows(header.layers, self._shard_bytes)
-        return self._sealer, self._pending
-
-    def _check_ids(self, ids: Sequence[bytes]) -> np.ndarray:
-        """The hashes of new ids. StoreError where one is not new."""
-        hashes = SeenIds.hashes(ids)
-        repeated = {row_id for row_id, count in Counter(ids).items() if count > 1}
-        suspects = {ids[place] for place in self._seen.suspects(hashes)}
-        if suspects and self._pending is not None:
-            sealed = Store(read_folder(self._destination.staging)).ids.tolist()
-            repeated |= suspects & {*self._pending.table.ids, *(row_id.encode("utf-8") for row_id in sealed)}
-        if repeated:
-            msg = (
-                f"id {min(repeated).decode('utf-8')!r} came twice, as did {len(repeated) - 1:,} others of its batch; "
-                "every row of a store needs an id of its own"
-            )
-            raise StoreError(msg)
-        return hashes
+    def _seal(self) -> None:
+        """Begin to write what is pending."""
+        rank, pending, _ = self._going()
+        self._background.wait()
+        self._pending = PendingRows(rank.header.layers)
+        self._background.submit(lambda: rank.seal(pending, self._provenance))
+        self._sealed_s = time.monotonic()
 
     def finish(self) -> Store:
         """Seal the rest, prove that every row is there, and give the store its name.
+
+        A rank among others ends its share; the last one to end it says that the step is whole.
 
         Returns:
             the store, open.
@@ -145,19 +212,23 @@ class Writer:
             StoreError where no row came (nothing is left then), or the disk takes no more (``abandon`` it).
         """
         self._check_going()
-        if self._sealer is None or self._pending is None:
+        if self._rank is None or self._pending is None or not self._rows:
             self.abandon()
             msg = f"{self._destination.final} was not written: no row came. Check the data and its limit"
             raise StoreError(msg)
         with self._writing():
             if self._pending.rows:
-                self._sealer.seal(self._pending)
-            self._pending = None
-            self._sealer.complete(self._provenance)
+                self._seal()
+            self._background.wait()
+            self._rank.end(self._provenance)
+            complete = complete_step(self._destination.staging, self._rank.header, self._place.number)
             if self._destination.single_file:
                 packed = self._destination.staging / PACKED
-                pack(read_folder(self._destination.staging), durable.temporary_name(packed), packed)
-            self._destination.publish()
+                contents = read_folder(self._destination.staging).steps[self._place.number]
+                pack(contents, durable.temporary_name(packed), packed)
+            if complete or self._place.shared:
+                self._destination.publish()
+        self._background.close()
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return open_store(self._destination.final)
 
@@ -169,6 +240,7 @@ class Writer:
         """
         if self._state != "ended":
             self._state, self._pending = "ended", None
+            self._background.close()
             try:
                 self._left = self._clean_up()
             except (OSError, StoreError) as error:
@@ -180,13 +252,34 @@ class Writer:
         if destination.published:
             destination.tidy_up()
             return f"{destination.final} is whole"
-        rows = clean_up(destination.staging, self._header) if self._header and self._sealer else 0
-        if rows:
-            destination.release()
-            state = "a whole" if (destination.staging / COMPLETE).exists() else "an unfinished"
-            return f"{destination.staging} keeps the {rows:,} rows that were sealed, as {state} store"
-        destination.discard()
-        return f"nothing of {destination.final} is left: no shard had been sealed"
+        listed = self._rank.listed() if self._rank else []
+        if not listed:
+            destination.discard()
+            return f"nothing of {destination.final} is left: no shard had been sealed"
+        remove_leftovers(destination.rank_folder, {record.shard for record in listed})
+        (destination.staging / PACKED).unlink(missing_ok=True)
+        destination.release()
+        rows = sum(record.rows for record in listed)
+        whole = (destination.staging / step_folder(self._place.number) / COMPLETE).exists()
+        if whole:
+            return f"{destination.staging} keeps all {rows:,} rows, as a whole store"
+        return (
+            f"{destination.staging} keeps the {rows:,} rows that were sealed, as an unfinished store; "
+            "--resume continues it"
+        )
+
+    def _stored_ids(self) -> set[bytes]:
+        """The ids of all rows of this rank so far."""
+        rank, pending, _ = self._going()
+        with self._writing():
+            self._background.wait()
+        return {row_id for rows in pending.tables for row_id in rows.ids} | rank.ids()
+
+    def _going(self) -> tuple[RankWriter, PendingRows, IdCheck]:
+        if self._rank is None or self._pending is None or self._ids is None:
+            msg = f"the writer of {self._destination.final} has not begun"
+            raise StoreError(msg)
+        return self._rank, self._pending, self._ids
 
     def _check_going(self) -> None:
         if self._state != "open":

@@ -1,0 +1,217 @@
+"""Seal rows into the folder of one rank. They are there once its journal lists them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actstore.errors import StoreError
+from actstore.store import durable
+from actstore.store.documents import Header, differences, seal, undamaged, unseal, versioned
+from actstore.store.folder import one_rank
+from actstore.store.format import (
+    JOURNAL,
+    JSON,
+    STEP_JSON,
+    STORE_JSON,
+    is_shard_name,
+    layer_path,
+    rank_folder,
+    shard_name,
+    step_folder,
+)
+from actstore.store.journal import Journal
+from actstore.store.rank import BEGIN, END, journal_start, parse_records, read_rank
+from actstore.store.reader import Store, row_table
+from actstore.store.records import Begin, End, FileRecord, Seen, ShardRecord
+from actstore.store.shard import write_columns
+from actstore.store.steps import list_step
+from actstore.store.streams import ROW_TABLE, LayerHash, RowTableHash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from actstore.store.pending import PendingRows
+    from actstore.store.place import Place
+    from actstore.store.rowtable import Rows
+
+PER_RANK = ("command", "versions")  # what ranks of one dump may differ in
+
+
+class RankWriter:
+    """Writes the shards of one rank. Nothing is on the disk before the first one, or where the rank is resumed."""
+
+    def __init__(self, folder: Path, place: Place, header: Header) -> None:
+        """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked."""
+        self._folder, self._place, self.header = folder, place, header
+        self._path = folder / rank_folder(place.number, place.rank)
+        self._journal: Journal | None = None
+        self._noted: Mapping[str, JSON] = {}
+        self._layers = {layer.name: LayerHash(layer) for layer in header.layers}
+        self._table = RowTableHash()
+        self._shards = 0
+        self.rows = 0
+        self.seen = Seen()
+        self.ended = False
+
+    def resume(self, provenance: Mapping[str, JSON]) -> Rows | None:
+        """Go on where the journal ends.
+
+        Returns:
+            the row table of what is sealed; None where nothing had been begun.
+
+        Raises:
+            StoreError: the store was begun with another header, provenance or share of the rows; each difference named.
+        """
+        path = self._path / JOURNAL
+        if not (self._folder / STORE_JSON).exists() or not path.exists():
+            return None
+        self._check_header()
+        journal = Journal(path, journal_start(self.header, self._place.number, self._place.rank))
+        with undamaged(path):
+            rank = parse_records(self._path, journal.records, self.header, self._place.rank, "")
+        if rank is None:
+            return None
+        self._check_step(provenance)
+        self._check_share(rank.begin)
+        self._journal, self._noted = journal, _shared(provenance)
+        self._shards, self.rows, self.ended = len(rank.shards), rank.rows, rank.end is not None
+        if rank.shards:
+            self.seen = rank.shards[-1].seen
+            for name, state in rank.shards[-1].segments.items():
+                self._layers[name] = LayerHash(self._layers[name].info, state)
+            list_step(self._folder, self.header, self._place.number)
+        remove_leftovers(self._path, {record.shard for record in rank.shards})
+        with Store(one_rank(self._folder, self.header, self._place.number, rank)) as store:
+            return self._replay(store)
+
+    def _replay(self, store: Store) -> Rows:
+        """Hash the sealed rows anew: the row table, and of each layer what follows its last whole segment."""
+        table = row_table(store)
+        self._table.update(table)
+        for name, hashed in self._layers.items():
+            rest = store.layers[name].raw[self.rows - self.rows % hashed.segment_rows :]
+            hashed.update(np.ascontiguousarray(rest).reshape(-1).view(np.uint8).data)
+        return table
+
+    def seal(self, pending: PendingRows, provenance: Mapping[str, JSON]) -> None:
+        """Write the pending rows as the next shard: they are there once its record is."""
+        journal = self._journal or self._begin(provenance)
+        path = self._path / shard_name(self._shards)
+        for rows in pending.tables:
+            self._table.update(rows)
+        streams = {layer_path(name): hashed for name, hashed in self._layers.items()}
+        file_bytes, gaps, extents = write_columns(durable.temporary_name(path), path, pending.columns(), streams)
+        record = ShardRecord(
+            shard=path.name,
+            first_row=self.rows,
+            rows=pending.rows,
+            file=FileRecord(file_bytes, gaps, extents),
+            nonfinite=pending.nonfinite(),
+            seen=pending.seen,
+            segments={name: hashed.state for name, hashed in self._layers.items()},
+        )
+        journal.append(record.document())
+        if self._shards == 0:
+            list_step(self._folder, self.header, self._place.number)
+        self._shards += 1
+        self.rows += pending.rows
+
+    def end(self, provenance: Mapping[str, JSON]) -> None:
+        """Say that these are all rows of the rank. StoreError where it was to have another number of them."""
+        if self.ended:
+            return
+        if self._place.rows not in (None, self.rows):
+            msg = (
+                f"{self._path} has {self.rows:,} rows where {self._place.rows:,} were announced: the data gave another "
+                "number than it said. Dump again"
+            )
+            raise StoreError(msg)
+        hashes = {ROW_TABLE: self._table.hexdigest()}
+        hashes |= {name: hashed.hexdigest() for name, hashed in self._layers.items()}
+        late = {
+            key: value
+            for key, value in provenance.items()
+            if key not in PER_RANK and self._noted.get(key) != value
+        }
+        journal = self._journal or self._begin(provenance)
+        journal.append({END: asdict(End(self.rows, hashes, late))})
+        self.ended = True
+
+    def ids(self) -> set[bytes]:
+        """The ids of all sealed rows."""
+        rank = read_rank(self._folder, self.header, self._place.number, self._place.rank)
+        if rank is None:
+            return set()
+        with Store(one_rank(self._folder, self.header, self._place.number, rank)) as store:
+            return {row_id.encode("utf-8") for row_id in store.ids.tolist()}
+
+    def listed(self) -> list[ShardRecord]:
+        """The shards that the journal on the disk lists."""
+        rank = read_rank(self._folder, self.header, self._place.number, self._place.rank)
+        return list(rank.shards) if rank else []
+
+    def _begin(self, provenance: Mapping[str, JSON]) -> Journal:
+        """Write the documents. Other ranks may do the same: whoever comes second compares."""
+        place = self._place
+        if not durable.write_new(self._folder / STORE_JSON, seal(self.header.document())):
+            self._check_header()
+        self._noted = _shared(provenance)
+        step = versioned(step=place.number, provenance=self._noted)
+        if not durable.write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
+            self._check_step(provenance)
+        own = {key: provenance[key] for key in PER_RANK if key in provenance}
+        begin = Begin(place.rank, place.world_size, place.first_row, place.rows, own)
+        self._journal = Journal(
+            self._path / JOURNAL, journal_start(self.header, place.number, place.rank)
+        )
+        if not self._journal.records:
+            self._journal.append({BEGIN: asdict(begin)})
+        for folder in (self._path, self._path.parent, self._path.parent.parent, self._folder):
+            durable.sync_folder(folder)
+        return self._journal
+
+    def _check_header(self) -> None:
+        path = self._folder / STORE_JSON
+        document = unseal(durable.read_whole(path), path)
+        with undamaged(path):
+            found = Header.parse(document)
+        names = differences(found.document(), self.header.document())
+        if names:
+            raise _refusal(self._folder, names)
+
+    def _check_step(self, provenance: Mapping[str, JSON]) -> None:
+        path = self._folder / step_folder(self._place.number) / STEP_JSON
+        document = unseal(durable.read_whole(path), path)
+        with undamaged(path):
+            names = differences(dict(document["provenance"]), _shared(provenance))
+        if names:
+            raise _refusal(self._folder, names)
+
+    def _check_share(self, begin: Begin) -> None:
+        place = self._place
+        ours = Begin(place.rank, place.world_size, place.first_row, place.rows, begin.provenance)
+        names = differences(asdict(begin), asdict(ours))
+        if names:
+            raise _refusal(self._path, names)
+
+
+def remove_leftovers(folder: Path, listed: set[str]) -> None:
+    """Remove what an interrupted writer left in a rank's folder beside the shards that its journal lists."""
+    for path in folder.iterdir():
+        if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
+            path.unlink()
+
+
+def _shared(provenance: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {key: value for key, value in provenance.items() if key not in PER_RANK}
+
+
+def _refusal(where: Path, names: list[str]) -> StoreError:
+    return StoreError(
+        f"{where} was begun differently: {'; '.join(names)}. Go on with what it was begun with, "
+        "or dump to another name"
+    )
