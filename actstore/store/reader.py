@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actstore.store.contents import Contents, Part
+    from actstore.store.documents import Header
 
 
 def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own word for it
@@ -114,6 +115,11 @@ class Store:
     def path(self) -> Path:
         """The folder or the file."""
         return self._catalog.path
+
+    @property
+    def header(self) -> Header:
+        """What every row of every step is."""
+        return self._catalog.header
 
     @property
     def row_unit(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -204,6 +204,23 @@ def remove_leftovers(folder: Path, listed: set[str]) -> None:
     for path in folder.iterdir():
         if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
             path.unlink()
+
+
+def check_same(path: Path, store: Store, header: Header, provenance: Mapping[str, JSON]) -> None:
+    """StoreError unless a store is of these layers, and what was noted of it before its first row is the same."""
+    known = store.provenance
+    names = differences(store.header.document(), header.document())
+    for key, value in _shared(provenance).items():
+        found = known.get(key)
+        names += differences(found, value, key) if key != "data" else _other_data(found, value)
+    if names:
+        raise _refusal(path, names)
+
+
+def _other_data(before: Any, now: Any) -> list[str]:
+    """Differences of what was told of the data before it was read; its hashes came later."""
+    told = [{key: item[key] for key in ("split", "source")} for item in before]
+    return differences(told, [{key: item[key] for key in ("split", "source")} for item in now], "data")
 
 
 def _shared(provenance: Mapping[str, JSON]) -> dict[str, JSON]:

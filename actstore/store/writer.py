@@ -23,7 +23,7 @@ from actstore.store.place import Place
 from actstore.store.reader import Store
 from actstore.store.reader import open as open_store
 from actstore.store.records import Seen
-from actstore.store.sealing import RankWriter, remove_leftovers
+from actstore.store.sealing import RankWriter, check_same, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,6 +105,13 @@ class Writer:
     def whole(self) -> bool:
         """Whether there is nothing to resume: all rows of an earlier dump are there, under the final name."""
         return self._destination.whole
+
+    def open_whole(self, layers: Sequence[LayerInfo]) -> Store:
+        """The store that is there already, of these layers and what was noted. StoreError where it is another one."""
+        store = open_store(self._destination.final)
+        check_same(self._destination.final, store, Header(self._row_unit, tuple(layers)), self._provenance)
+        self._state, self._left = "ended", f"{self._destination.final} is whole"
+        return store
 
     @property
     def other_steps(self) -> Mapping[int, Mapping[str, Any]]:
