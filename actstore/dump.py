@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from actstore.adapters import Adapter, LayerRow, adapt
 from actstore.captured import RowBatch
+from actstore.choice import RowChoice
 from actstore.errors import ActstoreError, DumpError, SourceError
 from actstore.patterns import select
 from actstore.provenance import InputHash, versions
@@ -100,7 +101,7 @@ def describe_layers(
     adapter = adapt(model, device)
     if not data:
         return adapter.layers(None)
-    with closing(data[0].batches(_DESCRIBED_ROWS, None)) as batches:
+    with closing(data[0].batches(_DESCRIBED_ROWS, RowChoice())) as batches:
         return _described(adapter, next(batches))
 
 
@@ -193,10 +194,11 @@ class DumpLoop:
         )
 
     def _batches(self, item: SplitData) -> Iterator[Batch]:
-        return item.batches(self._settings.batch_size, self._settings.limit)
+        return item.batches(self._settings.batch_size, RowChoice(self._settings.limit))
 
     def _expect(self, data: Sequence[SplitData]) -> None:
-        expected = [self._so_far.total_rows, *(item.expected_rows(self._settings.limit) for item in data)]
+        choice = RowChoice(self._settings.limit)
+        expected = [self._so_far.total_rows, *(item.expected_rows(choice) for item in data)]
         known = [rows for rows in expected if rows is not None]
         self._so_far = replace(self._so_far, total_rows=sum(known) if len(known) == len(expected) else None)
 

@@ -120,6 +120,6 @@ def _check_width(shape: tuple[int, ...], expected: int, name: str) -> None:
     if width != expected:
         msg = (
             f"layer {name!r} has {width:,} features for this batch, where the first had {expected:,}; random "
-            "features and projections need the same in every batch: pool over its positions, or pad batches to one length"
+            "features and projections need the same in every batch: pool its positions, or pad batches to one length"
         )
         raise LayerError(msg)
