@@ -103,6 +103,8 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
         return [found for place, (a, b) in pairs for found in differences(a, b, f"{name}[{place}]")]
     if before == now:
         return []
+    if before is None or now is None:
+        return [f"{name} is {'new' if before is None else 'missing'}"]
     return [f"{name} was {_shortened(before)}, now {_shortened(now)}"]
 
 
@@ -140,6 +142,11 @@ class Header:
             for layer in self.layers
         ]
         return versioned(row_unit=self.row_unit, layers=layers)
+
+    def by_name(self) -> dict[str, JSON]:
+        """What to compare with another header: the row unit, and the layers by name."""
+        layers = {layer.name: f"{layer.dtype} {layer.shape} {layer.axes}" for layer in self.layers}
+        return {"row_unit": self.row_unit, "layers": layers, "order": list(layers)}
 
     @property
     def identity(self) -> str:

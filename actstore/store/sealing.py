@@ -44,12 +44,16 @@ PER_RANK = ("command", "versions")  # what ranks of one dump may differ in
 class RankWriter:
     """Writes the shards of one rank. Nothing is on the disk before the first one, or where the rank is resumed."""
 
-    def __init__(self, folder: Path, place: Place, header: Header) -> None:
-        """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked."""
+    def __init__(self, folder: Path, place: Place, header: Header, provenance: Mapping[str, JSON]) -> None:
+        """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked.
+
+        ``provenance`` is what the dump is: other ranks, and whoever resumes it, have to have the same.
+        """
         self._folder, self._place, self.header = folder, place, header
+        self._own = {key: value for key, value in provenance.items() if key in PER_RANK}
+        self._shared = _shared(provenance)
         self._path = folder / rank_folder(place.number, place.rank)
         self._journal: Journal | None = None
-        self._noted: Mapping[str, JSON] = {}
         self._layers = {layer.name: LayerHash(layer) for layer in header.layers}
         self._table = RowTableHash()
         self._shards = 0
@@ -57,7 +61,7 @@ class RankWriter:
         self.seen = Seen()
         self.ended = False
 
-    def resume(self, provenance: Mapping[str, JSON]) -> Rows | None:
+    def resume(self) -> Rows | None:
         """Go on where the journal ends.
 
         Returns:
@@ -75,9 +79,9 @@ class RankWriter:
             rank = parse_records(self._path, journal.records, self.header, self._place.rank, "")
         if rank is None:
             return None
-        self._check_step(provenance)
+        self._check_step()
         self._check_share(rank.begin)
-        self._journal, self._noted = journal, _shared(provenance)
+        self._journal = journal
         self._shards, self.rows, self.ended = len(rank.shards), rank.rows, rank.end is not None
         if rank.shards:
             self.seen = rank.shards[-1].seen
@@ -97,9 +101,9 @@ class RankWriter:
             hashed.update(np.ascontiguousarray(rest).reshape(-1).view(np.uint8).data)
         return table
 
-    def seal(self, pending: PendingRows, provenance: Mapping[str, JSON]) -> None:
+    def seal(self, pending: PendingRows) -> None:
         """Write the pending rows as the next shard: they are there once its record is."""
-        journal = self._journal or self._begin(provenance)
+        journal = self._journal or self._begin()
         path = self._path / shard_name(self._shards)
         for rows in pending.tables:
             self._table.update(rows)
@@ -135,9 +139,9 @@ class RankWriter:
         late = {
             key: value
             for key, value in provenance.items()
-            if key not in PER_RANK and self._noted.get(key) != value
+            if key not in PER_RANK and self._shared.get(key) != value
         }
-        journal = self._journal or self._begin(provenance)
+        journal = self._journal or self._begin()
         journal.append({END: asdict(End(self.rows, hashes, late))})
         self.ended = True
 
@@ -154,17 +158,15 @@ class RankWriter:
         rank = read_rank(self._folder, self.header, self._place.number, self._place.rank)
         return list(rank.shards) if rank else []
 
-    def _begin(self, provenance: Mapping[str, JSON]) -> Journal:
+    def _begin(self) -> Journal:
         """Write the documents. Other ranks may do the same: whoever comes second compares."""
         place = self._place
         if not durable.write_new(self._folder / STORE_JSON, seal(self.header.document())):
             self._check_header()
-        self._noted = _shared(provenance)
-        step = versioned(step=place.number, provenance=self._noted)
+        step = versioned(step=place.number, provenance=self._shared)
         if not durable.write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
-            self._check_step(provenance)
-        own = {key: provenance[key] for key in PER_RANK if key in provenance}
-        begin = Begin(place.rank, place.world_size, place.first_row, place.rows, own)
+            self._check_step()
+        begin = Begin(place.rank, place.world_size, place.first_row, place.rows, self._own)
         self._journal = Journal(
             self._path / JOURNAL, journal_start(self.header, place.number, place.rank)
         )
@@ -179,15 +181,15 @@ class RankWriter:
         document = unseal(durable.read_whole(path), path)
         with undamaged(path):
             found = Header.parse(document)
-        names = differences(found.document(), self.header.document())
+        names = differences(found.by_name(), self.header.by_name())
         if names:
             raise _refusal(self._folder, names)
 
-    def _check_step(self, provenance: Mapping[str, JSON]) -> None:
+    def _check_step(self) -> None:
         path = self._folder / step_folder(self._place.number) / STEP_JSON
         document = unseal(durable.read_whole(path), path)
         with undamaged(path):
-            names = differences(dict(document["provenance"]), _shared(provenance))
+            names = differences(dict(document["provenance"]), self._shared)
         if names:
             raise _refusal(self._folder, names)
 
@@ -209,7 +211,7 @@ def remove_leftovers(folder: Path, listed: set[str]) -> None:
 def check_same(path: Path, store: Store, header: Header, provenance: Mapping[str, JSON]) -> None:
     """StoreError unless a store is of these layers, and what was noted of it before its first row is the same."""
     known = store.provenance
-    names = differences(store.header.document(), header.document())
+    names = differences(store.header.by_name(), header.by_name())
     for key, value in _shared(provenance).items():
         found = known.get(key)
         names += differences(found, value, key) if key != "data" else _other_data(found, value)

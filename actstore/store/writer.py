@@ -135,8 +135,8 @@ class Writer:
         header = Header(self._row_unit, tuple(layers))
         with self._writing():
             self._destination.claim()
-            rank = RankWriter(self._destination.staging, self._place, header)
-            known = rank.resume(self._provenance) if self._resume else None
+            rank = RankWriter(self._destination.staging, self._place, header, dict(self._provenance))
+            known = rank.resume() if self._resume else None
             self._ids = IdCheck(self._destination.staging, self._place)
             self._rank, self._header, self._pending = rank, header, PendingRows(header.layers)
             if known is not None:
@@ -204,7 +204,7 @@ class Writer:
         rank, pending, _ = self._going()
         self._background.wait()
         self._pending = PendingRows(rank.header.layers)
-        self._background.submit(lambda: rank.seal(pending, self._provenance))
+        self._background.submit(lambda: rank.seal(pending))
         self._sealed_s = time.monotonic()
 
     def finish(self) -> Store:
@@ -262,7 +262,8 @@ class Writer:
         listed = self._rank.listed() if self._rank else []
         if not listed:
             destination.discard()
-            return f"nothing of {destination.final} is left: no shard had been sealed"
+            what = f" of {self._place}" if self._place.shared else ""
+            return f"nothing{what} is left in {destination.final}: no shard had been sealed"
         remove_leftovers(destination.rank_folder, {record.shard for record in listed})
         (destination.staging / PACKED).unlink(missing_ok=True)
         destination.release()
