@@ -211,12 +211,13 @@ class DumpLoop:
             self._progress(self._so_far)
 
     def _warn_of_same_weights(self) -> None:
-        weights = (self._model or {}).get("weights")
-        for step, provenance in self._writer.other_steps.items():
-            model = provenance.get("model")
-            if isinstance(model, Mapping) and model.get("weights") == weights and ":" in str(weights):
-                msg = f"step {step} of the store has the same weights: was the model trained, or loaded, in between?"
-                warnings.warn(msg, SameWeightsWarning, stacklevel=4)
+        weights = str((self._model or {}).get("weights"))
+        models = {step: provenance.get("model") for step, provenance in self._writer.other_steps.items()}
+        same = [step for step, model in models.items() if isinstance(model, Mapping) and model.get("weights") == weights]
+        if same and ":" in weights:
+            steps = f"step {same[0]}" if len(same) == 1 else f"steps {', '.join(map(str, same))}"
+            msg = f"the weights are those of {steps} of the store: was the model trained, or loaded, in between?"
+            warnings.warn(msg, SameWeightsWarning, stacklevel=4)
 
 
 class Replay:

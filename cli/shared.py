@@ -60,6 +60,16 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TB"
 
 
+def duration(seconds: float) -> str:
+    """A time as a person reads it: '2 min 5 s'."""
+    whole = round(seconds)
+    for unit, parts, smaller in ((86400, "d", "h"), (3600, "h", "min"), (60, "min", "s")):
+        if whole >= unit:
+            rest = whole % unit // {"h": 3600, "min": 60, "s": 1}[smaller]
+            return f"{whole // unit} {parts} {rest} {smaller}"
+    return f"{whole} s"
+
+
 def shape(feature_shape: Sequence[int] | None) -> str:
     """A feature shape as a person reads it: '32 x 28 x 28'."""
     if feature_shape is None:

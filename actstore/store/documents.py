@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CHECKSUM = "checksum"
 HASH_DIGITS = 16
+ABSENT = object()  # a key that one of two documents lacks
 SHOWN = 80  # characters of a value in a message
 
 
@@ -96,15 +97,15 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
         return [
             found
             for key in keys
-            for found in differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+            for found in differences(before.get(key, ABSENT), now.get(key, ABSENT), f"{name}.{key}" if name else str(key))
         ]
     if isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
         pairs = enumerate(zip(before, now, strict=True))
         return [found for place, (a, b) in pairs for found in differences(a, b, f"{name}[{place}]")]
     if before == now:
         return []
-    if before is None or now is None:
-        return [f"{name} is {'new' if before is None else 'missing'}"]
+    if before is ABSENT or now is ABSENT:
+        return [f"{name} is {'new' if before is ABSENT else 'missing'}"]
     return [f"{name} was {_shortened(before)}, now {_shortened(now)}"]
 
 
