@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from actstore import interop
-from actstore.adapters import torch_operations
 from actstore.captured import Captured
 from actstore.errors import AdapterError
 from actstore.reductions.arrays import ArrayOperations, Bits
@@ -29,7 +30,7 @@ class Keeper:
     def __init__(self, reductions: Reductions | None) -> None:
         self._reductions = reductions
         self._rows, self._real = 0, RealPositions(None)
-        self._arrays, self._tensors = ArrayOperations(), torch_operations.TensorOperations()
+        self._arrays = ArrayOperations()
 
     def begin(self, inputs: object) -> None:
         """Another batch; its inputs as they come, before a model could change them."""
@@ -46,12 +47,21 @@ class Keeper:
         if reduction is None or not reduction.changes or not interop.is_array(value):
             return capture_layer(name, value, axes)
         check_rows(name, value, self._rows)
-        if torch_operations.takes(value):
+        if interop.is_tensor(value) and self._torch.takes(value):
             return self._keep_tensor(value, reduction)
         return self._keep_array(name, value, reduction)
 
+    @cached_property
+    def _torch(self) -> Any:
+        # Found by its name, as the registry finds adapters, and only once there is a tensor.
+        return import_module("actstore.adapters.torch_operations")
+
+    @cached_property
+    def _tensors(self) -> Any:
+        return self._torch.TensorOperations()
+
     def _keep_tensor(self, value: object, reduction: LayerReduction) -> Captured:
-        reduced, cost = torch_operations.reduce_tensor(value, reduction, self._real, self._tensors)
+        reduced, cost = self._torch.reduce_tensor(value, reduction, self._real, self._tensors)
         self._count(reduction, cost)
         return interop.capture(reduced, reduction.stored.axes)
 
