@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -48,13 +48,18 @@ class LoopSettings:
 
     layers: tuple[str, ...]
     batch_size: int = 256
-    choice: RowChoice = RowChoice()
-    reductions: ReductionSettings = ReductionSettings()
+    choice: RowChoice = field(default_factory=RowChoice)
+    reductions: ReductionSettings = field(default_factory=ReductionSettings)
 
     def document(self) -> dict[str, JSON]:
         """The settings that an interrupted dump has to be resumed with; layers and reductions are compared as such."""
         choice = self.choice
-        return {"batch_size": self.batch_size, "limit": choice.limit, "sample": choice.sample, "seed": choice.seed}
+        return {
+            "batch_size": self.batch_size,
+            "limit": choice.limit,
+            "sample": choice.sample,
+            "seed": choice.seed,
+        }
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ class DumpLoop:
         self._replay.next_item()
         for number, batch in enumerate(batches, start=numbers.start + 1 if numbers else 1):
             splits = [item.split] * batch.rows
-            ids = self.ids.at(item.split, batch.indices.tolist())
+            ids = self.ids.at(item.split, batch.places.tolist())
             seen = self._replay.update(batch)
             rows += batch.rows
             if self._stored and seen.batches <= self._stored.batches:
@@ -213,10 +218,16 @@ class DumpLoop:
     def _warn_of_same_weights(self) -> None:
         weights = str((self._model or {}).get("weights"))
         models = {step: provenance.get("model") for step, provenance in self._writer.other_steps.items()}
-        same = [step for step, model in models.items() if isinstance(model, Mapping) and model.get("weights") == weights]
+        same = [
+            step
+            for step, model in models.items()
+            if isinstance(model, Mapping) and model.get("weights") == weights
+        ]
         if same and ":" in weights:
             steps = f"step {same[0]}" if len(same) == 1 else f"steps {', '.join(map(str, same))}"
-            msg = f"the weights are those of {steps} of the store: was the model trained, or loaded, in between?"
+            msg = (
+                f"the weights are those of {steps} of the store: was the model trained, or loaded, in between?"
+            )
             warnings.warn(msg, SameWeightsWarning, stacklevel=4)
 
 
@@ -245,7 +256,7 @@ class Replay:
         self._inputs.update(batch.inputs)
         self._labels.update(batch.targets)
         self._batches += 1
-        self.item_rows = int(batch.indices[-1]) + 1
+        self.item_rows = int(batch.places[-1]) + 1
         inputs = hash_text(" ".join([*self._done, self._inputs.hexdigest()]))
         return Seen(self._batches, inputs, self._labels.hexdigest())
 
@@ -254,8 +265,8 @@ class Replay:
         if seen.batches == stored.batches and seen != stored:
             what = "inputs" if seen.inputs != stored.inputs else "labels (--target)"
             msg = (
-                f"the {what} are not those of the interrupted dump: among its first {stored.batches:,} batches something "
-                "changed, or is in another order. Resume with the same data, or dump to another name"
+                f"the {what} are not those of the interrupted dump: among its first {stored.batches:,} batches "
+                "something changed, or is in another order. Resume with the same data, or dump to another name"
             )
             raise DumpError(msg)
 
@@ -263,7 +274,7 @@ class Replay:
         """DumpError where the data ended before what was stored of it."""
         if self._batches < stored.batches:
             msg = (
-                f"the data ended after {self._batches:,} batches, of which the interrupted dump had {stored.batches:,}; "
+                f"the data ended after {self._batches:,} batches, where the interrupted dump had {stored.batches:,}; "
                 "resume with the same data, or dump to another name"
             )
             raise DumpError(msg)

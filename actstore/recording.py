@@ -79,7 +79,9 @@ def capture(model: object, layers: str | Sequence[str]) -> Iterator[Activations]
 class Recording:
     """A store in the making. Close it, or use it as a context manager: after an error what was sealed stays."""
 
-    def __init__(self, path: str | PathLike[str], settings: LoopSettings, *, overwrite: bool, resume: bool) -> None:
+    def __init__(
+        self, path: str | PathLike[str], settings: LoopSettings, *, overwrite: bool, resume: bool
+    ) -> None:
         self._path, self._settings = path, settings
         self._overwrite, self._resume = overwrite, resume
         self._step: int | None = None

@@ -36,7 +36,9 @@ def all_of(data: Sequence[SplitData], choice: RowChoice) -> Share:
     return Share([None] * len(data), 0, sum(known) if len(known) == len(data) else None)
 
 
-def share_of(data: Sequence[SplitData], batch_rows: int, choice: RowChoice, rank: int, world_size: int) -> Share:
+def share_of(
+    data: Sequence[SplitData], batch_rows: int, choice: RowChoice, rank: int, world_size: int
+) -> Share:
     """The batches of one rank: as many as the other ranks have, give or take one.
 
     Raises:

@@ -65,10 +65,12 @@ def open_store(path: str, step: int | None = None) -> Store:
 
     store = actstore.open(path)
     if step is None and len(store.steps) > 1:
-        raise click.UsageError(f"{path} has the steps {', '.join(map(str, store.steps))}: choose one with --step")
+        raise click.UsageError(
+            f"{path} has the steps {', '.join(map(str, store.steps))}: choose one with --step"
+        )
     chosen = store if step is None else store.at(step)
     if not chosen.complete:
-        msg = f"{path} is incomplete: its dump did not finish, so rows are missing; finish it with actstore dump --resume"
+        msg = f"{path} is incomplete: its dump did not finish, so rows are missing; finish it with --resume"
         raise StoreError(msg)
     return chosen
 

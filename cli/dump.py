@@ -26,7 +26,9 @@ _OPTIONS = (
     click.option(
         "--layers", "patterns", multiple=True, metavar="PATTERN", help="A layer's name or a glob; repeatable."
     ),
-    click.option("-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards."),
+    click.option(
+        "-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards."
+    ),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows of each --data."),
     click.option(
         "--sample-rows", "sample", type=float, metavar="FRACTION", help="Keep each row with this probability."
@@ -38,15 +40,24 @@ _OPTIONS = (
         help="mean, max, cls, first, last or none over positions or pixels; repeatable, the last that fits counts.",
     ),
     click.option(
-        "--random-features", type=click.IntRange(min=1), metavar="K", help="Keep K features of each layer, at random."
+        "--random-features",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Keep K features of each layer, at random.",
     ),
     click.option(
-        "--random-projection", type=click.IntRange(min=1), metavar="K", help="Project each layer to K dimensions."
+        "--random-projection",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Project each layer to K dimensions.",
     ),
     click.option("--dtype", metavar="T", help="Cast float layers to float16, bfloat16, float32 or float64."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"),
     click.option(
-        "--step", type=click.IntRange(min=0), metavar="N", help="Add training step N to NAME.acts, on the same rows."
+        "--step",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Add training step N to NAME.acts, on the same rows.",
     ),
     click.option(
         "--rank", type=click.IntRange(min=0), envvar="RANK", metavar="R", help="Dump share R of the batches ..."
@@ -106,10 +117,13 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     if output is None:
         raise click.UsageError("-o is missing: where is the store to go? For example -o run.h5")
     settings = _settings(patterns, given)
-    with ProgressLine() as line, warnings.catch_warnings():
-        warnings.showwarning = _warn
+    with ProgressLine() as line, warnings.catch_warnings(record=True) as caught:
         speed = _Speed()
-        store = dump_activations(model, data, output, settings, lambda progress: line.show(speed.text(progress)))
+        store = dump_activations(
+            model, data, output, settings, lambda progress: line.show(speed.text(progress))
+        )
+    for warning in caught:
+        click.echo(f"warning: {warning.message}", err=True)
     with store:
         _echo_summary(store, output, settings)
 
@@ -120,7 +134,9 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
 
     rank, world_size = given["rank"], given["world_size"]
     if (rank is None) != (world_size is None):
-        raise click.UsageError("--rank and --world-size come together (or RANK and WORLD_SIZE in the environment)")
+        raise click.UsageError(
+            "--rank and --world-size come together (or RANK and WORLD_SIZE in the environment)"
+        )
     if given["resume"] and given["overwrite"]:
         raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
     return DumpSettings(
@@ -185,7 +201,3 @@ def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
             f"layer {name!r} was cast from {cast['computed']} to {cast['stored']}: largest error "
             f"{cast['largest_error']:.2g}, {cast['overflows']:,} overflows, {cast['nan']:,} NaN"
         )
-
-
-def _warn(message: Warning | str, *_: Any) -> None:
-    click.echo(f"warning: {message}", err=True)

@@ -12,7 +12,9 @@ from cli.shared import echo_json, echo_table, json_option
 @click.command("eval")
 @click.argument("probes", metavar="PROBES")
 @click.argument("store", metavar="STORE")
-@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several.")
+@click.option(
+    "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
+)
 @json_option
 def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
     """Score the probes of PROBES on the rows of STORE, split by split. Nothing is fitted.

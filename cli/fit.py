@@ -65,7 +65,9 @@ if TYPE_CHECKING:
     help="Fit on K columns drawn at random of every wider layer.",
 )
 @click.option("--require-all", is_flag=True, help="Refuse rows without a label instead of skipping them.")
-@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several.")
+@click.option(
+    "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
+)
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N")
 @click.option("-o", "--output", required=True, metavar="PROBES", help="The probe file to write.")
 @overwrite_option

@@ -95,4 +95,9 @@ def describe(store: Store) -> dict[str, Any]:
 
 def _describe_step(store: Store) -> dict[str, Any]:
     weights = store.provenance.get("model", {}).get("weights", "")
-    return {"complete": store.complete, "rows": store.rows, "weights": weights, "fingerprint": store.fingerprint}
+    return {
+        "complete": store.complete,
+        "rows": store.rows,
+        "weights": weights,
+        "fingerprint": store.fingerprint,
+    }

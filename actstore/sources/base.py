@@ -40,6 +40,11 @@ class Batch:
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     indices: np.ndarray | None = None
 
+    @property
+    def places(self) -> np.ndarray:
+        """(rows,) int64: ``indices``, or the first rows."""
+        return np.arange(self.rows) if self.indices is None else self.indices
+
 
 class BatchedSource(Protocol):
     """Inputs in an order of their own, the same every time they are read, that can only be read one after another."""

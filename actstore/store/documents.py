@@ -91,13 +91,15 @@ def versioned(**fields: JSON) -> dict[str, JSON]:
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """What differs between two pieces of JSON, each place by its dotted name with both values; nothing where none do."""
+    """What differs between two pieces of JSON: each place by its dotted name, with both values."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = [*before, *(key for key in now if key not in before)]
         return [
             found
             for key in keys
-            for found in differences(before.get(key, ABSENT), now.get(key, ABSENT), f"{name}.{key}" if name else str(key))
+            for found in differences(
+                before.get(key, ABSENT), now.get(key, ABSENT), f"{name}.{key}" if name else str(key)
+            )
         ]
     if isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
         pairs = enumerate(zip(before, now, strict=True))

@@ -73,7 +73,11 @@ def read_header(folder: Path) -> Header:
     """The row unit and the layers, from store.json."""
     path = folder / STORE_JSON
     if not path.exists():
-        what = "holds no rows yet" if folder.suffix == FOLDER_SUFFIX or folder.suffix == ".partial" else "is no store"
+        what = (
+            "holds no rows yet"
+            if folder.suffix == FOLDER_SUFFIX or folder.suffix == ".partial"
+            else "is no store"
+        )
         msg = f"{folder} {what}: there is no {STORE_JSON} in it"
         raise StoreError(msg)
     document = unseal(durable.read_whole(path), path)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from actstore.store.contents import Contents, Part
+    from actstore.store.contents import Part
     from actstore.store.documents import Header
 
 
@@ -70,7 +70,11 @@ class StoredLayers(Mapping[str, Layer]):
 
     def __init__(self, catalog: Catalog, files: OpenFiles) -> None:
         self._by_step: dict[int, Named[Layer]] = {
-            step: Named("layer", LayerError, {info.name: Layer(contents, files, info) for info in contents.header.layers})
+            step: Named(
+                "layer",
+                LayerError,
+                {info.name: Layer(contents, files, info) for info in contents.header.layers},
+            )
             for step, contents in catalog.steps.items()
         }
 

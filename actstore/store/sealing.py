@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from actstore.store.journal import Journal
 from actstore.store.rank import BEGIN, END, journal_start, parse_records, read_rank
 from actstore.store.reader import Store, row_table
 from actstore.store.records import Begin, End, FileRecord, Seen, ShardRecord
-from actstore.store.shard import write_columns
+from actstore.store.shard import NewFile, fill_columns
 from actstore.store.steps import list_step
 from actstore.store.streams import ROW_TABLE, LayerHash, RowTableHash
 
@@ -39,6 +39,18 @@ if TYPE_CHECKING:
     from actstore.store.rowtable import Rows
 
 PER_RANK = ("command", "versions")  # what ranks of one dump may differ in
+
+
+@dataclass(frozen=True)
+class Unsealed:
+    """A shard that is written, but not sealed yet: its file under a temporary name, and what is to be listed of it."""
+
+    file: NewFile
+    record: ShardRecord
+
+    def discard(self) -> None:
+        """Remove it."""
+        self.file.discard()
 
 
 class RankWriter:
@@ -101,28 +113,38 @@ class RankWriter:
             hashed.update(np.ascontiguousarray(rest).reshape(-1).view(np.uint8).data)
         return table
 
-    def seal(self, pending: PendingRows) -> None:
-        """Write the pending rows as the next shard: they are there once its record is."""
-        journal = self._journal or self._begin()
+    def write(self, pending: PendingRows) -> Unsealed:
+        """Write the pending rows as the next shard, under a temporary name."""
+        if self._journal is None:
+            self._journal = self._begin()
         path = self._path / shard_name(self._shards)
         for rows in pending.tables:
             self._table.update(rows)
         streams = {layer_path(name): hashed for name, hashed in self._layers.items()}
-        file_bytes, gaps, extents = write_columns(durable.temporary_name(path), path, pending.columns(), streams)
+        file, extents = fill_columns(durable.temporary_name(path), pending.columns(), streams)
         record = ShardRecord(
             shard=path.name,
             first_row=self.rows,
             rows=pending.rows,
-            file=FileRecord(file_bytes, gaps, extents),
+            file=FileRecord(file.file_bytes, file.gaps, extents),
             nonfinite=pending.nonfinite(),
             seen=pending.seen,
             segments={name: hashed.state for name, hashed in self._layers.items()},
         )
-        journal.append(record.document())
-        if self._shards == 0:
-            list_step(self._folder, self.header, self._place.number)
         self._shards += 1
         self.rows += pending.rows
+        return Unsealed(file, record)
+
+    def seal(self, shard: Unsealed) -> None:
+        """Wait until a shard is on the disk, and list it: now its rows are there. Shards come in their order."""
+        if self._journal is None:
+            msg = "a shard can not be sealed before it is written"
+            raise RuntimeError(msg)
+        with shard.file as file:
+            file.commit(self._path / shard.record.shard)
+        self._journal.append(shard.record.document())
+        if shard.record.first_row == 0:
+            list_step(self._folder, self.header, self._place.number)
 
     def end(self, provenance: Mapping[str, JSON]) -> None:
         """Say that these are all rows of the rank. StoreError where it was to have another number of them."""
@@ -167,9 +189,7 @@ class RankWriter:
         if not durable.write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
             self._check_step()
         begin = Begin(place.rank, place.world_size, place.first_row, place.rows, self._own)
-        self._journal = Journal(
-            self._path / JOURNAL, journal_start(self.header, place.number, place.rank)
-        )
+        self._journal = Journal(self._path / JOURNAL, journal_start(self.header, place.number, place.rank))
         if not self._journal.records:
             self._journal.append({BEGIN: asdict(begin)})
         for folder in (self._path, self._path.parent, self._path.parent.parent, self._folder):

@@ -34,15 +34,18 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 128 * 2**20, 2 * 2**30
 SHARDS = 1000  # a dump of known size is cut into about so many
-SEAL_S = 30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
+SEAL_S = (
+    30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
+)
 
 
 class Writer:
     """Writes one store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file); for one thread.
 
     As a context manager it finishes the store, or abandons it where the block raises. Rows that a shard was sealed for
-    survive a crash at any moment. A shard is written in the background while the next one gathers: memory holds the
-    rows of two, a batch, and 8 bytes per id. Batches are kept, not copied: nobody may write into their arrays any more.
+    survive a crash at any moment. A shard is written in the background while the next one gathers, and waits for the
+    disk while that one is written: memory holds the rows of two, a batch, and 8 bytes per id. Batches are kept, not
+    copied: nobody may write into their arrays any more.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Writer:
         self._pending: PendingRows | None = None
         self._ids: IdCheck | None = None
         self._rows = 0  # of this rank, sealed or not
-        self._background = Background()
+        self._written, self._sealed = Background("write"), Background("seal")
         self._state = "open"  # then "broken" where a write was interrupted; "ended" by finish or abandon
         self._left = ""
         self._begun_s = self._sealed_s = time.monotonic()
@@ -202,10 +205,24 @@ class Writer:
     def _seal(self) -> None:
         """Begin to write what is pending."""
         rank, pending, _ = self._going()
-        self._background.wait()
+        self._written.wait()
         self._pending = PendingRows(rank.header.layers)
-        self._background.submit(lambda: rank.seal(pending))
+        self._written.submit(lambda: self._write_out(rank, pending))
         self._sealed_s = time.monotonic()
+
+    def _write_out(self, rank: RankWriter, pending: PendingRows) -> None:
+        """In the background: write a shard while the one before it goes to the disk."""
+        shard = rank.write(pending)
+        try:
+            self._sealed.submit(lambda: rank.seal(shard))
+        except BaseException:
+            shard.discard()
+            raise
+
+    def _wait(self) -> None:
+        """Until every shard is sealed that was begun."""
+        self._written.wait()
+        self._sealed.wait()
 
     def finish(self) -> Store:
         """Seal the rest, prove that every row is there, and give the store its name.
@@ -226,7 +243,7 @@ class Writer:
         with self._writing():
             if self._pending.rows:
                 self._seal()
-            self._background.wait()
+            self._wait()
             self._rank.end(self._provenance)
             complete = complete_step(self._destination.staging, self._rank.header, self._place.number)
             if self._destination.single_file:
@@ -235,7 +252,7 @@ class Writer:
                 pack(contents, durable.temporary_name(packed), packed)
             if complete or self._place.shared:
                 self._destination.publish()
-        self._background.close()
+        self._close()
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return open_store(self._destination.final)
 
@@ -247,12 +264,16 @@ class Writer:
         """
         if self._state != "ended":
             self._state, self._pending = "ended", None
-            self._background.close()
+            self._close()
             try:
                 self._left = self._clean_up()
             except (OSError, StoreError) as error:
                 self._left = f"what is left in {self._destination.staging} could not be tidied up: {error}"
         return self._left
+
+    def _close(self) -> None:
+        self._written.close()
+        self._sealed.close()
 
     def _clean_up(self) -> str:
         destination = self._destination
@@ -280,7 +301,7 @@ class Writer:
         """The ids of all rows of this rank so far."""
         rank, pending, _ = self._going()
         with self._writing():
-            self._background.wait()
+            self._wait()
         return {row_id for rows in pending.tables for row_id in rows.ids} | rank.ids()
 
     def _going(self) -> tuple[RankWriter, PendingRows, IdCheck]:
