@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from actstore.adapters import LayerRow, adapt
+from actstore.adapters.keep import Keeper
 from actstore.reductions import CastReport, ReductionSettings, plan_reductions
 from actstore.reductions.cast import narrowed, widened
 
@@ -118,3 +119,14 @@ def test_what_is_kept_is_a_copy_in_c_order_of_native_bytes(order):
     assert before.any()
     assert kept.flags.c_contiguous
     assert kept.dtype.isnative
+
+
+def test_what_is_kept_is_a_copy_where_a_view_would_do():
+    buffer = np.ones((4, 1, 6), np.float32)
+    layer = LayerRow("a", "array", (1, 6), ("position", "feature"), "float32")
+    keeper = Keeper(plan_reductions(ReductionSettings(("cls",)), [layer]))
+    keeper.begin(np.zeros(4))
+    kept = keeper.keep("a", buffer)
+    buffer[:] = 0
+    np.testing.assert_array_equal(kept.array, np.ones((4, 6)))
+    assert kept.axes == ("feature",)

@@ -98,6 +98,13 @@ def test_maps_of_channels_are_pooled_over_what_they_say():
         assert found[0].shape == (4, 3)
 
 
+def test_a_mask_counts_along_its_axis_where_other_axes_are_pooled_too():
+    layer, axes = tokens(shape=(4, 3, 6, 5)), ("head", "position", "feature")
+    for pool in ("mean", "max"):
+        found, expected = both(layer, axes, ReductionSettings((pool,)), MASK)
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-6)  # up to 18 numbers of order 3 in float32
+
+
 def test_padding_takes_no_part_and_nan_that_is_real_does():
     layer = tokens()
     layer[~torch.from_numpy(MASK.astype(bool))] = float("nan")
