@@ -164,8 +164,7 @@ def _part(folder: Path, record: ShardRecord) -> Part:
     if found[0] != record.file_bytes:
         msg = f"{path} has {found[0]:,} bytes where {record.file_bytes:,} were written; restore it from a copy"
         raise StoreError(msg)
-    extents = {name: extent.without_hashes() for name, extent in record.extents.items()}
-    return Part(path, record.first_row, record.rows, extents, found)
+    return Part(path, record.first_row, record.rows, record.extents, found)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

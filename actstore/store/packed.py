@@ -59,7 +59,7 @@ def read_packed(path: Path) -> Contents:
             extents = {}
             for name, entry in document["datasets"].items():
                 place = file.offset(name, text(entry["dtype"]), tuple(natural(side) for side in entry["shape"]))
-                extents[name] = Extent.parse({**entry, "offset": place}, found[0]).without_hashes()
+                extents[name] = Extent.parse({**entry, "offset": place}, found[0])
             check_datasets(extents, rows, header.layers)
             return Contents(
                 path=path,

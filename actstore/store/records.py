@@ -59,10 +59,6 @@ class Extent:
         """Number of hashed blocks; a scalar is one."""
         return -(-self.shape[0] // self.block_rows) if self.shape else 1
 
-    def without_hashes(self) -> Extent:
-        """What it takes to read it."""
-        return Extent(self.dtype, self.shape, self.offset)
-
     def document(self) -> dict[str, JSON]:
         """The extent as JSON."""
         return {"dtype": self.dtype, "shape": self.shape, "offset": self.offset, "hashes": self.hashes}
