@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,15 @@ from actstore.store.taking import take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
     from os import PathLike
 
     from actstore.store.contents import Contents, Part
     from actstore.store.files import OpenFiles
 
+MAPPED_BYTES = (
+    32 * 2**20
+)  # of the views that ``blocks`` gave, so much stays mapped: each unmapping has its price
 PIECE_BYTES = 2**20  # rows that are converted on the way pass through a buffer of this size
 
 
@@ -123,7 +128,7 @@ class Layer:
     def blocks(self, block_rows: int) -> Iterator[np.ndarray]:
         """All rows in order, ``block_rows`` at a time, the last block shorter.
 
-        The first time they are copied and checked, each block while the one before it is worked on; after that they
+        The first time they are copies, checked, and two more are read while the caller works on one; after that they
         are views. Memory does not grow with the layer.
         """
         if block_rows < 1:
@@ -135,21 +140,24 @@ class Layer:
         return self._read_ahead(bounds)
 
     def _mapped(self, bounds: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+        looked_at = 0
         for start, stop in bounds:
             yield self._slice(start, stop)
-            for part, first, last in self._overlaps(start, stop):
-                self._files.get(part).unmap(part.extents[self._path], first, last)
+            if (stop - looked_at) * self.info.row_bytes >= MAPPED_BYTES:
+                for part, first, last in self._overlaps(looked_at, stop):
+                    self._files.get(part).unmap(part.extents[self._path], first, last)
+                looked_at = stop
 
     def _read_ahead(self, bounds: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
-        with ThreadPoolExecutor(1, "actstore-read-ahead") as ahead:
-            coming = None
+        """Copies, in order; two are read and hashed at a time, so that the disk does not wait for the hashes."""
+        with ThreadPoolExecutor(2, "actstore-read-ahead") as ahead:
+            coming: deque[Future[np.ndarray]] = deque()
             for start, stop in bounds:
-                following = ahead.submit(self._copy, start, stop)
-                if coming:
-                    yield coming.result()
-                coming = following
-            if coming:
-                yield coming.result()
+                coming.append(ahead.submit(self._copy, start, stop, self._room(stop - start)))
+                if len(coming) > 2:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
 
     def read_into(self, rows: slice, out: np.ndarray) -> None:
         """Read a slice into ``out``, which has its shape; straight from the file where dtype and memory order agree.
@@ -204,15 +212,17 @@ class Layer:
         """Neighbouring rows: a view of the file where one file has them all."""
         parts = list(self._overlaps(start, stop))
         if len(parts) != 1:
-            return self._copy(start, stop)
+            return self._copy(start, stop, self._room(stop - start))
         part, first, last = parts[0]
         file = self._files.get(part)
         view = file.view(part.extents[self._path], first, last)
         self._check(part).pass_on(file, first, view)
         return self._deliver(view)
 
-    def _copy(self, start: int, stop: int) -> np.ndarray:
-        out = np.empty((stop - start, *self.info.shape), self._stored)
+    def _room(self, rows: int) -> np.ndarray:
+        return np.empty((rows, *self.info.shape), self._stored)
+
+    def _copy(self, start: int, stop: int, out: np.ndarray) -> np.ndarray:
         self._read(start, stop, out)
         return self._deliver(out)
 

@@ -12,23 +12,19 @@ if TYPE_CHECKING:
 
 GAP_BYTES = 8 * 2**10  # what lies between two rows is read along up to here: it costs less than another read
 SPAN_BYTES = 2**20  # rows further apart than this are never read in one go, whatever lies between them
+SEEK_BYTES = (
+    16 * 2**10
+)  # where many spans lie close together, one more costs a disk as much as so many bytes in order
 AHEAD_SPANS = 128  # the disk is told of so many spans before they are waited for
 AHEAD_BYTES = 128 * 2**10  # of longer spans it learns early enough by itself
 
 
 def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray) -> None:
-    """Read ``rows`` of a dataset, ascending, repeats allowed, into ``out`` (rows, *features).
-
-    As a read costs about what ``GAP_BYTES`` more bytes cost, this never costs more than reading everything in between.
-    """
+    """Read ``rows`` of a dataset, ascending, repeats allowed, into ``out`` (rows, *features)."""
     size = extent.row_bytes
-    span_rows = max(1, SPAN_BYTES // size)
-    steps = np.diff(rows)
-    apart = (steps - 1) * size > GAP_BYTES
-    apart |= rows[1:] // span_rows != rows[:-1] // span_rows
-    starts = np.concatenate([[0], np.flatnonzero(apart) + 1])
+    starts = _spans(rows, size)
     stops = np.append(starts[1:], len(rows))
-    breaks = np.concatenate([[0], np.cumsum(steps != 1)])  # before each row, how often the next is no neighbour
+    breaks = np.concatenate([[0], np.cumsum(np.diff(rows) != 1)])  # up to a row: how many follow on none
     dense = (breaks[stops - 1] == breaks[starts]).tolist()
     lows = rows[starts]
     counts = rows[stops - 1] + 1 - lows
@@ -46,6 +42,22 @@ def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray)
             file.fill(span[: lengths[place]], offsets[place])
             wanted = rows[start:stop] - lows[place]
             np.take(scratch, wanted, axis=0, out=out[start:stop], mode="clip")  # "raise" would copy once more
+
+
+def _spans(rows: np.ndarray, size: int) -> np.ndarray:
+    """Where in ``rows`` each read begins: of a window, what lies close together, or all of it where that is cheaper."""
+    windows = rows // max(1, SPAN_BYTES // size)
+    crossed = windows[1:] != windows[:-1]
+    starts = np.concatenate([[0], np.flatnonzero((np.diff(rows) - 1) * size > GAP_BYTES) + 1])
+    starts = np.union1d(starts, np.flatnonzero(crossed) + 1)
+    lows, highs = rows[starts], rows[np.append(starts[1:], len(rows)) - 1] + 1
+    first = np.concatenate([[0], np.flatnonzero(np.diff(windows[starts])) + 1])  # span of each window
+    last = np.append(first[1:], len(starts)) - 1
+    apart = np.add.reduceat((highs - lows) * size + SEEK_BYTES, first)
+    together = (highs[last] - lows[first]) * size + SEEK_BYTES
+    kept = np.repeat(apart < together, last - first + 1)
+    kept[first] = True
+    return starts[kept]
 
 
 def _bytes(array: np.ndarray) -> memoryview:
