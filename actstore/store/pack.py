@@ -38,7 +38,7 @@ def pack(contents: Contents, temporary: Path, path: Path) -> None:
         with NewFile(temporary, {**kinds, MANIFEST: (f"S{size}", ())}) as file:
             extents: dict[str, Extent] = {}
             for name, column in columns.items():
-                extents[name] = file.fill(name, column.blocks(plan[name].block_rows))
+                extents[name] = file.fill(name, column.pieces)
             for layer in store.layers.values():
                 name = layer_path(layer.name)
                 extents[name] = file.fill(name, _copied_blocks(layer.raw, plan[name].block_rows))

@@ -60,7 +60,7 @@ class PendingRows:
         """The datasets of the shard, by path."""
         columns = {LAYER_NAMES: text_column([layer.name for layer in self._layers])}
         for layer in self._layers:
-            columns[layer_path(layer.name)] = Column(layer.dtype, self._buffers[layer.name][: self.rows])
+            columns[layer_path(layer.name)] = Column.of(layer.dtype, self._buffers[layer.name][: self.rows])
         return columns | self.table.columns()
 
 

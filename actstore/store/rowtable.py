@@ -77,12 +77,12 @@ class RowTable:
     def columns(self) -> dict[str, Column]:
         """The datasets, by path."""
         ids = np.array(self.ids, np.bytes_)
-        columns = {ROW_ID: Column(text_dtype(ids), ids)}
+        columns = {ROW_ID: Column.of(text_dtype(ids), ids)}
         columns |= _coded(ROW_SPLIT, self._splits, np.dtype(np.str_))
         if self._groups is not None:
             columns |= _coded(ROW_GROUP, self._groups, np.dtype(np.str_))
         if self._positions:
-            columns[ROW_POSITION] = Column("int64", np.concatenate(self._positions))
+            columns[ROW_POSITION] = Column.of("int64", np.concatenate(self._positions))
         if self._targets:
             columns[TARGET_NAMES] = text_column(list(self._targets))
         for name, column in self._targets.items():
@@ -94,10 +94,10 @@ class RowTable:
 def text_column(texts: Sequence[object]) -> Column:
     """Checked texts as a column."""
     data = encode_texts(texts)
-    return Column(text_dtype(data), data)
+    return Column.of(text_dtype(data), data)
 
 
 def _coded(path: str, column: CodedColumn, dtype: np.dtype) -> dict[str, Column]:
     labels = column.vocabulary()
-    values = text_column(labels) if dtype.kind == "U" else Column(dtype.name, np.array(labels, dtype))
-    return {codes_path(path): Column("int32", column.codes()), values_path(path): values}
+    values = text_column(labels) if dtype.kind == "U" else Column.of(dtype.name, np.array(labels, dtype))
+    return {codes_path(path): Column.of("int32", column.codes()), values_path(path): values}

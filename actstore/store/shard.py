@@ -15,27 +15,36 @@ from actstore.store.hdf5 import lay_out
 from actstore.store.records import Extent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
+
+SMALL_BYTES = (
+    16 * 2**10
+)  # spans shorter than this are gathered: copying one costs less than writing it by itself
+GATHERED_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Column:
-    """A dataset to be: its dtype (as ``format.numpy_dtype`` knows it), its shape, and its rows in memory."""
+    """A dataset to be: its dtype (as ``format.numpy_dtype`` knows it), its shape, and its rows in memory.
+
+    ``pieces`` has the rows in order, cut anywhere along the first axis.
+    """
 
     dtype: str
-    array: np.ndarray
+    shape: tuple[int, ...]
+    pieces: Sequence[np.ndarray]
+
+    @classmethod
+    def of(cls, dtype: str, array: np.ndarray) -> Column:
+        """A dataset whose rows lie in one array."""
+        return cls(dtype, array.shape, [array])
 
     @property
     def kind(self) -> tuple[str, tuple[int, ...]]:
         """Dtype and shape, what a file is laid out from."""
-        return self.dtype, self.array.shape
-
-    def blocks(self, block_rows: int) -> Iterator[np.ndarray]:
-        """The rows in order, ``block_rows`` at a time."""
-        for start in range(0, len(self.array), block_rows):
-            yield self.array[start : start + block_rows]
+        return self.dtype, self.shape
 
 
 class NewFile:
@@ -47,36 +56,62 @@ class NewFile:
     def __init__(self, temporary: Path, datasets: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
         """Create the file with room for ``datasets``, path to (dtype, shape)."""
         self._layout = lay_out(datasets)
-        self._datasets = datasets
+        self._datasets = dict(datasets)
         self._temporary = temporary
         self._fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
     @property
     def file_bytes(self) -> int:
-        """The size the file has once it is filled."""
+        """The size the file has once it is filled, without a tail."""
         return self._layout.file_bytes
 
-    def fill(self, path: str, blocks: Iterable[np.ndarray]) -> Extent:
-        """Write a dataset, given in order in blocks of its extent's ``block_rows``."""
-        dtype, shape = self._datasets[path]
-        start = offset = self._layout.offsets[path]
-        hashes = []
-        for block in blocks:
-            data = block_bytes(block, dtype)
-            durable.write_at(self._fd, data, offset)
-            hashes.append(xxhash.xxh3_64_hexdigest(data))
-            offset += data.nbytes
-        return Extent(dtype, shape, start, tuple(hashes))
-
-    def commit(self, path: Path) -> str:
-        """Write the rest, and give the file its name once all of it is on the disk. Returns the hash of the gaps."""
+    @property
+    def gaps(self) -> str:
+        """The hash of all bytes outside the datasets, in order: xxh3, 64 bits."""
         gaps = xxhash.xxh3_64()
+        for _, data in self._layout.gaps:
+            gaps.update(data)
+        return gaps.hexdigest()
+
+    def add(self, path: str, dtype: str, shape: tuple[int, ...]) -> None:
+        """Make room for one more dataset, behind those that are there; they may be filled already."""
+        datasets = {**self._datasets, path: (dtype, shape)}
+        layout = lay_out(datasets)
+        moved = [name for name, offset in self._layout.offsets.items() if layout.offsets[name] != offset]
+        if moved:  # the library allocates in the order of creation; the rows of a file depend on that
+            msg = f"{self._temporary}: HDF5 moved the dataset {moved[0]!r} when {path!r} was added behind it"
+            raise RuntimeError(msg)
+        self._datasets, self._layout = datasets, layout
+
+    def fill(self, path: str, pieces: Iterable[np.ndarray], stream: xxhash.xxh3_128 | None = None) -> Extent:
+        """Write a dataset, given in order in pieces of any number of rows; each may change once the next is asked for.
+
+        Args:
+            path: one of the file's datasets.
+            pieces: together exactly its rows. ValueError where they are more or fewer.
+            stream: a running hash that takes every byte as it is stored.
+        """
+        extent = Extent(*self._datasets[path], self._layout.offsets[path])
+        hashes = BlockHashes(extent.block_rows * extent.row_bytes)
+        output = _Output(self._fd, extent.offset)
+        for piece in pieces:
+            for span in hashes.spans(block_bytes(piece, extent.dtype)):
+                if stream is not None:
+                    stream.update(span)
+                output.write(span)
+        output.flush()
+        if output.offset != extent.offset + extent.nbytes:
+            msg = f"{path}: {output.offset - extent.offset:,} bytes came for a dataset of {extent.nbytes:,}"
+            raise ValueError(msg)
+        return Extent(extent.dtype, extent.shape, extent.offset, hashes.digests(extent.blocks))
+
+    def commit(self, path: Path, tail: bytes = b"") -> None:
+        """Write the rest, and ``tail`` behind all that HDF5 knows of; name the file once all of it is on the disk."""
         for offset, data in self._layout.gaps:
             durable.write_at(self._fd, data, offset)
-            gaps.update(data)
+        durable.write_at(self._fd, tail, self.file_bytes)
         durable.sync_file(self._fd)
         durable.rename(self._temporary, path)
-        return gaps.hexdigest()
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +123,63 @@ class NewFile:
         self._temporary.unlink(missing_ok=True)
 
 
+class BlockHashes:
+    """Hashes of the blocks of a dataset whose bytes come in pieces that end anywhere."""
+
+    def __init__(self, block_bytes: int) -> None:
+        """Blocks of ``block_bytes``; 0 for a dataset without bytes, whose blocks are all empty."""
+        self._block_bytes = self._room = max(1, block_bytes)
+        self._state = xxhash.xxh3_64()
+        self._digests: list[str] = []
+
+    def spans(self, data: memoryview) -> Iterator[memoryview]:
+        """``data`` cut at the ends of blocks, each span just hashed and so in the cache."""
+        while data.nbytes:
+            span, data = data[: self._room], data[self._room :]
+            self._state.update(span)
+            self._room -= span.nbytes
+            if not self._room:
+                self._end_block()
+            yield span
+
+    def digests(self, blocks: int) -> tuple[str, ...]:
+        """The hashes of all blocks, the last one shorter, once every byte came."""
+        while len(self._digests) < blocks:
+            self._end_block()
+        return tuple(self._digests)
+
+    def _end_block(self) -> None:
+        self._digests.append(self._state.hexdigest())
+        self._state.reset()
+        self._room = self._block_bytes
+
+
+class _Output:
+    """Writes spans one behind the other; long ones as they are, short ones gathered."""
+
+    def __init__(self, fd: int, offset: int) -> None:
+        self._fd = fd
+        self._gathered = bytearray()
+        self.offset = offset
+
+    def write(self, span: memoryview) -> None:
+        if span.nbytes < SMALL_BYTES:
+            self._gathered += span
+            if len(self._gathered) >= GATHERED_BYTES:
+                self.flush()
+            return
+        self.flush()
+        durable.write_at(self._fd, span, self.offset)
+        self.offset += span.nbytes
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if self._gathered:
+            durable.write_at(self._fd, bytes(self._gathered), self.offset)
+            self.offset += len(self._gathered)
+            self._gathered.clear()
+
+
 def block_bytes(block: np.ndarray, dtype: str) -> memoryview:
     """The bytes of a block as they are stored: little-endian, in C order."""
     stored = np.ascontiguousarray(block, numpy_dtype(dtype))
@@ -95,13 +187,17 @@ def block_bytes(block: np.ndarray, dtype: str) -> memoryview:
 
 
 def write_columns(
-    temporary: Path, path: Path, columns: Mapping[str, Column]
+    temporary: Path,
+    path: Path,
+    columns: Mapping[str, Column],
+    streams: Mapping[str, xxhash.xxh3_128] | None = None,
 ) -> tuple[int, str, dict[str, Extent]]:
-    """Write a file of columns that lie in memory. Returns its size, the hash of its gaps, its extents by path."""
+    """Write a file of columns that lie in memory. Returns its size, the hash of its gaps, its extents by path.
+
+    ``streams`` has running hashes by path, which take every byte of those datasets.
+    """
+    streams = streams or {}
     with NewFile(temporary, {name: column.kind for name, column in columns.items()}) as file:
-        extents = {
-            name: file.fill(name, column.blocks(Extent(*column.kind, 0).block_rows))
-            for name, column in columns.items()
-        }
-        gaps = file.commit(path)
-    return file.file_bytes, gaps, extents
+        extents = {name: file.fill(name, column.pieces, streams.get(name)) for name, column in columns.items()}
+        file.commit(path)
+        return file.file_bytes, file.gaps, extents
