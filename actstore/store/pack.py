@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,17 +14,18 @@ import xxhash
 from actstore.errors import StoreError
 from actstore.store.cast import Cast, check_float
 from actstore.store.documents import HASH_DIGITS
-from actstore.store.format import FLOATS, LAYER_NAMES, MANIFEST, layer_path
-from actstore.store.output import check_room
+from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, layer_path
+from actstore.store.output import check_room, whole_file
 from actstore.store.packed import FOOTER_BYTES, footer, manifest
 from actstore.store.reader import Store
+from actstore.store.reader import open as open_store
 from actstore.store.records import Extent
 from actstore.store.rowtable import Rows, RowTable, text_column
 from actstore.store.shard import Column, NewFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from os import PathLike
 
     from actstore.store.contents import Contents
     from actstore.store.layer import Layer
@@ -60,6 +62,32 @@ def pack(contents: Contents, temporary: Path, path: Path, dtype: str | None = No
             extents = _fill(file, columns, store, casts)
             _commit(file, path, _as_packed(contents, casts, dtype), extents)
     return casts
+
+
+@dataclass(frozen=True)
+class PackedFile:
+    """What was packed: its rows, how many layers, the file's size, and by layer what a cast has lost."""
+
+    rows: int
+    layers: int
+    file_bytes: int
+    casts: Mapping[str, Cast]
+
+
+def pack_store(
+    path: str | PathLike[str], out: str | PathLike[str], *, dtype: str | None = None, overwrite: bool = False
+) -> PackedFile:
+    """Pack the store at ``path`` into the file ``out``, which appears only whole.
+
+    Raises:
+        StoreError: see ``pack``; ``out`` is no ``NAME.h5``, exists, or can not be written.
+    """
+    if Path(out).suffix != FILE_SUFFIX:
+        msg = f"{out} is not the name of a single file; NAME{FILE_SUFFIX} was expected"
+        raise StoreError(msg)
+    with open_store(path) as store, whole_file(out, overwrite=overwrite) as (temporary, final):
+        casts = pack(store._contents, temporary, final, dtype)
+        return PackedFile(store.rows, len(store.layers), final.stat().st_size, casts)
 
 
 def _casts(contents: Contents, dtype: str | None) -> dict[str, Cast]:
