@@ -63,12 +63,7 @@ def open_store(path: str, step: int | None = None) -> Store:
     import actstore
     from actstore.errors import StoreError
 
-    store = actstore.open(path)
-    if step is None and len(store.steps) > 1:
-        raise click.UsageError(
-            f"{path} has the steps {', '.join(map(str, store.steps))}: choose one with --step"
-        )
-    chosen = store if step is None else store.at(step)
+    chosen = actstore.open(path).one(step)
     if not chosen.complete:
         msg = f"{path} is incomplete: its dump did not finish, so rows are missing; finish it with --resume"
         raise StoreError(msg)

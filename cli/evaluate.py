@@ -6,15 +6,13 @@ from typing import Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option
+from cli.shared import echo_json, echo_table, json_option, step_option
 
 
 @click.command("eval")
 @click.argument("probes", metavar="PROBES")
 @click.argument("store", metavar="STORE")
-@click.option(
-    "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
-)
+@step_option
 @json_option
 def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
     """Score the probes of PROBES on the rows of STORE, split by split. Nothing is fitted.

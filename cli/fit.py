@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import ProgressLine, overwrite_option
+from cli.shared import ProgressLine, overwrite_option, step_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,9 +65,7 @@ if TYPE_CHECKING:
     help="Fit on K columns drawn at random of every wider layer.",
 )
 @click.option("--require-all", is_flag=True, help="Refuse rows without a label instead of skipping them.")
-@click.option(
-    "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
-)
+@step_option
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N")
 @click.option("-o", "--output", required=True, metavar="PROBES", help="The probe file to write.")
 @overwrite_option

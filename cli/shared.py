@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+step_option = click.option(
+    "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it is there already.")
 
 

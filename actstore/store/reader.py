@@ -121,6 +121,11 @@ class Store:
         return self._catalog.path
 
     @property
+    def catalog(self) -> Catalog:
+        """Where everything lies."""
+        return self._catalog
+
+    @property
     def header(self) -> Header:
         """What every row of every step is."""
         return self._catalog.header
@@ -138,6 +143,13 @@ class Store:
     def at(self, step: int) -> Store:
         """The same store with one step only. StoreError where it has no such step."""
         return self.only([step])
+
+    def one(self, step: int | None) -> Store:
+        """The store at ``step``, or at its only one. StoreError where it lacks it, or where None is one of several."""
+        if step is None and len(self.steps) > 1:
+            msg = f"{self.path} has the steps {listed_steps_text(self.steps)}; choose one with --step"
+            raise StoreError(msg)
+        return self.at(self.steps[0] if step is None else step)
 
     def only(self, steps: Iterable[int]) -> Store:
         """The same store with some of its steps. StoreError where it lacks one."""

@@ -248,8 +248,7 @@ class Writer:
             complete = complete_step(self._destination.staging, self._rank.header, self._place.number)
             if self._destination.single_file:
                 packed = self._destination.staging / PACKED
-                contents = read_folder(self._destination.staging).steps[self._place.number]
-                pack(contents, durable.temporary_name(packed), packed)
+                pack(read_folder(self._destination.staging), durable.temporary_name(packed), packed)
             if complete or self._place.shared:
                 self._destination.publish()
         self._close()
