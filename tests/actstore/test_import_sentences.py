@@ -165,9 +165,9 @@ def test_files_without_rows_are_refused(tmp_path):
 def test_many_plausible_sentences_are_implausible_together(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         for number in range(40):
-            file.create_dataset(str(number), (1, 500_000, 2), "f4", chunks=(1, 1000, 2))[0, 0] = 1
+            file.create_dataset(str(number), (1, 2_000_000, 2), "f4", chunks=(1, 10, 2))[0, 0] = 1
     with pytest.raises(
-        SourceError, match=r"x\.h5 declares 160,000,000 bytes in a file of [0-9,]+; it is not read"
+        SourceError, match=r"x\.h5 declares 640,000,000 bytes in a file of [0-9,]+; it is not read"
     ):
         import_files([f"{tmp_path}/x.h5"], tmp_path / "out.h5")
 
