@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 GAP_BYTES = 8 * 2**10  # what lies between two rows is read along up to here: it costs less than another read
 SPAN_BYTES = 2**20  # rows further apart than this are never read in one go, whatever lies between them
-SEEK_BYTES = (
-    16 * 2**10
-)  # where many spans lie close together, one more costs a disk as much as so many bytes in order
+SEEK_BYTES = 20 * 2**10  # among many close spans, one more costs a disk as much as so many bytes in order
 AHEAD_SPANS = 128  # the disk is told of so many spans before they are waited for
 AHEAD_BYTES = 128 * 2**10  # of longer spans it learns early enough by itself
 
