@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 GAP_BYTES = 8 * 2**10  # what lies between two rows is read along up to here: it costs less than another read
 SPAN_BYTES = 2**20  # rows further apart than this are never read in one go, whatever lies between them
-SEEK_BYTES = 20 * 2**10  # among many close spans, one more costs a disk as much as so many bytes in order
+SEEK_BYTES = 14 * 2**10  # among many close spans, one more costs a disk as much as so many bytes in order
 AHEAD_SPANS = 128  # the disk is told of so many spans before they are waited for
-AHEAD_BYTES = 128 * 2**10  # of longer spans it learns early enough by itself
 
 
 def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray) -> None:
@@ -29,11 +28,11 @@ def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray)
     offsets, lengths = (extent.offset + lows * size).tolist(), (counts * size).tolist()
     scratch = np.empty((int(counts.max()), *out.shape[1:]), out.dtype)
     whole, span = _bytes(out), _bytes(scratch)
-    file.expect(offsets[:AHEAD_SPANS], lengths[:AHEAD_SPANS], AHEAD_BYTES)
+    file.expect(offsets[:AHEAD_SPANS], lengths[:AHEAD_SPANS])
     for place, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
         if place % AHEAD_SPANS == 0:
             coming = slice(place + AHEAD_SPANS, place + 2 * AHEAD_SPANS)
-            file.expect(offsets[coming], lengths[coming], AHEAD_BYTES)
+            file.expect(offsets[coming], lengths[coming])
         if dense[place]:
             file.fill(whole[start * size : stop * size], offsets[place])
         else:
