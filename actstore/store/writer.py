@@ -187,13 +187,13 @@ class Writer:
         check_same_layers(found, self._header.layers if self._header else found)
         known = check_rows(batch)
         columns = KnownColumns.of(known) if self._columns is None else self._columns.joined(known)
+        if not known.ids:
+            return
         if self._rank is None:
             self.begin(found)
         _, pending, ids = self._going()
         ids.check(known, self._rows, self._stored_ids)
         self._columns = columns
-        if not known.ids:
-            return
         ids.add(known)
         self._rows += len(known.ids)
         pending.add(batch.activations, known, seen or Seen())
@@ -279,7 +279,10 @@ class Writer:
         if destination.published:
             destination.tidy_up()
             return f"{destination.final} is whole"
-        listed = self._rank.listed() if self._rank else []
+        if self._rank is None:
+            destination.discard()
+            return f"{destination.final} is as it was: nothing was written there"
+        listed = self._rank.listed()
         if not listed:
             destination.discard()
             what = f" of {self._place}" if self._place.shared else ""
