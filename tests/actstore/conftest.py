@@ -87,6 +87,12 @@ def partial() -> Callable[[Path], Path]:
 
 
 @pytest.fixture
+def sealed() -> Callable[[Writer], None]:
+    """``sealed(writer)``: wait until the shards that were begun are on the disk. For what a test looks at meanwhile."""
+    return lambda writer: writer._wait()
+
+
+@pytest.fixture
 def names_in() -> Callable[[Path], list[str]]:
     """``names_in(folder)``, sorted."""
     return lambda folder: sorted(path.name for path in folder.iterdir())
