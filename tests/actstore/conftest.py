@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from actstore import Captured, RowBatch, Store, Writer
+from actstore import open as open_store
 from actstore.adapters import LayerRow
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
 from actstore.reductions.steps import reduce_layer
+from actstore.store.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 FEATURES = {
@@ -70,6 +72,22 @@ def write_store(tmp_path: Path, batch_of: Callable[..., RowBatch]) -> Callable[.
         for first in range(0, rows, batch_rows):
             writer.append(batch_of(min(batch_rows, rows - first), first))
         return writer.finish()
+
+    return write
+
+
+@pytest.fixture
+def write_shares(batch_of: Callable[..., RowBatch]) -> Callable[..., Store]:
+    """``write_shares(path, [21, 7], step=None)``: a complete step of example rows, shared by as many ranks."""
+
+    def write(path: Path, shares: Sequence[int], step: int | None = None) -> Store:
+        for rank, rows in enumerate(shares):
+            before = sum(shares[:rank])
+            place = Place(step, rank, len(shares), before, rows)
+            with Writer(path, place=place, shard_bytes=1000) as writer:
+                for first in range(before, before + rows, 5):
+                    writer.append(batch_of(min(5, before + rows - first), first))
+        return open_store(path)
 
     return write
 
