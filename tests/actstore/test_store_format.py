@@ -289,9 +289,7 @@ def check_step(folder, step, world_size):
     for rank in range(world_size):
         place = step, rank, world_size
         ranks.append(check_rank(folder, identity, layers, place, sum(rows for rows, _ in ranks)))
-    proof = check_document(
-        folder / f"steps/{step}/COMPLETE", ["step", "rows", "ranks", "fingerprint", "files"]
-    )
+    proof = check_document(folder / f"steps/{step}/COMPLETE", ["step", "rows", "ranks", "fingerprint", "files"])
     rows = sum(rows for rows, _ in ranks)
     assert [proof[key] for key in ("step", "rows", "ranks")] == [step, rows, world_size]
     assert proof["fingerprint"] == hash128(f"{identity} {json.dumps(ranks, sort_keys=True)}".encode())
