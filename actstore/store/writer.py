@@ -191,7 +191,13 @@ class Writer:
             return
         if self._rank is None:
             self.begin(found)
-        _, pending, ids = self._going()
+        rank, pending, ids = self._going()
+        if rank.ended:
+            msg = (
+                f"{self._destination.staging} already has all {rank.rows:,} rows of {self._place}, and takes no more. "
+                "Resume with the same data, or dump to another name"
+            )
+            raise StoreError(msg)
         ids.check(known, self._rows, self._stored_ids)
         self._columns = columns
         ids.add(known)
