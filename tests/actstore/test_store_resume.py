@@ -391,7 +391,9 @@ def test_a_disk_that_is_too_small_is_seen_in_advance(out, layers, monkeypatch):
     writer = Writer(out)
     writer.begin(layers)
     writer.expect(1000)
-    with pytest.raises(StoreError, match=r"needs 0\.00 GB.*, and the disk has 0\.00 GB free\. Make room, name fewer"):
+    with pytest.raises(
+        StoreError, match=r"needs 0\.00 GB.*, and the disk has 0\.00 GB free\. Make room, name fewer"
+    ):
         writer.expect(1001)
     writer.abandon()
     assert not list(out.parent.iterdir())
@@ -413,9 +415,7 @@ def test_what_is_there_needs_no_more_room(out, batches, layers, monkeypatch):
     writer.abandon()
 
 
-@pytest.mark.parametrize(
-    ("rows", "shard_bytes"), [(10**3, 128 * 2**20), (10**9, None), (10**11, 2 * 2**30)]
-)
+@pytest.mark.parametrize(("rows", "shard_bytes"), [(10**3, 128 * 2**20), (10**10, None), (10**11, 2 * 2**30)])
 def test_shards_are_a_thousandth_of_the_dump_within_limits(tmp_path, layers, monkeypatch, rows, shard_bytes):
     free(monkeypatch, 10**18)
     writer = Writer(tmp_path / "out.acts")
