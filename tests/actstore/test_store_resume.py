@@ -261,7 +261,7 @@ def test_every_difference_is_named(out, batches, layers, partial):
         match=r'options\.batch_size was 6, now 7; model\.weights was "abc", now "abd"; seed is new\. Go on with what',
     ):
         write(out, batches, layers, provenance=other, resume=True)
-    with pytest.raises(StoreError, match='row_unit was "example", now "token"; layers.norm is missing'):
+    with pytest.raises(StoreError, match=r'row_unit was "example", now "token"; layers\.norm is missing'):
         write(out, batches, without(layers, "norm"), row_unit="token", resume=True)
     assert files_of(partial(out)) == before
 
@@ -272,7 +272,7 @@ def test_other_differences_of_a_whole_file_are_refused(tmp_path, batches, layers
     other = {"options": {"batch_size": BATCH}, "model": {"weights": "abd"}}
     with pytest.raises(StoreError, match=r'out\.h5 was begun differently: model\.weights was "abc", now "abd"'):
         Writer(out, provenance=other, resume=True).open_whole(layers)
-    with pytest.raises(StoreError, match="layers.norm is missing"):
+    with pytest.raises(StoreError, match=r"layers\.norm is missing"):
         Writer(out, provenance=NOTED, resume=True).open_whole(without(layers, "norm"))
 
 
@@ -316,8 +316,8 @@ def test_rows_that_are_there_are_refused(out, batches, layers, batch_of):
         writer.append(batch_of(3, 24, positions=[0, 1, 2]))
     with pytest.raises(StoreError, match="target 'digit' came as int64 and <U1"):
         writer.append(replace(batches[4], targets={"digit": np.array(["a"] * 6)}))
+    other = {**batches[4].activations, "norm": Captured(np.zeros(6, np.int8), "int8", ())}
     with pytest.raises(LayerError, match="layer 'norm' came as int8"):
-        other = {**batches[4].activations, "norm": Captured(np.zeros(6, np.int8), "int8", ())}
         writer.append(replace(batches[4], activations=other))
     for batch in batches[4:]:
         writer.append(batch)
@@ -410,7 +410,7 @@ def test_what_is_there_needs_no_more_room(out, batches, layers, monkeypatch):
     writer = Writer(out, shard_bytes=SMALL, provenance=NOTED, resume=True)
     writer.begin(layers)
     free(monkeypatch, missing * row_bytes(layers) - 1)
-    with pytest.raises(StoreError, match="needs 0.00 GB"):
+    with pytest.raises(StoreError, match=r"needs 0\.00 GB"):
         writer.expect(ROWS)
     writer.abandon()
 
