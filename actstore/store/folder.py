@@ -20,13 +20,11 @@ from actstore.store.format import (
 from actstore.store.journal import read_journal
 from actstore.store.rank import Rank, check_size, ranks_of, read_rank
 from actstore.store.records import FileRecord, check_targets
-from actstore.store.steps import STEP, proven
+from actstore.store.steps import STEP, TARGET, proven
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-TARGET = "target"
 
 
 def read_folder(folder: Path) -> Catalog:
@@ -73,7 +71,11 @@ def read_header(folder: Path) -> Header:
     """The row unit and the layers, from store.json."""
     path = folder / STORE_JSON
     if not path.exists():
-        what = "holds no rows yet" if folder.suffix == FOLDER_SUFFIX or folder.suffix == ".partial" else "is no store"
+        what = (
+            "holds no rows yet"
+            if folder.suffix == FOLDER_SUFFIX or folder.suffix == ".partial"
+            else "is no store"
+        )
         msg = f"{folder} {what}: there is no {STORE_JSON} in it"
         raise StoreError(msg)
     document = unseal(durable.read_whole(path), path)

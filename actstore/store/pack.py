@@ -10,9 +10,9 @@ from actstore.errors import StoreError
 from actstore.store.contents import Catalog
 from actstore.store.format import LAYER_NAMES, MANIFEST, layer_path
 from actstore.store.packed import manifest
-from actstore.store.reader import Store, row_table
+from actstore.store.reader import Store
 from actstore.store.records import Extent, unhashed
-from actstore.store.rowtable import RowTable, text_column
+from actstore.store.rowtable import RowTable, row_table, text_column
 from actstore.store.shard import NewFile
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from actstore.errors import LayerError, StoreError, TargetError
+from actstore.store.attach import attach
 from actstore.store.coding import common_dtype, decode, decode_texts
 from actstore.store.contents import Catalog
 from actstore.store.documents import digest, undamaged
@@ -31,11 +32,12 @@ from actstore.store.format import (
 from actstore.store.layer import Layer
 from actstore.store.named import Named
 from actstore.store.packed import read_packed
-from actstore.store.rowtable import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
+
+    from numpy.typing import ArrayLike
 
     from actstore.store.contents import Contents, Part
 
@@ -69,7 +71,11 @@ class StoredLayers(Mapping[str, Layer]):
 
     def __init__(self, catalog: Catalog, files: OpenFiles) -> None:
         self._by_step: dict[int, Named[Layer]] = {
-            step: Named("layer", LayerError, {info.name: Layer(contents, files, info) for info in contents.header.layers})
+            step: Named(
+                "layer",
+                LayerError,
+                {info.name: Layer(contents, files, info) for info in contents.header.layers},
+            )
             for step, contents in catalog.steps.items()
         }
 
@@ -202,6 +208,25 @@ class Store:
         values |= {name: self._attached(name, part) for name, part in self._catalog.attached.items()}
         return Named("target", TargetError, values)
 
+    def attach(
+        self, name: str, values: ArrayLike, ids: ArrayLike | None = None, *, overwrite: bool = False
+    ) -> None:
+        """Give the rows labels, from now on: ``targets[name]``. What another target of that name had is out of sight.
+
+        Args:
+            name: the target's.
+            values: ints, bools or text, one per row; masked (``numpy.ma``) where a row has none.
+            ids: the rows that ``values`` belong to, where these are not all in order; others get no label.
+            overwrite: whether a target of that name may be there.
+
+        Raises:
+            TargetError: labels for other rows than these, or a name that is taken.
+            StoreError: the store is one file, unfinished or replaced since, or the disk takes no more.
+        """
+        attached = attach(self, name, values, ids, overwrite=overwrite)
+        self._catalog = replace(self._catalog, attached=attached)
+        self.__dict__.pop("targets", None)
+
     def _part_targets(self, part: Part) -> dict[str, np.ma.MaskedArray]:
         if TARGET_NAMES not in part.extents:
             return {}
@@ -265,14 +290,3 @@ class Store:
         state = "" if self.complete else ", unfinished"
         steps = f", {len(self.steps)} steps" if len(self.steps) > 1 else ""
         return f"<Store {self.path.name!r}: {self.rows:,} rows, {len(self.layers)} layers{steps}{state}>"
-
-
-def row_table(store: Store) -> Rows:
-    """All that is known of the rows of a store, as a writer takes it."""
-    return Rows(
-        ids=[name.encode("utf-8") for name in store.ids.tolist()],
-        splits=store.splits.tolist(),
-        groups=None if store.groups is None else store.groups.tolist(),
-        positions=store.positions,
-        targets=store.targets,
-    )

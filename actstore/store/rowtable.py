@@ -24,6 +24,8 @@ from actstore.store.shard import Column
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from actstore.store.reader import Store
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -34,6 +36,17 @@ class Rows:
     groups: Sequence[str] | None
     positions: Sequence[int] | np.ndarray | None
     targets: Mapping[str, np.ndarray]
+
+
+def row_table(store: Store) -> Rows:
+    """All that is known of the rows of a store, as a writer takes it."""
+    return Rows(
+        ids=[name.encode("utf-8") for name in store.ids.tolist()],
+        splits=store.splits.tolist(),
+        groups=None if store.groups is None else store.groups.tolist(),
+        positions=store.positions,
+        targets=store.targets,
+    )
 
 
 class RowTable:
@@ -86,6 +99,13 @@ class RowTable:
             column.pad(len(self.ids))
             columns |= _coded(target_path(name), column, self._target_dtypes[name])
         return columns
+
+
+def target_columns(name: str, labels: np.ma.MaskedArray) -> dict[str, Column]:
+    """The datasets of a file that holds one target and nothing else, by path."""
+    column = CodedColumn()
+    column.extend(labels.data.tolist(), np.ma.getmaskarray(labels))
+    return {TARGET_NAMES: text_column([name]), **_coded(target_path(name), column, labels.dtype)}
 
 
 def text_column(texts: Sequence[object]) -> Column:

@@ -24,8 +24,9 @@ from actstore.store.format import (
 )
 from actstore.store.journal import Journal
 from actstore.store.rank import BEGIN, END, journal_start, parse_records, read_rank
-from actstore.store.reader import Store, row_table
+from actstore.store.reader import Store
 from actstore.store.records import Begin, End, FileRecord, Seen, ShardRecord
+from actstore.store.rowtable import row_table
 from actstore.store.shard import write_columns
 from actstore.store.steps import list_step
 from actstore.store.streams import ROW_TABLE, LayerHash, RowTableHash
