@@ -12,8 +12,10 @@ from cli.dump import dump
 from cli.evaluate import evaluate
 from cli.fit import fit
 from cli.info import info
+from cli.label import label
 from cli.layers import layers
 from cli.plot import plot
+from cli.rows import rows
 from cli.show import show
 
 
@@ -28,6 +30,8 @@ class Program(click.Group):
 
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read the output has enough; click ends without a word
         except (ActstoreError, SolverError, OSError) as error:
             raise click.ClickException(one_line(error)) from error
         except KeyboardInterrupt as interrupt:
@@ -85,7 +89,7 @@ def probe() -> None:
     """
 
 
-for command in (dump, layers, info):
+for command in (dump, layers, info, rows, label):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)
