@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,11 @@ def is_array(value: object) -> bool:
     return hasattr(value, "shape") and (hasattr(value, "__array__") or hasattr(value, "__dlpack__"))
 
 
+def is_tensor(value: object) -> bool:
+    """Whether ``value`` is one of torch's own tensors, told without importing torch."""
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
+
+
 def to_bits(value: object) -> tuple[np.ndarray, str]:
     """The array's own bits and the name of its dtype; bfloat16, which NumPy lacks, comes as uint16.
 
@@ -24,7 +30,7 @@ def to_bits(value: object) -> tuple[np.ndarray, str]:
     Raises:
         TypeError: ``value`` is no array, or one that NumPy can not hold.
     """
-    if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
+    if is_tensor(value):
         return _tensor_bits(value)
     if not is_array(value):
         msg = f"{describe(value)} is no array"
@@ -54,6 +60,18 @@ def capture(value: object, axes: tuple[str, ...] | None = None) -> Captured:
     Raises:
         TypeError: ``value`` is no array, has no rows, or is of a dtype that stores do not hold.
     """
+    array, dtype = storable_bits(value)
+    # A copy always: the model, or whoever made the array, may write into it again.
+    copied = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return Captured(copied, dtype, default_axes(array.ndim - 1) if axes is None else axes)
+
+
+def storable_bits(value: object) -> tuple[np.ndarray, str]:
+    """``to_bits`` of what a store takes. May share memory with ``value``.
+
+    Raises:
+        TypeError: ``value`` is no array, has no rows, or is of a dtype that stores do not hold.
+    """
     array, dtype = to_bits(value)
     if array.ndim == 0:
         msg = f"{describe(value)} has no rows"
@@ -61,9 +79,7 @@ def capture(value: object, axes: tuple[str, ...] | None = None) -> Captured:
     if dtype not in DTYPES:
         msg = f"{describe(value)} is not of a dtype that a store holds ({', '.join(DTYPES)})"
         raise TypeError(msg)
-    # A copy always: the model, or whoever made the array, may write into it again.
-    copied = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-    return Captured(copied, dtype, default_axes(array.ndim - 1) if axes is None else axes)
+    return array, dtype
 
 
 def default_axes(count: int) -> tuple[str, ...]:
@@ -105,12 +121,40 @@ def copied(inputs: object) -> object:
 
 
 def first_rows(inputs: object, rows: int) -> object:
-    """The first ``rows`` of a batch, whatever it is made of."""
+    """The first ``rows`` of a batch, whatever it is made of; what has no rows (a number, a word) stays as it is."""
+    return _each(inputs, lambda value: value[:rows])
+
+
+def take_rows(inputs: object, rows: np.ndarray) -> object:
+    """Copies of some rows of a batch, whatever it is made of; what has no rows (a number, a word) stays as it is.
+
+    Args:
+        inputs: whose rows ``count_rows`` tells.
+        rows: (count,) int64, ascending.
+
+    Raises:
+        TypeError: a part of the batch has another number of rows.
+    """
+    count = count_rows(inputs)
+
+    def taken(value: Any) -> object:
+        if len(value) != count:
+            msg = f"{describe(value)} has not {count} rows as the batch has; none can be picked from it"
+            raise TypeError(msg)
+        return value[rows] if is_array(value) else [value[row] for row in rows]
+
+    return _each(inputs, taken)
+
+
+def _each(inputs: object, pick: Callable[[Any], object]) -> object:
+    """The batch with its arrays and lists replaced by what ``pick`` gives for them."""
     if isinstance(inputs, Mapping):
-        return {name: first_rows(value, rows) for name, value in inputs.items()}
+        return {name: _each(value, pick) for name, value in inputs.items()}
     if isinstance(inputs, (tuple, list)) and inputs and is_array(inputs[0]):
-        return tuple(first_rows(value, rows) for value in inputs)
-    return inputs[:rows]  # type: ignore[index]
+        return tuple(_each(value, pick) for value in inputs)
+    if isinstance(inputs, (tuple, list)) or (is_array(inputs) and inputs.shape):  # type: ignore[attr-defined]
+        return pick(inputs)
+    return inputs
 
 
 def describe(value: object) -> str:

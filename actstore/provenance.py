@@ -78,6 +78,23 @@ class InputHash:
         return self._components.setdefault(name, xxhash.xxh3_128())
 
 
+class LabelHash:
+    """A running hash of the labels that come with the inputs, the same whatever the size of the batches."""
+
+    def __init__(self) -> None:
+        self._targets: dict[str, xxhash.xxh3_128] = {}
+
+    def update(self, targets: Mapping[str, np.ndarray]) -> None:
+        """Add the labels of a batch."""
+        for name, labels in targets.items():
+            state = self._targets.setdefault(name, xxhash.xxh3_128())
+            state.update("".join(f"{label!r}\0" for label in labels.tolist()).encode())
+
+    def hexdigest(self) -> str:
+        """The hash so far."""
+        return hash_text(" ".join(f"{name}={state.hexdigest()}" for name, state in self._targets.items()))
+
+
 def versions() -> dict[str, JSON]:
     """Versions of Python and of the packages that took part."""
     found: dict[str, JSON] = {"python": platform.python_version(), "platform": platform.platform()}

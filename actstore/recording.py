@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -11,14 +12,16 @@ import numpy as np
 from actstore.adapters import adapt
 from actstore.adapters.base import capture_layer
 from actstore.captured import Captured, RowBatch
-from actstore.dump import DumpLoop, DumpSettings
 from actstore.errors import DumpError, LayerError
+from actstore.loop import DumpLoop, LoopSettings
 from actstore.patterns import listed
 from actstore.provenance import versions
+from actstore.reductions import ReductionSettings
 from actstore.sources import SplitData
 from actstore.sources.base import check_labels
 from actstore.sources.python import TARGET, from_object
 from actstore.store.format import BFLOAT16
+from actstore.store.place import Place
 from actstore.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actstore.store.reader import Store
+
+
+PIECE_BYTES = 32 * 2**20
 
 
 class Activations(Mapping[str, np.ndarray]):
@@ -73,16 +79,46 @@ def capture(model: object, layers: str | Sequence[str]) -> Iterator[Activations]
 class Recording:
     """A store in the making. Close it, or use it as a context manager: after an error what was sealed stays."""
 
-    def __init__(self, writer: Writer, settings: DumpSettings) -> None:
-        self._writer = writer
-        self._loop = DumpLoop(writer, settings)
+    def __init__(
+        self, path: str | PathLike[str], settings: LoopSettings, *, overwrite: bool, resume: bool
+    ) -> None:
+        self._path, self._settings = path, settings
+        self._overwrite, self._resume = overwrite, resume
+        self._step: int | None = None
+        self._writer = self._begun(None)
+        self._loop = DumpLoop(self._writer, settings)
+        self._used = False
 
-    def dump(self, model: object, loader: object, *, split: str = "", target: str = TARGET) -> None:
+    def _begun(self, step: int | None) -> Writer:
+        writer = Writer(self._path, place=Place(step), overwrite=self._overwrite, resume=self._resume)
+        writer.note(versions=versions())
+        return writer
+
+    def _at(self, step: int | None) -> DumpLoop:
+        """The loop of a step. Going on to another one finishes the one before."""
+        if step != self._step:
+            if self._used:
+                self._finish()
+                self._overwrite = False
+            self._writer, self._step = self._begun(step), step
+            self._loop = DumpLoop(self._writer, self._settings)
+        self._used = True
+        return self._loop
+
+    def _finish(self) -> Store:
+        self._loop.check_all_came()
+        return self._writer.finish()
+
+    def dump(
+        self, model: object, loader: object, *, step: int | None = None, split: str = "", target: str = TARGET
+    ) -> None:
         """Run ``loader`` through ``model`` in evaluation mode, without gradients; the model is left as it was found.
 
         Args:
-            model: whatever an adapter knows; the same weights in every call.
+            model: whatever an adapter knows; the same weights in every call for a step.
             loader: batches, each the inputs or (inputs, labels); or an array; or a mapping of splits to these.
+            step: the training step. All steps have the same rows, in the same order; a step is whole once another one
+                begins. None for a store without steps.
             split: of these rows, where ``loader`` is no mapping.
             target: what the labels are called; where they are a dict, it names them itself.
 
@@ -94,7 +130,8 @@ class Recording:
             SplitData(name, from_object(batches, f"loader {type(batches).__name__}", target))
             for name, batches in loaders.items()
         ]
-        self._loop.run(self._loop.plan(adapt(model), data))
+        loop = self._at(step)
+        loop.run(loop.plan(adapt(model), data))
 
     def append(
         self,
@@ -103,6 +140,7 @@ class Recording:
         targets: Mapping[str, object] | None = None,
         ids: Sequence[str] | None = None,
         splits: str | Sequence[str] = "",
+        step: int | None = None,
     ) -> None:
         """Store activations computed elsewhere, all layers given.
 
@@ -111,6 +149,7 @@ class Recording:
             targets: (rows,) labels by name.
             ids: (rows,) unique over the store; None for ``SPLIT/INDEX``.
             splits: one for all rows, or (rows,).
+            step: as for ``dump``.
 
         Raises:
             ActstoreError: no activations, or rows, labels, ids and splits that disagree.
@@ -125,12 +164,16 @@ class Recording:
             msg = f"{rows} rows of activations came with {len(names)} splits; one for all, or one per row, was expected"
             raise DumpError(msg)
         labels = {name: check_labels(values, f"target {name!r}") for name, values in (targets or {}).items()}
-        own_ids = self._loop.ids.of(names) if ids is None else list(ids)
-        self._writer.append(RowBatch(captured, own_ids, names, labels))
+        loop = self._at(step)
+        own_ids = loop.ids.of(names) if ids is None else list(ids)
+        for rows_of in _pieces(captured, rows):
+            layers = {name: replace(layer, array=layer.array[rows_of]) for name, layer in captured.items()}
+            targets_of = {name: values[rows_of] for name, values in labels.items()}
+            self._writer.append(RowBatch(layers, own_ids[rows_of], names[rows_of], targets_of))
 
     def close(self) -> Store:
         """Finish the store, and open it."""
-        return self._writer.finish()
+        return self._finish()
 
     def __enter__(self) -> Self:
         return self
@@ -138,29 +181,37 @@ class Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.__exit__(kind, error, trace)
+        if error is not None:
+            self._writer.__exit__(kind, error, trace)
+        else:
+            with self._writer:
+                self._loop.check_all_came()
 
 
 def create(
     path: str | PathLike[str],
     layers: str | Sequence[str] = (),
     *,
-    overwrite: bool = False,
     batch_size: int = 256,
+    reductions: ReductionSettings | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
 
     Args:
         path: where; nothing is created before the first rows.
         layers: patterns of the layers that ``dump`` stores (``actstore.patterns``); ``append`` stores what it is given.
-        overwrite: replace an existing store, once the new one is whole.
         batch_size: rows that go through the model together, where ``dump`` is given an array.
+        reductions: what ``dump`` keeps of each layer; None for all of it.
+        overwrite: replace an existing store, once the new one is whole.
+        resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was interrupted.
 
     Raises:
         StoreError: ``path`` exists, or has another suffix.
     """
-    writer = Writer(path, overwrite=overwrite, provenance={"versions": versions()})
-    return Recording(writer, DumpSettings(_patterns(layers), batch_size))
+    settings = LoopSettings(_patterns(layers), batch_size, reductions=reductions or ReductionSettings())
+    return Recording(path, settings, overwrite=overwrite, resume=resume)
 
 
 def _patterns(layers: str | Sequence[str]) -> tuple[str, ...]:
@@ -174,3 +225,11 @@ def _captured(activations: Mapping[str, object]) -> dict[str, Captured]:
         name: value if isinstance(value, Captured) else capture_layer(name, value)
         for name, value in activations.items()
     }
+
+
+def _pieces(captured: Mapping[str, Captured], rows: int) -> Iterator[slice]:
+    """Slices of rows that are sealed together: an array larger than a shard goes into several."""
+    nbytes = sum(layer.array.nbytes for layer in captured.values())
+    size = max(1, rows * PIECE_BYTES // max(nbytes, PIECE_BYTES))
+    for start in range(0, rows, size):
+        yield slice(start, start + size)

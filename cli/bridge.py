@@ -30,21 +30,24 @@ class LayerProblem:
     target: str
     splits: np.ndarray
     groups: np.ndarray | None = None
+    step: int = 0
     fingerprint: str = ""
 
 
 @contextmanager
 def open_problem(
-    sources: Sequence[str], targets: Sequence[str], patterns: Sequence[str]
+    sources: Sequence[str], targets: Sequence[str], patterns: Sequence[str], step: int | None = None
 ) -> Iterator[LayerProblem]:
-    """The problem that `probe fit SOURCES --target TARGETS --layers PATTERNS` asks for."""
+    """The problem that `probe fit SOURCES --target TARGETS --layers PATTERNS --step STEP` asks for."""
     with ExitStack() as stack:
         if len(sources) == 1 and is_store(sources[0]):
             if len(targets) != 1:
                 raise click.UsageError(f"a fit on a store takes one --target, but {len(targets)} were given")
-            store = stack.enter_context(open_store(sources[0]))
+            store = stack.enter_context(open_store(sources[0], step))
             yield _of_store(store, targets[0], patterns)
         else:
+            if step is not None:
+                raise click.UsageError("--step chooses a step of a store; features of your own have none")
             if patterns:
                 raise click.UsageError("--layers chooses layers of a store; features of your own are one layer")
             yield _of_features(sources, targets, stack)
@@ -55,17 +58,16 @@ def is_store(source: str) -> bool:
     return Path(source).is_dir() or source.endswith((".acts", ".h5"))
 
 
-def open_store(path: str) -> Store:
-    """A store that is complete."""
+def open_store(path: str, step: int | None = None) -> Store:
+    """One step of a store, complete; without a name, the only one."""
     import actstore
     from actstore.errors import StoreError
 
-    store = actstore.open(path)
-    if not store.complete:
-        store.close()
-        msg = f"{path} is incomplete: its dump did not finish, so rows are missing; dump it again with --overwrite"
+    chosen = actstore.open(path).one(step)
+    if not chosen.complete:
+        msg = f"{path} is incomplete: its dump did not finish, so rows are missing; finish it with --resume"
         raise StoreError(msg)
-    return store
+    return chosen
 
 
 def target_of(store: Store, name: str) -> np.ndarray:
@@ -84,7 +86,7 @@ def _of_store(store: Store, target: str, patterns: Sequence[str]) -> LayerProble
     labels = _labels_by_position(spec, store.rows, str(store.path)) if separator else target_of(store, name)
     names = list(store.layers)
     layers = {layer: store.layers[layer] for layer in (_chosen(patterns, names) if patterns else names)}
-    return LayerProblem(layers, labels, name, store.splits, store.groups, store.fingerprint)
+    return LayerProblem(layers, labels, name, store.splits, store.groups, store.steps[0], store.fingerprint)
 
 
 def _labels_by_position(spec: str, rows: int, where: str) -> np.ndarray:

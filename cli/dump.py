@@ -4,31 +4,87 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.layers import echo_layers, model_options, parse_arguments
-from cli.shared import ProgressLine, overwrite_option, size
+from cli.shared import ProgressLine, duration, overwrite_option, size
 
 if TYPE_CHECKING:
-    from actstore.dump import Progress
+    from collections.abc import Callable
+
+    from actstore.dump import DumpSettings, Progress
+    from actstore.store.reader import Store
+
+_OPTIONS = (
+    click.option(
+        "--target", "targets", multiple=True, metavar="[SPLIT:]NAME=SPEC", help="A label per row; repeatable."
+    ),
+    click.option(
+        "--layers", "patterns", multiple=True, metavar="PATTERN", help="A layer's name or a glob; repeatable."
+    ),
+    click.option(
+        "-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards."
+    ),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows of each --data."),
+    click.option(
+        "--sample-rows", "sample", type=float, metavar="FRACTION", help="Keep each row with this probability."
+    ),
+    click.option(
+        "--pool",
+        multiple=True,
+        metavar="[PATTERN=]HOW",
+        help="mean, max, cls, first, last or none over positions or pixels; repeatable, the last that fits counts.",
+    ),
+    click.option(
+        "--random-features",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Keep K features of each layer, at random.",
+    ),
+    click.option(
+        "--random-projection",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Project each layer to K dimensions.",
+    ),
+    click.option("--dtype", metavar="T", help="Cast float layers to float16, bfloat16, float32 or float64."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"),
+    click.option(
+        "--step",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Add training step N to NAME.acts, on the same rows.",
+    ),
+    click.option(
+        "--rank", type=click.IntRange(min=0), envvar="RANK", metavar="R", help="Dump share R of the batches ..."
+    ),
+    click.option(
+        "--world-size",
+        type=click.IntRange(min=1),
+        envvar="WORLD_SIZE",
+        metavar="W",
+        help="... of W shares. Both are taken from RANK and WORLD_SIZE where torchrun sets them.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
+    overwrite_option,
+)
+
+
+def dump_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is stored, and where."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command()
 @model_options
-@click.option(
-    "--target", "targets", multiple=True, metavar="[SPLIT:]NAME=SPEC", help="A label per row; repeatable."
-)
-@click.option(
-    "--layers", "patterns", multiple=True, metavar="PATTERN", help="A layer's name or a glob; repeatable."
-)
-@click.option("-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows of each --data.")
-@overwrite_option
-def dump(
-    patterns: tuple[str, ...], output: str | None, overwrite: bool, limit: int | None, **given: Any
-) -> None:
+@dump_options
+def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     """Run MODEL over the data and store the activations of the layers asked for.
 
     MODEL is file.py:name, package.module:name or demo:NAME. In a PATTERN, * stops at dots and ** crosses them;
@@ -36,12 +92,13 @@ def dump(
     listed and nothing is stored.
 
     \b
-    Example:
+    Examples:
       actstore dump net.py:make --data train=mnist.npz:x_train --target train:digit=mnist.npz:y_train \\
                --data test=mnist.npz:x_test --target test:digit=mnist.npz:y_test \\
                --layers 'conv*' --layers fc1 -o mnist.h5
+      actstore dump net.py:make --data images.npy --layers 'layer*' --pool mean --dtype float16 -o run.acts --resume
+      torchrun --nproc-per-node 4 --no-python actstore dump net.py:make --data images.npy --layers '**' -o run.acts
     """
-    from actstore.dump import DumpSettings
     from actstore.dump import dump as dump_activations
     from actstore.models import load_model
     from actstore.sources import split_data
@@ -59,23 +116,88 @@ def dump(
         )
     if output is None:
         raise click.UsageError("-o is missing: where is the store to go? For example -o run.h5")
-    settings = DumpSettings(
+    settings = _settings(patterns, given)
+    with ProgressLine() as line, warnings.catch_warnings(record=True) as caught:
+        speed = _Speed()
+        store = dump_activations(
+            model, data, output, settings, lambda progress: line.show(speed.text(progress))
+        )
+    for warning in caught:
+        click.echo(f"warning: {warning.message}", err=True)
+    with store:
+        _echo_summary(store, output, settings)
+
+
+def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
+    from actstore.dump import DumpSettings
+    from actstore.reductions import ReductionSettings
+
+    rank, world_size = given["rank"], given["world_size"]
+    if (rank is None) != (world_size is None):
+        raise click.UsageError(
+            "--rank and --world-size come together (or RANK and WORLD_SIZE in the environment)"
+        )
+    if given["resume"] and given["overwrite"]:
+        raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
+    return DumpSettings(
         layers=patterns,
         batch_size=given["batch_size"],
-        limit=limit,
+        limit=given["limit"],
+        sample=given["sample"],
+        reductions=ReductionSettings(
+            pool=given["pool"],
+            random_features=given["random_features"],
+            random_projection=given["random_projection"],
+            dtype=given["dtype"],
+            seed=given["seed"],
+        ),
         device=given["device"],
-        overwrite=overwrite,
+        step=given["step"],
+        rank=rank or 0,
+        world_size=world_size or 1,
+        overwrite=given["overwrite"],
+        resume=given["resume"],
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
-    with ProgressLine() as line:
-        store = dump_activations(model, data, output, settings, lambda progress: line.show(_describe(progress)))
-    with store:
-        click.echo(f"{output}: {store.rows:,} rows of {len(store.layers)} layers")
-        for name, rows in store.nonfinite.items():
-            if rows:
-                click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)
 
 
-def _describe(progress: Progress) -> str:
-    of = f" of {progress.total_rows:,}" if progress.total_rows else ""
-    return f"{progress.rows:,}{of} rows, {size(progress.bytes)}"
+class _Speed:
+    """Rows and bytes a second, and the time left, from how far a dump is."""
+
+    def __init__(self) -> None:
+        self._start_s: float | None = None
+
+    def text(self, progress: Progress) -> str:
+        """The line that progress shows."""
+        now_s = time.monotonic()
+        self._start_s = now_s if self._start_s is None else self._start_s
+        of = f" of {progress.total_rows:,}" if progress.total_rows else ""
+        text = f"{progress.rows:,}{of} rows, {size(progress.bytes)}"
+        fresh, elapsed_s = progress.rows - progress.resumed_rows, now_s - self._start_s
+        if not fresh:
+            return text + ": comparing the data with what is stored already"
+        if elapsed_s < 1:
+            return text
+        text += f", {fresh / elapsed_s:,.0f} rows/s, {size(progress.bytes / elapsed_s)}/s"
+        if progress.total_rows:
+            text += f", {duration((progress.total_rows - progress.rows) * elapsed_s / fresh)} left"
+        return text
+
+
+def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
+    where = output if settings.step is None else f"{output}, step {settings.step}"
+    click.echo(f"{where}: {store.rows:,} rows of {len(store.layers)} layers")
+    if not store.complete and settings.world_size > 1:
+        click.echo(
+            f"rank {settings.rank} of {settings.world_size} is done; the store is whole once all of them are "
+            "(ranks in stores of their own: join them with actstore merge)"
+        )
+    own = store.at(settings.step or 0) if (settings.step or 0) in store.steps else store
+    for name, rows in own.nonfinite.items():
+        if rows:
+            click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)
+    for name, cast in own.provenance.get("cast", {}).items():
+        click.echo(
+            f"layer {name!r} was cast from {cast['computed']} to {cast['stored']}: largest error "
+            f"{cast['largest_error']:.2g}, {cast['overflows']:,} overflows, {cast['nan']:,} NaN"
+        )

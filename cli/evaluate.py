@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option
+from cli.shared import echo_json, echo_table, json_option, step_option
 
 
 @click.command("eval")
 @click.argument("probes", metavar="PROBES")
 @click.argument("store", metavar="STORE")
+@step_option
 @json_option
-def evaluate(probes: str, store: str, as_json: bool) -> None:
+def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
     """Score the probes of PROBES on the rows of STORE, split by split. Nothing is fitted.
 
     \b
@@ -23,7 +24,7 @@ def evaluate(probes: str, store: str, as_json: bool) -> None:
     import solvers
     from cli.bridge import open_store
 
-    with open_store(store) as opened:
+    with open_store(store, step) as opened:
         found = [row for probe in solvers.load(probes).values() for row in _score(probe, opened)]
     if as_json:
         echo_json(found)

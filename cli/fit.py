@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import ProgressLine, overwrite_option
+from cli.shared import ProgressLine, overwrite_option, step_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     help="Fit on K columns drawn at random of every wider layer.",
 )
 @click.option("--require-all", is_flag=True, help="Refuse rows without a label instead of skipping them.")
+@step_option
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N")
 @click.option("-o", "--output", required=True, metavar="PROBES", help="The probe file to write.")
 @overwrite_option
@@ -86,7 +87,7 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
     if Path(output).exists() and not overwrite:
         raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
     with (
-        open_problem(given["activations"], given["targets"], given["patterns"]) as problem,
+        open_problem(given["activations"], given["targets"], given["patterns"], given["step"]) as problem,
         ProgressLine() as line,
     ):
         probes = solvers.fit_layers(
@@ -104,6 +105,7 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
             full_path=given["full_path"],
             require_all=given["require_all"],
             progress=_reporter(line),
+            step=problem.step,
             fingerprint=problem.fingerprint,
             command=shlex.join(["probe", *sys.argv[1:]]),
         )

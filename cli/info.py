@@ -31,6 +31,10 @@ def info(store: str, as_json: bool) -> None:
         return
     state = "complete" if found["complete"] else "INCOMPLETE: the dump did not finish"
     click.echo(f"{store}: {found['rows']:,} rows ({found['row_unit']}), {state}")
+    if len(found["steps"]) > 1:
+        unfinished = [str(step) for step, facts in found["steps"].items() if not facts["complete"]]
+        note = f"; INCOMPLETE: {', '.join(unfinished)}" if unfinished else ""
+        click.echo(f"steps: {', '.join(map(str, found['steps']))}{note}")
     click.echo("splits: " + ", ".join(f"{name or '(none)'} {rows:,}" for name, rows in found["splits"].items()))
     for name, target in found["targets"].items():
         lacking = f", {target['unlabelled']:,} rows without" if target["unlabelled"] else ""
@@ -60,6 +64,7 @@ def describe(store: Store) -> dict[str, Any]:
 
     names, first, counts = np.unique(store.splits, return_index=True, return_counts=True)
     order = np.argsort(first)
+    base = store.at(store.steps[0])
     layers = {
         name: {
             "shape": list(layer.shape[1:]),
@@ -68,7 +73,7 @@ def describe(store: Store) -> dict[str, Any]:
             "bytes": layer.nbytes,
             "nonfinite_rows": store.nonfinite.get(name, 0),
         }
-        for name, layer in store.layers.items()
+        for name, layer in base.layers.items()
     }
     targets = {}
     for name, labels in store.targets.items():
@@ -79,9 +84,20 @@ def describe(store: Store) -> dict[str, Any]:
         "complete": store.complete,
         "rows": store.rows,
         "row_unit": store.row_unit,
+        "steps": {step: _describe_step(store.at(step)) for step in store.steps},
         "fingerprint": store.fingerprint,
         "splits": dict(zip(names[order].tolist(), counts[order].tolist(), strict=True)),
         "targets": targets,
         "layers": layers,
-        "provenance": dict(store.provenance),
+        "provenance": base.provenance,
+    }
+
+
+def _describe_step(store: Store) -> dict[str, Any]:
+    weights = store.provenance.get("model", {}).get("weights", "")
+    return {
+        "complete": store.complete,
+        "rows": store.rows,
+        "weights": weights,
+        "fingerprint": store.fingerprint,
     }

@@ -10,10 +10,13 @@ import click
 from cli.doctor import doctor
 from cli.dump import dump
 from cli.evaluate import evaluate
+from cli.exporting import export
 from cli.fit import fit
+from cli.importing import import_
 from cli.info import info
 from cli.label import label
 from cli.layers import layers
+from cli.pack import pack
 from cli.plot import plot
 from cli.rows import rows
 from cli.show import show
@@ -89,7 +92,7 @@ def probe() -> None:
     """
 
 
-for command in (dump, layers, info, rows, label):
+for command in (dump, layers, info, rows, label, import_, export, pack):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)

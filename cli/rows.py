@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -45,32 +43,27 @@ def rows(store: str, output: str, overwrite: bool) -> None:
     """
     import actstore
 
-    path = Path(output)
-    if output != STDOUT and path.exists() and not overwrite:
-        raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
     with actstore.open(store) as opened:
         warn_of_empty_labels(opened)
         if output == STDOUT:
             for text in table_texts(opened):
                 click.echo(text.encode("utf-8"), nl=False)
             return
-        write_file(opened, path)
+        write_file(opened, output, overwrite=overwrite)
         click.echo(f"{output}: {opened.rows:,} rows")
 
 
-def write_file(store: Store, path: Path) -> None:
+def write_file(store: Store, path: str, *, overwrite: bool) -> None:
     """Write the table to ``path``, which is there whole or not at all."""
     from actstore.store import durable
+    from actstore.store.output import whole_file
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{durable.TEMPORARY_SUFFIX}")
-    try:
+    with whole_file(path, overwrite=overwrite) as (temporary, final):
         with temporary.open("w", encoding="utf-8", newline="") as file:
             file.writelines(table_texts(store))
             file.flush()
             durable.sync_file(file.fileno())
-        durable.rename(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        durable.rename(temporary, final)
 
 
 def table_texts(store: Store) -> Iterator[str]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+step_option = click.option(
+    "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it is there already.")
 
 
@@ -58,6 +61,16 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person reads it: '2 min 5 s'."""
+    whole = round(seconds)
+    for unit, parts, smaller in ((86400, "d", "h"), (3600, "h", "min"), (60, "min", "s")):
+        if whole >= unit:
+            rest = whole % unit // {"h": 3600, "min": 60, "s": 1}[smaller]
+            return f"{whole // unit} {parts} {rest} {smaller}"
+    return f"{whole} s"
 
 
 def shape(feature_shape: Sequence[int] | None) -> str:

@@ -41,6 +41,7 @@ class LayerSettings:
     random_features: int | None
     full_path: bool
     target: str
+    step: int
     fingerprint: str
     command: str
 
@@ -75,7 +76,6 @@ def fit_layer(name: str, order: int, source: RowSource, task: Task, settings: La
         _refuse_bad_rows(view, task)
     return Probe(
         layer=name,
-        step=0,
         order=order,
         shape=tuple(source.shape[1:]),
         path=path,
@@ -84,7 +84,7 @@ def fit_layer(name: str, order: int, source: RowSource, task: Task, settings: La
         **_what_was_fitted(chosen, columns, flat_width(source)),
         **_how_it_scores(scores, task),
         scaled=settings.scale,
-        **{name: getattr(settings, name) for name in ("target", "seed", "fingerprint", "command")},
+        **{name: getattr(settings, name) for name in ("target", "step", "seed", "fingerprint", "command")},
     )
 
 

@@ -61,6 +61,7 @@ def fit_layers(
     full_path: bool = False,
     require_all: bool = False,
     progress: Callable[[LayerProgress], None] | None = None,
+    step: int = 0,
     fingerprint: str = "",
     command: str = "",
 ) -> Probes:
@@ -85,6 +86,7 @@ def fit_layers(
         full_path: try every C, also past the best one.
         require_all: refuse rows without a label.
         progress: called as each layer is begun.
+        step: the training step that the activations are of, kept with the probes.
         fingerprint: of the store, kept with the probes.
         command: what was typed, kept with the probes.
 
@@ -105,6 +107,7 @@ def fit_layers(
         random_features=random_features,
         full_path=full_path,
         target=target,
+        step=step,
         fingerprint=fingerprint,
         command=command,
     )

@@ -2,7 +2,8 @@
 
 A new framework is one file ``for_NAME.py`` in this folder with one subclass of ``Adapter``, and one example in the
 conformance check of the tests. It says which objects are its models (``accepts``), what layers a batch goes
-through (``describe``), how to run batches and keep some layers (``capturing``), and what identifies the weights
+through (``describe``), how to run batches and keep some layers (``capturing``, which gives each to ``keep`` before it
+can change), and what identifies the weights
 (``provenance``). It imports its framework inside functions only; where it grows, its further files are called
 ``NAME_*.py``. The layer ``input`` comes from this file, for all.
 """
@@ -17,6 +18,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from actstore import interop
+from actstore.adapters.keep import Keep, Keeper, capture_layer, check_rows
 from actstore.captured import Captured
 from actstore.errors import AdapterError
 from actstore.store.format import numpy_dtype
@@ -24,7 +26,20 @@ from actstore.store.format import numpy_dtype
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from actstore.reductions.plan import Reductions
     from actstore.store.format import JSON
+
+__all__ = [
+    "INPUT",
+    "OUTPUT",
+    "Adapter",
+    "Keep",
+    "LayerRow",
+    "Run",
+    "TrainingModeWarning",
+    "capture_layer",
+    "row_of",
+]
 
 INPUT = "input"
 OUTPUT = "output"
@@ -94,8 +109,8 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def capturing(self, layers: Sequence[LayerRow]) -> AbstractContextManager[Run]:
-        """A context in which the model can be run to capture ``layers``, and after which it is as it was found."""
+    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> AbstractContextManager[Run]:
+        """A context in which the model can be run to ``keep`` layers, and after which it is as it was found."""
 
     @abstractmethod
     def provenance(self) -> dict[str, JSON]:
@@ -123,15 +138,24 @@ class Adapter(ABC):
         return [given, *described]
 
     @contextmanager
-    def running(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
-        """``capturing``, with the layer ``input`` and a check that every layer gives one row per row of the batch."""
+    def running(self, layers: Sequence[LayerRow], reductions: Reductions | None = None) -> Iterator[Run]:
+        """``capturing``, with the layer ``input`` and a check that every layer gives one row per row of the batch.
+
+        Args:
+            layers: to capture, as ``layers`` describes them.
+            reductions: of these layers, done before they are copied; None to keep them whole.
+        """
         inside = [layer for layer in layers if not _is_input(layer)]
-        with self.capturing(inside) if inside else _nothing_to_run() as run:
+        keeper = Keeper(reductions)
+        with self.capturing(inside, keeper.keep) if inside else _nothing_to_run() as run:
 
             def run_checked(inputs: object) -> dict[str, Captured]:
-                given = {INPUT: interop.capture(inputs)} if len(inside) < len(layers) else {}
+                keeper.begin(inputs)
+                given = {INPUT: keeper.keep(INPUT, inputs)} if len(inside) < len(layers) else {}
                 captured = {**given, **run(interop.copied(inputs))}
-                _check_rows(captured, interop.count_rows(inputs))
+                rows = interop.count_rows(inputs)
+                for name, layer in captured.items():
+                    check_rows(name, layer.array, rows)
                 return {layer.name: captured[layer.name] for layer in layers}
 
             yield run_checked
@@ -153,19 +177,6 @@ def row_of(captured: Captured, name: str, type_name: str, explicit: bool = False
     return LayerRow(name, type_name, captured.array.shape[1:], captured.axes, captured.dtype, explicit=explicit)
 
 
-def capture_layer(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
-    """``interop.capture`` with the layer's name on its error.
-
-    Raises:
-        AdapterError: ``value`` is no array that a store can hold.
-    """
-    try:
-        return interop.capture(value, axes)
-    except TypeError as error:
-        msg = f"layer {name!r} can not be stored: {error}"
-        raise AdapterError(msg) from error
-
-
 def _is_input(layer: LayerRow) -> bool:
     return layer.name == INPUT and layer.type == INPUT
 
@@ -173,13 +184,3 @@ def _is_input(layer: LayerRow) -> bool:
 @contextmanager
 def _nothing_to_run() -> Iterator[Run]:
     yield lambda _inputs: {}
-
-
-def _check_rows(captured: Mapping[str, Captured], rows: int) -> None:
-    for name, layer in captured.items():
-        if len(layer.array) != rows:
-            msg = (
-                f"layers whose batch sizes disagree: {name!r} gave {len(layer.array)} rows for a batch of {rows}; "
-                "its first axis must be the batch: leave it out, or let the model put the batch first"
-            )
-            raise AdapterError(msg)

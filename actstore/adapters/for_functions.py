@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from actstore import interop
-from actstore.adapters.base import Adapter, LayerRow, Run, capture_layer, row_of
+from actstore.adapters.base import Adapter, Keep, LayerRow, Run, capture_layer, row_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_text
 
@@ -37,7 +37,7 @@ class FunctionAdapter(Adapter):
         return [row_of(capture_layer(name, value), name, "array") for name, value in self._call(inputs).items()]
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
         """Runs give copies of the arrays asked for, so that the function may use its own buffers again."""
         names = [layer.name for layer in layers]
 
@@ -47,7 +47,7 @@ class FunctionAdapter(Adapter):
             if missing:
                 msg = f"{self._called} returned no {missing[0]!r} this time, but did for the first batch"
                 raise AdapterError(msg)
-            return {name: capture_layer(name, arrays[name]) for name in names}
+            return {name: keep(name, arrays[name]) for name in names}
 
         yield run
 

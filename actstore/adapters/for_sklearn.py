@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import interop
-from actstore.adapters.base import Adapter, LayerRow, Run, capture_layer, row_of
+from actstore.adapters.base import Adapter, Keep, LayerRow, Run, capture_layer, row_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_arrays
 
@@ -45,7 +45,7 @@ class SklearnAdapter(Adapter):
         ]
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
         """Runs stop after the deepest layer asked for."""
         names = [layer.name for layer in layers]
 
@@ -53,7 +53,7 @@ class SklearnAdapter(Adapter):
             captured: dict[str, Captured] = {}
             for name, _kind, array in _forward(self.model, inputs):
                 if name in names:
-                    captured[name] = capture_layer(name, array)
+                    captured[name] = keep(name, array)
                 if len(captured) == len(names):
                     break
             return captured

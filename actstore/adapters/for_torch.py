@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 from warnings import warn
 
 from actstore.adapters import torch_layers, torch_model
-from actstore.adapters.base import INPUT, OUTPUT, Adapter, LayerRow, Run, TrainingModeWarning, capture_layer
+from actstore.adapters.base import (
+    INPUT,
+    OUTPUT,
+    Adapter,
+    Keep,
+    LayerRow,
+    Run,
+    TrainingModeWarning,
+    capture_layer,
+)
 from actstore.errors import AdapterError
 from actstore.patterns import listed, matcher, module_of, unknown
 from actstore.provenance import hash_arrays
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from torch import Tensor
     from torch.nn import Module
 
     from actstore.captured import Captured
@@ -76,7 +86,7 @@ class TorchAdapter(Adapter):
         return [replace(row, calls=calls[name]) for name, row in seen] + silent + others
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow]) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
         """Runs stop after the deepest layer asked for; the model is in evaluation mode meanwhile."""
         every = torch_layers.modules_by_name(self.model)
         wanted = {layer.name: layer for layer in layers}
@@ -87,7 +97,7 @@ class TorchAdapter(Adapter):
         def see(name: str, index: int, _module: Module, output: object) -> None:
             layer = wanted.get(torch_layers.call_name(name, index))
             if layer is not None:
-                captured[layer.name] = _copied(layer.name, output, layer.axes)
+                captured[layer.name] = keep(layer.name, _taken(layer.name, output), layer.axes)
                 if len(captured) == len(wanted):
                     raise _EnoughError
             elif index >= calls_before[name]:
@@ -126,7 +136,7 @@ class TorchAdapter(Adapter):
             call = torch_layers.call_name(name, index)
             row = torch_layers.describe(call, module, output, axis_names)
             if (row.shape is not None or call in patterns) and any(test(call) for test in tests.values()):
-                captured[call] = _copied(call, output, row.axes)
+                captured[call] = capture_layer(call, _taken(call, output), row.axes)
 
         _warn_of_training(self.model)
         handle = self.model.register_forward_pre_hook(start, with_kwargs=True)
@@ -145,12 +155,12 @@ class TorchAdapter(Adapter):
         torch_model.load_weights(self.model, path, key)
 
 
-def _copied(name: str, output: object, axes: tuple[str, ...]) -> Captured:
+def _taken(name: str, output: object) -> Tensor:
     tensor, note = torch_layers.taken(output)
     if tensor is None:
         msg = f"layer {name!r} can not be stored: {note}"
         raise AdapterError(msg)
-    return capture_layer(name, tensor, axes)
+    return tensor
 
 
 def _meant(

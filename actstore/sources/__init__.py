@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from actstore.choice import RowChoice
 from actstore.errors import SourceError
 from actstore.patterns import listed
 from actstore.sources.base import Batch, Source, SplitData
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Batch", "Source", "SplitData", "read_labels", "split_data"]
+__all__ = ["Batch", "RowChoice", "Source", "SplitData", "read_labels", "split_data"]
 
 _DATA = re.compile(r"(?:(?P<split>[\w-]+)=)?(?P<spec>.+)", re.DOTALL)
 _TARGET = re.compile(r"(?:(?P<split>[\w-]+):)?(?P<name>[^:=/]+)=(?P<spec>.+)", re.DOTALL)

@@ -11,15 +11,16 @@ A new kind of input is one file in this folder with
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from actstore import interop
+from actstore.choice import KeptRows, RowChoice
 from actstore.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 
@@ -31,15 +32,22 @@ class Batch:
         inputs: an array, a tuple or dict of arrays, or whatever else the model takes.
         rows: how many rows these are.
         targets: (rows,) labels that came along, by name.
+        indices: (rows,) int64, the place of each row in its source; None until ``SplitData`` tells.
     """
 
     inputs: object
     rows: int
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    indices: np.ndarray | None = None
+
+    @property
+    def places(self) -> np.ndarray:
+        """(rows,) int64: ``indices``, or the first rows."""
+        return np.arange(self.rows) if self.indices is None else self.indices
 
 
-class Source(Protocol):
-    """Inputs in an order of their own, the same every time they are read."""
+class BatchedSource(Protocol):
+    """Inputs in an order of their own, the same every time they are read, that can only be read one after another."""
 
     spec: str
     rows: int | None
@@ -52,6 +60,25 @@ class Source(Protocol):
     def opened(self) -> AbstractContextManager[Any]:
         """All rows as one array that can be sliced, where the source has such; SourceError where it has not."""
         ...
+
+
+@runtime_checkable
+class SlicedSource(Protocol):
+    """Inputs of which any rows can be read without the others."""
+
+    spec: str
+    rows: int
+
+    def slicing(self) -> AbstractContextManager[Callable[[np.ndarray], Batch]]:
+        """A function that reads a batch: copies of the rows at these places, (count,) int64, ascending."""
+        ...
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """As of a ``BatchedSource``."""
+        ...
+
+
+Source: TypeAlias = BatchedSource | SlicedSource
 
 
 @dataclass(frozen=True)
@@ -68,10 +95,18 @@ class SplitData:
     source: Source
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def expected_rows(self, limit: int | None) -> int | None:
+    def expected_rows(self, choice: RowChoice, position: int = 0) -> int | None:
         """How many rows ``batches`` gives; None where only reading tells."""
-        rows = self.source.rows
-        return rows if rows is None or limit is None else min(rows, limit)
+        if self.source.rows is None:
+            return None
+        return KeptRows(choice, position, self.split).count(choice.limited(self.source.rows))
+
+    def batch_rows(self, batch_rows: int, choice: RowChoice, position: int = 0) -> list[int] | None:
+        """The size of each batch that ``batches`` gives; None where only reading tells."""
+        rows = self.expected_rows(choice, position)
+        if rows is None or not isinstance(self.source, SlicedSource):
+            return None
+        return [min(batch_rows, rows - start) for start in range(0, rows, batch_rows)]
 
     def check_lengths(self) -> None:
         """Refuse labels of another length than the data, where that is known.
@@ -82,28 +117,90 @@ class SplitData:
         if self.source.rows is not None:
             self._compare_lengths(self.source.rows)
 
-    def batches(self, batch_rows: int, limit: int | None) -> Generator[Batch]:
-        """The batches of the first ``limit`` rows, each with all its labels.
+    def batches(
+        self, batch_rows: int, choice: RowChoice, position: int = 0, numbers: range | None = None
+    ) -> Generator[Batch]:
+        """The batches of the rows that are wanted, each with all its labels and the places of its rows.
+
+        Args:
+            batch_rows: how many rows to a batch, where the source lets us choose.
+            choice: which rows. Batches that someone else made are thinned, and left out where no row is wanted.
+            position: the place of this item in the list of data.
+            numbers: only the batches with these numbers, counted from 0 among those that the item gives; None for all.
+                The others are not read where the source can be sliced, and read over where it can not.
 
         Raises:
-            SourceError: no rows, or labels of another length.
+            SourceError: no rows, none that the sample kept, or labels of another length.
         """
-        stop = 0
-        for batch in self.source.batches(batch_rows if limit is None else min(batch_rows, limit)):
-            start, stop = stop, stop + batch.rows
-            if limit is not None and stop > limit:
-                stop = limit
-                batch = _head(batch, limit - start)
-            labels = {name: values[start:stop] for name, values in self.targets.items()}
-            if any(len(values) < batch.rows for values in labels.values()):
-                self._compare_lengths(stop)
-            yield Batch(batch.inputs, batch.rows, {**batch.targets, **labels})
-            if stop == limit:
-                return
-        if not stop:
-            msg = f"{self.source.spec} gave no rows"
-            raise SourceError(msg)
-        self._compare_lengths(stop)
+        kept = KeptRows(choice, position, self.split)
+        source = self.source
+        if isinstance(source, SlicedSource):
+            yield from self._sliced(source, batch_rows, kept.all(choice.limited(source.rows)), numbers)
+        else:
+            yield from self._thinned(source.batches(choice.limited(batch_rows)), choice, kept, numbers)
+
+    def _sliced(
+        self, source: SlicedSource, batch_rows: int, places: np.ndarray | range, numbers: range | None
+    ) -> Generator[Batch]:
+        self._compare_lengths(source.rows)
+        if not len(places):
+            raise self._nothing_kept(source.rows)
+        count = -(-len(places) // batch_rows)
+        with source.slicing() as take:
+            for number in range(count) if numbers is None else numbers:
+                if number >= count:
+                    return
+                chosen = np.asarray(places[number * batch_rows : (number + 1) * batch_rows], dtype=np.int64)
+                yield self._labelled(take(chosen), chosen)
+
+    def _thinned(
+        self, batches: Iterator[Batch], choice: RowChoice, kept: KeptRows, numbers: range | None
+    ) -> Generator[Batch]:
+        stop = given = 0
+        for batch in batches:
+            start, stop = stop, choice.limited(stop + batch.rows)
+            self._check_labels(stop)
+            places = kept.among(stop - start)
+            if len(places):
+                if numbers is None or given in numbers:
+                    yield self._labelled(self._picked(batch, places - start), places)
+                given += 1
+                if numbers is not None and given >= numbers.stop:
+                    return
+            if stop == choice.limit:
+                break
+        else:
+            if not stop:
+                msg = f"{self.source.spec} gave no rows"
+                raise SourceError(msg)
+            self._compare_lengths(stop)
+        if not given:
+            raise self._nothing_kept(stop)
+
+    def _labelled(self, batch: Batch, places: np.ndarray) -> Batch:
+        labels = {name: values[places] for name, values in self.targets.items()}
+        return Batch(batch.inputs, batch.rows, {**batch.targets, **labels}, places)
+
+    def _picked(self, batch: Batch, rows: np.ndarray) -> Batch:
+        if len(rows) == batch.rows:
+            return batch
+        targets = {name: values[rows] for name, values in batch.targets.items()}
+        if rows[-1] == len(rows) - 1:
+            return Batch(interop.first_rows(batch.inputs, len(rows)), len(rows), targets)
+        try:
+            return Batch(interop.take_rows(batch.inputs, rows), len(rows), targets)
+        except (TypeError, IndexError) as error:
+            msg = f"rows of a batch of {self.source.spec} can not be picked: {error}"
+            raise SourceError(msg) from error
+
+    def _nothing_kept(self, rows: int) -> SourceError:
+        return SourceError(
+            f"the sample keeps none of the {rows:,} rows of {self.source.spec}; take a larger one, or another seed"
+        )
+
+    def _check_labels(self, rows: int) -> None:
+        if any(len(labels) < rows for labels in self.targets.values()):
+            self._compare_lengths(rows)
 
     def _compare_lengths(self, rows: int) -> None:
         for name, labels in self.targets.items():
@@ -113,11 +210,6 @@ class SplitData:
                     "one label per row was expected"
                 )
                 raise SourceError(msg)
-
-
-def _head(batch: Batch, rows: int) -> Batch:
-    targets = {name: values[:rows] for name, values in batch.targets.items()}
-    return Batch(interop.first_rows(batch.inputs, rows), rows, targets)
 
 
 def check_labels(values: object, where: str) -> np.ndarray:

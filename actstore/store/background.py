@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 class Background:
     """Runs jobs one after another in a thread of its own. At most one is under way: ``submit`` waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        """A thread called ``name``, once there is a job for it."""
+        self._name = f"actstore-{name}"
         self._thread: ThreadPoolExecutor | None = None
         self._job: Future[None] | None = None
 
     def submit(self, job: Callable[[], None]) -> None:
         """Begin a job once the one before is done; raises what that one raised."""
         self.wait()
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="actstore-writer")
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix=self._name)
         self._job = self._thread.submit(job)
 
     def wait(self) -> None:

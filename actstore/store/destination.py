@@ -71,7 +71,8 @@ class Destination:
         elif self._overwrite and self._resume:
             msg = "overwrite and resume exclude each other: begin again, or go on"
         elif self._place.shared and self.single_file:
-            msg = f"{path} is one file; steps and ranks need the folder of a store: name {self.final.stem}{FOLDER_SUFFIX}"
+            folder = f"{self.final.stem}{FOLDER_SUFFIX}"
+            msg = f"{path} is one file; steps and ranks need the folder of a store: name {folder}"
         elif self._place.world_size > 1 and self._overwrite and self.final.exists():
             msg = f"{path} exists, and one rank of several can not replace it for all; remove it first"
         if msg:
@@ -115,7 +116,9 @@ class Destination:
     def _taken(self, path: Path) -> StoreError:
         if self._place.shared and path == self.staging:
             done = (path / step_folder(self._place.number) / COMPLETE).exists()
-            what = f"{path} already holds {self._place}" if done else f"{path} holds an unfinished {self._place}"
+            what = (
+                f"{path} already holds {self._place}" if done else f"{path} holds an unfinished {self._place}"
+            )
             hint = "choose another step" if done else f"{RESUME}, or remove it"
             return StoreError(f"{what}; {hint}, or choose another name")
         if path.is_file() or (path == self.final and _is_whole(path)):
@@ -134,7 +137,9 @@ class Destination:
             self._lock = Lock(self.rank_folder / LOCK)
         except BlockingIOError:
             raise _in_use(self.staging) from None
-        if not self._resume and (self.rank_folder / JOURNAL).exists():  # another process was quicker, and has ended
+        if (
+            not self._resume and (self.rank_folder / JOURNAL).exists()
+        ):  # another process was quicker, and has ended
             self.release()
             raise self._taken(self.staging)
         self._fresh = not (self.rank_folder / JOURNAL).exists()
@@ -218,7 +223,9 @@ def _is_whole(folder: Path) -> bool:
 def _check_folder(folder: Path) -> None:
     """StoreError where a folder is not one of ours: there are files in it that are not a store's."""
     known = {STORE_JSON, JOURNAL, f"{JOURNAL}.lock", STEPS, TARGETS, PACKED}
-    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.endswith(durable.TEMPORARY_SUFFIX))
+    names = sorted(
+        entry.name for entry in folder.iterdir() if not entry.name.endswith(durable.TEMPORARY_SUFFIX)
+    )
     foreign = [name for name in names if name not in known]
     if foreign:
         msg = f"{folder} is in the way: {foreign[0]!r} in it is not part of a store. Move it, or choose another name"

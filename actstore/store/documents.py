@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CHECKSUM = "checksum"
 HASH_DIGITS = 16
+ABSENT = object()  # a key that one of two documents lacks
 SHOWN = 80  # characters of a value in a message
 
 
@@ -90,19 +91,23 @@ def versioned(**fields: JSON) -> dict[str, JSON]:
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """What differs between two pieces of JSON, each place by its dotted name with both values; nothing where none do."""
+    """What differs between two pieces of JSON: each place by its dotted name, with both values."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = [*before, *(key for key in now if key not in before)]
         return [
             found
             for key in keys
-            for found in differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+            for found in differences(
+                before.get(key, ABSENT), now.get(key, ABSENT), f"{name}.{key}" if name else str(key)
+            )
         ]
     if isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
         pairs = enumerate(zip(before, now, strict=True))
         return [found for place, (a, b) in pairs for found in differences(a, b, f"{name}[{place}]")]
     if before == now:
         return []
+    if before is ABSENT or now is ABSENT:
+        return [f"{name} is {'new' if before is ABSENT else 'missing'}"]
     return [f"{name} was {_shortened(before)}, now {_shortened(now)}"]
 
 
@@ -140,6 +145,11 @@ class Header:
             for layer in self.layers
         ]
         return versioned(row_unit=self.row_unit, layers=layers)
+
+    def by_name(self) -> dict[str, JSON]:
+        """What to compare with another header: the row unit, and the layers by name."""
+        layers = {layer.name: f"{layer.dtype} {layer.shape} {layer.axes}" for layer in self.layers}
+        return {"row_unit": self.row_unit, "layers": layers, "order": list(layers)}
 
     @property
     def identity(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import shutil
 from contextlib import suppress
@@ -38,6 +39,19 @@ def read_at(fd: int, buffer: memoryview, offset: int) -> int:
             break
         done += got
     return done
+
+
+def will_read(fd: int, offset: int, length: int) -> None:
+    """Let the disk begin to read what will be asked for soon; where a system can not be told, nothing happens."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
+
+
+def unmap(pages: mmap.mmap, start: int, stop: int) -> None:
+    """Give the memory behind whole pages of a read-only map back; touched again, they come back from the file."""
+    start, stop = start // mmap.PAGESIZE * mmap.PAGESIZE, stop // mmap.PAGESIZE * mmap.PAGESIZE
+    if start < stop and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED, start, stop - start)
 
 
 def sync_file(fd: int) -> None:

@@ -15,6 +15,7 @@ from actstore.store import durable
 from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from actstore.store.contents import Part
@@ -29,6 +30,7 @@ class OpenFile:
     def __init__(self, part: Part) -> None:
         """Open the file. StoreError where it is gone, or another one than when the store was opened."""
         self._path = part.path
+        self._stamp = part.stamp
         self._map: mmap.mmap | None = None
         self._fd = -1
         try:
@@ -36,14 +38,16 @@ class OpenFile:
         except OSError as error:
             msg = f"{part.path} can not be read ({error.strerror}); restore it from a copy"
             raise StoreError(msg) from error
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
         status = os.fstat(self._fd)
-        if (status.st_size, status.st_mtime_ns) != part.stamp:
-            msg = f"{part.path} has changed since the store was opened; open the store again"
+        if (status.st_size, status.st_mtime_ns) != self._stamp:
+            msg = f"{self._path} has changed since the store was opened; open the store again"
             raise StoreError(msg)
 
-    def read_into(self, out: np.ndarray, offset: int) -> None:
-        """Fill a C-contiguous array with the bytes from ``offset`` on."""
-        buffer = out.reshape(-1).view(np.uint8).data
+    def fill(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer with the bytes from ``offset`` on. StoreError where the disk fails or the file is too short."""
         try:
             got = durable.read_at(self._fd, buffer, offset)
         except OSError as error:
@@ -53,20 +57,47 @@ class OpenFile:
             msg = f"{self._path} ends {buffer.nbytes - got:,} bytes too early; restore it from a copy"
             raise StoreError(msg)
 
+    def read_into(self, out: np.ndarray, offset: int) -> None:
+        """Fill a C-contiguous array with the bytes from ``offset`` on."""
+        self.fill(out.reshape(-1).view(np.uint8).data, offset)
+
     def read(self, extent: Extent) -> np.ndarray:
-        """A dataset, copied."""
+        """A dataset, copied. StoreError where the file does not have as much as it declares."""
+        if extent.offset + extent.nbytes > self._stamp[0]:
+            msg = (
+                f"{self._path} declares a dataset of {extent.nbytes:,} bytes at {extent.offset:,} but has "
+                f"{self._stamp[0]:,} bytes; restore it from a copy"
+            )
+            raise StoreError(msg)
         out = np.empty(extent.shape, numpy_dtype(extent.dtype))
         self.read_into(out, extent.offset)
         return out
 
+    def expect(self, offsets: Sequence[int], lengths: Sequence[int], limit: int) -> None:
+        """Let the disk begin with the spans of up to ``limit`` bytes that will be read soon."""
+        for offset, length in zip(offsets, lengths, strict=True):
+            if length <= limit:
+                durable.will_read(self._fd, offset, length)
+
     def view(self, extent: Extent, start: int, stop: int) -> np.ndarray:
-        """Rows ``start`` to ``stop`` of a dataset, a read-only map of the file that outlives this object."""
+        """Rows ``start`` to ``stop`` of a dataset, a read-only map of the file that outlives this object.
+
+        StoreError where the file is not what it was. One that is cut off later ends the process that touches the
+        view (SIGBUS), as with any map; sealed files never are.
+        """
         dtype, shape = numpy_dtype(extent.dtype), (stop - start, *extent.shape[1:])
         if not extent.row_bytes or stop == start:
             return np.empty(shape, dtype)
+        self._check_unchanged()
         if self._map is None:  # two threads may both map it: the loser's map is dropped
             self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
         return np.ndarray(shape, dtype, self._map, extent.offset + start * extent.row_bytes)
+
+    def unmap(self, extent: Extent, start: int, stop: int) -> None:
+        """Rows ``start`` to ``stop`` were looked at: they need no longer count as this process's memory."""
+        if self._map is not None:
+            size = extent.row_bytes
+            durable.unmap(self._map, extent.offset + start * size, extent.offset + stop * size)
 
     def __del__(self) -> None:
         if self._fd >= 0:

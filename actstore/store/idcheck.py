@@ -78,7 +78,9 @@ class IdCheck:
             "groups": (rows.groups, base.groups),
             "positions": (rows.positions, base.positions),
         }
-        columns |= {f"labels {name!r}": (labels, base.targets.get(name)) for name, labels in rows.targets.items()}
+        columns |= {
+            f"labels {name!r}": (labels, base.targets.get(name)) for name, labels in rows.targets.items()
+        }
         for what, (ours, theirs) in columns.items():
             if ours is None and theirs is None:
                 continue
@@ -93,6 +95,7 @@ class IdCheck:
 
 
 def _equal(ours: object, theirs: np.ndarray) -> bool:
-    a, b = np.ma.asarray(ours), np.ma.asarray(theirs)
+    a: np.ma.MaskedArray = np.ma.asarray(ours)
+    b: np.ma.MaskedArray = np.ma.asarray(theirs)
     same_mask = np.array_equal(np.ma.getmaskarray(a), np.ma.getmaskarray(b))
     return len(a) == len(b) and same_mask and np.array_equal(a.compressed(), b.compressed())

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actstore.store.checking import Checked
 from actstore.store.format import BFLOAT16, LayerInfo, layer_path, numpy_dtype
 from actstore.store.indexing import as_rows
+from actstore.store.taking import take_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from os import PathLike
 
     from actstore.store.contents import Contents, Part
     from actstore.store.files import OpenFiles
 
-GAP_BYTES = 16 * 2**10  # rows closer together than this are read in one go: it costs less than another call
-SPAN_BYTES = 4 * 2**20  # rows further apart than this are never read in one go, whatever lies between them
+MAPPED_BYTES = (
+    32 * 2**20
+)  # of the views that ``blocks`` gave, so much stays mapped: each unmapping has its price
+PIECE_BYTES = 2**20  # rows that are converted on the way pass through a buffer of this size
 
 
 class Layer:
@@ -28,17 +35,23 @@ class Layer:
     read-only view of the file: copy it before writing to it. The same bits come on every read, threads may read at the
     same time, and a layer can be pickled (by path and name). bfloat16 arrives as the same values in float32; see
     ``raw``.
+
+    Hashes are checked by the first pass over the rows, whether it goes by ``blocks``, ``read_into`` or slices, in one
+    thread or in several with a range each: a block of about 4 MiB is hashed, once per opened store, when the rows
+    that were read cover it. The read that completes a damaged block gives none of its rows but a StoreError that names
+    them. Rows read here and there, and ``take``, read what was asked for and check nothing.
     """
 
-    def __init__(self, contents: Contents, files: OpenFiles, info: LayerInfo, *, raw: bool = False) -> None:
+    def __init__(self, contents: Contents, files: OpenFiles, info: LayerInfo) -> None:
         """A layer of an open store; get one from ``store.layers``."""
         self.info = info
         self._contents = contents
         self._files = files
         self._path = layer_path(info.name)
         self._stored = numpy_dtype(info.dtype).newbyteorder("=")
-        self._widen = info.dtype == BFLOAT16 and not raw
+        self._widen = info.dtype == BFLOAT16
         self._starts = np.array([part.first_row for part in contents.parts], np.int64)
+        self._checked: dict[int, Checked] = {}  # by the part's first row
 
     @property
     def name(self) -> str:
@@ -78,7 +91,9 @@ class Layer:
     @property
     def raw(self) -> Layer:
         """The same layer as it is stored: bfloat16 as its bits, in uint16."""
-        return Layer(self._contents, self._files, self.info, raw=True)
+        raw = copy(self)  # what was checked is known to both
+        raw._widen = False
+        return raw
 
     def __len__(self) -> int:
         return self._contents.rows
@@ -111,26 +126,69 @@ class Layer:
         return np.array(rows, dtype) if copy else np.asarray(rows, dtype)
 
     def blocks(self, block_rows: int) -> Iterator[np.ndarray]:
-        """All rows in order, ``block_rows`` at a time, the last block shorter."""
+        """All rows in order, ``block_rows`` at a time, the last block shorter.
+
+        The first time they are copies, checked, and two more are read while the caller works on one; after that they
+        are views. Memory does not grow with the layer.
+        """
         if block_rows < 1:
             msg = f"blocks of {block_rows} rows were asked for; 1 or more were expected"
             raise ValueError(msg)
-        for start in range(0, len(self), block_rows):
-            yield self._slice(start, min(start + block_rows, len(self)))
+        bounds = [(start, min(start + block_rows, len(self))) for start in range(0, len(self), block_rows)]
+        if all(self._check(part).covers(0, part.rows) for part in self._contents.parts):
+            return self._mapped(bounds)
+        return self._read_ahead(bounds)
+
+    def _mapped(self, bounds: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+        looked_at = 0
+        for start, stop in bounds:
+            yield self._slice(start, stop)
+            if (stop - looked_at) * self.info.row_bytes >= MAPPED_BYTES:
+                for part, first, last in self._overlaps(looked_at, stop):
+                    self._files.get(part).unmap(part.extents[self._path], first, last)
+                looked_at = stop
+
+    def _read_ahead(self, bounds: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+        """Copies, in order; two are read and hashed at a time, so that the disk does not wait for the hashes."""
+        with ThreadPoolExecutor(2, "actstore-read-ahead") as ahead:
+            coming: deque[Future[np.ndarray]] = deque()
+            for start, stop in bounds:
+                coming.append(ahead.submit(self._copy, start, stop, self._room(stop - start)))
+                if len(coming) > 2:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
 
     def read_into(self, rows: slice, out: np.ndarray) -> None:
-        """Read a slice into ``out``, which has its shape; straight from the file where dtype and memory order agree."""
+        """Read a slice into ``out``, which has its shape; straight from the file where dtype and memory order agree.
+
+        Maps nothing: the process does not grow. What ``out`` holds after an error is of no use.
+        """
         wanted = as_rows(rows, len(self))
         if not isinstance(wanted, range) or out.shape != (len(wanted), *self.info.shape):
             msg = f"{out.shape} was given for {rows} of layer {self.name!r} of shape {self.shape}"
             raise ValueError(msg)
-        if wanted.step != 1 or out.dtype != self.dtype or not out.flags.c_contiguous:
+        if wanted.step != 1:
             with np.errstate(invalid="ignore"):  # a NaN is no news: they are counted
                 np.copyto(out, self[rows])
-        elif self._widen:
-            _widen(self.raw[rows], out)
-        else:
+        elif out.dtype == self._stored and not self._widen and out.flags.c_contiguous:
             self._read(wanted.start, wanted.start + len(wanted), out)
+        else:
+            self._read_converted(wanted.start, out)
+
+    def _read_converted(self, start: int, out: np.ndarray) -> None:
+        """Neighbouring rows by way of a buffer that stays in the processor's cache."""
+        piece_rows = max(1, PIECE_BYTES // max(1, self.info.row_bytes))
+        buffer = np.empty((min(piece_rows, len(out)), *self.info.shape), self._stored)
+        for done in range(0, len(out), piece_rows):
+            target = out[done : done + piece_rows]
+            stored = buffer[: len(target)]
+            self._read(start + done, start + done + len(target), stored)
+            if self._widen and out.dtype == np.float32 and out.flags.c_contiguous:
+                _widen(stored, target)
+            else:
+                with np.errstate(invalid="ignore"):
+                    np.copyto(target, self._deliver(stored))
 
     def take(self, ascending_rows: np.ndarray) -> np.ndarray:
         """Rows by number, ascending, repeats allowed; a copy. IndexError where they are not, or out of range."""
@@ -146,45 +204,41 @@ class Layer:
         bounds = np.searchsorted(rows, self._starts)
         for part, first, last in zip(self._contents.parts, bounds, [*bounds[1:], len(rows)], strict=True):
             if first < last:
-                self._take_from(part, rows[first:last] - part.first_row, out[first:last])
+                wanted = rows[first:last] - part.first_row
+                take_rows(self._files.get(part), part.extents[self._path], wanted, out[first:last])
         return self._deliver(out)
-
-    def _take_from(self, part: Part, rows: np.ndarray, out: np.ndarray) -> None:
-        """Rows of one file, in as few reads as their distances allow."""
-        file, extent = self._files.get(part), part.extents[self._path]
-        size = extent.row_bytes
-        span_rows = max(1, SPAN_BYTES // size)
-        steps = np.diff(rows)
-        far = (steps - 1) * size > GAP_BYTES
-        far |= np.diff(rows // span_rows) > 0
-        cuts = [0, *(np.flatnonzero(far) + 1).tolist(), len(rows)]
-        for start, stop in pairwise(cuts):
-            low, high = int(rows[start]), int(rows[stop - 1]) + 1
-            offset = extent.offset + low * size
-            if high - low == stop - start and bool((steps[start : stop - 1] == 1).all()):
-                file.read_into(out[start:stop], offset)
-            else:
-                span = np.empty((high - low, *out.shape[1:]), out.dtype)
-                file.read_into(span, offset)
-                np.take(span, rows[start:stop] - low, axis=0, out=out[start:stop])
 
     def _slice(self, start: int, stop: int) -> np.ndarray:
         """Neighbouring rows: a view of the file where one file has them all."""
         parts = list(self._overlaps(start, stop))
-        if len(parts) == 1:
-            part, first, last = parts[0]
-            return self._deliver(self._files.get(part).view(part.extents[self._path], first, last))
-        out = np.empty((stop - start, *self.info.shape), self._stored)
+        if len(parts) != 1:
+            return self._copy(start, stop, self._room(stop - start))
+        part, first, last = parts[0]
+        file = self._files.get(part)
+        view = file.view(part.extents[self._path], first, last)
+        self._check(part).pass_on(file, first, view)
+        return self._deliver(view)
+
+    def _room(self, rows: int) -> np.ndarray:
+        return np.empty((rows, *self.info.shape), self._stored)
+
+    def _copy(self, start: int, stop: int, out: np.ndarray) -> np.ndarray:
         self._read(start, stop, out)
         return self._deliver(out)
 
     def _read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Neighbouring rows as stored, into ``out``; the hashes of the blocks they complete are checked."""
         done = 0
         for part, first, last in self._overlaps(start, stop):
-            extent = part.extents[self._path]
+            extent, file = part.extents[self._path], self._files.get(part)
             piece = out[done : done + last - first]
-            self._files.get(part).read_into(piece, extent.offset + first * extent.row_bytes)
+            file.read_into(piece, extent.offset + first * extent.row_bytes)
+            self._check(part).pass_on(file, first, piece)
             done += last - first
+
+    def _check(self, part: Part) -> Checked:
+        known = self._checked.get(part.first_row)
+        return known or self._checked.setdefault(part.first_row, Checked(part, self.name))
 
     def _overlaps(self, start: int, stop: int) -> Iterator[tuple[Part, int, int]]:
         """The files that hold rows ``start`` to ``stop``, each with the rows of it, counted within it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from actstore.errors import LayerError, StoreError, TargetError
+from actstore.errors import StoreError, TargetError
 from actstore.store.attach import attach
 from actstore.store.coding import common_dtype, decode, decode_texts
 from actstore.store.contents import Catalog
@@ -29,17 +28,19 @@ from actstore.store.format import (
     target_path,
     values_path,
 )
-from actstore.store.layer import Layer
+from actstore.store.layers import StoredLayers, listed_steps_text
 from actstore.store.named import Named
 from actstore.store.packed import read_packed
+from actstore.store.rowtable import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from numpy.typing import ArrayLike
 
-    from actstore.store.contents import Contents, Part
+    from actstore.store.contents import Part
+    from actstore.store.documents import Header
 
 
 def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own word for it
@@ -66,45 +67,6 @@ def reopen(path: str | PathLike[str], steps: Mapping[int, str]) -> Store:
     return store
 
 
-class StoredLayers(Mapping[str, Layer]):
-    """The layers of a store by name, in call order; ``layers[name, step]`` where it has several steps."""
-
-    def __init__(self, catalog: Catalog, files: OpenFiles) -> None:
-        self._by_step: dict[int, Named[Layer]] = {
-            step: Named(
-                "layer",
-                LayerError,
-                {info.name: Layer(contents, files, info) for info in contents.header.layers},
-            )
-            for step, contents in catalog.steps.items()
-        }
-
-    def __getitem__(self, key: str | tuple[str, int]) -> Layer:
-        """LayerError for a layer or a step that is not there, and where the step is not named but there are several."""
-        name, step = key if isinstance(key, tuple) else (key, None)
-        steps = list(self._by_step)
-        layer = self._by_step[steps[0]][name]
-        if step is None and len(steps) == 1:
-            return layer
-        if step not in self._by_step:
-            came = f"there is no step {step}" if step is not None else "it does not say which step"
-            msg = f"layers[{key!r}]: {came}; write layers[{name!r}, step] with a step of {listed_steps_text(steps)}"
-            raise LayerError(msg)
-        return self._by_step[step][name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(next(iter(self._by_step.values())))
-
-    def __len__(self) -> int:
-        return len(next(iter(self._by_step.values())))
-
-
-def listed_steps_text(steps: Sequence[int]) -> str:
-    """Steps for a message."""
-    shown = ", ".join(str(step) for step in steps[:8])
-    return shown if len(steps) <= 8 else f"{shown} and {len(steps) - 8} more"
-
-
 class Store:
     """Stored activations, and what is known of their rows. Made by ``open``; safe to share between threads."""
 
@@ -122,6 +84,16 @@ class Store:
         return self._catalog.path
 
     @property
+    def catalog(self) -> Catalog:
+        """Where everything lies."""
+        return self._catalog
+
+    @property
+    def header(self) -> Header:
+        """What every row of every step is."""
+        return self._catalog.header
+
+    @property
     def row_unit(self) -> str:
         """What a row is: "example", "token" or "word"."""
         return self._catalog.header.row_unit
@@ -134,6 +106,13 @@ class Store:
     def at(self, step: int) -> Store:
         """The same store with one step only. StoreError where it has no such step."""
         return self.only([step])
+
+    def one(self, step: int | None) -> Store:
+        """The store at ``step``, or at its only one. StoreError where it lacks it, or where None is one of several."""
+        if step is None and len(self.steps) > 1:
+            msg = f"{self.path} has the steps {listed_steps_text(self.steps)}; choose one with --step"
+            raise StoreError(msg)
+        return self.at(self.steps[0] if step is None else step)
 
     def only(self, steps: Iterable[int]) -> Store:
         """The same store with some of its steps. StoreError where it lacks one."""
@@ -290,3 +269,14 @@ class Store:
         state = "" if self.complete else ", unfinished"
         steps = f", {len(self.steps)} steps" if len(self.steps) > 1 else ""
         return f"<Store {self.path.name!r}: {self.rows:,} rows, {len(self.layers)} layers{steps}{state}>"
+
+
+def row_table(store: Store) -> Rows:
+    """All that is known of the rows of a store, as a writer takes it."""
+    return Rows(
+        ids=[name.encode("utf-8") for name in store.ids.tolist()],
+        splits=store.splits.tolist(),
+        groups=None if store.groups is None else store.groups.tolist(),
+        positions=store.positions,
+        targets=store.targets,
+    )

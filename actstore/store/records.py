@@ -239,7 +239,9 @@ class End:
         if natural(entry["rows"]) != rows:
             msg = f"it ends after {entry['rows']} rows where {rows} are listed"
             raise ValueError(msg)
-        return cls(rows, {name: text(value) for name, value in entry["hashes"].items()}, dict(entry["provenance"]))
+        return cls(
+            rows, {name: text(value) for name, value in entry["hashes"].items()}, dict(entry["provenance"])
+        )
 
 
 def check_apart(extents: Mapping[str, Extent]) -> None:

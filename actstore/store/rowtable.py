@@ -24,8 +24,6 @@ from actstore.store.shard import Column
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from actstore.store.reader import Store
-
 
 @dataclass(frozen=True)
 class Rows:
@@ -36,17 +34,6 @@ class Rows:
     groups: Sequence[str] | None
     positions: Sequence[int] | np.ndarray | None
     targets: Mapping[str, np.ndarray]
-
-
-def row_table(store: Store) -> Rows:
-    """All that is known of the rows of a store, as a writer takes it."""
-    return Rows(
-        ids=[name.encode("utf-8") for name in store.ids.tolist()],
-        splits=store.splits.tolist(),
-        groups=None if store.groups is None else store.groups.tolist(),
-        positions=store.positions,
-        targets=store.targets,
-    )
 
 
 class RowTable:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,10 +24,9 @@ from actstore.store.format import (
 )
 from actstore.store.journal import Journal
 from actstore.store.rank import BEGIN, END, journal_start, parse_records, read_rank
-from actstore.store.reader import Store
+from actstore.store.reader import Store, row_table
 from actstore.store.records import Begin, End, FileRecord, Seen, ShardRecord
-from actstore.store.rowtable import row_table
-from actstore.store.shard import write_columns
+from actstore.store.shard import NewFile, fill_columns
 from actstore.store.steps import list_step
 from actstore.store.streams import ROW_TABLE, LayerHash, RowTableHash
 
@@ -42,15 +41,31 @@ if TYPE_CHECKING:
 PER_RANK = ("command", "versions")  # what ranks of one dump may differ in
 
 
+@dataclass(frozen=True)
+class Unsealed:
+    """A shard that is written, but not sealed yet: its file under a temporary name, and what is to be listed of it."""
+
+    file: NewFile
+    record: ShardRecord
+
+    def discard(self) -> None:
+        """Remove it."""
+        self.file.discard()
+
+
 class RankWriter:
     """Writes the shards of one rank. Nothing is on the disk before the first one, or where the rank is resumed."""
 
-    def __init__(self, folder: Path, place: Place, header: Header) -> None:
-        """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked."""
+    def __init__(self, folder: Path, place: Place, header: Header, provenance: Mapping[str, JSON]) -> None:
+        """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked.
+
+        ``provenance`` is what the dump is: other ranks, and whoever resumes it, have to have the same.
+        """
         self._folder, self._place, self.header = folder, place, header
+        self._own = {key: value for key, value in provenance.items() if key in PER_RANK}
+        self._shared = _shared(provenance)
         self._path = folder / rank_folder(place.number, place.rank)
         self._journal: Journal | None = None
-        self._noted: Mapping[str, JSON] = {}
         self._layers = {layer.name: LayerHash(layer) for layer in header.layers}
         self._table = RowTableHash()
         self._shards = 0
@@ -58,7 +73,7 @@ class RankWriter:
         self.seen = Seen()
         self.ended = False
 
-    def resume(self, provenance: Mapping[str, JSON]) -> Rows | None:
+    def resume(self) -> Rows | None:
         """Go on where the journal ends.
 
         Returns:
@@ -76,9 +91,9 @@ class RankWriter:
             rank = parse_records(self._path, journal.records, self.header, self._place.rank, "")
         if rank is None:
             return None
-        self._check_step(provenance)
+        self._check_step()
         self._check_share(rank.begin)
-        self._journal, self._noted = journal, _shared(provenance)
+        self._journal = journal
         self._shards, self.rows, self.ended = len(rank.shards), rank.rows, rank.end is not None
         if rank.shards:
             self.seen = rank.shards[-1].seen
@@ -98,28 +113,38 @@ class RankWriter:
             hashed.update(np.ascontiguousarray(rest).reshape(-1).view(np.uint8).data)
         return table
 
-    def seal(self, pending: PendingRows, provenance: Mapping[str, JSON]) -> None:
-        """Write the pending rows as the next shard: they are there once its record is."""
-        journal = self._journal or self._begin(provenance)
+    def write(self, pending: PendingRows) -> Unsealed:
+        """Write the pending rows as the next shard, under a temporary name."""
+        if self._journal is None:
+            self._journal = self._begin()
         path = self._path / shard_name(self._shards)
         for rows in pending.tables:
             self._table.update(rows)
         streams = {layer_path(name): hashed for name, hashed in self._layers.items()}
-        file_bytes, gaps, extents = write_columns(durable.temporary_name(path), path, pending.columns(), streams)
+        file, extents = fill_columns(durable.temporary_name(path), pending.columns(), streams)
         record = ShardRecord(
             shard=path.name,
             first_row=self.rows,
             rows=pending.rows,
-            file=FileRecord(file_bytes, gaps, extents),
+            file=FileRecord(file.file_bytes, file.gaps, extents),
             nonfinite=pending.nonfinite(),
             seen=pending.seen,
             segments={name: hashed.state for name, hashed in self._layers.items()},
         )
-        journal.append(record.document())
-        if self._shards == 0:
-            list_step(self._folder, self.header, self._place.number)
         self._shards += 1
         self.rows += pending.rows
+        return Unsealed(file, record)
+
+    def seal(self, shard: Unsealed) -> None:
+        """Wait until a shard is on the disk, and list it: now its rows are there. Shards come in their order."""
+        if self._journal is None:
+            msg = "a shard can not be sealed before it is written"
+            raise RuntimeError(msg)
+        with shard.file as file:
+            file.commit(self._path / shard.record.shard)
+        self._journal.append(shard.record.document())
+        if shard.record.first_row == 0:
+            list_step(self._folder, self.header, self._place.number)
 
     def end(self, provenance: Mapping[str, JSON]) -> None:
         """Say that these are all rows of the rank. StoreError where it was to have another number of them."""
@@ -136,9 +161,9 @@ class RankWriter:
         late = {
             key: value
             for key, value in provenance.items()
-            if key not in PER_RANK and self._noted.get(key) != value
+            if key not in PER_RANK and self._shared.get(key) != value
         }
-        journal = self._journal or self._begin(provenance)
+        journal = self._journal or self._begin()
         journal.append({END: asdict(End(self.rows, hashes, late))})
         self.ended = True
 
@@ -155,20 +180,16 @@ class RankWriter:
         rank = read_rank(self._folder, self.header, self._place.number, self._place.rank)
         return list(rank.shards) if rank else []
 
-    def _begin(self, provenance: Mapping[str, JSON]) -> Journal:
+    def _begin(self) -> Journal:
         """Write the documents. Other ranks may do the same: whoever comes second compares."""
         place = self._place
         if not durable.write_new(self._folder / STORE_JSON, seal(self.header.document())):
             self._check_header()
-        self._noted = _shared(provenance)
-        step = versioned(step=place.number, provenance=self._noted)
+        step = versioned(step=place.number, provenance=self._shared)
         if not durable.write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
-            self._check_step(provenance)
-        own = {key: provenance[key] for key in PER_RANK if key in provenance}
-        begin = Begin(place.rank, place.world_size, place.first_row, place.rows, own)
-        self._journal = Journal(
-            self._path / JOURNAL, journal_start(self.header, place.number, place.rank)
-        )
+            self._check_step()
+        begin = Begin(place.rank, place.world_size, place.first_row, place.rows, self._own)
+        self._journal = Journal(self._path / JOURNAL, journal_start(self.header, place.number, place.rank))
         if not self._journal.records:
             self._journal.append({BEGIN: asdict(begin)})
         for folder in (self._path, self._path.parent, self._path.parent.parent, self._folder):
@@ -180,15 +201,15 @@ class RankWriter:
         document = unseal(durable.read_whole(path), path)
         with undamaged(path):
             found = Header.parse(document)
-        names = differences(found.document(), self.header.document())
+        names = differences(found.by_name(), self.header.by_name())
         if names:
             raise _refusal(self._folder, names)
 
-    def _check_step(self, provenance: Mapping[str, JSON]) -> None:
+    def _check_step(self) -> None:
         path = self._folder / step_folder(self._place.number) / STEP_JSON
         document = unseal(durable.read_whole(path), path)
         with undamaged(path):
-            names = differences(dict(document["provenance"]), _shared(provenance))
+            names = differences(dict(document["provenance"]), self._shared)
         if names:
             raise _refusal(self._folder, names)
 
@@ -205,6 +226,23 @@ def remove_leftovers(folder: Path, listed: set[str]) -> None:
     for path in folder.iterdir():
         if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
             path.unlink()
+
+
+def check_same(path: Path, store: Store, header: Header, provenance: Mapping[str, JSON]) -> None:
+    """StoreError unless a store is of these layers, and what was noted of it before its first row is the same."""
+    known = store.provenance
+    names = differences(store.header.by_name(), header.by_name())
+    for key, value in _shared(provenance).items():
+        found = known.get(key)
+        names += differences(found, value, key) if key != "data" else _other_data(found, value)
+    if names:
+        raise _refusal(path, names)
+
+
+def _other_data(before: Any, now: Any) -> list[str]:
+    """Differences of what was told of the data before it was read; its hashes came later."""
+    told = [{key: item[key] for key in ("split", "source")} for item in before]
+    return differences(told, [{key: item[key] for key in ("split", "source")} for item in now], "data")
 
 
 def _shared(provenance: Mapping[str, JSON]) -> dict[str, JSON]:

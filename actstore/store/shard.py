@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import xxhash
@@ -23,6 +23,14 @@ SMALL_BYTES = (
     16 * 2**10
 )  # spans shorter than this are gathered: copying one costs less than writing it by itself
 GATHERED_BYTES = 2**20
+
+
+class Stream(Protocol):
+    """A running hash."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Add bytes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class NewFile:
             raise RuntimeError(msg)
         self._datasets, self._layout = datasets, layout
 
-    def fill(self, path: str, pieces: Iterable[np.ndarray], stream: xxhash.xxh3_128 | None = None) -> Extent:
+    def fill(self, path: str, pieces: Iterable[np.ndarray], stream: Stream | None = None) -> Extent:
         """Write a dataset, given in order in pieces of any number of rows; each may change once the next is asked for.
 
         Args:
@@ -119,6 +127,10 @@ class NewFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Close the file, and remove it unless it was committed."""
         os.close(self._fd)
         self._temporary.unlink(missing_ok=True)
 
@@ -190,14 +202,28 @@ def write_columns(
     temporary: Path,
     path: Path,
     columns: Mapping[str, Column],
-    streams: Mapping[str, xxhash.xxh3_128] | None = None,
+    streams: Mapping[str, Stream] | None = None,
 ) -> tuple[int, str, dict[str, Extent]]:
     """Write a file of columns that lie in memory. Returns its size, the hash of its gaps, its extents by path.
 
     ``streams`` has running hashes by path, which take every byte of those datasets.
     """
-    streams = streams or {}
-    with NewFile(temporary, {name: column.kind for name, column in columns.items()}) as file:
-        extents = {name: file.fill(name, column.pieces, streams.get(name)) for name, column in columns.items()}
+    file, extents = fill_columns(temporary, columns, streams)
+    with file:
         file.commit(path)
-        return file.file_bytes, file.gaps, extents
+    return file.file_bytes, file.gaps, extents
+
+
+def fill_columns(
+    temporary: Path, columns: Mapping[str, Column], streams: Mapping[str, Stream] | None = None
+) -> tuple[NewFile, dict[str, Extent]]:
+    """Begin a file of columns that lie in memory, all of them filled, which is yet to be committed."""
+    streams = streams or {}
+    file = NewFile(temporary, {name: column.kind for name, column in columns.items()})
+    try:
+        return file, {
+            name: file.fill(name, column.pieces, streams.get(name)) for name, column in columns.items()
+        }
+    except BaseException:
+        file.discard()
+        raise

@@ -26,7 +26,7 @@ LOCK_WAIT_S = 60.0
 
 @contextmanager
 def store_journal(folder: Path, header: Header) -> Iterator[Journal]:
-    """The journal of the store, to append to; other processes wait meanwhile. StoreError where they have it too long."""
+    """The journal of the store, to append to; others wait meanwhile. StoreError where another has it too long."""
     try:
         lock = Lock(folder / f"{JOURNAL}.lock", wait_s=LOCK_WAIT_S)
     except BlockingIOError:

@@ -23,7 +23,7 @@ from actstore.store.place import Place
 from actstore.store.reader import Store
 from actstore.store.reader import open as open_store
 from actstore.store.records import Seen
-from actstore.store.sealing import RankWriter, remove_leftovers
+from actstore.store.sealing import RankWriter, check_same, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,15 +34,18 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 128 * 2**20, 2 * 2**30
 SHARDS = 1000  # a dump of known size is cut into about so many
-SEAL_S = 30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
+SEAL_S = (
+    30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
+)
 
 
 class Writer:
     """Writes one store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file); for one thread.
 
     As a context manager it finishes the store, or abandons it where the block raises. Rows that a shard was sealed for
-    survive a crash at any moment. A shard is written in the background while the next one gathers: memory holds the
-    rows of two, a batch, and 8 bytes per id. Batches are kept, not copied: nobody may write into their arrays any more.
+    survive a crash at any moment. A shard is written in the background while the next one gathers, and waits for the
+    disk while that one is written: memory holds the rows of two, a batch, and 8 bytes per id. Batches are kept, not
+    copied: nobody may write into their arrays any more.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Writer:
         self._pending: PendingRows | None = None
         self._ids: IdCheck | None = None
         self._rows = 0  # of this rank, sealed or not
-        self._background = Background()
+        self._written, self._sealed = Background("write"), Background("seal")
         self._state = "open"  # then "broken" where a write was interrupted; "ended" by finish or abandon
         self._left = ""
         self._begun_s = self._sealed_s = time.monotonic()
@@ -105,6 +108,13 @@ class Writer:
     def whole(self) -> bool:
         """Whether there is nothing to resume: all rows of an earlier dump are there, under the final name."""
         return self._destination.whole
+
+    def open_whole(self, layers: Sequence[LayerInfo]) -> Store:
+        """The store that is there already, of these layers and what was noted. StoreError where it is another one."""
+        store = open_store(self._destination.final)
+        check_same(self._destination.final, store, Header(self._row_unit, tuple(layers)), self._provenance)
+        self._state, self._left = "ended", f"{self._destination.final} is whole"
+        return store
 
     @property
     def other_steps(self) -> Mapping[int, Mapping[str, Any]]:
@@ -128,8 +138,8 @@ class Writer:
         header = Header(self._row_unit, tuple(layers))
         with self._writing():
             self._destination.claim()
-            rank = RankWriter(self._destination.staging, self._place, header)
-            known = rank.resume(self._provenance) if self._resume else None
+            rank = RankWriter(self._destination.staging, self._place, header, dict(self._provenance))
+            known = rank.resume() if self._resume else None
             self._ids = IdCheck(self._destination.staging, self._place)
             self._rank, self._header, self._pending = rank, header, PendingRows(header.layers)
             if known is not None:
@@ -195,10 +205,24 @@ class Writer:
     def _seal(self) -> None:
         """Begin to write what is pending."""
         rank, pending, _ = self._going()
-        self._background.wait()
+        self._written.wait()
         self._pending = PendingRows(rank.header.layers)
-        self._background.submit(lambda: rank.seal(pending, self._provenance))
+        self._written.submit(lambda: self._write_out(rank, pending))
         self._sealed_s = time.monotonic()
+
+    def _write_out(self, rank: RankWriter, pending: PendingRows) -> None:
+        """In the background: write a shard while the one before it goes to the disk."""
+        shard = rank.write(pending)
+        try:
+            self._sealed.submit(lambda: rank.seal(shard))
+        except BaseException:
+            shard.discard()
+            raise
+
+    def _wait(self) -> None:
+        """Until every shard is sealed that was begun."""
+        self._written.wait()
+        self._sealed.wait()
 
     def finish(self) -> Store:
         """Seal the rest, prove that every row is there, and give the store its name.
@@ -219,16 +243,15 @@ class Writer:
         with self._writing():
             if self._pending.rows:
                 self._seal()
-            self._background.wait()
+            self._wait()
             self._rank.end(self._provenance)
             complete = complete_step(self._destination.staging, self._rank.header, self._place.number)
             if self._destination.single_file:
                 packed = self._destination.staging / PACKED
-                contents = read_folder(self._destination.staging).steps[self._place.number]
-                pack(contents, durable.temporary_name(packed), packed)
+                pack(read_folder(self._destination.staging), durable.temporary_name(packed), packed)
             if complete or self._place.shared:
                 self._destination.publish()
-        self._background.close()
+        self._close()
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return open_store(self._destination.final)
 
@@ -240,12 +263,16 @@ class Writer:
         """
         if self._state != "ended":
             self._state, self._pending = "ended", None
-            self._background.close()
+            self._close()
             try:
                 self._left = self._clean_up()
             except (OSError, StoreError) as error:
                 self._left = f"what is left in {self._destination.staging} could not be tidied up: {error}"
         return self._left
+
+    def _close(self) -> None:
+        self._written.close()
+        self._sealed.close()
 
     def _clean_up(self) -> str:
         destination = self._destination
@@ -255,7 +282,8 @@ class Writer:
         listed = self._rank.listed() if self._rank else []
         if not listed:
             destination.discard()
-            return f"nothing of {destination.final} is left: no shard had been sealed"
+            what = f" of {self._place}" if self._place.shared else ""
+            return f"nothing{what} is left in {destination.final}: no shard had been sealed"
         remove_leftovers(destination.rank_folder, {record.shard for record in listed})
         (destination.staging / PACKED).unlink(missing_ok=True)
         destination.release()
@@ -272,7 +300,7 @@ class Writer:
         """The ids of all rows of this rank so far."""
         rank, pending, _ = self._going()
         with self._writing():
-            self._background.wait()
+            self._wait()
         return {row_id for rows in pending.tables for row_id in rows.ids} | rank.ids()
 
     def _going(self) -> tuple[RankWriter, PendingRows, IdCheck]:

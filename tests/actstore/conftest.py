@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 
 from actstore import Captured, RowBatch, Store, Writer
+from actstore.adapters import LayerRow
+from actstore.reductions import ReductionSettings, plan_reductions
+from actstore.reductions.arrays import ArrayOperations, Bits
+from actstore.reductions.positions import RealPositions
+from actstore.reductions.steps import reduce_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,3 +90,23 @@ def partial() -> Callable[[Path], Path]:
 def names_in() -> Callable[[Path], list[str]]:
     """``names_in(folder)``, sorted."""
     return lambda folder: sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def reduced() -> Callable[..., tuple[LayerRow, np.ndarray]]:
+    """``reduced(array, axes, *pool, mask=None, dtype=None)``: a layer as it is stored, and its array."""
+
+    def reduce(
+        array: np.ndarray, axes: tuple[str, ...], *pool: str, mask: Any = None, dtype: str | None = None
+    ) -> tuple[LayerRow, np.ndarray]:
+        bits = Bits(array, dtype or array.dtype.name)
+        whole = LayerRow("layer", "array", array.shape[1:], axes, bits.dtype)
+        plan = plan_reductions(ReductionSettings(pool), [whole])
+        inputs = array if mask is None else {"input_ids": array, "attention_mask": mask}
+        found, _ = reduce_layer(bits, plan.of("layer"), RealPositions(inputs), ArrayOperations())
+        (layer,) = plan.layers
+        assert (found.array.shape[1:], found.dtype) == (layer.shape, layer.dtype)
+        assert len(layer.axes) == len(layer.shape)
+        return layer, found.array
+
+    return reduce

@@ -12,6 +12,7 @@ import pytest
 
 from actstore.adapters import adapt, adapters
 from actstore.patterns import select
+from actstore.reductions import ReductionSettings, plan_reductions
 
 ROWS = 8
 
@@ -159,6 +160,25 @@ def test_batches_do_not_matter(example):
         joined = np.concatenate([part[name].array for part in parts])
         # Matrix products of other heights may sum in another order.
         np.testing.assert_allclose(joined, layer.array, rtol=1e-5, atol=1e-6)
+
+
+def test_reductions_are_those_of_the_whole_layers(example):
+    layers, (whole,) = captured(example, ("input", "**"))
+    settings = ReductionSettings(random_features=4, dtype="float16", seed=1)
+    plan = plan_reductions(settings, layers)
+    with adapt(example.model).running(layers, plan) as run:
+        found = run(example.inputs)
+    assert list(found) == [layer.name for layer in plan.layers] == list(whole)
+    for layer in plan.layers:
+        (*drawn, cast) = plan.document()["layers"][layer.name]["steps"]
+        chosen = drawn[0].get("indices")
+        expected = whole[layer.name].array if chosen is None else whole[layer.name].array[:, chosen]
+        assert cast["to"] == layer.dtype == found[layer.name].dtype == "float16"
+        assert found[layer.name].axes == layer.axes
+        np.testing.assert_array_equal(found[layer.name].array, expected.astype(np.float16))
+        # Half a unit in the last of 11 bits.
+        assert 0 < plan.report()[layer.name].largest_error <= 2.0**-11 * np.abs(expected).max()
+    assert any(len(layer.shape) and layer.shape[0] == 4 for layer in plan.layers)
 
 
 def test_a_capture_is_not_rewritten_by_the_next(example):

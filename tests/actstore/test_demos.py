@@ -7,11 +7,11 @@ import pytest
 
 from actstore.adapters import adapt
 from actstore.models import load_model
-from actstore.sources import split_data
+from actstore.sources import RowChoice, split_data
 
 
 def rows(item):
-    batches = list(item.batches(500, None))
+    batches = list(item.batches(500, RowChoice()))
     return np.concatenate([b.inputs for b in batches]), np.concatenate([b.targets["digit"] for b in batches])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from actstore.errors import SourceError
-from actstore.sources import read_labels, split_data
+from actstore.sources import RowChoice, read_labels, split_data
 from actstore.sources.base import check_labels
 
 INPUTS = np.arange(21, dtype=np.float32).reshape(7, 3)
@@ -28,7 +28,7 @@ def files(tmp_path):
 
 def read(spec, batch_rows=3):
     ((item,),) = (split_data([str(spec)]),)
-    return [batch.inputs for batch in item.source.batches(batch_rows)]
+    return [batch.inputs for batch in item.batches(batch_rows, RowChoice())]
 
 
 @pytest.mark.parametrize("spec", ["x.npy", "all.npz:x", "all.h5:/deep/x", "all.h5:deep/x"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actstore.errors import SourceError
-from actstore.sources import read_labels, split_data
+from actstore.sources import RowChoice, read_labels, split_data
 
 FILE = """
 import numpy as np
@@ -53,7 +53,7 @@ def spec(tmp_path):
 def read(spec):
     def batches(name, limit=None):
         (item,) = split_data([spec(name)])
-        return list(item.batches(2, limit))
+        return list(item.batches(2, RowChoice(limit)))
 
     return batches
 
@@ -100,7 +100,7 @@ def test_labels_are_read_from_a_name_or_a_function(spec, name):
 
 def test_labels_of_batches_that_are_not_counted_yet_are_checked_as_they_come(spec):
     (item,) = split_data([spec("plain")], [f"digit={spec('labels')}"])
-    assert [batch.targets["digit"].tolist() for batch in item.batches(2, None)] == [[0, 1, 0], [1]]
+    assert [batch.targets["digit"].tolist() for batch in item.batches(2, RowChoice())] == [[0, 1, 0], [1]]
 
 
 @pytest.mark.parametrize("count", [3, 5])
@@ -108,7 +108,7 @@ def test_labels_of_another_length_than_batches_are_found_at_their_end(spec, tmp_
     np.save(tmp_path / "y.npy", np.arange(count))
     (item,) = split_data([spec("plain")], [f"digit={tmp_path}/y.npy"])
     with pytest.raises(SourceError, match=f"'digit' has {count} labels but .*data.py:plain has 4 rows"):
-        list(item.batches(2, None))
+        list(item.batches(2, RowChoice()))
 
 
 @pytest.mark.parametrize(

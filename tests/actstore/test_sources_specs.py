@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actstore.errors import SourceError
-from actstore.sources import split_data
+from actstore.sources import RowChoice, split_data
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def test_what_does_not_fit_together_is_refused(folder, data, targets, message):
 
 def test_the_first_rows_of_each_source_with_their_labels(folder):
     (item,) = split_data(["x5.npy"], ["digit=y5.npy"])
-    batches = list(item.batches(2, limit=3))
+    batches = list(item.batches(2, RowChoice(limit=3)))
     assert [batch.rows for batch in batches] == [2, 1]
     assert np.concatenate([batch.targets["digit"] for batch in batches]).tolist() == [0, 1, 2]
-    assert item.expected_rows(3) == 3
-    assert item.expected_rows(None) == item.expected_rows(99) == 5
+    assert item.expected_rows(RowChoice(3)) == 3
+    assert item.expected_rows(RowChoice()) == item.expected_rows(RowChoice(99)) == 5

@@ -1,0 +1,142 @@
+"""What happens to each layer, settled before the first row: the layers as they are stored, and the record of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING
+
+from actstore.reductions.cast import CastReport, accumulated, is_exact, resting
+from actstore.reductions.columns import Projection, RandomFeatures, draw_features, plan_projection
+from actstore.reductions.pool import Pool, choose_pools
+from actstore.store.format import FLOATS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actstore.adapters.base import LayerRow
+    from actstore.reductions.settings import ReductionSettings
+    from actstore.store.format import JSON
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReduction:
+    """What happens to one layer, in this order; None for what was not asked for.
+
+    Args:
+        layer: as the model gives it.
+        stored: as it is stored.
+        pool: the first step.
+        random_features: the second.
+        projection: the third.
+        computed: the dtype that the values have after these; at last they are cast to that of ``stored``.
+        reported: whether the cast can lose something that was not lost by a sum alone.
+    """
+
+    layer: LayerRow
+    stored: LayerRow
+    pool: Pool | None
+    random_features: RandomFeatures | None
+    projection: Projection | None
+    computed: str
+    reported: bool
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is done to the layer at all."""
+        return any(self._done())
+
+    def document(self) -> dict[str, JSON]:
+        """What it was, and the steps."""
+        steps = [
+            step.document() for step in (self.pool, self.random_features, self.projection) if step is not None
+        ]
+        if self.computed != self.stored.dtype:
+            steps.append({"step": "cast", "from": self.computed, "to": self.stored.dtype})
+        return {"axes": list(self.layer.axes), "dtype": self.layer.dtype, "steps": steps}
+
+    def _done(self) -> tuple[bool, ...]:
+        return (
+            self.pool is not None and bool(self.pool.axes),
+            self.random_features is not None and self.random_features.indices is not None,
+            self.projection is not None and self.projection.changes,
+            self.computed != self.stored.dtype,
+        )
+
+
+class Reductions:
+    """The reductions of all layers, and a count of what their casts cost.
+
+    ``layers`` are the layers as they are stored: in the order and by the names that they had.
+    """
+
+    def __init__(self, settings: ReductionSettings, reductions: Sequence[LayerReduction]) -> None:
+        self.layers: Sequence[LayerRow] = [reduction.stored for reduction in reductions]
+        self._settings = settings
+        self._reductions = {reduction.layer.name: reduction for reduction in reductions}
+        self._reports = {
+            name: CastReport(reduction.computed, reduction.stored.dtype)
+            for name, reduction in self._reductions.items()
+            if reduction.reported
+        }
+
+    def of(self, layer: str) -> LayerReduction | None:
+        """What happens to a layer; None for one that was not planned for."""
+        return self._reductions.get(layer)
+
+    def document(self) -> dict[str, JSON]:
+        """What was asked for and what it comes to, as plain JSON: enough to do the same to a dump of whole layers.
+
+        The same for the same settings and layers, whatever the number of rows or positions in the batch that showed
+        the layers. Values stay in the dtype of their sums (float64 for float64, else float32) from the first mean or
+        projection up to the cast.
+        """
+        settings: dict[str, JSON] = {**asdict(self._settings), "pool": list(self._settings.pool)}
+        return {
+            "settings": settings,
+            "layers": {name: step.document() for name, step in self._reductions.items()},
+        }
+
+    def report(self) -> dict[str, CastReport]:
+        """By layer whose cast can lose something, what it did so far."""
+        return dict(self._reports)
+
+    def count(self, layer: str, largest_error: float, overflows: int, nan: int) -> None:
+        """Add what the cast of some rows did."""
+        self._reports[layer] = self._reports[layer].plus(largest_error, overflows, nan)
+
+
+def plan_reductions(settings: ReductionSettings, layers: Sequence[LayerRow]) -> Reductions:
+    """What ``settings`` come to for ``layers``, whose shapes are known.
+
+    Raises:
+        LayerError: a pattern picks no layer, a layer has not the axes that its pool needs, or its projection would be
+            too large.
+    """
+    pools = choose_pools(settings.pool, layers)
+    return Reductions(settings, [_plan(layer, pools.get(layer.name), settings) for layer in layers])
+
+
+def _plan(layer: LayerRow, pool: Pool | None, settings: ReductionSettings) -> LayerReduction:
+    shape, axes = layer.shape or (), layer.axes
+    if pool is not None:
+        shape, axes = pool.kept(shape), pool.kept(axes)
+    chosen = projection = None
+    if settings.random_features is not None:
+        chosen = draw_features(layer.name, settings.seed, prod(shape), settings.random_features)
+        if chosen.indices is not None:
+            shape, axes = (chosen.features,), ("feature",)
+    if settings.random_projection is not None:
+        projection = plan_projection(layer.name, settings.seed, prod(shape), settings.random_projection)
+        if projection.changes:
+            shape, axes = (projection.features,), ("feature",)
+    projected = projection is not None and projection.changes
+    summed = projected or (pool is not None and pool.kind == "mean" and bool(pool.axes))
+    computed = accumulated(layer.dtype) if summed else layer.dtype
+    dtype = resting(layer.dtype) if summed else layer.dtype
+    cast = settings.dtype is not None and computed in FLOATS
+    if cast:
+        dtype = settings.dtype or dtype
+    stored = replace(layer, shape=shape, axes=axes, dtype=dtype)
+    reported = (cast or projected) and not is_exact(computed, dtype)
+    return LayerReduction(layer, stored, pool, chosen, projection, computed, reported)

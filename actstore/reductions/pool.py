@@ -1,0 +1,112 @@
+"""Which axes of a layer a pool takes away."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actstore.errors import LayerError
+from actstore.patterns import matcher, unknown
+from actstore.reductions.settings import NONE, pool_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actstore.adapters.base import LayerRow
+    from actstore.store.format import JSON
+
+POSITION = "position"
+_KEPT = ("channel", "feature")
+_OVER_POSITIONS = ("cls", "first", "last")
+_UNNAMED = re.compile(r"axis\d+")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool of one layer.
+
+    Args:
+        kind: one of ``settings.POOLS``, but not ``none``.
+        axes: of the layer's array that are taken away, of which axis 0 is the rows; () leaves the layer alone.
+        position: that axis of the array which holds positions, if one does.
+        names: what the ``axes`` are called.
+    """
+
+    kind: str
+    axes: tuple[int, ...]
+    position: int | None
+    names: tuple[str, ...]
+
+    @property
+    def masked(self) -> bool:
+        """Whether padding is left out: over positions, but not where position 0 is taken whatever it holds."""
+        return self.position is not None and self.kind != "cls"
+
+    def kept(self, of_axes: Sequence) -> tuple:
+        """Of one item for each feature axis, those of axes that stay."""
+        return tuple(item for axis, item in enumerate(of_axes, start=1) if axis not in self.axes)
+
+    def document(self) -> dict[str, JSON]:
+        """For the provenance."""
+        found: dict[str, JSON] = {"step": "pool", "pool": self.kind, "axes": list(self.names)}
+        return found if self.axes else {**found, "note": "left alone: it has no axis to pool"}
+
+
+def choose_pools(entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str, Pool]:
+    """The pool of each layer that has one, by name: of the last entry that picks it.
+
+    As with ``--layers``, ``input`` and ``output`` are picked by their exact names, or by an entry for every layer.
+
+    Raises:
+        LayerError: a pattern picks none of the layers, or a layer has not the axes that its pool needs.
+    """
+    names = [layer.name for layer in layers]
+    kinds: dict[str, str] = {}
+    for entry in entries:
+        pattern, kind = pool_entry(entry)
+        picked = names if pattern is None else _picked(pattern, layers, names)
+        kinds.update(dict.fromkeys(picked, kind))
+    chosen = [(layer, kinds.get(layer.name, NONE)) for layer in layers]
+    return {layer.name: _pool(kind, layer) for layer, kind in chosen if kind != NONE}
+
+
+def _picked(pattern: str, layers: Sequence[LayerRow], names: Sequence[str]) -> list[str]:
+    matches = matcher(pattern, names)
+    exact = pattern in names
+    picked = [layer.name for layer in layers if matches(layer.name) and (exact or not layer.explicit)]
+    if not picked:
+        raise unknown(pattern, names)
+    return picked
+
+
+def _pool(kind: str, layer: LayerRow) -> Pool:
+    positions = [axis for axis, name in enumerate(layer.axes, start=1) if name == POSITION]
+    if kind in _OVER_POSITIONS:
+        axes = tuple(positions)
+        if not axes:
+            raise LayerError(
+                f"pool {kind!r} takes a position, but layer {layer.name!r} has {_axes(layer)}; {_exempt(layer)}"
+            )
+    else:
+        axes = tuple(axis for axis, name in enumerate(layer.axes, start=1) if name not in _KEPT)
+        if any(_UNNAMED.fullmatch(name) for name in layer.axes):
+            raise LayerError(
+                f"pool {kind!r} needs to know what the axes of layer {layer.name!r} are, but it has {_axes(layer)}; "
+                f"{_exempt(layer)}"
+            )
+    if len(positions) > 1:
+        raise LayerError(
+            f"pool {kind!r} of layer {layer.name!r} is not told over which positions: it has {_axes(layer)}; "
+            f"{_exempt(layer)}"
+        )
+    names = tuple(layer.axes[axis - 1] for axis in axes)
+    return Pool(kind, axes, positions[0] if positions else None, names)
+
+
+def _axes(layer: LayerRow) -> str:
+    return f"the axes ({', '.join(layer.axes)})" if layer.axes else "no axes"
+
+
+def _exempt(layer: LayerRow) -> str:
+    return f"leave it as it is by --pool '{layer.name}={NONE}'"

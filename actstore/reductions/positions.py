@@ -1,0 +1,65 @@
+"""Which positions of a batch hold real tokens, as its ``attention_mask`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+
+from actstore import interop
+from actstore.errors import DumpError, LayerError
+
+MASK = "attention_mask"
+
+
+class RealPositions:
+    """The mask of one batch: (rows, positions), 1 for real tokens, in inputs that are a mapping; else all are real."""
+
+    def __init__(self, inputs: object) -> None:
+        self._inputs = inputs
+
+    def of(self, layer: str, positions: int) -> np.ndarray | None:
+        """(rows, positions) bools for a layer of so many positions, each row with a True; None where all are real.
+
+        Raises:
+            LayerError: the layer has another number of positions than the mask.
+            DumpError: what is called the mask is none, or a row of it has no real token.
+        """
+        if self._mask is None:
+            return None
+        if self._mask.shape[1] != positions:
+            msg = (
+                f"layer {layer!r} has {positions} positions but the batch's {MASK} has {self._mask.shape[1]}; to pool "
+                f"it, leave the mask out of the batch, or keep the layer whole by --pool '{layer}=none'"
+            )
+            raise LayerError(msg)
+        return self._mask
+
+    @cached_property
+    def _mask(self) -> np.ndarray | None:
+        if not isinstance(self._inputs, Mapping) or self._inputs.get(MASK) is None:
+            return None
+        given = self._inputs[MASK]
+        mask = _numbers(given)
+        rows = interop.count_rows(self._inputs)
+        if mask is None or mask.ndim != 2 or len(mask) != rows or not np.isin(mask, (0, 1)).all():
+            msg = (
+                f"{MASK} is {interop.describe(given)}; to pool by it, ({rows} rows, positions) of 0 and 1 were "
+                "expected, with 1 for real tokens"
+            )
+            raise DumpError(msg)
+        real = mask.astype(bool)
+        empty = np.flatnonzero(~real.any(axis=1))
+        if len(empty):
+            msg = f"row {empty[0]} of the batch has no real token: its {MASK} is all 0, so that nothing can be pooled"
+            raise DumpError(msg)
+        return real
+
+
+def _numbers(given: object) -> np.ndarray | None:
+    try:
+        array, dtype = interop.to_bits(given) if interop.is_array(given) else (np.asarray(given), "")
+    except (TypeError, ValueError):  # ragged lists, arrays out of reach: told with the others
+        return None
+    return array if dtype != "bfloat16" and array.dtype.kind in "biuf" else None

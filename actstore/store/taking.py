@@ -1,0 +1,64 @@
+"""Scattered rows of one file, in as few reads as their distances allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from actstore.store.files import OpenFile
+    from actstore.store.records import Extent
+
+GAP_BYTES = 8 * 2**10  # what lies between two rows is read along up to here: it costs less than another read
+SPAN_BYTES = 2**20  # rows further apart than this are never read in one go, whatever lies between them
+SEEK_BYTES = (
+    16 * 2**10
+)  # where many spans lie close together, one more costs a disk as much as so many bytes in order
+AHEAD_SPANS = 128  # the disk is told of so many spans before they are waited for
+AHEAD_BYTES = 128 * 2**10  # of longer spans it learns early enough by itself
+
+
+def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray) -> None:
+    """Read ``rows`` of a dataset, ascending, repeats allowed, into ``out`` (rows, *features)."""
+    size = extent.row_bytes
+    starts = _spans(rows, size)
+    stops = np.append(starts[1:], len(rows))
+    breaks = np.concatenate([[0], np.cumsum(np.diff(rows) != 1)])  # up to a row: how many follow on none
+    dense = (breaks[stops - 1] == breaks[starts]).tolist()
+    lows = rows[starts]
+    counts = rows[stops - 1] + 1 - lows
+    offsets, lengths = (extent.offset + lows * size).tolist(), (counts * size).tolist()
+    scratch = np.empty((int(counts.max()), *out.shape[1:]), out.dtype)
+    whole, span = _bytes(out), _bytes(scratch)
+    file.expect(offsets[:AHEAD_SPANS], lengths[:AHEAD_SPANS], AHEAD_BYTES)
+    for place, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+        if place % AHEAD_SPANS == 0:
+            coming = slice(place + AHEAD_SPANS, place + 2 * AHEAD_SPANS)
+            file.expect(offsets[coming], lengths[coming], AHEAD_BYTES)
+        if dense[place]:
+            file.fill(whole[start * size : stop * size], offsets[place])
+        else:
+            file.fill(span[: lengths[place]], offsets[place])
+            wanted = rows[start:stop] - lows[place]
+            np.take(scratch, wanted, axis=0, out=out[start:stop], mode="clip")  # "raise" would copy once more
+
+
+def _spans(rows: np.ndarray, size: int) -> np.ndarray:
+    """Where in ``rows`` each read begins: of a window, what lies close together, or all of it where that is cheaper."""
+    windows = rows // max(1, SPAN_BYTES // size)
+    crossed = windows[1:] != windows[:-1]
+    starts = np.concatenate([[0], np.flatnonzero((np.diff(rows) - 1) * size > GAP_BYTES) + 1])
+    starts = np.union1d(starts, np.flatnonzero(crossed) + 1)
+    lows, highs = rows[starts], rows[np.append(starts[1:], len(rows)) - 1] + 1
+    first = np.concatenate([[0], np.flatnonzero(np.diff(windows[starts])) + 1])  # span of each window
+    last = np.append(first[1:], len(starts)) - 1
+    apart = np.add.reduceat((highs - lows) * size + SEEK_BYTES, first)
+    together = (highs[last] - lows[first]) * size + SEEK_BYTES
+    kept = np.repeat(apart < together, last - first + 1)
+    kept[first] = True
+    return starts[kept]
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
