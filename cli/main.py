@@ -16,6 +16,7 @@ from cli.importing import import_
 from cli.info import info
 from cli.label import label
 from cli.layers import layers
+from cli.merge import merge
 from cli.pack import pack
 from cli.plot import plot
 from cli.rows import rows
@@ -92,7 +93,7 @@ def probe() -> None:
     """
 
 
-for command in (dump, layers, info, rows, label, import_, export, pack):
+for command in (dump, layers, info, rows, label, import_, export, pack, merge):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)
