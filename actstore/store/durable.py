@@ -117,7 +117,8 @@ def write_new(path: Path, data: bytes) -> bool:
 
     Of several processes that try at once, one does.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    mark = os.urandom(8).hex()  # processes on several machines can have one number
+    temporary = path.with_name(f"{path.name}.{mark}{TEMPORARY_SUFFIX}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         write_at(fd, data, 0)
