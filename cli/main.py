@@ -10,9 +10,12 @@ import click
 from cli.doctor import doctor
 from cli.dump import dump
 from cli.evaluate import evaluate
+from cli.exporting import export
 from cli.fit import fit
+from cli.importing import import_
 from cli.info import info
 from cli.layers import layers
+from cli.pack import pack
 from cli.plot import plot
 from cli.show import show
 
@@ -85,7 +88,7 @@ def probe() -> None:
     """
 
 
-for command in (dump, layers, info):
+for command in (dump, layers, info, import_, export, pack):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)

@@ -121,25 +121,9 @@ def _numpy_array(found: re.Match[str], path: Path, spec: str) -> np.ndarray:
 
 
 def _dataset(file: Any, key: str, spec: str) -> Any:
-    import h5py
+    from actstore.foreign import open_dataset
 
-    found = file.get(key)
-    if not isinstance(found, h5py.Dataset):
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
-        msg = f"{spec}: there is no dataset {key!r}; there is {listed(names)}"
-        raise SourceError(msg)
-    # Asked of the type's class, not of its dtype: a hostile opaque type would make h5py follow pointers.
-    kind = found.id.get_type().get_class()
-    if (
-        kind not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.STRING)
-        or found.dtype.kind == "O"
-    ):
-        msg = (
-            f"{spec} holds neither numbers nor text of a fixed width (Python objects and the like are refused)"
-        )
-        raise SourceError(msg)
-    return found
+    return open_dataset(file, key, spec)
 
 
 def _read_places(dataset: Any, places: np.ndarray) -> np.ndarray:
@@ -156,13 +140,9 @@ def _slice_of(places: np.ndarray) -> slice | None:
 
 
 def _hdf5(path: Path) -> Any:
-    import h5py
+    from actstore.foreign import open_file
 
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        msg = f"{path} is not an HDF5 file: {error}"
-        raise SourceError(msg) from error
+    return open_file(path)
 
 
 def _key(found: re.Match[str], spec: str, form: str) -> str:

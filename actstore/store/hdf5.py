@@ -1,4 +1,4 @@
-"""The one file that calls the HDF5 library for a store: it plans a file in memory, and finds datasets in one.
+"""The one file that calls the HDF5 library for a store: it plans a file in memory, and finds datasets in one to verify.
 
 The library never writes to a disk: a full disk would make it crash the process (measured). It lays out an empty file in
 memory; the bytes it makes (its metadata) and the rows are then written by ``durable``.
@@ -15,7 +15,7 @@ import numpy as np
 from h5py import h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t
 
 from actstore.errors import StoreError
-from actstore.store.format import BFLOAT16, MANIFEST, numpy_dtype
+from actstore.store.format import BFLOAT16, numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,7 +161,7 @@ class _MemoryFile(io.RawIOBase):
 
 
 class HDF5File:
-    """An HDF5 file opened to find out where its datasets lie. Whatever is outside the narrow profile is refused."""
+    """An HDF5 file opened to see that its datasets lie where a record says. What is outside the profile is refused."""
 
     def __init__(self, path: Path) -> None:
         """Open ``path``. StoreError where HDF5 can not."""
@@ -180,17 +180,6 @@ class HDF5File:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-
-    def __contains__(self, name: str) -> bool:
-        return self._file.id.links.exists(name.encode("utf-8"))
-
-    def manifest_span(self) -> tuple[int, int]:
-        """Offset and length of the manifest, a scalar of fixed-width text."""
-        dataset = self._dataset(MANIFEST)
-        kind = dataset.get_type()
-        if kind.get_class() != h5t.STRING or kind.is_variable_str() or dataset.shape != ():
-            raise self._refusal(MANIFEST, "is not one fixed-width text")
-        return self._offset(MANIFEST, dataset, kind.get_size()), kind.get_size()
 
     def offset(self, path: str, dtype: str, shape: tuple[int, ...]) -> int:
         """Where the dataset at ``path`` lies, which has to be of this dtype and shape."""

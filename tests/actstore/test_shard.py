@@ -117,16 +117,22 @@ def test_long_pieces_are_written_without_a_copy(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("count", [4, 6])
 def test_more_or_fewer_rows_than_were_planned_are_refused(tmp_path, count):
-    with NewFile(tmp_path / "t.tmp", {"x": ("int32", (5, 2))}) as file:
-        with pytest.raises(ValueError, match=f"x: {count * 8} bytes came for a dataset of 40"):
-            file.fill("x", [np.zeros((count, 2), np.int32)])
+    message = f"x: {count * 8} bytes came for a dataset of 40"
+    with (
+        NewFile(tmp_path / "t.tmp", {"x": ("int32", (5, 2))}) as file,
+        pytest.raises(ValueError, match=message),
+    ):
+        file.fill("x", [np.zeros((count, 2), np.int32)])
     assert not list(tmp_path.iterdir())
 
 
 def test_bytes_for_a_dataset_without_any_are_refused(tmp_path):
-    with NewFile(tmp_path / "t.tmp", {"x": ("int32", (5, 0))}) as file:
-        with pytest.raises(ValueError, match="x: 20 bytes came for a dataset of 0"):
-            file.fill("x", [np.zeros((5, 1), np.int32)])
+    message = "x: 20 bytes came for a dataset of 0"
+    with (
+        NewFile(tmp_path / "t.tmp", {"x": ("int32", (5, 0))}) as file,
+        pytest.raises(ValueError, match=message),
+    ):
+        file.fill("x", [np.zeros((5, 1), np.int32)])
 
 
 def test_a_dataset_is_added_behind_filled_ones(tmp_path):

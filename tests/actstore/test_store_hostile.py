@@ -20,11 +20,6 @@ def folder(write_store):
     return write_store("store.acts").path
 
 
-@pytest.fixture
-def single(write_store):
-    return write_store("store.h5").path
-
-
 def rewrite_journal(folder, change):
     """Change the first record, and give every record a checksum that fits."""
     identity = documents.Header.parse(unseal((folder / "store.json").read_bytes(), "")).identity
@@ -77,87 +72,6 @@ def test_codes_outside_their_vocabulary_are_refused(folder):
         file["targets/digit/codes"][2] = 99
     with pytest.raises(StoreError, match=r"shard-000000\.h5 is damaged .*codes from 0 to 99 for 10 labels"):
         actstore.open(folder).targets["digit"]
-
-
-def replace(path, name, make):
-    """Put another object where a dataset is."""
-    with h5py.File(path, "r+") as file:
-        data = file[name][:]
-        del file[name]
-        make(file, name, data)
-
-
-def virtual(data):
-    layout = h5py.VirtualLayout(data.shape, data.dtype)
-    layout[:] = h5py.VirtualSource("elsewhere.h5", "x", data.shape)
-    return layout
-
-
-OUTSIDE = {
-    "a soft link": (
-        lambda file, name, data: file.__setitem__(name, h5py.SoftLink("/rows/id")),
-        "through a link",
-    ),
-    "an external link": (
-        lambda file, name, data: file.__setitem__(name, h5py.ExternalLink("x.h5", "/y")),
-        "a link",
-    ),
-    "a group": (lambda file, name, data: file.create_group(name), "is not a dataset"),
-    "nothing": (lambda file, name, data: None, "can not be opened"),
-    "chunks": (
-        lambda file, name, data: file.create_dataset(name, data=data, chunks=True),
-        "in one piece",
-    ),
-    "a filter": (
-        lambda file, name, data: file.create_dataset(name, data=data, compression="gzip"),
-        "in one piece",
-    ),
-    "external storage": (
-        lambda file, name, data: file.create_dataset(
-            name, data.shape, data.dtype, external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)]
-        ),
-        "in one piece",
-    ),
-    "another type": (
-        lambda file, name, data: file.create_dataset(name, data=data.astype("f8")),
-        "is not float32",
-    ),
-    "big endian": (
-        lambda file, name, data: file.create_dataset(name, data=data.astype(">f4")),
-        "is not float32",
-    ),
-    "another shape": (
-        lambda file, name, data: file.create_dataset(name, data=data[1:]),
-        r"float32 \(40, 3, 4\)",
-    ),
-    "variable length": (
-        lambda file, name, data: file.create_dataset(name, data.shape, h5py.string_dtype()),
-        "is not float32",
-    ),
-    "a virtual dataset": (
-        lambda file, name, data: file.create_virtual_dataset(name, virtual(data)),
-        "in one piece",
-    ),
-    "no storage": (
-        lambda file, name, data: file.create_dataset(name, data.shape, "f4"),
-        "does not lie inside",
-    ),
-}
-
-
-@pytest.mark.parametrize(("make", "reason"), OUTSIDE.values(), ids=OUTSIDE.keys())
-def test_what_is_outside_the_profile_is_refused_before_it_is_read(single, make, reason):
-    replace(single, "layers/conv1", make)
-    with pytest.raises(StoreError, match=rf"store\.h5: dataset 'layers/conv1' .*{reason}.*, so it is not read"):
-        actstore.open(single)
-
-
-def test_a_manifest_of_variable_length_is_refused(single):
-    with h5py.File(single, "r+") as file:
-        del file["manifest"]
-        file["manifest"] = "{}"
-    with pytest.raises(StoreError, match="dataset 'manifest' is not one fixed-width text"):
-        actstore.open(single)
 
 
 LAYER = {"name": "a", "dtype": "int8", "shape": [], "axes": [], "order": 0}
