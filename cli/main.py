@@ -88,7 +88,7 @@ def probe() -> None:
     """
 
 
-for command in (dump, layers, info, import_, export, pack):
+for command in (dump, layers, info, verify, import_, export, pack):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)

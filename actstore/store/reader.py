@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from actstore.store.contents import Contents, Part
+    from actstore.store.contents import Part
     from actstore.store.documents import Header
 
 

@@ -154,6 +154,9 @@ class Survey:
         path = self.folder / step_folder(step) / COMPLETE
         try:
             with undamaged(path):
+                if natural(proof[STEP]) != step:
+                    msg = f"it is of step {proof[STEP]}"
+                    raise ValueError(msg)
                 promised, rows, files = natural(proof["ranks"]), natural(proof["rows"]), dict(proof["files"])
                 mark = text(proof["fingerprint"])
         except StoreError as error:
@@ -246,7 +249,12 @@ class Survey:
                 self.damage(path, f"record {number:,}", str(error))
         self.files += files.values()
         for found in _entries(self.folder / TARGETS):
-            if found not in listed:
+            if found in listed:
+                continue
+            if self.complete and is_attached_name(f"{TARGETS}/{found.name}"):
+                lost = "is there, and no record lists it: a record is lost, or attaching it was interrupted"
+                self.damage(path, f"{TARGETS}/{found.name}", lost)
+            else:
                 self._unlisted(found, strict=self.complete or self._is_damaged(path))
 
     def _unlisted(self, path: Path, *, strict: bool) -> None:
