@@ -18,6 +18,7 @@ from cli.layers import layers
 from cli.pack import pack
 from cli.plot import plot
 from cli.show import show
+from cli.verify import verify
 
 
 class Program(click.Group):

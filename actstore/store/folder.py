@@ -13,6 +13,7 @@ from actstore.store.format import (
     FOLDER_SUFFIX,
     JOURNAL,
     STEP_JSON,
+    STEPS,
     STORE_JSON,
     is_attached_name,
     step_folder,
@@ -32,7 +33,12 @@ TARGET = "target"
 def read_folder(folder: Path) -> Catalog:
     """What is in the store in ``folder``. StoreError, naming the file, where it is not sound."""
     header = read_header(folder)
+    whole = [path.parent.name for path in (folder / STEPS).glob(f"*/{COMPLETE}")]  # before what lists them
     steps = listed_steps(folder, header)
+    lost = sorted(set(whole) - {str(step) for step in steps})
+    if lost:
+        msg = f"{folder / JOURNAL} is damaged: it does not list step {lost[0]}, which is complete; restore it from a copy"
+        raise StoreError(msg)
     if not steps:
         msg = f"{folder} has no rows yet: its dump ended before the first were sealed. Dump again with --resume"
         raise StoreError(msg)
@@ -155,6 +161,9 @@ def _read_proof(folder: Path, step: int) -> tuple[int, str, int] | None:
     proof = unseal(durable.read_whole(path), path)
     with undamaged(path):
         promised = natural(proof["rows"]), text(proof["fingerprint"]), natural(proof["ranks"])
+        if natural(proof[STEP]) != step:
+            msg = f"it is of step {proof[STEP]}"
+            raise ValueError(msg)
         if promised[2] != len(ranks_of(path.parent)):
             msg = f"it vouches for {promised[2]} ranks where {len(ranks_of(path.parent))} are"
             raise ValueError(msg)

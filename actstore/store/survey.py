@@ -55,6 +55,7 @@ class Survey:
         for step in sorted(listed | self._unlisted_steps(listed)):
             self._survey_step(step)
         self._survey_targets(entries)
+        self._survey_end()
 
     @property
     def complete(self) -> bool:
@@ -162,7 +163,7 @@ class Survey:
         except StoreError as error:
             self.damage(path, DOCUMENT, str(error))
             return
-        if list(ranks) != list(range(promised)):
+        if len(ranks) != promised or list(ranks) != list(range(len(ranks))):
             self.damage(path.parent, "ranks", f"{len(ranks):,} of {promised:,} ranks are there")
         journals = [f"{rank_folder(step, number)}/{JOURNAL}" for number in ranks]
         for name in (STORE_JSON, f"{step_folder(step)}/{STEP_JSON}", *journals):
@@ -256,6 +257,14 @@ class Survey:
                 self.damage(path, f"{TARGETS}/{found.name}", lost)
             else:
                 self._unlisted(found, strict=self.complete or self._is_damaged(path))
+
+    def _survey_end(self) -> None:
+        """Bytes after the last record of the store's journal: a new step was being listed, or they do not belong."""
+        path = self.folder / JOURNAL
+        begun = any(found.parent == self.folder / STEPS for found in self.leftovers)
+        if path in self.leftovers and self.complete and not begun:
+            self.leftovers.remove(path)
+            self.damage(path, "the end", "bytes follow the last record, and nothing was being added")
 
     def _unlisted(self, path: Path, *, strict: bool) -> None:
         """What no record lists: left by a writer that was killed, unless nothing is to be missing any more."""

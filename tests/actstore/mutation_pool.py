@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from tests.actstore.mutation_stores import build
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "tests.actstore.mutation_worker"]
 HUNG_S = 20.0  # a case takes milliseconds
 START_S = 60.0
 
@@ -64,7 +65,7 @@ class _Worker:
         shutil.rmtree(home, ignore_errors=True)
         shutil.copytree(master, home)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.actstore.mutation_worker", str(home), str(seed)],
+            [*COMMAND, str(home), str(seed)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,

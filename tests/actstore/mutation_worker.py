@@ -50,7 +50,7 @@ class Watch:
         self.inside: Path | None = None
         self.strays: list[str] = []
         ours = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), sys.prefix, sys.base_prefix)
-        self._known = (*ours, str(Path(actstore.__file__).parent), "/proc/", "/sys/", "/dev/")
+        self._known = (*ours, str(Path(actstore.__file__).parents[1]), "/proc/", "/sys/", "/dev/")
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, args: tuple[object, ...]) -> None:
