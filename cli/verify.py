@@ -63,12 +63,15 @@ def _shown(path: Path, report: Report) -> str:
 
 def _summary(store: str, report: Report) -> list[str]:
     lines = []
-    if report.leftovers:
-        lines.append(
-            f"{store}: {len(report.leftovers):,} files left over from an interrupted writer, which belong to no row"
-        )
-    if report.damages:
-        lines.append(f"{store}: {len(report.damages):,} damages; restore these files from a copy")
+    left, damages = len(report.leftovers), len(report.damages)
+    if left:
+        what = "1 file left over from an interrupted writer, which belongs to no row"
+        if left > 1:
+            what = f"{left:,} files left over from interrupted writers, which belong to no row"
+        lines.append(f"{store}: {what}")
+    if damages:
+        count = "1 damage" if damages == 1 else f"{damages:,} damages"
+        lines.append(f"{store}: {count}; restore what is damaged from a copy")
         return lines
     sealed = "" if report.complete else " sealed; the store is unfinished"
     lines.append(f"{report.rows:,} rows{sealed}, {report.bytes:,} bytes: every byte is as it was written")

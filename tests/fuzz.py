@@ -19,8 +19,8 @@ def main() -> int:
     cases = run(chosen.count, chosen.seed, chosen.workers)
     failures = [case for case in cases if case.outcome != "found"]
     for case in failures[:20]:
-        print(f"case {case.number}, {case.kind}: {case.outcome}\n  {case.what}\n  {case.detail}")
-    print(table(cases))
+        print(f"case {case.number}, {case.kind}: {case.outcome}\n  {case.what}\n  {case.detail}")  # noqa: T201
+    print(table(cases))  # noqa: T201
     return 1 if failures else 0
 
 

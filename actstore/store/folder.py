@@ -37,7 +37,8 @@ def read_folder(folder: Path) -> Catalog:
     steps = listed_steps(folder, header)
     lost = sorted(set(whole) - {str(step) for step in steps})
     if lost:
-        msg = f"{folder / JOURNAL} is damaged: it does not list step {lost[0]}, which is complete; restore it from a copy"
+        path = folder / JOURNAL
+        msg = f"{path} is damaged: it does not list step {lost[0]}, which is complete; restore it from a copy"
         raise StoreError(msg)
     if not steps:
         msg = f"{folder} has no rows yet: its dump ended before the first were sealed. Dump again with --resume"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import xxhash
+
 from actstore.errors import StoreError
 from actstore.store import packed
 from actstore.store.documents import CHECKSUM, Header, digest, unseal
 from actstore.store.journal import _chain
 from actstore.store.rank import journal_start
+from actstore.store.records import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    import numpy as np
 
 DEEP = "nested 10,000 deep"
 HOSTILE: list[Any] = [
@@ -44,6 +46,8 @@ HOSTILE: list[Any] = [
 
 def lie(files: Mapping[str, bytes], rng: np.random.Generator) -> tuple[str, dict[str, bytes]]:
     """What was changed, and the files with every checksum made to fit."""
+    if "" in files and rng.random() < 0.5:
+        return _lie_to_hdf5(files[""], rng)
     if "" in files:
         return _lie_in_manifest(files[""], rng)
     name = str(rng.choice(sorted(name for name in files if not name.endswith(".h5"))))
@@ -80,6 +84,28 @@ def _lie_in_manifest(data: bytes, rng: np.random.Generator) -> tuple[str, dict[s
     sealed = _seal(document)
     end = len(data) - packed.FOOTER_BYTES
     return f"manifest {what}", {"": data[:end] + sealed + packed.footer(end, len(sealed))}
+
+
+def _lie_to_hdf5(data: bytes, rng: np.random.Generator) -> tuple[str, dict[str, bytes]]:
+    """Change what only the HDF5 library reads, with a hash that fits; our own code does not look at it."""
+    offset, nbytes = (int(word) for word in data[-packed.FOOTER_BYTES :].split()[2:4])
+    document = unseal(data[offset : offset + nbytes], "")
+    gap = np.ones(len(data), bool)
+    gap[:8] = gap[-packed.FOOTER_BYTES :] = False
+    for extent in [*(Extent.parse(entry, len(data)) for entry in document["datasets"].values())]:
+        gap[extent.offset : extent.offset + extent.nbytes] = False
+    gap[offset : offset + nbytes] = False
+    place = int(rng.choice(np.flatnonzero(gap)))
+    changed = bytearray(data)
+    changed[place] = int(rng.choice([0, 1, 127, 128, 255, rng.integers(256)]))
+    gap[:8] = True
+    document["gaps"] = xxhash.xxh3_64_hexdigest(np.frombuffer(changed, np.uint8)[gap].tobytes())
+    sealed = _seal(document)
+    if len(sealed) != nbytes:
+        msg = f"the manifest has {len(sealed)} bytes, not {nbytes}"
+        raise ValueError(msg)
+    changed[offset : offset + nbytes] = sealed
+    return f"byte {place} of the metadata", {"": bytes(changed)}
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
