@@ -16,6 +16,7 @@ from actstore.store.format import (
     STEPS,
     STORE_JSON,
     is_attached_name,
+    is_step,
     step_folder,
 )
 from actstore.store.journal import read_journal
@@ -70,7 +71,8 @@ def listed_steps(folder: Path, header: Header) -> list[int]:
     records = store_records(folder, header)
     with undamaged(folder / JOURNAL):
         steps = sorted(natural(record[STEP]) for record in records if STEP in record)
-        if len(set(steps)) < len(steps) or any(not {STEP, TARGET} & record.keys() for record in records):
+        known = all(STEP in record or TARGET in record for record in records) and all(map(is_step, steps))
+        if len(set(steps)) < len(steps) or not known:
             msg = "it lists a step twice, or what is neither a step nor a target"
             raise ValueError(msg)
     return steps

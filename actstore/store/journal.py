@@ -76,7 +76,7 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     left out. StoreError, naming the file, where it is missing or any other byte is not as it was written.
     """
     try:
-        data = path.read_bytes()
+        data = durable.read_file(path)
     except OSError as error:
         msg = f"{path} can not be read ({error.strerror}); a store can not be read without its journal"
         raise StoreError(msg) from error

@@ -8,14 +8,16 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import local
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import xxhash
 
 from actstore.errors import StoreError
 from actstore.store import durable
 from actstore.store.damage import METADATA, Damage, RowNumbers, dataset_place
+from actstore.store.documents import natural
 from actstore.store.hdf5 import HDF5File
+from actstore.store.records import FileRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,6 +53,13 @@ class SealedFile:
     numbers: RowNumbers
     rows: int
     checked: Extent | None = None
+
+    @classmethod
+    def recorded(cls, path: Path, entry: Mapping[str, Any], numbers: RowNumbers) -> Self:
+        """The file that a record of a journal describes; ValueError, KeyError or TypeError where it describes none."""
+        file = FileRecord.parse(entry)
+        nbytes = file.file_bytes
+        return cls(path, nbytes, nbytes, file.gaps, file.extents, numbers, natural(entry["rows"]))
 
 
 @dataclass(frozen=True)

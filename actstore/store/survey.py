@@ -19,12 +19,13 @@ from actstore.store.format import (
     TARGETS,
     is_attached_name,
     is_shard_name,
+    is_step,
     rank_folder,
     step_folder,
 )
 from actstore.store.journal import examine_journal
 from actstore.store.rank import BEGIN, END, journal_start, parse_records, ranks_of
-from actstore.store.records import Begin, End, FileRecord, natural, text
+from actstore.store.records import Begin, End, natural, text
 from actstore.store.rehash import SealedFile
 from actstore.store.steps import STEP
 from actstore.store.streams import fingerprint
@@ -51,7 +52,10 @@ class Survey:
         """By step: how many rows are sealed, and whether it is complete."""
         self._header = self._read_header()
         entries, _ = self._journal(folder / JOURNAL, self._header.identity if self._header else None)
-        listed = {entry[STEP] for _, entry in entries if type(entry.get(STEP)) is int and entry[STEP] >= 0}
+        listed = {entry[STEP] for _, entry in entries if is_step(entry.get(STEP))}
+        for number, entry in entries:
+            if TARGET not in entry and not is_step(entry.get(STEP)):
+                self.damage(folder / JOURNAL, f"record {number:,}", "it lists neither a step nor a target")
         for step in sorted(listed | self._unlisted_steps(listed)):
             self._survey_step(step)
         self._survey_targets(entries)
@@ -95,7 +99,7 @@ class Survey:
 
     def _journal(
         self, path: Path, start: str | None, *, whole: bool = False
-    ) -> tuple[list[tuple[int, dict[str, Any]]], bool]:
+    ) -> tuple[Sequence[tuple[int, dict[str, Any]]], bool]:
         """The sound records, each with its number, and whether these are all."""
         if not path.exists() and not whole:
             return [], True
@@ -222,7 +226,7 @@ class Survey:
                         msg = f"{entry['shard']!r} is no shard"
                         raise ValueError(msg)
                     counted = RowNumbers(numbers.first + natural(entry["first_row"]), numbers.of)
-                    file = _sealed_file(place / entry["shard"], entry, counted)
+                    file = SealedFile.recorded(place / entry["shard"], entry, counted)
             except StoreError as error:
                 self.damage(place / JOURNAL, f"record {number:,}", str(error))
                 continue
@@ -244,19 +248,20 @@ class Survey:
                     if not is_attached_name(name):
                         msg = f"{name!r} is no target"
                         raise ValueError(msg)
-                    files[text(entry[TARGET])] = _sealed_file(self.folder / name, entry, RowNumbers(0))
+                    files[text(entry[TARGET])] = SealedFile.recorded(self.folder / name, entry, RowNumbers(0))
                     listed.add(self.folder / name)
             except StoreError as error:
                 self.damage(path, f"record {number:,}", str(error))
         self.files += files.values()
+        damaged = self._is_damaged(path)
         for found in _entries(self.folder / TARGETS):
             if found in listed:
                 continue
-            if self.complete and is_attached_name(f"{TARGETS}/{found.name}"):
+            if self.complete and not damaged and is_attached_name(f"{TARGETS}/{found.name}"):
                 lost = "is there, and no record lists it: a record is lost, or attaching it was interrupted"
                 self.damage(path, f"{TARGETS}/{found.name}", lost)
             else:
-                self._unlisted(found, strict=self.complete or self._is_damaged(path))
+                self._unlisted(found, strict=self.complete or damaged)
 
     def _survey_end(self) -> None:
         """Bytes after the last record of the store's journal: a new step was being listed, or they do not belong."""
@@ -273,13 +278,6 @@ class Survey:
             self.damage(path, UNLISTED, "no sound record lists it, so it can not be checked")
         elif LOCK not in path.name:
             self.leftovers.append(path)
-
-
-def _sealed_file(path: Path, entry: Mapping[str, Any], numbers: RowNumbers) -> SealedFile:
-    file = FileRecord.parse(entry)
-    return SealedFile(
-        path, file.file_bytes, file.file_bytes, file.gaps, file.extents, numbers, natural(entry["rows"])
-    )
 
 
 def _first_row(entries: Sequence[tuple[int, dict[str, Any]]], rank: int) -> int | None:

@@ -68,6 +68,18 @@ def test_a_record_that_can_not_be_is_refused(folder, change, message):
         actstore.open(folder)
 
 
+@pytest.mark.parametrize("step", [-1, 10**12, 10**400, 1.0, True, "0", "../../x", None])
+def test_a_step_that_can_not_be_is_refused(folder, step):
+    journal = Journal(folder / "journal", read_header(folder).identity)
+    journal.append({"step": step})
+    with pytest.raises(
+        StoreError, match=r"journal is damaged or was not written by actstore \(.*(count|lists a step)"
+    ):
+        actstore.open(folder)
+    (damage,) = actstore.verify(folder).damages
+    assert (damage.path, damage.place) == (folder / "journal", "record 1")
+
+
 def test_codes_outside_their_vocabulary_are_refused(folder):
     path = folder / RANK / "shard-000000.h5"
     with h5py.File(path, "r+") as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 
 import h5py
@@ -10,7 +12,7 @@ import pytest
 
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
-from actstore.store import rehash
+from actstore.store import durable, rehash
 from actstore.store.folder import read_header
 from actstore.store.place import Place
 from actstore.store.rank import read_rank
@@ -138,7 +140,7 @@ def test_every_byte_outside_the_datasets_is_metadata(folder):
     outside = np.ones(record.file.file_bytes, bool)
     for extent in record.file.extents.values():
         outside[extent.offset : extent.offset + extent.nbytes] = False
-    for offset in np.flatnonzero(outside)[::97]:
+    for offset in np.flatnonzero(outside)[::211]:
         flip(path, int(offset), 128)
         assert places(actstore.verify(folder)) == [(f"{RANK}/shard-000000.h5", "metadata")]
         flip(path, int(offset), 128)
@@ -203,6 +205,33 @@ def test_a_truncated_shard_says_which_rows_are_gone(folder):
     assert found[0] == (f"{RANK}/shard-000002.h5", "size")
     assert (f"{RANK}/shard-000002.h5", "layer 'wide', rows 8 to 11") in found
     assert (f"{RANK}/shard-000002.h5", "layer 'conv1', rows 8 to 11") not in found  # it lies before the end
+
+
+def test_a_disk_that_can_not_read_is_damage_and_does_not_end_the_search(folder, monkeypatch):
+    """EIO, as a bad sector gives."""
+    extent = extent_of(folder / RANK / "shard-000001.h5", 0, 1, "layers/wide")
+    read_at = durable.read_at
+
+    def read(fd, buffer, offset):
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("rank-0000/shard-000001.h5") and offset == extent.offset:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read_at(fd, buffer, offset)
+
+    monkeypatch.setattr(durable, "read_at", read)
+    found = actstore.verify(folder).damages
+    assert {damage.place for damage in found} == {"layer 'wide', rows 4 to 7"}
+    assert {damage.reason for damage in found} == {"can not be read (Input/output error)"}
+    assert {str(damage.path.parent.parent.name) for damage in found} == {"0", "7"}
+
+
+@pytest.mark.parametrize("name", ["store.json", "journal", f"{RANK}/journal", f"{RANK}/shard-000000.h5"])
+def test_a_pipe_in_place_of_a_file_does_not_hang(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    found = actstore.verify(folder).damages
+    assert (folder / name) in {damage.path for damage in found}
+    with pytest.raises(StoreError, match=r"it is no file|has 0 bytes where"):
+        actstore.open(folder)
 
 
 # -- HDF5
@@ -273,6 +302,12 @@ def test_a_lost_last_record_of_a_complete_store_is_found(folder, name, place):
     lines = (folder / name).read_bytes().splitlines(keepends=True)
     (folder / name).write_bytes(b"".join(lines[:-1]))
     assert (name, place) in places(actstore.verify(folder))
+
+
+def test_a_target_whose_record_is_damaged_can_not_be_checked(folder):
+    journal = folder / "journal"
+    flip(journal, len(journal.read_bytes()) - 20)
+    assert places(actstore.verify(folder)) == [("journal", "record 2"), ("targets/000000.h5", "the whole file")]
 
 
 def test_a_complete_step_that_the_store_does_not_list_is_found(folder):

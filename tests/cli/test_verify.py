@@ -1,11 +1,16 @@
 """`actstore verify`: one line per damage, and the exit code."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from actstore import Captured, RowBatch, Writer
+from actstore.store.damage import VerifyProgress
+from cli.shared import ProgressLine
+from cli.verify import _shown_on
 
 
 @pytest.fixture(params=["s.acts", "s.h5"])
@@ -67,3 +72,11 @@ def test_an_unfinished_store_says_so(run, folder):
 
 def test_what_is_no_store_is_one_line(refused):
     assert "none.acts can not be opened" in refused("actstore verify none.acts")
+
+
+def test_progress_says_how_much_and_how_fast(monkeypatch):
+    shown = []
+    line = ProgressLine()
+    monkeypatch.setattr(line, "show", shown.append)
+    _shown_on(line)(VerifyProgress(2_500_000, 5_000_000, Path("a/shard-000001.h5")))
+    assert re.fullmatch(r"2\.5 MB of 5\.0 MB, [0-9.]+ [kMGT]?B/s: shard-000001\.h5", shown[0])
