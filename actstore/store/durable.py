@@ -32,13 +32,21 @@ def write_at(fd: int, data: Bytes, offset: int) -> None:
 
 def read_at(fd: int, buffer: memoryview, offset: int) -> int:
     """Fill ``buffer`` from ``offset``; fewer bytes than asked for only where the file ends. Returns how many."""
-    done = 0
-    while done < buffer.nbytes:
+    done = os.preadv(fd, [buffer], offset)
+    while 0 < done < buffer.nbytes:
         got = os.preadv(fd, [buffer[done:]], offset + done)
         if got == 0:
             break
         done += got
     return done
+
+
+def in_memory(fd: int, offset: int) -> bool:
+    """Whether the byte at ``offset`` can be had without waiting for the disk; False where a system can not say so."""
+    try:
+        return hasattr(os, "RWF_NOWAIT") and os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except OSError:  # not in memory, or a file system that does not know the question
+        return False
 
 
 def will_read(fd: int, offset: int, length: int) -> None:
