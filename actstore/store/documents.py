@@ -56,6 +56,9 @@ def check_version(document: Any, where: str | PathLike[str]) -> None:
             "Update actstore to read it"
         )
         raise StoreError(msg)
+    if document["version"] < VERSION:
+        msg = f"{where} has format version {document['version']}, a draft that is no longer read; dump it again"
+        raise StoreError(msg)
 
 
 @contextmanager
