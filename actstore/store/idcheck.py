@@ -9,7 +9,7 @@ import numpy as np
 
 from actstore.errors import StoreError
 from actstore.store.folder import listed_steps, read_header, read_steps
-from actstore.store.format import STORE_JSON
+from actstore.store.format import COMPLETE, STORE_JSON, step_folder
 from actstore.store.reader import Store
 from actstore.store.unique import SeenIds
 
@@ -34,7 +34,7 @@ class IdCheck:
             return
         header = read_header(folder)
         steps = [step for step in listed_steps(folder, header) if step != place.number]
-        if not steps:
+        if not steps or (folder / step_folder(place.number) / COMPLETE).exists():  # then no row is to come
             return
         catalog = read_steps(folder, header, steps)
         self.other_steps = {step: contents.provenance for step, contents in catalog.steps.items()}

@@ -173,8 +173,9 @@ class Writer:
                 " for shards and the file that is packed from them" if self._destination.single_file else ""
             )
             msg = (
-                f"{self._destination.final} needs {needed / 1e9:,.2f} GB{packed}, and {free / 1e9:,.2f} GB are free on "
-                "its disk. Make room, name fewer layers or rows, or reduce them (--pool, --random-features, --dtype)"
+                f"{self._destination.final} needs {needed / 1e9:,.2f} GB{packed}, and the disk has "
+                f"{free / 1e9:,.2f} GB free. Make room, name fewer layers or rows, or reduce them "
+                "(--pool, --random-features, --dtype)"
             )
             raise StoreError(msg)
 
