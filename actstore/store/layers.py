@@ -28,6 +28,7 @@ class StoredLayers(Mapping[str, Layer]):
             )
             for step, contents in catalog.steps.items()
         }
+        self._names = [info.name for info in catalog.header.layers]
 
     def __getitem__(self, key: str | tuple[str, int]) -> Layer:
         """LayerError for a layer or a step that is not there, and where the step is not named but there are several."""
@@ -42,11 +43,20 @@ class StoredLayers(Mapping[str, Layer]):
             raise LayerError(msg)
         return self._by_step[step][name]
 
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a layer of that name, or of that (name, step)."""
+        name, step = key if isinstance(key, tuple) and len(key) == 2 else (key, next(iter(self._by_step)))
+        return step in self._by_step and name in self._names
+
     def __iter__(self) -> Iterator[str]:
-        return iter(next(iter(self._by_step.values())))
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(next(iter(self._by_step.values())))
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        steps = f" at steps {listed_steps_text(list(self._by_step))}" if len(self._by_step) > 1 else ""
+        return f"<layers {', '.join(map(repr, self._names))}{steps}>"
 
 
 def listed_steps_text(steps: Sequence[int]) -> str:

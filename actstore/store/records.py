@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -251,12 +252,11 @@ class End:
 
 def check_apart(extents: Mapping[str, Extent]) -> None:
     """ValueError where two datasets overlap."""
-    end = 0
-    for offset, nbytes in sorted((extent.offset, extent.nbytes) for extent in extents.values()):
-        if nbytes and offset < end:
-            msg = f"two datasets overlap at byte {offset}"
+    spans = sorted((e.offset, e.offset + e.nbytes, path) for path, e in extents.items() if e.nbytes)
+    for (_, end, path), (start, _, other) in pairwise(spans):
+        if start < end:
+            msg = f"datasets {path!r} and {other!r} overlap"
             raise ValueError(msg)
-        end = max(end, offset + nbytes)
 
 
 def check_datasets(extents: Mapping[str, Extent], rows: int, layers: Sequence[LayerInfo]) -> None:

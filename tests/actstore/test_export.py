@@ -261,9 +261,9 @@ def test_an_existing_file_is_kept_without_overwrite(store, tmp_path):
 def test_an_unfinished_store_is_not_exported(tmp_path, batch_of):
     writer = Writer(tmp_path / "out.acts", shard_bytes=1000)
     writer.append(batch_of(20))
+    writer.abandon()
     with pytest.raises(StoreError, match=r"out\.acts is unfinished; only a complete store is exported"):
         export(actstore.open(tmp_path / "out.acts"), ["conv1"], tmp_path / "x.npy")
-    writer.abandon()
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_an_open_store_notices_that_it_was_replaced(store, write_store):
 
 
 def test_threads_read_at_the_same_time(write_store, arrays):
-    store = write_store("many.acts", 400, shard_bytes=700)
+    store = write_store("many.acts", 400, batch_rows=4, shard_bytes=300)
     expected = arrays(400)["conv1"]
     assert (
         len(list((store.path / "steps/0/rank-0000").glob("shard-*.h5"))) > 2 * OPEN_FILES
@@ -192,7 +192,7 @@ def test_threads_read_at_the_same_time(write_store, arrays):
 
 
 def test_the_number_of_open_files_is_bounded(write_store):
-    store = write_store("many.acts", 400, shard_bytes=700)
+    store = write_store("many.acts", 400, batch_rows=4, shard_bytes=300)
     store.layers["conv1"][:]
     assert len(store._files._files) == OPEN_FILES
 

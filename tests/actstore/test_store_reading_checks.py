@@ -56,7 +56,9 @@ def _write(path, kind="float32"):
     row_bytes = array[0].nbytes
     with Writer(path, shard_bytes=SHARD_ROWS * row_bytes) as writer:
         ids = [str(row) for row in range(ROWS)]
-        writer.append(RowBatch({"a": Captured(array, kind, ("f",))}, ids, [""] * ROWS))
+        for first in range(0, ROWS, SHARD_ROWS):
+            rows = slice(first, first + SHARD_ROWS)
+            writer.append(RowBatch({"a": Captured(array[rows], kind, ("f",))}, ids[rows], [""] * SHARD_ROWS))
     return path
 
 
