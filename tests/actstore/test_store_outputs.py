@@ -75,7 +75,10 @@ def test_an_output_survives_a_dump_that_was_to_replace_it(out, batch_of, write_s
     with pytest.raises(RuntimeError, match="model") as caught:
         fail_midway(out, batch_of, overwrite=True)
     assert actstore.open(out).fingerprint == before
-    assert f"{out.name}.partial keeps the 20 rows that were sealed, as an unfinished store" in caught.value.__notes__[0]
+    assert (
+        f"{out.name}.partial keeps the 20 rows that were sealed, as an unfinished store"
+        in caught.value.__notes__[0]
+    )
     with pytest.raises(StoreError, match="already exists"):
         Writer(out)
 
