@@ -89,6 +89,8 @@ class Destination:
         return self._resume and self.single_file and self.final.exists() and not self._partial.exists()
 
     def _check_existing(self) -> None:
+        if is_locked(self.rank_folder / LOCK):
+            raise _in_use(self.staging)
         for path in (self.final, self._partial):
             if not path.exists():
                 continue
@@ -102,8 +104,6 @@ class Destination:
             joins = path == self.staging and self._place.shared and self._joins()
             if not (self._overwrite or self._resume or joins or _is_bare(path)):
                 raise self._taken(path)
-        if is_locked(self.rank_folder / LOCK):
-            raise _in_use(self.staging)
 
     def _joins(self) -> bool:
         """Whether the place is still free in a store that is there."""

@@ -64,6 +64,16 @@ class IdCheck:
             )
             raise StoreError(msg)
 
+    def check_end(self, rows: int) -> None:
+        """StoreError where the last rank ends after ``rows`` rows of its own, while the other steps have more."""
+        end = self._place.first_row + rows
+        if self._base is not None and self._place.rank == self._place.world_size - 1 and end != self._base.rows:
+            msg = (
+                f"step {self._place.number} has {end:,} rows where step {self._base.steps[0]} has {self._base.rows:,}; "
+                "every step of a store has the same rows. Resume with the same data"
+            )
+            raise StoreError(msg)
+
     def add(self, rows: Rows) -> None:
         """Remember checked rows."""
         if self._base is None:

@@ -23,7 +23,7 @@ from actstore.store.format import (
     step_folder,
 )
 from actstore.store.journal import Journal
-from actstore.store.rank import BEGIN, END, journal_start, parse_records, read_rank
+from actstore.store.rank import BEGIN, END, journal_start, parse_records, ranks_of, read_rank
 from actstore.store.reader import Store, row_table
 from actstore.store.records import Begin, End, FileRecord, Seen, ShardRecord
 from actstore.store.shard import NewFile, fill_columns
@@ -185,6 +185,7 @@ class RankWriter:
         step = versioned(step=place.number, provenance=self._shared)
         if not durable.write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
             self._check_step()
+        self._check_other_ranks()
         begin = Begin(place.rank, place.world_size, place.first_row, place.rows, self._own)
         self._journal = Journal(self._path / JOURNAL, journal_start(self.header, place.number, place.rank))
         if not self._journal.records:
@@ -209,6 +210,15 @@ class RankWriter:
             names = differences(dict(document["provenance"]), self._shared)
         if names:
             raise _refusal(self._folder, names)
+
+    def _check_other_ranks(self) -> None:
+        for number in ranks_of(self._path.parent):
+            rank = read_rank(self._folder, self.header, self._place.number, number)
+            if rank is not None and rank.begin.world_size != self._place.world_size:
+                raise _refusal(
+                    rank.folder,
+                    differences(rank.begin.world_size, self._place.world_size, "world_size"),
+                )
 
     def _check_share(self, begin: Begin) -> None:
         place = self._place

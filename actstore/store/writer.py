@@ -259,6 +259,8 @@ class Writer:
             if self._pending.rows:
                 self._seal()
             self._wait()
+            if self._ids is not None:
+                self._ids.check_end(self._rows)
             self._rank.end(self._provenance)
             complete = complete_step(self._destination.staging, self._rank.header, self._place.number)
             if self._destination.single_file:
