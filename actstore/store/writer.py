@@ -174,7 +174,8 @@ class Writer:
             )
             msg = (
                 f"{self._destination.final} needs {needed / 1e9:,.2f} GB{packed}, and the disk has "
-                f"{free / 1e9:,.2f} GB free. Make room, name fewer layers or rows, or reduce them (--pool, --random-features, --dtype)"
+                f"{free / 1e9:,.2f} GB free. Make room, name fewer layers or rows, or reduce them "
+                "(--pool, --random-features, --dtype)"
             )
             raise StoreError(msg)
 
