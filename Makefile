@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-frameworks check format figure3 clean
+.PHONY: demo test test-frameworks fuzz check format figure3 clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -22,6 +22,10 @@ test: .venv/ready-test
 
 test-frameworks: .venv-frameworks/ready
 	.venv-frameworks/bin/python -m pytest -m framework tests
+
+# 20,000 mutations of a store; other ones: make fuzz FUZZ='--seed 2 --count 1000'
+fuzz: .venv/ready-test
+	.venv/bin/python -m tests.fuzz $(FUZZ)
 
 check: .venv/ready-dev
 	.venv/bin/ruff check .

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from actstore.store.layer import Layer as Layer
     from actstore.store.reader import Store as Store
     from actstore.store.reader import open as open  # noqa: A004 - the package's own word for it
+    from actstore.store.verify import verify as verify
     from actstore.store.writer import Writer as Writer
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "capture": "recording",
     "create": "recording",
     "Writer": "store.writer",
+    "verify": "store.verify",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - names of the table above, each loaded when it is first asked for

@@ -21,6 +21,7 @@ from cli.pack import pack
 from cli.plot import plot
 from cli.rows import rows
 from cli.show import show
+from cli.verify import verify
 
 
 class Program(click.Group):
@@ -93,7 +94,7 @@ def probe() -> None:
     """
 
 
-for command in (dump, layers, info, rows, label, import_, export, pack, merge):
+for command in (dump, layers, info, verify, rows, label, merge, import_, export, pack):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)

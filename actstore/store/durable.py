@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import os
 import shutil
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -133,10 +134,18 @@ def write_new(path: Path, data: bytes) -> bool:
     return True
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of a file. OSError where it can not be read, or is a pipe or a device, which might never end."""
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        return file.read()
+
+
 def read_whole(path: Path) -> bytes:
-    """The bytes of a small file. StoreError where it can not be read."""
+    """The bytes of a small file. StoreError where it can not be read, or is a pipe or a device."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         msg = f"{path} can not be read ({error.strerror}); a store can not be read without it"
         raise StoreError(msg) from error

@@ -13,8 +13,10 @@ from actstore.store.format import (
     FOLDER_SUFFIX,
     JOURNAL,
     STEP_JSON,
+    STEPS,
     STORE_JSON,
     is_attached_name,
+    is_step,
     step_folder,
 )
 from actstore.store.journal import read_journal
@@ -30,7 +32,13 @@ if TYPE_CHECKING:
 def read_folder(folder: Path) -> Catalog:
     """What is in the store in ``folder``. StoreError, naming the file, where it is not sound."""
     header = read_header(folder)
+    whole = [path.parent.name for path in (folder / STEPS).glob(f"*/{COMPLETE}")]  # before what lists them
     steps = listed_steps(folder, header)
+    lost = sorted(set(whole) - {str(step) for step in steps})
+    if lost:
+        path = folder / JOURNAL
+        msg = f"{path} is damaged: it does not list step {lost[0]}, which is complete; restore it from a copy"
+        raise StoreError(msg)
     if not steps:
         msg = f"{folder} has no rows yet: its dump ended before the first were sealed. Dump again with --resume"
         raise StoreError(msg)
@@ -61,7 +69,8 @@ def listed_steps(folder: Path, header: Header) -> list[int]:
     records = store_records(folder, header)
     with undamaged(folder / JOURNAL):
         steps = sorted(natural(record[STEP]) for record in records if STEP in record)
-        if len(set(steps)) < len(steps) or any(not {STEP, TARGET} & record.keys() for record in records):
+        known = all(STEP in record or TARGET in record for record in records) and all(map(is_step, steps))
+        if len(set(steps)) < len(steps) or not known:
             msg = "it lists a step twice, or what is neither a step nor a target"
             raise ValueError(msg)
     return steps
@@ -157,6 +166,9 @@ def _read_proof(folder: Path, step: int) -> tuple[int, str, int] | None:
     proof = unseal(durable.read_whole(path), path)
     with undamaged(path):
         promised = natural(proof["rows"]), text(proof["fingerprint"]), natural(proof["ranks"])
+        if natural(proof[STEP]) != step:
+            msg = f"it is of step {proof[STEP]}"
+            raise ValueError(msg)
         if promised[2] != len(ranks_of(path.parent)):
             msg = f"it vouches for {promised[2]} ranks where {len(ranks_of(path.parent))} are"
             raise ValueError(msg)

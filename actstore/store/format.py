@@ -78,6 +78,11 @@ def step_folder(step: int) -> str:
     return f"{STEPS}/{step}"
 
 
+def is_step(value: object) -> bool:
+    """Whether ``value`` is the number of a training step, which has a folder."""
+    return type(value) is int and 0 <= value < 10**12
+
+
 def rank_folder(step: int, rank: int) -> str:
     """Where the shards of one rank lie in a store's folder."""
     return f"{step_folder(step)}/rank-{rank:04d}"

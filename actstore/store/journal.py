@@ -90,7 +90,7 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     left out. StoreError, naming the file, where it is missing or any other byte is not as it was written.
     """
     try:
-        data = path.read_bytes()
+        data = durable.read_file(path)
     except OSError as error:
         msg = f"{path} can not be read ({error.strerror}); a store can not be read without its journal"
         raise StoreError(msg) from error
@@ -109,3 +109,51 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
         with undamaged(path):
             records.append(json.loads(payload))
     return Listing(records, previous, len(data) - len(tail))
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What can be told of a journal that may be damaged.
+
+    Args:
+        entries: the records that are as they were written, each with its number.
+        damaged: the numbers of the others.
+        torn: whether bytes follow the last record.
+        lines: how many records there are.
+    """
+
+    entries: Sequence[tuple[int, dict[str, Any]]]
+    damaged: Sequence[int]
+    torn: bool
+    lines: int
+
+
+def examine_journal(data: bytes, start: str | None) -> Examined:
+    """All that the bytes of a journal still tell; ``start`` is None where it is not known.
+
+    A record is taken where its checksum fits it and the one before it, be that as it is written or as it should be:
+    damage to one record does not spoil the next.
+    """
+    *lines, tail = data.split(b"\n")
+    before = None if start is None else {start}
+    entries: list[tuple[int, dict[str, Any]]] = []
+    damaged = []
+    for number, line in enumerate(lines):
+        written = line[:HASH_DIGITS].decode("ascii", "replace")
+        payload = line[HASH_DIGITS + 1 :]
+        fitting = {written} if before is None else {_chain(previous, payload) for previous in before}
+        entry = _parse(payload) if written in fitting and line[HASH_DIGITS : HASH_DIGITS + 1] == b" " else None
+        if entry is None:
+            damaged.append(number)
+        else:
+            entries.append((number, entry))
+        before = {checksum for checksum in (written, *fitting) if checksum.isascii()}
+    return Examined(entries, damaged, bool(tail), len(lines))
+
+
+def _parse(payload: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None

@@ -13,6 +13,7 @@ import xxhash
 
 from actstore.errors import StoreError
 from actstore.store.cast import Cast, check_float
+from actstore.store.contents import Catalog
 from actstore.store.documents import HASH_DIGITS
 from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, layer_path
 from actstore.store.output import check_room, whole_file

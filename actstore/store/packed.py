@@ -27,7 +27,7 @@ from actstore.store.format import (
     VERSION,
     is_shard_name,
 )
-from actstore.store.records import Extent, check_apart, check_datasets
+from actstore.store.records import Extent, check_apart, check_datasets, hash_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +105,7 @@ def examine(path: Path) -> Packed:
             fingerprint=text(document["fingerprint"]),
             nonfinite={layer.name: natural(document["nonfinite"][layer.name]) for layer in header.layers},
         )
-        return Packed(contents, text(document["gaps"]), place)
+        return Packed(contents, hash_text(document["gaps"]), place)
 
 
 def _manifest_place(path: Path, file_bytes: int) -> Extent:

@@ -85,6 +85,14 @@ def is_hash(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{HASH_DIGITS}}}", value) is not None
 
 
+def hash_text(value: object) -> str:
+    """``value`` where ``is_hash``; ValueError otherwise."""
+    if not isinstance(value, str) or not is_hash(value):
+        msg = f"{value!r} is not a hash"
+        raise ValueError(msg)
+    return value
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """A sealed HDF5 file.
@@ -110,10 +118,7 @@ class FileRecord:
         file_bytes = natural(entry["file_bytes"])
         extents = {path: Extent.parse(item, file_bytes) for path, item in entry["datasets"].items()}
         check_apart(extents)
-        if not is_hash(entry["gaps"]):
-            msg = f"{entry['gaps']!r} is not a hash"
-            raise ValueError(msg)
-        return cls(file_bytes, entry["gaps"], extents)
+        return cls(file_bytes, hash_text(entry["gaps"]), extents)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import pytest
 import actstore
 from actstore import StoreError
 from actstore.store.documents import seal, unseal
+from actstore.store.format import VERSION
+from actstore.store.place import Place
 
 RANK = "steps/0/rank-0000"
 
@@ -64,21 +66,39 @@ def test_a_shard_is_pointed_back_to_its_folder(folder):
 
 
 def test_another_folder_is_no_store(tmp_path):
-    with pytest.raises(StoreError, match=r"store\.json can not be read \(No such file or directory\)"):
+    with pytest.raises(StoreError, match=r"is no store: there is no store\.json in it"):
         actstore.open(tmp_path)
 
 
 # -- folders
 
 
-@pytest.mark.parametrize("name", ["store.json", "journal", "steps/0/step.json", f"{RANK}/journal"])
-@pytest.mark.parametrize("complete", [True, False])
-def test_a_missing_document_is_named(folder, name, complete):
+@pytest.mark.parametrize(
+    ("name", "complete", "message"),
+    [
+        ("store.json", True, r"store\.acts holds no rows yet: there is no store\.json in it"),
+        ("store.json", False, r"store\.acts holds no rows yet: there is no store\.json in it"),
+        ("journal", True, r"journal is damaged: it does not list step 0, which is complete"),
+        ("journal", False, r"store\.acts has no rows yet"),
+        ("steps/0/step.json", True, r"step\.json can not be read \(No such file"),
+        ("steps/0/step.json", False, r"step\.json can not be read \(No such file"),
+        (f"{RANK}/journal", True, r"rank-0000/journal can not be read \(No such file"),
+    ],
+)
+def test_a_missing_document_is_an_error(folder, name, complete, message):
     if not complete:
         (folder / "steps/0/COMPLETE").unlink()
     (folder / name).unlink()
-    with pytest.raises(StoreError, match=rf"{name} can not be read \(No such file"):
+    with pytest.raises(StoreError, match=message):
         actstore.open(folder)
+
+
+def test_a_rank_without_a_journal_has_no_rows_yet(folder):
+    (folder / "steps/0/COMPLETE").unlink()
+    (folder / RANK / "journal").unlink()
+    store = actstore.open(folder)
+    assert (store.rows, store.complete) == (0, False)
+    assert store.layers["conv1"][:].shape == (0, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +117,15 @@ def test_every_changed_byte_of_a_document_is_found(folder, name, complete):
         *range(0, len(whole), 37 if len(whole) > 2000 else 1),
         *range(max(0, len(whole) - 40), len(whole) - 1),
     }
+    torn = (
+        "has no rows yet" if name == "journal" and not complete else "$^"
+    )  # its one record has lost its line end
     rng = np.random.default_rng(0)
     for place in places:
         damaged = bytearray(whole)
         damaged[place] ^= int(rng.integers(1, 256))
         path.write_bytes(damaged)
-        with pytest.raises(StoreError, match=r"damaged|format version|is not what it was"):
+        with pytest.raises(StoreError, match=rf"damaged|format version|is not what it was|{torn}"):
             actstore.open(folder)
     path.write_bytes(whole)
     assert actstore.open(folder).complete == complete
@@ -121,48 +144,60 @@ def test_a_record_that_was_being_written_is_left_out(folder):
     """Killed while it appended: without COMPLETE, the rows are those of the records before."""
     (folder / "steps/0/COMPLETE").unlink()
     journal = folder / RANK / "journal"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    for length in (0, 1, 20, len(lines[-1]) - 1):
-        journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:length])
-        store = actstore.open(folder)
-        assert (store.complete, store.rows) == (False, 28)
-        assert store.layers["conv1"][:].shape == (28, 3, 4)
+    _, _, last, end = lines = journal.read_bytes().splitlines(keepends=True)
+    for written, rows in ((lines[:-2], 21), (lines[:-1], 40)):
+        torn = last if rows == 21 else end
+        for length in (0, 1, 20, len(torn) - 1):
+            journal.write_bytes(b"".join(written) + torn[:length])
+            store = actstore.open(folder)
+            assert (store.complete, store.rows) == (False, rows)
+            assert store.layers["conv1"][:].shape == (rows, 3, 4)
 
 
 def test_records_of_a_journal_can_not_be_dropped_moved_or_borrowed(folder, tmp_path, batch_of):
     journal = folder / RANK / "journal"
     lines = journal.read_bytes().splitlines(keepends=True)
     (folder / "steps/0/COMPLETE").unlink()
-    with actstore.Writer(tmp_path / "other.acts", row_unit="token") as writer:
+    with actstore.Writer(tmp_path / "other.acts", row_unit="token") as writer:  # another unit: another store
         writer.append(batch_of(3))
     others = (tmp_path / "other.acts" / RANK / "journal").read_bytes()
-    for records in (
-        [lines[1], lines[2]],
-        [lines[0], lines[2]],
-        [lines[1], lines[0]],
-        [others],
-        [lines[0], lines[0]],
+    for records, place in (
+        ([lines[1], lines[2]], 0),
+        ([lines[0], lines[2]], 1),
+        ([lines[1], lines[0]], 0),
+        ([others], 0),
+        ([lines[0], lines[1], lines[1]], 2),
     ):
         journal.write_bytes(b"".join(records))
-        with pytest.raises(StoreError, match=r"journal is damaged at record [01], whose checksum does not fit"):
+        with pytest.raises(
+            StoreError, match=rf"journal is damaged at record {place}, whose checksum does not fit"
+        ):
             actstore.open(folder)
 
 
-def test_a_store_without_rows_can_be_opened_while_it_is_written(tmp_path, batch_of):
-    writer = actstore.Writer(tmp_path / "out.acts")
+def test_a_journal_does_not_fit_another_rank_or_step(tmp_path, batch_of):
+    path = tmp_path / "s.acts"
+    for step in (0, 1):
+        for rank in (0, 1):
+            with actstore.Writer(path, place=Place(step, rank, 2, 3 * rank, 3)) as writer:
+                writer.append(batch_of(3, 3 * rank))
+    ours = path / RANK / "journal"
+    for other in ("steps/0/rank-0001", "steps/1/rank-0000"):
+        (path / "steps/0/COMPLETE").unlink(missing_ok=True)
+        ours.write_bytes((path / other / "journal").read_bytes())
+        with pytest.raises(
+            StoreError, match=r"rank-0000/journal is damaged at record 0, whose checksum does not"
+        ):
+            actstore.open(path)
+
+
+def test_a_store_that_is_being_written_can_be_opened_from_the_first_sealed_rows_on(tmp_path, batch_of):
+    writer = actstore.Writer(tmp_path / "out.acts", shard_bytes=10**9)
     writer.append(batch_of(3))
-    store = actstore.open(tmp_path / "out.acts")
-    assert (store.rows, store.complete, store.ids.tolist(), store.groups, dict(store.targets)) == (
-        0,
-        False,
-        [],
-        None,
-        {},
-    )
-    assert store.layers["conv1"][:].shape == (0, 3, 4)
-    assert store.layers["conv1"][[]].shape == (0, 3, 4)
-    assert list(store.layers["conv1"].blocks(5)) == []
+    with pytest.raises(StoreError, match=r"out\.acts holds no rows yet: there is no store\.json in it"):
+        actstore.open(tmp_path / "out.acts")
     writer.finish()
+    assert actstore.open(tmp_path / "out.acts").rows == 3
 
 
 def test_a_missing_shard_is_an_error_never_zeros(folder):
@@ -170,7 +205,7 @@ def test_a_missing_shard_is_an_error_never_zeros(folder):
     (folder / RANK / "shard-000001.h5").unlink()
     with pytest.raises(StoreError, match=r"shard-000001\.h5 can not be read \(No such file"):
         store.layers["conv1"][:]
-    with pytest.raises(StoreError, match=r"shard-000001\.h5 can not be read .*; 14 rows are missing"):
+    with pytest.raises(StoreError, match=r"shard-000001\.h5 can not be read .*; what it holds is missing"):
         actstore.open(folder)
 
 
@@ -226,17 +261,16 @@ def test_every_changed_byte_of_the_manifest_is_found(single):
 # -- versions
 
 
-def newer(document):
-    return seal({**document, "version": 1})
-
-
 def test_a_newer_version_is_refused_by_name(folder, single):
-    message = r"{} has format version 1; this actstore reads versions up to 0\. Update actstore"
+    newer = VERSION + 1
+    message = (
+        rf"{{}} has format version {newer}; this actstore reads versions up to {VERSION}\. Update actstore"
+    )
     document = unseal((folder / "store.json").read_bytes(), "")
-    (folder / "store.json").write_bytes(newer(document))
+    (folder / "store.json").write_bytes(seal({**document, "version": newer}))
     with pytest.raises(StoreError, match=message.format(r"store\.json")):
         actstore.open(folder)
     data = single.read_bytes()
-    single.write_bytes(re.sub(rb'(?s)("format": "actstore",\s+"version": )0', rb"\g<1>1", data))
+    single.write_bytes(re.sub(rb'(?s)("format": "actstore",\s+"version": )[0-9]+', rb"\g<1>%d" % newer, data))
     with pytest.raises(StoreError, match=message.format(r"store\.h5")):
         actstore.open(single)

@@ -9,8 +9,10 @@ import pytest
 
 import actstore
 from actstore import StoreError
-from actstore.store import documents, journal
 from actstore.store.documents import seal, unseal
+from actstore.store.folder import read_header
+from actstore.store.journal import Journal
+from actstore.store.rank import journal_start
 
 RANK = "steps/0/rank-0000"
 
@@ -21,14 +23,14 @@ def folder(write_store):
 
 
 def rewrite_journal(folder, change):
-    """Change the first record, and give every record a checksum that fits."""
-    identity = documents.Header.parse(unseal((folder / "store.json").read_bytes(), "")).identity
+    """Change the record of the first shard, and give every record a checksum that fits."""
+    start = journal_start(read_header(folder), 0, 0)
     (folder / "steps/0/COMPLETE").unlink()
     path = folder / RANK / "journal"
     records = [json.loads(line[17:]) for line in path.read_text().splitlines()]
-    change(records[0])
+    change(records[1])
     path.unlink()
-    rewritten = journal.Journal(path, identity)
+    rewritten = Journal(path, start)
     for record in records:
         rewritten.append(record)
 
@@ -52,7 +54,7 @@ RECORDS = {
     "no ids": (lambda record: record["datasets"].pop("rows/id"), "no 'rows/id'"),
     "codes of another length": (
         lambda record: record["datasets"]["rows/split/codes"].update(shape=[3]),
-        r"rows/split/codes has shape \(3,\), for 14 rows",
+        r"rows/split/codes has shape \(3,\), for 21 rows",
     ),
     "no hashes": (lambda record: record["datasets"]["rows/id"].update(hashes=[]), "0 hashes of 1 blocks"),
     "a list": (lambda record: record.update(datasets=[]), "has no attribute|list"),
@@ -64,6 +66,18 @@ def test_a_record_that_can_not_be_is_refused(folder, change, message):
     rewrite_journal(folder, change)
     with pytest.raises(StoreError, match=rf"journal is damaged or was not written by actstore \(.*({message})"):
         actstore.open(folder)
+
+
+@pytest.mark.parametrize("step", [-1, 10**12, 10**400, 1.0, True, "0", "../../x", None])
+def test_a_step_that_can_not_be_is_refused(folder, step):
+    journal = Journal(folder / "journal", read_header(folder).identity)
+    journal.append({"step": step})
+    with pytest.raises(
+        StoreError, match=r"journal is damaged or was not written by actstore \(.*(count|lists a step)"
+    ):
+        actstore.open(folder)
+    (damage,) = actstore.verify(folder).damages
+    assert (damage.path, damage.place) == (folder / "journal", "record 1")
 
 
 def test_codes_outside_their_vocabulary_are_refused(folder):
