@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from actstore import Captured, RowBatch, Store, Writer
+from actstore import Captured, RowBatch, Store, StoreError, Writer
 from actstore import open as open_store
 from actstore.adapters import LayerRow
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
 from actstore.reductions.steps import reduce_layer
+from actstore.store.checks import describe_layers
 from actstore.store.place import Place
+from actstore.store.records import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from actstore.store.format import LayerInfo
 
 FEATURES = {
     "conv1": ("float32", (3, 4)),
@@ -102,6 +106,51 @@ def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def partial() -> Callable[[Path], Path]:
     """``partial(out)``: where an output lies until it is whole, if nothing was there before."""
     return lambda out: out if out.suffix == ".acts" else out.with_name(out.name + ".partial")
+
+
+@pytest.fixture
+def batches(batch_of: Callable[..., RowBatch]) -> list[RowBatch]:
+    """Forty rows with groups and positions, and targets that lack labels, or are missing from some shards."""
+    found = []
+    for first in range(0, 40, 6):
+        numbers = np.arange(first, min(first + 6, 40))
+        targets: dict[str, np.ndarray] = {"digit": np.ma.MaskedArray(numbers % 10, mask=numbers % 4 == 0)}
+        if first > 20:
+            targets["word"] = np.array([f"w{number % 5}" for number in numbers])
+        groups, positions = [f"g{number // 3}" for number in numbers], [int(number % 3) for number in numbers]
+        found.append(batch_of(len(numbers), first, targets=targets, groups=groups, positions=positions))
+    return found
+
+
+@pytest.fixture
+def layers(batches: list[RowBatch]) -> tuple[LayerInfo, ...]:
+    """Those of ``batches``."""
+    return describe_layers(batches[0].activations)
+
+
+@pytest.fixture
+def write() -> Callable[..., Store | str]:
+    """``write(out, batches, layers, stop=None)``: all batches, or ``stop`` of them and then the end of the process.
+
+    With ``resume=True`` those that are there are left out. Two batches make a shard.
+    """
+    noted = {"options": {"batch_size": 6}, "model": {"weights": "abc"}}
+
+    def write(
+        out: Path, batches: list[RowBatch], layers: Any, *, stop: int | None = None, **options: Any
+    ) -> Any:
+        writer = Writer(out, **{"shard_bytes": 1500, "provenance": noted, **options})
+        try:
+            there = writer.begin(layers).batches
+            for number, batch in enumerate(batches[:stop], start=1):
+                if number > there:
+                    writer.append(batch, Seen(number, f"inputs {number}", f"labels {number}"))
+        except StoreError:
+            writer.abandon()
+            raise
+        return writer.finish() if stop is None else writer.abandon()
+
+    return write
 
 
 @pytest.fixture

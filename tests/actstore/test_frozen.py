@@ -170,3 +170,13 @@ def test_a_newer_manifest_or_footer_is_refused_by_name(copied):
     for end in (words + xxhash.xxh3_64_hexdigest(words).encode(), words + b"whatever"):
         path.write_bytes(whole[:-64] + end.ljust(63) + b"\n")
         refused(path, "single.h5")
+
+
+def test_the_draft_is_refused_by_name(copied):
+    """Version 0 was never promised to stay."""
+    path = copied / "store.acts/store.json"
+    path.write_bytes(newer(path.read_bytes(), version=0))
+    with pytest.raises(
+        StoreError, match=r"store\.json has format version 0, a draft that is no longer read; dump it"
+    ):
+        actstore.open(copied / "store.acts")

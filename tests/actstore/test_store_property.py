@@ -1,4 +1,4 @@
-"""Any rows that a batch can hold come back with every bit."""
+"""Any rows that a batch can hold come back with every bit, whether or not their dump was interrupted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 import actstore
 from actstore import Captured, RowBatch, Writer
+from actstore.store.checks import describe_layers
 from actstore.store.format import BFLOAT16, DTYPES
+from actstore.store.records import Seen
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
 SIDES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -53,7 +55,24 @@ def stores(draw):
         if grouped
         else None,
     )
-    return batch, sorted({0, *draw(st.lists(st.integers(0, rows))), rows}), draw(st.integers(1, 3000))
+    cuts = sorted({0, *draw(st.lists(st.integers(0, rows))), rows})
+    interrupted = draw(st.one_of(st.none(), st.integers(0, len(cuts))))
+    return batch, cuts, draw(st.integers(1, 3000)), interrupted
+
+
+def write(path, batch, cuts, shard_bytes, interrupted):
+    """A store of the batch, cut into several; after so many of these the writer is ``interrupted``, and resumed."""
+    parts = list(enumerate((part(batch, *ends) for ends in itertools.pairwise(cuts)), start=1))
+    writer, there = Writer(path, shard_bytes=shard_bytes), 0
+    if interrupted is not None:
+        for number, rows in parts[:interrupted]:
+            writer.append(rows, Seen(number))
+        writer.abandon()
+        writer = Writer(path, shard_bytes=shard_bytes, resume=True)
+        there = writer.begin(describe_layers(batch.activations)).batches
+    for number, rows in parts[there:]:
+        writer.append(rows, Seen(number))
+    writer.finish().close()
 
 
 def part(batch, start, stop):
@@ -73,14 +92,12 @@ def bits(array):
 
 
 @pytest.mark.parametrize("name", ["any.acts", "any.h5"])
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(stored=stores())
 def test_any_rows_come_back_bit_for_bit(name, stored):
-    batch, cuts, shard_bytes = stored
+    batch, *how = stored
     with tempfile.TemporaryDirectory() as folder:
-        with Writer(Path(folder) / name, shard_bytes=shard_bytes) as writer:
-            for start, stop in itertools.pairwise(cuts):
-                writer.append(part(batch, start, stop))
+        write(Path(folder) / name, batch, *how)
         store = actstore.open(Path(folder) / name)
         assert list(store.layers) == list(batch.activations)
         for layer, captured in batch.activations.items():
