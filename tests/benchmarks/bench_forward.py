@@ -39,7 +39,9 @@ def read(path: Path) -> None:
                 block.sum()
 
 
-def dump(path: Path, model: torch.nn.Module, layers: tuple[str, ...], batches: list[torch.Tensor], pool: str) -> None:
+def dump(
+    path: Path, model: torch.nn.Module, layers: tuple[str, ...], batches: list[torch.Tensor], pool: str
+) -> None:
     with actstore.create(path, layers, reductions=ReductionSettings(pool=(pool,))) as store:
         store.dump(model, batches)
 
@@ -49,7 +51,9 @@ def files(path: Path) -> list[Path]:
     return [one for one in path.rglob("*") if one.is_file() and one.stat().st_size]
 
 
-def seconds(work: Callable[[], object], repeats: int, before: Callable[[], object] = lambda: None) -> list[float]:
+def seconds(
+    work: Callable[[], object], repeats: int, before: Callable[[], object] = lambda: None
+) -> list[float]:
     """Seconds of each run, ascending."""
     found = []
     for _ in range(repeats):

@@ -33,7 +33,9 @@ def report(folder: Path, rows: int, repeats: int) -> None:
         "pairs. The dump's seconds are those of `actstore.create(...).dump(...)`, from planning to the last sync."
     )
     say()
-    say("| layers dumped | KiB a row | forward, s | dump, s | the model gives, MiB/s | overhead | least to most |")
+    say(
+        "| layers dumped | KiB a row | forward, s | dump, s | the model gives, MiB/s | overhead | least to most |"
+    )
     say("|---|--:|--:|--:|--:|--:|--:|")
     for layers in CHOICES:
         path = folder / "overhead.acts"
