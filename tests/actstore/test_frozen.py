@@ -16,6 +16,7 @@ import xxhash
 import actstore
 from actstore import StoreError
 from actstore.store.format import DTYPES
+from actstore.store.verify import verify
 
 FROZEN = Path(__file__).parent / "frozen"
 FOLDER, FILE = FROZEN / "version_1" / "store.acts", FROZEN / "version_1" / "single.h5"
@@ -113,6 +114,13 @@ def test_fingerprints_are_what_they_were():
         proofs = {step: json.loads((FOLDER / f"steps/{step}/COMPLETE").read_bytes()) for step in folder.steps}
         assert folder.fingerprints == {step: proof["fingerprint"] for step, proof in proofs.items()}
         assert file.fingerprints == {500: folder.fingerprints[500]}
+
+
+@pytest.mark.parametrize("path", [FOLDER, FILE], ids=["folder", "file"])
+def test_every_frozen_byte_verifies(path):
+    report = verify(path)
+    assert not report.damages
+    assert report.rows == made.ROWS
 
 
 # -- versions to come
