@@ -1,9 +1,9 @@
-"""Writing a store, beside a raw write of the same bytes and beside other formats; what it holds in memory; what it costs.
+"""Writing a store, beside a raw write of the same bytes and other formats; the memory and the time that dumping takes.
 
     python tests/benchmarks/bench_writing.py [--mb 1024] [--repeats 5] [--folder TMP]
 
-Every way writes the same batches of 256 rows of eight layers, and ends with all of it synced. Each is timed in turn with
-the raw write, so that a disk whose speed drifts does as much to the one as to the other. Tables are markdown.
+Every way writes the same batches of 256 rows of eight layers, and ends with all of it synced. Each is timed in turn
+with the raw write, so that a disk whose speed drifts does as much to the one as to the other. Tables are markdown.
 """
 
 from __future__ import annotations
@@ -59,14 +59,20 @@ def compare(folder: Path, batches: Sequence[Batch], repeats: int) -> None:
     """Print the table of throughputs."""
     mib = sum(array.nbytes for batch in batches for array in batch.values()) / 2**20
     rows = BATCH_ROWS * len(batches)
-    say(f"{rows:,} rows of {len(WIDTHS)} float32 layers, {mib:,.0f} MiB; medians of {repeats} pairs with the raw write.")
+    say(
+        f"{rows:,} rows of {len(WIDTHS)} float32 layers, {mib:,.0f} MiB; medians of {repeats} pairs with the raw write."
+    )
     say()
-    say("| way of writing, synced at the end | s | MiB/s | raw write, s | of the raw speed | least to most | MiB on disk |")
+    say(
+        "| way of writing, synced at the end | s | MiB/s | raw, s | of the raw speed | least to most | MiB on disk |"
+    )
     say("|---|--:|--:|--:|--:|--:|--:|")
     for way in WAYS:
         say(f"| {way.what} | {measured(way, folder, batches, repeats, mib)} |")
     say()
-    versions = {name: installed(name) or "not installed" for name in ("numpy", "h5py", "safetensors", "zarr", "xxhash")}
+    versions = {
+        name: installed(name) or "not installed" for name in ("numpy", "h5py", "safetensors", "zarr", "xxhash")
+    }
     say(f"With {', '.join(f'{name} {found}' for name, found in versions.items())}.")
 
 

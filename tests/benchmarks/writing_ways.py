@@ -72,7 +72,9 @@ def _writer(name: str, batches: Sequence[Batch], folder: Path) -> None:
     with actstore.Writer(folder / name) as writer:
         rows = 0
         for batch in batches:
-            captured = {layer: actstore.Captured(array, "float32", ("features",)) for layer, array in batch.items()}
+            captured = {
+                layer: actstore.Captured(array, "float32", ("features",)) for layer, array in batch.items()
+            }
             count = rows_of(batch)
             ids = [f"/{index}" for index in range(rows, rows + count)]
             writer.append(actstore.RowBatch(captured, ids, [""] * count))
