@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-frameworks fuzz check format figure3 clean
+.PHONY: demo test test-frameworks fuzz check format figure3 bench-store bench-forward clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -40,8 +40,20 @@ format: .venv/ready-dev
 figure3: .venv/ready-report
 	.venv/bin/python docs/reproductions/figure3.py -o docs/reproductions
 
+# Everything is written under BENCH, which says what disk is measured; the machine should do nothing else.
+BENCH ?= build/bench
+
+bench-store: .venv-bench/ready
+	@mkdir -p $(BENCH)
+	.venv-bench/bin/python tests/benchmarks/bench_writing.py --folder $(BENCH)
+	.venv-bench/bin/python tests/benchmarks/bench_reading.py --folder $(BENCH)
+
+bench-forward: .venv-bench/ready
+	@mkdir -p $(BENCH)
+	.venv-bench/bin/python tests/benchmarks/bench_forward.py --folder $(BENCH)
+
 clean:
-	rm -rf .venv .venv-frameworks demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-frameworks .venv-bench build/bench demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # One environment grows by extras; frameworks get their own, so that the first stays a machine without any.
 .venv/ready-%: pyproject.toml constraints.txt | .venv/bin/python
@@ -52,6 +64,12 @@ clean:
 	@$(call python_is_new_enough)
 	$(PYTHON) -m venv .venv-frameworks
 	.venv-frameworks/bin/python -m pip install --quiet -c constraints.txt -e '.[test,torch]'
+	@touch $@
+
+.venv-bench/ready: pyproject.toml constraints.txt
+	@$(call python_is_new_enough)
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e '.[bench,torch]'
 	@touch $@
 
 .venv/bin/python:

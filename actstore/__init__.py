@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from actstore.recording import capture as capture
     from actstore.recording import create as create
     from actstore.store.layer import Layer as Layer
+    from actstore.store.merge import merge as merge
     from actstore.store.reader import Store as Store
     from actstore.store.reader import open as open  # noqa: A004 - the package's own word for it
     from actstore.store.verify import verify as verify
@@ -42,6 +43,7 @@ _HOMES = {
     "create": "recording",
     "Writer": "store.writer",
     "verify": "store.verify",
+    "merge": "store.merge",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - names of the table above, each loaded when it is first asked for

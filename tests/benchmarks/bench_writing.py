@@ -1,9 +1,9 @@
-"""Writing a store, beside a raw write of the same bytes and beside other formats; what it holds in memory; what it costs.
+"""Writing a store, beside a raw write of the same bytes and other formats; the memory and the time that dumping takes.
 
     python tests/benchmarks/bench_writing.py [--mb 1024] [--repeats 5] [--folder TMP]
 
-Every way writes the same batches of 256 rows of eight layers, and ends with all of it synced. Each is timed in turn with
-the raw write, so that a disk whose speed drifts does as much to the one as to the other. Tables are markdown.
+Every way writes the same batches of 256 rows of eight layers, and ends with all of it synced. Each is timed in turn
+with the raw write, so that a disk whose speed drifts does as much to the one as to the other. Tables are markdown.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def compare(folder: Path, batches: Sequence[Batch], repeats: int) -> None:
     )
     say()
     say(
-        "| way of writing, synced at the end | s | MiB/s | raw write, s | of the raw speed | least to most | MiB on disk |"
+        "| way of writing, synced at the end | s | MiB/s | raw, s | of the raw speed | least to most | MiB on disk |"
     )
     say("|---|--:|--:|--:|--:|--:|--:|")
     for way in WAYS:

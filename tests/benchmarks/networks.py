@@ -5,10 +5,13 @@ As torchvision has it, so with the stride in the 3 × 3 convolution: 25.6 millio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RESNET50 = (3, 4, 6, 3)
 EXPANSION = 4

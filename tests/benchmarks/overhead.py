@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import torch
 
-DEPTHS, SIDE, BATCH_ROWS = (1, 1, 1, 1), 112, 64
+DEPTHS, SIDE, BATCH_ROWS = (1, 1, 1, 1), 112, 16
 CHOICES = (("layer4",), ("layer3", "layer4"), ("layer1", "layer2", "layer3", "layer4"))
 
 
@@ -28,9 +28,10 @@ def report(folder: Path, rows: int, repeats: int) -> None:
     model, batches = network(DEPTHS), images(rows, SIDE, BATCH_ROWS)
     forward(model, batches[:1])
     say(
-        f"{rows:,} rows of 3 × {SIDE} × {SIDE} through a bottleneck network of {weights(model) / 1e6:.1f} million weights, "
-        f"batches of {BATCH_ROWS}, torch {torch.__version__} on {torch.get_num_threads()} threads; medians of {repeats} "
-        "pairs. The dump's seconds are those of `actstore.create(...).dump(...)`, from planning to the last sync."
+        f"{rows:,} rows of 3 × {SIDE} × {SIDE} through a bottleneck network of {weights(model) / 1e6:.1f} million "
+        f"weights, batches of {BATCH_ROWS}, torch {torch.__version__} on {torch.get_num_threads()} threads; "
+        f"medians of {repeats} pairs. The dump's seconds are those of `actstore.create(...).dump(...)`, from "
+        "planning to the last sync."
     )
     say()
     say(
@@ -46,10 +47,10 @@ def report(folder: Path, rows: int, repeats: int) -> None:
             partial(shutil.rmtree, path, ignore_errors=True),
         )
         row_bytes = actstore_row_bytes(path)
-        (bare, dumped), (least, most) = found.seconds, found.spread
+        (bare, dumped), (least, most) = found.seconds, (ratio - 1 for ratio in found.spread)
         say(
             f"| {', '.join(layers)} | {row_bytes / 2**10:,.0f} | {bare:.2f} | {dumped:.2f} | "
-            f"{rows * row_bytes / bare / 2**20:,.0f} | **{found.ratio - 1:+.1%}** | {least - 1:+.1%} to {most - 1:+.1%} |"
+            f"{rows * row_bytes / bare / 2**20:,.0f} | **{found.ratio - 1:+.1%}** | {least:+.1%} to {most:+.1%} |"
         )
         shutil.rmtree(path)
 

@@ -1,4 +1,4 @@
-"""Write a store of SHARDS shards of MIB into FOLDER; print the peak memory above the start, and the bytes of activations.
+"""Write a store of SHARDS shards of MIB into FOLDER; print its peak memory and bytes of activations.
 
 python tests/benchmarks/peak_memory.py FOLDER SHARDS MIB
 """
