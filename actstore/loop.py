@@ -151,7 +151,7 @@ class DumpLoop:
             for position, item in enumerate(plan.data):
                 self._store(plan, position, run)
                 self.ids.pass_over(item.split, self._spanned(item))
-        self._writer.note(data=self._data, **_reported(plan.reductions))
+        self._writer.note(data=self._data, **_reported(plan.reductions, self._stored))
 
     def check_all_came(self) -> None:
         """DumpError where the data ended before what an interrupted dump had stored of it."""
@@ -280,9 +280,12 @@ class Replay:
             raise DumpError(msg)
 
 
-def _reported(reductions: Reductions) -> dict[str, JSON]:
+def _reported(reductions: Reductions, stored: Seen) -> dict[str, JSON]:
+    """What casts lost: of the batches that ran, which are those after the ``stored`` ones where a dump was resumed."""
     report = {name: vars(cast) for name, cast in reductions.report().items()}
-    return {"cast": report} if report else {}
+    if not report:
+        return {}
+    return {"cast": report, **({"cast_seen_after_batch": stored.batches} if stored.batches else {})}
 
 
 def described(adapter: Adapter, batch: Batch) -> list[LayerRow]:

@@ -14,9 +14,12 @@ from cli.exporting import export
 from cli.fit import fit
 from cli.importing import import_
 from cli.info import info
+from cli.label import label
 from cli.layers import layers
+from cli.merge import merge
 from cli.pack import pack
 from cli.plot import plot
+from cli.rows import rows
 from cli.show import show
 
 
@@ -31,6 +34,8 @@ class Program(click.Group):
 
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read the output has enough; click ends without a word
         except (ActstoreError, SolverError, OSError) as error:
             raise click.ClickException(one_line(error)) from error
         except KeyboardInterrupt as interrupt:
@@ -88,7 +93,7 @@ def probe() -> None:
     """
 
 
-for command in (dump, layers, info, import_, export, pack):
+for command in (dump, layers, info, rows, label, import_, export, pack, merge):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -13,13 +15,13 @@ from actstore.captured import RowBatch
 from actstore.errors import SourceError
 from actstore.imports.specs import Spec, blocks, parse
 from actstore.provenance import versions
-from actstore.store.format import ROW_UNITS
+from actstore.store.format import FILE_SUFFIX, ROW_UNITS, numpy_dtype
+from actstore.store.output import check_room
 from actstore.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
-    from pathlib import Path
 
     from actstore.captured import Captured
     from actstore.imports.base import Block, Facts
@@ -76,6 +78,7 @@ def import_files(
     files = _Files(parsed)
     row_unit = settings.row_unit or _row_unit(found)
     with Writer(out, row_unit=row_unit, overwrite=settings.overwrite) as writer:
+        _check_room(out, found)
         writer.note(**{"import": files.document()}, versions=versions(), command=settings.command)
         done, total = 0, sum(block.rows for block in found)
         for batch in _batches(found):
@@ -85,6 +88,13 @@ def import_files(
                 progress(done, total)
         files.check()
         return writer.finish()
+
+
+def _check_room(out: str | PathLike[str], found: Sequence[Block]) -> None:
+    """StoreError where the disk has no room for the activations; for a single file, which is staged first, twice."""
+    row_bytes = sum(prod(shape) * numpy_dtype(dtype).itemsize for dtype, shape in found[0].layers.values())
+    path = Path(os.path.abspath(out))
+    check_room(path, sum(block.rows for block in found) * row_bytes * (2 if path.suffix == FILE_SUFFIX else 1))
 
 
 def _batches(found: Sequence[Block]) -> Iterator[RowBatch]:

@@ -152,7 +152,11 @@ def _hdf5(spec: Spec) -> dict[str, ArrayLayer]:
         dtype, shape = found.dtype.newbyteorder("=").name, found.shape
 
     def read(rows: int) -> Iterator[np.ndarray]:
-        with open_file(spec.path) as file:
-            yield from sliced(open_dataset(file, key, spec.text))(rows)
+        try:
+            with open_file(spec.path) as file:
+                yield from sliced(open_dataset(file, key, spec.text))(rows)
+        except (OSError, RuntimeError) as error:
+            msg = f"{spec.text} can not be read: {' '.join(str(error).split())}"
+            raise SourceError(msg) from error
 
     return {key.strip("/"): ArrayLayer(spec.text, dtype, shape, read)}

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from actstore.store.files import OpenFile
 
 BEGUN_BLOCKS = 64  # blocks that are kept in mind between two reads; each worker over the rows needs two
+RUNS = 8  # within such a block: each thread that reads here and there in it needs one
 
 
 class Checked:
     """What of one layer in one file was compared with its hashes; threads may share it.
 
     A block is hashed once, when the rows that were read cover it: at once where one read covers it; along the way
-    where reads follow one another; and where the ends of two such runs meet in it, what came too early is read again.
+    where reads follow one another; and where several such runs meet in it, what came too early is read again.
     """
 
     def __init__(self, part: Part, layer: str) -> None:
@@ -96,18 +97,21 @@ class Checked:
 
 
 class _Begun:
-    """A block that was read in part: rows up to ``hashed`` in order, and one more run somewhere behind them."""
+    """A block that was read in part: rows up to ``hashed`` in order, and runs of rows behind them."""
 
     def __init__(self, start: int) -> None:
         self.lock = Lock()
         self.state = xxhash.xxh3_64()
         self.hashed = start
-        self._first = self._last = start
+        self._runs: list[tuple[int, int]] = []
 
     @property
     def covered(self) -> int:
         """The row up to which all were read."""
-        return max(self.hashed, self._last) if self._first <= self.hashed else self.hashed
+        row = self.hashed
+        for first, last in sorted(self._runs):
+            row = max(row, last) if first <= row else row
+        return row
 
     def add(self, first: int, last: int, data: memoryview) -> None:
         """Rows ``first`` to ``last`` were read, with these bytes."""
@@ -115,7 +119,8 @@ class _Begun:
             if last > self.hashed:
                 self.state.update(data[(self.hashed - first) * (len(data) // (last - first)) :])
                 self.hashed = last
-        elif first <= self._last and last >= self._first:
-            self._first, self._last = min(first, self._first), max(last, self._last)
-        else:
-            self._first, self._last = first, last
+            return
+        apart = [run for run in self._runs if run[1] < first or run[0] > last]
+        near = [run for run in self._runs if run not in apart]
+        joined = min([first, *(run[0] for run in near)]), max([last, *(run[1] for run in near)])
+        self._runs = [*apart, joined][-RUNS:]

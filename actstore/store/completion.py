@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from actstore.errors import StoreError
 from actstore.store import durable
+from actstore.store.coding import common_dtype
 from actstore.store.documents import digest, natural, seal, undamaged, unseal, versioned
 from actstore.store.folder import one_rank
-from actstore.store.format import COMPLETE, STEPS, step_folder
+from actstore.store.format import COMPLETE, ROW_GROUP, ROW_POSITION, STEPS, TARGETS, step_folder, values_path
 from actstore.store.reader import Store
 from actstore.store.steps import proven, read_ended
 from actstore.store.streams import fingerprint
@@ -36,12 +39,13 @@ def complete_step(folder: Path, header: Header, step: int) -> bool:
         return False
     rows = sum(rank.rows for rank in ranks)
     _check_other_steps(folder, step, rows)
-    if len(ranks) > 1:
-        _check_ids(folder, header, step, ranks)
+    check_ranks(folder, header, step, ranks)
     mark = fingerprint(header.identity, [(rank.rows, rank.end.hashes) for rank in ranks if rank.end])
     files = {name: digest(durable.read_whole(folder / name)) for name in proven(step, len(ranks))}
     proof = versioned(step=step, rows=rows, ranks=len(ranks), fingerprint=mark, files=files)
-    durable.write_whole(folder / step_folder(step) / COMPLETE, seal(proof))
+    durable.write_new(
+        folder / step_folder(step) / COMPLETE, seal(proof)
+    )  # ranks that end at once write the same
     return True
 
 
@@ -58,15 +62,53 @@ def _check_other_steps(folder: Path, step: int, rows: int) -> None:
             raise StoreError(msg)
 
 
+def check_ranks(folder: Path, header: Header, step: int, ranks: Sequence[Rank]) -> None:
+    """StoreError unless the rows of ranks, in the order given, can follow one another in one store."""
+    if len(ranks) > 1:
+        _check_columns(ranks)
+        _check_ids(folder, header, step, ranks)
+
+
+def _check_columns(ranks: Sequence[Rank]) -> None:
+    """All ranks have groups and positions or none has; labels of one name are of one kind."""
+    first, *others = ranks
+    known = _columns(first)
+    for rank in others:
+        found = _columns(rank)
+        for column in (values_path(ROW_GROUP), ROW_POSITION):
+            if (column in found) != (column in known):
+                having, lacking = (rank, first) if column in found else (first, rank)
+                msg = f"{having.folder} has {column}, {lacking.folder} has not; give groups and positions throughout"
+                raise StoreError(msg)
+        try:
+            known |= {
+                name: common_dtype(name, [known.get(name, dtype), dtype]) for name, dtype in found.items()
+            }
+        except StoreError as error:
+            msg = f"{rank.folder} does not go with {first.folder}: {error}"
+            raise StoreError(msg) from error
+
+
+def _columns(rank: Rank) -> dict[str, np.dtype]:
+    """What a rank has in its row table beside ids and splits: the groups, the positions, the labels of each target."""
+    found: dict[str, np.dtype] = {}
+    for path, extent in [item for record in rank.shards for item in record.file.extents.items()]:
+        labels = path.startswith(f"{TARGETS}/") and path.endswith(values_path(""))
+        if labels or path in (values_path(ROW_GROUP), ROW_POSITION):
+            dtype = np.dtype(np.str_) if extent.dtype.startswith("S") else np.dtype(extent.dtype)
+            found[path] = common_dtype(path, [found.get(path, dtype), dtype])
+    return found
+
+
 def _check_ids(folder: Path, header: Header, step: int, ranks: Sequence[Rank]) -> None:
     """A rank's own ids are unique already."""
     seen = SeenIds()
-    for rank in ranks:
+    for number, rank in enumerate(ranks):
         with Store(one_rank(folder, header, step, rank)) as store:
             ids = store.ids.tolist()
         hashes = SeenIds.hashes([row_id.encode("utf-8") for row_id in ids])
         suspects = {ids[place] for place in seen.suspects(hashes)}
-        for other in ranks[: rank.begin.rank] if suspects else ():
+        for other in ranks[:number] if suspects else ():
             with Store(one_rank(folder, header, step, other)) as store:
                 repeated = suspects.intersection(store.ids.tolist())
             if repeated:

@@ -32,13 +32,21 @@ def write_at(fd: int, data: Bytes, offset: int) -> None:
 
 def read_at(fd: int, buffer: memoryview, offset: int) -> int:
     """Fill ``buffer`` from ``offset``; fewer bytes than asked for only where the file ends. Returns how many."""
-    done = 0
-    while done < buffer.nbytes:
+    done = os.preadv(fd, [buffer], offset)
+    while 0 < done < buffer.nbytes:
         got = os.preadv(fd, [buffer[done:]], offset + done)
         if got == 0:
             break
         done += got
     return done
+
+
+def in_memory(fd: int, offset: int) -> bool:
+    """Whether the byte at ``offset`` can be had without waiting for the disk; False where a system can not say so."""
+    try:
+        return hasattr(os, "RWF_NOWAIT") and os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except OSError:  # not in memory, or a file system that does not know the question
+        return False
 
 
 def will_read(fd: int, offset: int, length: int) -> None:
@@ -109,7 +117,8 @@ def write_new(path: Path, data: bytes) -> bool:
 
     Of several processes that try at once, one does.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    mark = os.urandom(8).hex()  # processes on several machines can have one number
+    temporary = path.with_name(f"{path.name}.{mark}{TEMPORARY_SUFFIX}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         write_at(fd, data, 0)

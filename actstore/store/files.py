@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from actstore.store.records import Extent
 
 OPEN_FILES = 32
+SAMPLED = 8  # one span in so many is looked for in memory before the disk is told of them
+ANNOUNCED_BYTES = 128 * 2**10  # of longer spans the disk learns early enough by itself
 
 
 class OpenFile:
@@ -73,11 +75,12 @@ class OpenFile:
         self.read_into(out, extent.offset)
         return out
 
-    def expect(self, offsets: Sequence[int], lengths: Sequence[int], limit: int) -> None:
-        """Let the disk begin with the spans of up to ``limit`` bytes that will be read soon."""
-        for offset, length in zip(offsets, lengths, strict=True):
-            if length <= limit:
-                durable.will_read(self._fd, offset, length)
+    def expect(self, offsets: Sequence[int], lengths: Sequence[int]) -> None:
+        """Let the disk begin with spans that will be read soon, unless a sample says that they are in memory."""
+        if not all(durable.in_memory(self._fd, offset) for offset in offsets[::SAMPLED]):
+            for offset, length in zip(offsets, lengths, strict=True):
+                if length <= ANNOUNCED_BYTES:
+                    durable.will_read(self._fd, offset, length)
 
     def view(self, extent: Extent, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop`` of a dataset, a read-only map of the file that outlives this object.

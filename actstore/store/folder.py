@@ -20,13 +20,11 @@ from actstore.store.format import (
 from actstore.store.journal import read_journal
 from actstore.store.rank import Rank, check_size, ranks_of, read_rank
 from actstore.store.records import FileRecord, check_targets
-from actstore.store.steps import STEP, proven
+from actstore.store.steps import STEP, TARGET, proven
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-TARGET = "target"
 
 
 def read_folder(folder: Path) -> Catalog:

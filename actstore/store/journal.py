@@ -15,7 +15,7 @@ from actstore.store import durable
 from actstore.store.documents import HASH_DIGITS, undamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from actstore.store.format import JSON
@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 
 def _chain(previous: str, payload: bytes) -> str:
     return xxhash.xxh3_64_hexdigest(previous.encode("ascii") + payload)
+
+
+def _line(previous: str, record: Mapping[str, JSON]) -> tuple[str, bytes]:
+    """The checksum of a record, and its line in the file."""
+    payload = json.dumps(record, separators=(",", ":")).encode("ascii")
+    checksum = _chain(previous, payload)
+    return checksum, b"%s %s\n" % (checksum.encode("ascii"), payload)
+
+
+def journal_bytes(start: str, records: Iterable[Mapping[str, JSON]]) -> bytes:
+    """A whole journal of these records, as ``Journal`` would append them one by one."""
+    lines = []
+    for record in records:
+        start, line = _line(start, record)
+        lines.append(line)
+    return b"".join(lines)
 
 
 @dataclass(frozen=True)
@@ -52,9 +68,7 @@ class Journal:
 
     def append(self, record: Mapping[str, JSON]) -> None:
         """Add one record: 16 hexadecimal digits of checksum, a blank, JSON, a line end."""
-        payload = json.dumps(record, separators=(",", ":")).encode("ascii")
-        checksum = _chain(self._last, payload)
-        line = b"%s %s\n" % (checksum.encode("ascii"), payload)
+        checksum, line = _line(self._last, record)
         fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             durable.write_at(fd, line, self._bytes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from actstore.store.indexing import as_rows
 from actstore.store.taking import take_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from concurrent.futures import Future
     from os import PathLike
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 MAPPED_BYTES = (
     32 * 2**20
 )  # of the views that ``blocks`` gave, so much stays mapped: each unmapping has its price
+AHEAD_BYTES = 4 * 2**20  # small blocks are read so much at a time
 PIECE_BYTES = 2**20  # rows that are converted on the way pass through a buffer of this size
 
 
@@ -42,14 +42,14 @@ class Layer:
     them. Rows read here and there, and ``take``, read what was asked for and check nothing.
     """
 
-    def __init__(self, contents: Contents, files: OpenFiles, info: LayerInfo) -> None:
+    def __init__(self, contents: Contents, files: OpenFiles, info: LayerInfo, *, raw: bool = False) -> None:
         """A layer of an open store; get one from ``store.layers``."""
         self.info = info
         self._contents = contents
         self._files = files
         self._path = layer_path(info.name)
         self._stored = numpy_dtype(info.dtype).newbyteorder("=")
-        self._widen = info.dtype == BFLOAT16
+        self._widen = info.dtype == BFLOAT16 and not raw
         self._starts = np.array([part.first_row for part in contents.parts], np.int64)
         self._checked: dict[int, Checked] = {}  # by the part's first row
 
@@ -91,8 +91,8 @@ class Layer:
     @property
     def raw(self) -> Layer:
         """The same layer as it is stored: bfloat16 as its bits, in uint16."""
-        raw = copy(self)  # what was checked is known to both
-        raw._widen = False
+        raw = Layer(self._contents, self._files, self.info, raw=True)
+        raw._checked = self._checked
         return raw
 
     def __len__(self) -> int:
@@ -134,30 +134,32 @@ class Layer:
         if block_rows < 1:
             msg = f"blocks of {block_rows} rows were asked for; 1 or more were expected"
             raise ValueError(msg)
-        bounds = [(start, min(start + block_rows, len(self))) for start in range(0, len(self), block_rows)]
         if all(self._check(part).covers(0, part.rows) for part in self._contents.parts):
-            return self._mapped(bounds)
-        return self._read_ahead(bounds)
+            return self._mapped(block_rows)
+        return self._read_ahead(block_rows)
 
-    def _mapped(self, bounds: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+    def _mapped(self, block_rows: int) -> Iterator[np.ndarray]:
         looked_at = 0
-        for start, stop in bounds:
+        for start in range(0, len(self), block_rows):
+            stop = min(start + block_rows, len(self))
             yield self._slice(start, stop)
             if (stop - looked_at) * self.info.row_bytes >= MAPPED_BYTES:
                 for part, first, last in self._overlaps(looked_at, stop):
                     self._files.get(part).unmap(part.extents[self._path], first, last)
                 looked_at = stop
 
-    def _read_ahead(self, bounds: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
-        """Copies, in order; two are read and hashed at a time, so that the disk does not wait for the hashes."""
+    def _read_ahead(self, block_rows: int) -> Iterator[np.ndarray]:
+        """Copies, in order: two reads at a time, so that the disk does not wait for the hashes."""
+        step = block_rows * max(1, AHEAD_BYTES // max(1, block_rows * self.info.row_bytes))
         with ThreadPoolExecutor(2, "actstore-read-ahead") as ahead:
             coming: deque[Future[np.ndarray]] = deque()
-            for start, stop in bounds:
-                coming.append(ahead.submit(self._copy, start, stop, self._room(stop - start)))
+            for start in range(0, len(self), step):
+                room = self._room(min(step, len(self) - start))
+                coming.append(ahead.submit(self._copy, start, start + len(room), room))
                 if len(coming) > 2:
-                    yield coming.popleft().result()
+                    yield from _cut(coming.popleft().result(), block_rows)
             while coming:
-                yield coming.popleft().result()
+                yield from _cut(coming.popleft().result(), block_rows)
 
     def read_into(self, rows: slice, out: np.ndarray) -> None:
         """Read a slice into ``out``, which has its shape; straight from the file where dtype and memory order agree.
@@ -256,6 +258,10 @@ class Layer:
         raw = self.stored_dtype == BFLOAT16 and not self._widen
         steps = {self._contents.step: self._contents.fingerprint}
         return _reopen, (str(self._contents.path), self.name, steps, raw)
+
+
+def _cut(rows: np.ndarray, block_rows: int) -> Iterator[np.ndarray]:
+    return (rows[first : first + block_rows] for first in range(0, len(rows), block_rows))
 
 
 def _widen(bits: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from actstore.errors import LayerError, StoreError, TargetError
+from actstore.errors import StoreError, TargetError
+from actstore.store.attach import attach
 from actstore.store.coding import common_dtype, decode, decode_texts
 from actstore.store.contents import Catalog
 from actstore.store.documents import digest, undamaged
@@ -28,14 +28,16 @@ from actstore.store.format import (
     target_path,
     values_path,
 )
-from actstore.store.layer import Layer
+from actstore.store.layers import StoredLayers, listed_steps_text
 from actstore.store.named import Named
 from actstore.store.packed import read_packed
 from actstore.store.rowtable import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
+
+    from numpy.typing import ArrayLike
 
     from actstore.store.contents import Part
     from actstore.store.documents import Header
@@ -63,45 +65,6 @@ def reopen(path: str | PathLike[str], steps: Mapping[int, str]) -> Store:
         msg = f"{path} holds other rows than when it was pickled; pickle it again"
         raise StoreError(msg)
     return store
-
-
-class StoredLayers(Mapping[str, Layer]):
-    """The layers of a store by name, in call order; ``layers[name, step]`` where it has several steps."""
-
-    def __init__(self, catalog: Catalog, files: OpenFiles) -> None:
-        self._by_step: dict[int, Named[Layer]] = {
-            step: Named(
-                "layer",
-                LayerError,
-                {info.name: Layer(contents, files, info) for info in contents.header.layers},
-            )
-            for step, contents in catalog.steps.items()
-        }
-
-    def __getitem__(self, key: str | tuple[str, int]) -> Layer:
-        """LayerError for a layer or a step that is not there, and where the step is not named but there are several."""
-        name, step = key if isinstance(key, tuple) else (key, None)
-        steps = list(self._by_step)
-        layer = self._by_step[steps[0]][name]
-        if step is None and len(steps) == 1:
-            return layer
-        if step not in self._by_step:
-            came = f"there is no step {step}" if step is not None else "it does not say which step"
-            msg = f"layers[{key!r}]: {came}; write layers[{name!r}, step] with a step of {listed_steps_text(steps)}"
-            raise LayerError(msg)
-        return self._by_step[step][name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(next(iter(self._by_step.values())))
-
-    def __len__(self) -> int:
-        return len(next(iter(self._by_step.values())))
-
-
-def listed_steps_text(steps: Sequence[int]) -> str:
-    """Steps for a message."""
-    shown = ", ".join(str(step) for step in steps[:8])
-    return shown if len(steps) <= 8 else f"{shown} and {len(steps) - 8} more"
 
 
 class Store:
@@ -223,6 +186,25 @@ class Store:
         values = {name: self._joined(name, [targets.get(name) for targets in by_part]) for name in names}
         values |= {name: self._attached(name, part) for name, part in self._catalog.attached.items()}
         return Named("target", TargetError, values)
+
+    def attach(
+        self, name: str, values: ArrayLike, ids: ArrayLike | None = None, *, overwrite: bool = False
+    ) -> None:
+        """Give the rows labels, from now on: ``targets[name]``. What another target of that name had is out of sight.
+
+        Args:
+            name: the target's.
+            values: ints, bools or text, one per row; masked (``numpy.ma``) where a row has none.
+            ids: the rows that ``values`` belong to, where these are not all in order; others get no label.
+            overwrite: whether a target of that name may be there.
+
+        Raises:
+            TargetError: labels for other rows than these, or a name that is taken.
+            StoreError: the store is one file, unfinished or replaced since, or the disk takes no more.
+        """
+        attached = attach(self, name, values, ids, overwrite=overwrite)
+        self._catalog = replace(self._catalog, attached=attached)
+        self.__dict__.pop("targets", None)
 
     def _part_targets(self, part: Part) -> dict[str, np.ma.MaskedArray]:
         if TARGET_NAMES not in part.extents:

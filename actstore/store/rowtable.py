@@ -88,6 +88,13 @@ class RowTable:
         return columns
 
 
+def target_columns(name: str, labels: np.ma.MaskedArray) -> dict[str, Column]:
+    """The datasets of a file that holds one target and nothing else, by path."""
+    column = CodedColumn()
+    column.extend(labels.data.tolist(), np.ma.getmaskarray(labels))
+    return {TARGET_NAMES: text_column([name]), **_coded(target_path(name), column, labels.dtype)}
+
+
 def text_column(texts: Sequence[object]) -> Column:
     """Checked texts as a column."""
     data = encode_texts(texts)

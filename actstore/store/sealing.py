@@ -158,10 +158,9 @@ class RankWriter:
             raise StoreError(msg)
         hashes = {ROW_TABLE: self._table.hexdigest()}
         hashes |= {name: hashed.hexdigest() for name, hashed in self._layers.items()}
+        said = {**self._shared, **self._own}
         late = {
-            key: value
-            for key, value in provenance.items()
-            if key not in PER_RANK and self._shared.get(key) != value
+            key: value for key, value in provenance.items() if key not in said or said[key] != value
         }
         journal = self._journal or self._begin()
         journal.append({END: asdict(End(self.rows, hashes, late))})

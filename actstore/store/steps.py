@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
@@ -12,25 +13,38 @@ from actstore.store.locks import Lock
 from actstore.store.rank import ranks_of, read_rank
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from actstore.store.documents import Header
     from actstore.store.format import JSON
     from actstore.store.rank import Rank
 
-STEP = "step"
+STEP, TARGET = "step", "target"
+LOCK_WAIT_S = 60.0
+
+
+@contextmanager
+def store_journal(folder: Path, header: Header) -> Iterator[Journal]:
+    """The journal of the store, to append to; others wait meanwhile. StoreError where another has it too long."""
+    try:
+        lock = Lock(folder / f"{JOURNAL}.lock", wait_s=LOCK_WAIT_S)
+    except BlockingIOError:
+        msg = f"{folder} has been written to by another process for {LOCK_WAIT_S:.0f} s; try again later"
+        raise StoreError(msg) from None
+    try:
+        journal = Journal(folder / JOURNAL, header.identity)
+        durable.sync_folder(folder)
+        yield journal
+    finally:
+        lock.release()
 
 
 def list_in_store(folder: Path, header: Header, record: dict[str, JSON]) -> None:
     """Append a record to the journal of the store, unless it is there. Other processes may append meanwhile."""
-    lock = Lock(folder / f"{JOURNAL}.lock", wait_s=60)
-    try:
-        journal = Journal(folder / JOURNAL, header.identity)
-        durable.sync_folder(folder)
+    with store_journal(folder, header) as journal:
         if record not in journal.records:
             journal.append(record)
-    finally:
-        lock.release()
 
 
 def list_step(folder: Path, header: Header, step: int) -> None:

@@ -12,11 +12,9 @@ if TYPE_CHECKING:
 
 GAP_BYTES = 8 * 2**10  # what lies between two rows is read along up to here: it costs less than another read
 SPAN_BYTES = 2**20  # rows further apart than this are never read in one go, whatever lies between them
-SEEK_BYTES = (
-    16 * 2**10
-)  # where many spans lie close together, one more costs a disk as much as so many bytes in order
+SEEK_BYTES = 20 * 2**10  # among many close spans, one more costs a disk as much as so many bytes in order
+REGION_SPANS = 64  # decided together: a disk that reads on in order does not like spans left out here and there
 AHEAD_SPANS = 128  # the disk is told of so many spans before they are waited for
-AHEAD_BYTES = 128 * 2**10  # of longer spans it learns early enough by itself
 
 
 def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray) -> None:
@@ -31,11 +29,11 @@ def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray)
     offsets, lengths = (extent.offset + lows * size).tolist(), (counts * size).tolist()
     scratch = np.empty((int(counts.max()), *out.shape[1:]), out.dtype)
     whole, span = _bytes(out), _bytes(scratch)
-    file.expect(offsets[:AHEAD_SPANS], lengths[:AHEAD_SPANS], AHEAD_BYTES)
+    file.expect(offsets[:AHEAD_SPANS], lengths[:AHEAD_SPANS])
     for place, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
         if place % AHEAD_SPANS == 0:
             coming = slice(place + AHEAD_SPANS, place + 2 * AHEAD_SPANS)
-            file.expect(offsets[coming], lengths[coming], AHEAD_BYTES)
+            file.expect(offsets[coming], lengths[coming])
         if dense[place]:
             file.fill(whole[start * size : stop * size], offsets[place])
         else:
@@ -45,17 +43,19 @@ def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray)
 
 
 def _spans(rows: np.ndarray, size: int) -> np.ndarray:
-    """Where in ``rows`` each read begins: of a window, what lies close together, or all of it where that is cheaper."""
+    """Where in ``rows`` each read begins: of a region, what lies close together, or all of it where that is cheaper."""
     windows = rows // max(1, SPAN_BYTES // size)
-    crossed = windows[1:] != windows[:-1]
-    starts = np.concatenate([[0], np.flatnonzero((np.diff(rows) - 1) * size > GAP_BYTES) + 1])
-    starts = np.union1d(starts, np.flatnonzero(crossed) + 1)
+    starts = np.flatnonzero((np.diff(rows) - 1) * size > GAP_BYTES) + 1
+    starts = np.union1d(starts, np.flatnonzero(np.diff(windows)) + 1)
+    starts = np.concatenate([[0], starts]).astype(np.int64)
     lows, highs = rows[starts], rows[np.append(starts[1:], len(rows)) - 1] + 1
     first = np.concatenate([[0], np.flatnonzero(np.diff(windows[starts])) + 1])  # span of each window
     last = np.append(first[1:], len(starts)) - 1
+    regions, of_window = np.unique(windows[starts[first]] // REGION_SPANS, return_inverse=True)
     apart = np.add.reduceat((highs - lows) * size + SEEK_BYTES, first)
     together = (highs[last] - lows[first]) * size + SEEK_BYTES
-    kept = np.repeat(apart < together, last - first + 1)
+    saved = np.bincount(of_window, together - apart, len(regions))
+    kept = np.repeat(saved[of_window] > 0, last - first + 1)
     kept[first] = True
     return starts[kept]
 

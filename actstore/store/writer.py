@@ -91,6 +91,7 @@ class Writer:
         self._pending: PendingRows | None = None
         self._ids: IdCheck | None = None
         self._rows = 0  # of this rank, sealed or not
+        self._resumed_rows = 0  # that were there, and have not been expected yet
         self._written, self._sealed = Background("write"), Background("seal")
         self._state = "open"  # then "broken" where a write was interrupted; "ended" by finish or abandon
         self._left = ""
@@ -144,12 +145,14 @@ class Writer:
             self._rank, self._header, self._pending = rank, header, PendingRows(header.layers)
             if known is not None:
                 self._ids.add(known)
-                self._rows = len(known.ids)
+                self._rows = self._resumed_rows = len(known.ids)
                 self._columns = KnownColumns.of(known) if known.ids else None
         return rank.seen
 
     def expect(self, rows: int | None) -> None:
         """Make sure that there is room for so many more rows, and choose the size of the shards by it.
+
+        What an interrupted writer sealed of them needs no more room.
 
         Raises:
             StoreError: the disk has less room than they will take.
@@ -157,15 +160,20 @@ class Writer:
         self._check_going()
         if rows is None or self._header is None:
             return
-        nbytes = rows * (sum(layer.row_bytes for layer in self._header.layers) + ROW_TABLE_BYTES)
+        row_bytes = sum(layer.row_bytes for layer in self._header.layers) + ROW_TABLE_BYTES
+        nbytes = rows * row_bytes
+        there = min(rows, self._resumed_rows)
+        self._resumed_rows -= there
         if self._given_shard_bytes is None:
             self._shard_bytes = min(max(nbytes // SHARDS, SHARD_BYTES[0]), SHARD_BYTES[1])
-        copies = 2 if self._destination.single_file else 1
+        needed = (rows - there) * row_bytes + (nbytes if self._destination.single_file else 0)
         free = shutil.disk_usage(self._destination.final.parent).free
-        if nbytes * copies > free:
-            twice = " twice, since a single file is packed from shards" if copies == 2 else ""
+        if needed > free:
+            packed = (
+                " for shards and the file that is packed from them" if self._destination.single_file else ""
+            )
             msg = (
-                f"{self._destination.final} needs {nbytes / 1e9:,.2f} GB{twice}, and the disk has {free / 1e9:,.2f} GB "
+                f"{self._destination.final} needs {needed / 1e9:,.2f} GB{packed}, and the disk has {free / 1e9:,.2f} GB "
                 "free. Make room, name fewer layers or rows, or reduce them (--pool, --random-features, --dtype)"
             )
             raise StoreError(msg)
@@ -187,13 +195,19 @@ class Writer:
         check_same_layers(found, self._header.layers if self._header else found)
         known = check_rows(batch)
         columns = KnownColumns.of(known) if self._columns is None else self._columns.joined(known)
-        if self._rank is None:
-            self.begin(found)
-        _, pending, ids = self._going()
-        ids.check(known, self._rows, self._stored_ids)
-        self._columns = columns
         if not known.ids:
             return
+        if self._rank is None:
+            self.begin(found)
+        rank, pending, ids = self._going()
+        if rank.ended:
+            msg = (
+                f"{self._destination.staging} already has all {rank.rows:,} rows of {self._place}, and takes no more. "
+                "Resume with the same data, or dump to another name"
+            )
+            raise StoreError(msg)
+        ids.check(known, self._rows, self._stored_ids)
+        self._columns = columns
         ids.add(known)
         self._rows += len(known.ids)
         pending.add(batch.activations, known, seen or Seen())
@@ -279,7 +293,10 @@ class Writer:
         if destination.published:
             destination.tidy_up()
             return f"{destination.final} is whole"
-        listed = self._rank.listed() if self._rank else []
+        if self._rank is None:
+            destination.discard()
+            return f"{destination.final} is as it was: nothing was written there"
+        listed = self._rank.listed()
         if not listed:
             destination.discard()
             what = f" of {self._place}" if self._place.shared else ""

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from actstore import Captured, RowBatch, Store, Writer
+from actstore import open as open_store
 from actstore.adapters import LayerRow
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
 from actstore.reductions.steps import reduce_layer
+from actstore.store.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 FEATURES = {
@@ -74,6 +76,22 @@ def write_store(tmp_path: Path, batch_of: Callable[..., RowBatch]) -> Callable[.
     return write
 
 
+@pytest.fixture
+def write_shares(batch_of: Callable[..., RowBatch]) -> Callable[..., Store]:
+    """``write_shares(path, [21, 7], step=None)``: a complete step of example rows, shared by as many ranks."""
+
+    def write(path: Path, shares: Sequence[int], step: int | None = None) -> Store:
+        for rank, rows in enumerate(shares):
+            before = sum(shares[:rank])
+            place = Place(step, rank, len(shares), before, rows)
+            with Writer(path, place=place, shard_bytes=1000) as writer:
+                for first in range(before, before + rows, 5):
+                    writer.append(batch_of(min(5, before + rows - first), first))
+        return open_store(path)
+
+    return write
+
+
 @pytest.fixture(params=["out.acts", "out.h5"])
 def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where a store goes: a folder, and a single file."""
@@ -84,6 +102,12 @@ def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def partial() -> Callable[[Path], Path]:
     """``partial(out)``: where an output lies until it is whole, if nothing was there before."""
     return lambda out: out if out.suffix == ".acts" else out.with_name(out.name + ".partial")
+
+
+@pytest.fixture
+def sealed() -> Callable[[Writer], None]:
+    """``sealed(writer)``: wait until the shards that were begun are on the disk. For what a test looks at meanwhile."""
+    return lambda writer: writer._wait()
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections import namedtuple
 
 import h5py
 import numpy as np
@@ -227,6 +229,27 @@ def test_arrays_that_are_no_layers(tmp_path, array, message, spec):
     np.savez(tmp_path / "x.npz", x=array)
     with pytest.raises(SourceError, match=f"x.np[yz](:x)? {message}"):
         imported(tmp_path, spec)
+
+
+@pytest.mark.parametrize(("out", "nbytes"), [("out.acts", "240"), ("out.h5", "480")])
+def test_a_disk_without_room_is_seen_before_anything_is_written(files, monkeypatch, out, nbytes):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 100))
+    before = set(files.iterdir())
+    with pytest.raises(StoreError, match=rf"{out} needs {nbytes} bytes, and 100 are free there\. Make room"):
+        imported(files, "a.npy", out=out)
+    assert set(files.iterdir()) == before
+
+
+def test_a_damaged_dataset_is_named(files):
+    with h5py.File(files / "ab.h5") as file:
+        chunk = file["b"].id.get_chunk_info(1)
+    data = bytearray((files / "ab.h5").read_bytes())
+    data[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    (files / "ab.h5").write_bytes(data)
+    with pytest.raises(SourceError, match=r"ab\.h5:b can not be read: "):
+        imported(files, "ab.h5:b")
+    assert not (files / "out.acts").exists()
 
 
 # -- hostile archives

@@ -84,8 +84,7 @@ def test_an_existing_store_is_refused(tmp_path):
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path, activations, more, error, message):
-    recording = actstore.create(tmp_path / "run.h5")
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message), actstore.create(tmp_path / "run.h5") as recording:
         recording.append(activations, **more)
     assert not list(tmp_path.iterdir())
 

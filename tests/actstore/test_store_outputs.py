@@ -8,7 +8,7 @@ import pytest
 
 import actstore
 from actstore import StoreError, Writer
-from actstore.store import durable
+from actstore.store.locks import is_locked
 
 SMALL = 1000  # bytes: a handful of rows a shard
 
@@ -16,7 +16,8 @@ SMALL = 1000  # bytes: a handful of rows a shard
 def fail_midway(out, batch_of, **options):
     """A dump whose model raises once shards were sealed."""
     with Writer(out, shard_bytes=SMALL, **options) as writer:
-        writer.append(batch_of(20))
+        for first in (0, 10):
+            writer.append(batch_of(10, first))
         msg = "model"
         raise RuntimeError(msg)
 
@@ -55,12 +56,14 @@ def test_nothing_is_made_before_the_first_row(out, batch_of, names_in):
 # -- outputs that exist
 
 
-def test_an_existing_output_stays_unless_it_may_be_replaced(out, batch_of, write_store, names_in):
+def test_an_existing_output_stays_unless_it_may_be_replaced(out, batch_of, write_store, names_in, sealed):
     before = write_store(out.name).fingerprint
     with pytest.raises(StoreError, match=rf"{out.name} already exists; pass overwrite=True \(--overwrite\) to"):
         Writer(out)
     writer = Writer(out, overwrite=True, shard_bytes=SMALL)
-    writer.append(batch_of(39))
+    for first in range(0, 39, 13):
+        writer.append(batch_of(13, first))
+    sealed(writer)
     assert actstore.open(out).fingerprint == before  # until the new one is whole
     assert not actstore.open(out.with_name(out.name + ".partial")).complete
     assert writer.finish().rows == 39
@@ -72,7 +75,7 @@ def test_an_output_survives_a_dump_that_was_to_replace_it(out, batch_of, write_s
     with pytest.raises(RuntimeError, match="model") as caught:
         fail_midway(out, batch_of, overwrite=True)
     assert actstore.open(out).fingerprint == before
-    assert f"{out.name}.partial keeps the 14 rows" in caught.value.__notes__[0]
+    assert f"{out.name}.partial keeps the 20 rows that were sealed, as an unfinished store" in caught.value.__notes__[0]
     with pytest.raises(StoreError, match="already exists"):
         Writer(out)
 
@@ -82,7 +85,7 @@ def test_an_unfinished_dump_is_neither_continued_nor_replaced_unasked(
 ):
     with pytest.raises(RuntimeError, match="model"):
         fail_midway(out, batch_of)
-    with pytest.raises(StoreError, match=rf"{partial(out).name} is an unfinished dump; pass overwrite=True"):
+    with pytest.raises(StoreError, match=rf"{partial(out).name} is an unfinished dump; pass resume=True"):
         Writer(out)
     assert write_store(out.name, 30, overwrite=True).rows == 30
     assert names_in(out.parent) == [out.name]
@@ -111,7 +114,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, batch_of):
     (tmp_path / "out.h5").write_text("precious")
     with pytest.raises(StoreError, match=r"out\.h5 has appeared meanwhile; the dump is in .*out\.h5\.partial"):
         writer.finish()
-    assert writer.abandon().endswith("out.h5.partial keeps the 3 rows that were sealed, as a whole store")
+    assert writer.abandon().endswith("out.h5.partial keeps all 3 rows, as a whole store")
     assert (tmp_path / "out.h5").read_text() == "precious"
 
 
@@ -126,14 +129,15 @@ def test_a_second_writer_is_refused(out, batch_of):
             Writer(out, overwrite=overwrite)
     with pytest.raises(StoreError, match="is being written by another process"):
         late.append(batch_of(3))
-    assert late.abandon().startswith("nothing of")
+    assert late.abandon() == f"{out} is as it was: nothing was written there"
     assert writer.finish().rows == 3
 
 
-def test_a_forked_child_does_not_hold_the_lock(tmp_path, batch_of):
+def test_a_forked_child_does_not_hold_the_lock(tmp_path, batch_of, sealed):
     """A data loader's worker that outlives its parent must not keep the next dump out."""
     writer = Writer(tmp_path / "out.acts", shard_bytes=SMALL)
     writer.append(batch_of(20))
+    sealed(writer)
     reader, signal = os.pipe()
     child = os.fork()
     if not child:
@@ -142,7 +146,7 @@ def test_a_forked_child_does_not_hold_the_lock(tmp_path, batch_of):
         os._exit(0)
     writer.abandon()
     try:
-        assert not durable.is_locked(tmp_path / "out.acts/steps/0/rank-0000/lock")
+        assert not is_locked(tmp_path / "out.acts/steps/0/rank-0000/lock")
         Writer(tmp_path / "out.acts", overwrite=True)
     finally:
         os.close(signal)

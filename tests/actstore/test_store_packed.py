@@ -322,7 +322,7 @@ def mixed(tmp_path):
 
 def packed(store, path, dtype=None):
     """The store packed, and what the casts lost."""
-    casts = pack(store._contents, path.with_suffix(".tmp"), path, dtype)
+    casts = pack(store.catalog, path.with_suffix(".tmp"), path, dtype)
     assert not path.with_suffix(".tmp").exists()
     return actstore.open(path), casts
 

@@ -150,7 +150,7 @@ def test_a_model_that_raises_on_the_tenth_batch(refused, net, folder, output):
 def test_ctrl_c(run, net, folder):
     (folder / "net.py").write_text(FAILING.format(failure="raise KeyboardInterrupt"))
     result = run(f"actstore dump net.py:run {DATA} --layers hidden --batch-size 20 -o s.h5", code=130)
-    assert re.search("nothing of .*s.h5 is left: no shard had been sealed", result.stderr, re.IGNORECASE)
+    assert re.search("nothing is left in .*s.h5: no shard had been sealed", result.stderr, re.IGNORECASE)
     assert not left_in(folder)
 
 
