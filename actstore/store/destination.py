@@ -24,6 +24,7 @@ from actstore.store.format import (
     rank_folder,
     step_folder,
 )
+from actstore.store.heldfile import HELD_SUFFIX
 from actstore.store.locks import Lock, is_locked
 from actstore.store.rank import ranks_of
 
@@ -249,7 +250,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _check_folder(folder: Path) -> None:
     """StoreError where a folder is not one of ours: there are files in it that are not a store's."""
-    known = {STORE_JSON, JOURNAL, f"{JOURNAL}.lock", STEPS, TARGETS, PACKED}
+    known = {STORE_JSON, JOURNAL, f"{JOURNAL}.lock", f"{JOURNAL}.lock{HELD_SUFFIX}", STEPS, TARGETS, PACKED}
     names = sorted(
         entry.name for entry in folder.iterdir() if not entry.name.endswith(durable.TEMPORARY_SUFFIX)
     )
