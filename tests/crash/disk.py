@@ -1,10 +1,10 @@
 """A disk that remembers what was synced: any number of recorded operations, and then the power fails.
 
 The model. What a file holds survives up to its last fsync or fdatasync; of what was written (or cut off) later survives
-nothing, all, or some pages of 4 KiB, whichever, and the file is as long as before or as after: pages between that were
-not written are zeros. What names a folder holds survives up to its last fsync; of what was created, linked, renamed
-or removed in it later the first few, in order, down to none. Folders do not wait for each other: of a rename across
-two, either half may survive alone. A file or folder that no surviving name leads to is gone.
+nothing, all, or some pages, whichever, of 512 bytes (a sector; systems write more at once). The file is then as long as
+before or as after; pages in between that were not written are zeros. What names a folder holds survives up to its last
+fsync; of what was created, linked, renamed or removed in it later the first few, in order, down to none. Folders do not
+wait for each other: of a rename across two, either half may survive alone. What no surviving name leads to is gone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from crash.operations import Operation, intercepted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PAGE_BYTES = 4096
+PAGE_BYTES = 512
 
 Event = tuple[Any, ...]
 
@@ -40,8 +40,7 @@ def record(root: Path, work: Callable[[], None], events: list[Event]) -> None:
             result = operation.real()
             inode = os.fstat(result).st_ino
             if not known:
-                events.append(("name", *folder_of(path), inode))
-                events.append(("file", inode))
+                events.append(("file", *folder_of(path), inode))
             elif operation.arguments[1] & os.O_TRUNC:
                 events.append(("size", inode, 0))
             return result
@@ -69,8 +68,7 @@ def record(root: Path, work: Callable[[], None], events: list[Event]) -> None:
         place = folder_of(path)
         result = operation.real()
         if name == "mkdir":
-            events.append(("name", *place, operation.inode))
-            events.append(("folder", operation.inode))
+            events.append(("folder", *place, operation.inode))
         else:
             events.append(("unname", *place))
         return result
@@ -150,10 +148,10 @@ class Disk:
     def apply(self, event: Event) -> None:
         """Do what was recorded."""
         kind, inode, *rest = event
-        if kind == "file":
-            self._files[inode] = Saved()
-        elif kind == "folder":
-            self._folders[inode] = Names()
+        if kind in ("file", "folder"):
+            of_kind: dict[int, Any] = self._files if kind == "file" else self._folders
+            of_kind[rest[1]] = Saved() if kind == "file" else Names()
+            self._folders[inode].later.append({rest[0]: rest[1]})
         elif kind in ("write", "size"):
             self._files[inode].later.append((kind, *rest))
         elif kind == "sync" and inode in self._folders:
