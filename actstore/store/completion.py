@@ -43,9 +43,10 @@ def complete_step(folder: Path, header: Header, step: int) -> bool:
     mark = fingerprint(header.identity, [(rank.rows, rank.end.hashes) for rank in ranks if rank.end])
     files = {name: digest(durable.read_whole(folder / name)) for name in proven(step, len(ranks))}
     proof = versioned(step=step, rows=rows, ranks=len(ranks), fingerprint=mark, files=files)
-    durable.write_new(
-        folder / step_folder(step) / COMPLETE, seal(proof)
-    )  # ranks that end at once write the same
+    # ranks that end at once write the same
+    durable.write_new(folder / step_folder(step) / COMPLETE, seal(proof))
+    for place in (folder, folder / step_folder(step)):  # whoever wrote there by now has, or was killed
+        durable.remove_temporaries(place)
     return True
 
 

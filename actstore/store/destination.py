@@ -24,6 +24,7 @@ from actstore.store.format import (
     rank_folder,
     step_folder,
 )
+from actstore.store.heldfile import HELD_SUFFIX
 from actstore.store.locks import Lock, is_locked
 from actstore.store.rank import ranks_of
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from actstore.store.place import Place
 
 REPLACED_SUFFIX = ".replaced"
+REMOVED_SUFFIX = ".removed"
 RESUME = "pass resume=True (--resume) to continue it"
 OVERWRITE = "overwrite=True (--overwrite) to replace it"
 
@@ -50,11 +52,13 @@ class Destination:
         self.single_file = self.final.suffix == FILE_SUFFIX
         self._partial = self.final.with_name(self.final.name + PARTIAL_SUFFIX)
         self._replaced = self.final.with_name(self.final.name + REPLACED_SUFFIX)
+        self._removed = self.final.with_name(self.final.name + REMOVED_SUFFIX)
         self._place, self._overwrite, self._resume = place, overwrite, resume
         self._publishing = self._fresh = self._alone = False
         self._lock: Lock | None = None
         self._check_name(path)
-        replacing = (overwrite and self.final.exists()) or (resume and self._partial.is_dir())
+        earlier = self.final.exists() or self._replaced.exists() or self._partial.is_dir()
+        replacing = (overwrite and earlier) or (resume and self._partial.is_dir())
         self.staging = self._partial if self.single_file or replacing else self.final
         self._source = self.staging / PACKED if self.single_file else self.staging
         self._check_existing()
@@ -129,8 +133,10 @@ class Destination:
     def claim(self) -> None:
         """Make the folders that are missing, and keep other writers out of this place."""
         self._check_existing()
+        self.settle()
+        self._check_existing()
         if self.staging == self._partial and not self._resume:
-            durable.remove_folder(self._partial)
+            self._remove(self._partial)
         new = not self.staging.exists()
         self.rank_folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -147,6 +153,22 @@ class Destination:
         if new:
             durable.sync_folder(self.staging.parent)
 
+    def settle(self) -> None:
+        """Finish, or undo, what an interrupted process left of giving an output its name."""
+        durable.remove_folder(self._removed)
+        if self._replaced.exists():
+            _check_folder(self._replaced)
+            if self.final.exists():
+                self._remove(self._replaced)
+            elif not (self._resume and self.staging == self._partial):  # there, publishing does the other half
+                durable.rename(self._replaced, self.final)
+
+    def _remove(self, folder: Path) -> None:
+        """Remove a folder of ours, renamed first: a crash half way leaves no half of a store under a name of one."""
+        if folder.exists():
+            durable.rename(folder, self._removed)
+            durable.remove_folder(self._removed)
+
     def publish(self) -> None:
         """Give the output its name; what had it is replaced."""
         if self.single_file and self.final.exists() and not (self._overwrite or self._resume):
@@ -161,10 +183,10 @@ class Destination:
 
     def _swap(self) -> None:
         """Two renames: a folder, unlike a file, can not be replaced in one."""
-        if self._replaced.exists():
-            _check_folder(self._replaced)
-            durable.remove_folder(self._replaced)
         if self.final.exists():
+            if any(map(is_locked, locks_of(self.final))):
+                raise _in_use(self.final)
+            self._remove(self._replaced)
             os.replace(self.final, self._replaced)
         try:
             durable.rename(self.staging, self.final)
@@ -181,14 +203,20 @@ class Destination:
     def tidy_up(self) -> None:
         """Remove what a published output makes superfluous, and let other writers in."""
         if self.single_file:
-            durable.remove_folder(self.staging)
+            self._remove(self.staging)
         elif self.staging != self.final:
-            durable.remove_folder(self._replaced)
+            self._remove(self._replaced)
         self.release()
 
     def discard(self) -> None:
         """Remove what was claimed, unless it was there before; other ranks and steps stay."""
-        if self._lock is not None and self._fresh:
+        if self._lock is None:
+            step = self.rank_folder.parent
+            with suppress(OSError):  # claiming failed half way: what it made is empty
+                for folder in (self.rank_folder, step, step.parent, self.staging):
+                    if folder.exists():
+                        folder.rmdir()
+        elif self._fresh:
             durable.remove_folder(self.rank_folder)
             step = self.rank_folder.parent
             if not ranks_of(step):
@@ -222,7 +250,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _check_folder(folder: Path) -> None:
     """StoreError where a folder is not one of ours: there are files in it that are not a store's."""
-    known = {STORE_JSON, JOURNAL, f"{JOURNAL}.lock", STEPS, TARGETS, PACKED}
+    known = {STORE_JSON, JOURNAL, f"{JOURNAL}.lock", f"{JOURNAL}.lock{HELD_SUFFIX}", STEPS, TARGETS, PACKED}
     names = sorted(
         entry.name for entry in folder.iterdir() if not entry.name.endswith(durable.TEMPORARY_SUFFIX)
     )

@@ -127,6 +127,10 @@ def write_new(path: Path, data: bytes) -> bool:
         os.link(temporary, path)  # unlike a rename, it never replaces what another process was quicker to write
     except FileExistsError:
         return False
+    except FileNotFoundError:
+        if path.exists():  # whoever was quicker has removed all temporary files since
+            return False
+        raise
     finally:
         os.close(fd)
         temporary.unlink(missing_ok=True)
@@ -155,3 +159,9 @@ def remove_folder(folder: Path) -> None:
     """Remove a folder of ours and all that is in it, if it is there."""
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder."""
+    for path in folder.glob(f"*{TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)

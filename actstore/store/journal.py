@@ -58,13 +58,16 @@ class Journal:
 
         A last record that its process died in is cut off. StoreError where another byte is not as it was written.
         """
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
-        found = read_journal(path, start)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            found = read_journal(path, start)
+            if os.fstat(fd).st_size > found.nbytes:
+                _cut(fd, found.nbytes)
+        finally:
+            os.close(fd)
         self._path = path
         self._last, self._bytes = found.checksum, found.nbytes
         self.records = found.records
-        if path.stat().st_size > found.nbytes:
-            os.truncate(path, found.nbytes)
 
     def append(self, record: Mapping[str, JSON]) -> None:
         """Add one record: 16 hexadecimal digits of checksum, a blank, JSON, a line end."""
@@ -74,8 +77,8 @@ class Journal:
             durable.write_at(fd, line, self._bytes)
             durable.sync_data(fd)
         except OSError:
-            with suppress(OSError):  # where even this fails, readers leave out a record without its line end
-                os.ftruncate(fd, self._bytes)
+            with suppress(OSError):  # where even this fails, readers leave out a record that is not whole
+                _cut(fd, self._bytes)
             raise
         finally:
             os.close(fd)
@@ -83,18 +86,27 @@ class Journal:
         self._bytes += len(line)
 
 
+def _lines(data: bytes) -> tuple[list[bytes], bytes]:
+    """The records in ``data``, and what follows the last one that is whole."""
+    *lines, tail = data.split(b"\n")
+    if not tail and lines and b"\0" in lines[-1]:
+        tail = lines.pop() + b"\n"
+    return lines, tail
+
+
 def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     """The records of a journal, in order.
 
-    A last line without its end was being written when its process died: unless the journal has to be ``whole``, it is
-    left out. StoreError, naming the file, where it is missing or any other byte is not as it was written.
+    A last record without its end was being written when its process died, one with NUL bytes when the power failed
+    (pages of it that had not reached the disk are zeros; JSON has none): unless the journal has to be ``whole``, it
+    is left out. StoreError, naming the file, where it is missing or any other byte is not as it was written.
     """
     try:
         data = durable.read_file(path)
     except OSError as error:
         msg = f"{path} can not be read ({error.strerror}); a store can not be read without its journal"
         raise StoreError(msg) from error
-    *lines, tail = data.split(b"\n")
+    lines, tail = _lines(data)
     if tail and whole:
         msg = f"{path} is damaged: its last record has no end; restore it from a copy"
         raise StoreError(msg)
@@ -134,7 +146,7 @@ def examine_journal(data: bytes, start: str | None) -> Examined:
     A record is taken where its checksum fits it and the one before it, be that as it is written or as it should be:
     damage to one record does not spoil the next.
     """
-    *lines, tail = data.split(b"\n")
+    lines, tail = _lines(data)
     before = None if start is None else {start}
     entries: list[tuple[int, dict[str, Any]]] = []
     damaged = []
@@ -157,3 +169,9 @@ def _parse(payload: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _cut(fd: int, nbytes: int) -> None:
+    """Cut a journal off, for good: what follows must not mix with the old bytes when the power fails."""
+    os.ftruncate(fd, nbytes)
+    durable.sync_data(fd)

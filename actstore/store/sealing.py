@@ -84,12 +84,14 @@ class RankWriter:
         """
         path = self._path / JOURNAL
         if not (self._folder / STORE_JSON).exists() or not path.exists():
+            remove_leftovers(self._path, set())
             return None
         self._check_header()
         journal = Journal(path, journal_start(self.header, self._place.number, self._place.rank))
         with undamaged(path):
             rank = parse_records(self._path, journal.records, self.header, self._place.rank, "")
         if rank is None:
+            remove_leftovers(self._path, set())
             return None
         self._check_step()
         self._check_share(rank.begin)

@@ -114,6 +114,7 @@ class Writer:
         """The store that is there already, of these layers and what was noted. StoreError where it is another one."""
         store = open_store(self._destination.final)
         check_same(self._destination.final, store, Header(self._row_unit, tuple(layers)), self._provenance)
+        self._destination.settle()
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return store
 
