@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actstore.store.pending import PendingRows
+    from actstore.store.sealing import RankWriter
+
 
 class Background:
     """Runs jobs one after another in a thread of its own. At most one is under way: ``submit`` waits for it."""
@@ -31,10 +34,38 @@ class Background:
             job, self._job = self._job, None
             job.result()
 
-    def close(self) -> BaseException | None:
-        """Wait, and end the thread. Returns what the last job raised."""
-        error = None if self._job is None else self._job.exception()
+    def close(self) -> None:
+        """Wait, and end the thread, whatever the last job raised."""
         self._job = None
         if self._thread is not None:
             self._thread.shutdown()
-        return error
+
+
+class Pipeline:
+    """Writes the shards of a rank in the background: one is written while the one before it goes to the disk."""
+
+    def __init__(self, rank: RankWriter) -> None:
+        self._rank = rank
+        self._written, self._sealed = Background("write"), Background("seal")
+
+    def begin(self, pending: PendingRows) -> None:
+        """Begin to write a shard, once the one before is written. Raises what went wrong with those before."""
+        self._written.submit(lambda: self._write(pending))
+
+    def _write(self, pending: PendingRows) -> None:
+        shard = self._rank.write(pending)
+        try:
+            self._sealed.submit(lambda: self._rank.seal(shard))
+        except BaseException:
+            shard.discard()
+            raise
+
+    def wait(self) -> None:
+        """Until every shard is sealed that was begun. Raises what went wrong."""
+        self._written.wait()
+        self._sealed.wait()
+
+    def close(self) -> None:
+        """Wait, and end the threads, whatever went wrong."""
+        self._written.close()
+        self._sealed.close()

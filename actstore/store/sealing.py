@@ -16,13 +16,13 @@ from actstore.store.format import (
     JSON,
     STEP_JSON,
     STORE_JSON,
-    is_shard_name,
     layer_path,
     rank_folder,
     shard_name,
     step_folder,
 )
 from actstore.store.journal import Journal
+from actstore.store.leftovers import remove_leftovers
 from actstore.store.rank import BEGIN, END, journal_start, parse_records, ranks_of, read_rank
 from actstore.store.reader import Store, row_table
 from actstore.store.records import Begin, End, FileRecord, Seen, ShardRecord
@@ -228,13 +228,6 @@ class RankWriter:
         names = differences(asdict(begin), asdict(ours))
         if names:
             raise _refusal(self._path, names)
-
-
-def remove_leftovers(folder: Path, listed: set[str]) -> None:
-    """Remove what an interrupted writer left in a rank's folder beside the shards that its journal lists."""
-    for path in folder.iterdir():
-        if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
-            path.unlink()
 
 
 def check_same(path: Path, store: Store, header: Header, provenance: Mapping[str, JSON]) -> None:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
-from actstore.store import durable
-from actstore.store.background import Background
+from actstore.store import durable, room
+from actstore.store.background import Pipeline
 from actstore.store.checks import KnownColumns, check_rows, check_same_layers, describe_layers
 from actstore.store.completion import complete_step
 from actstore.store.destination import Destination
 from actstore.store.documents import Header, check_provenance
 from actstore.store.folder import read_folder
-from actstore.store.format import COMPLETE, JSON, PACKED, ROW_UNITS, LayerInfo, step_folder
+from actstore.store.format import JSON, PACKED, ROW_UNITS, LayerInfo
 from actstore.store.idcheck import IdCheck
+from actstore.store.leftovers import what_is_left
 from actstore.store.pack import pack
-from actstore.store.pending import ROW_TABLE_BYTES, PendingRows
+from actstore.store.pending import PendingRows
 from actstore.store.place import Place
 from actstore.store.reader import Store
 from actstore.store.reader import open as open_store
 from actstore.store.records import Seen
-from actstore.store.sealing import RankWriter, check_same, remove_leftovers
+from actstore.store.sealing import RankWriter, check_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,11 +33,25 @@ if TYPE_CHECKING:
 
     from actstore.captured import RowBatch
 
-SHARD_BYTES = 128 * 2**20, 2 * 2**30
-SHARDS = 1000  # a dump of known size is cut into about so many
 SEAL_S = (
     30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
 )
+
+
+@dataclass
+class _Begun:
+    """What a writer has once its output is claimed."""
+
+    rank: RankWriter
+    ids: IdCheck
+    pipeline: Pipeline
+    pending: PendingRows
+
+    def seal(self) -> None:
+        """Begin to write what is pending, if anything is."""
+        if self.pending.rows:
+            pending, self.pending = self.pending, PendingRows(self.rank.header.layers)
+            self.pipeline.begin(pending)
 
 
 class Writer:
@@ -83,19 +98,16 @@ class Writer:
         self._place = place or Place()
         self._destination = Destination(path, self._place, overwrite=overwrite, resume=resume)
         self._row_unit, self._resume = row_unit, resume
-        self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or SHARD_BYTES[0]
+        self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or room.SHARD_BYTES[0]
         self._provenance: dict[str, JSON] = check_provenance(provenance or {})
         self._header: Header | None = None
         self._columns: KnownColumns | None = None
-        self._rank: RankWriter | None = None
-        self._pending: PendingRows | None = None
-        self._ids: IdCheck | None = None
         self._rows = 0  # of this rank, sealed or not
         self._resumed_rows = 0  # that were there, and have not been expected yet
-        self._written, self._sealed = Background("write"), Background("seal")
+        self._begun: _Begun | None = None
         self._state = "open"  # then "broken" where a write was interrupted; "ended" by finish or abandon
         self._left = ""
-        self._begun_s = self._sealed_s = time.monotonic()
+        self._start_s = self._sealed_s = time.monotonic()
 
     def note(self, **provenance: JSON) -> None:
         """Add to the provenance, until ``finish``. StoreError where it is not plain JSON.
@@ -121,7 +133,7 @@ class Writer:
     @property
     def other_steps(self) -> Mapping[int, Mapping[str, Any]]:
         """The provenance of the steps that the store has besides this one; none before ``begin``."""
-        return self._ids.other_steps if self._ids else {}
+        return self._begun.ids.other_steps if self._begun else {}
 
     def begin(self, layers: Sequence[LayerInfo]) -> Seen:
         """Claim the output for rows of these layers, and find out what of it there is already.
@@ -134,20 +146,25 @@ class Writer:
                 named), or the other steps of the store are unfinished.
         """
         self._check_going()
-        if self._rank is not None:
+        if self._begun is not None:
             msg = "the writer has begun already; begin comes once, before the first row"
             raise StoreError(msg)
         header = Header(self._row_unit, tuple(layers))
-        with self._writing():
-            self._destination.claim()
-            rank = RankWriter(self._destination.staging, self._place, header, dict(self._provenance))
-            known = rank.resume() if self._resume else None
-            self._ids = IdCheck(self._destination.staging, self._place)
-            self._rank, self._header, self._pending = rank, header, PendingRows(header.layers)
-            if known is not None:
-                self._ids.add(known)
-                self._rows = self._resumed_rows = len(known.ids)
-                self._columns = KnownColumns.of(known) if known.ids else None
+        try:
+            with self._writing():
+                self._destination.claim()
+                rank = RankWriter(self._destination.staging, self._place, header, dict(self._provenance))
+                known = rank.resume() if self._resume else None
+                ids = IdCheck(self._destination.staging, self._place)
+        except BaseException:
+            self.abandon()  # and so let go of the lock
+            raise
+        if known is not None:
+            ids.add(known)
+            self._rows = self._resumed_rows = len(known.ids)
+            self._columns = KnownColumns.of(known) if known.ids else None
+        self._header = header
+        self._begun = _Begun(rank, ids, Pipeline(rank), PendingRows(header.layers))
         return rank.seen
 
     def expect(self, rows: int | None) -> None:
@@ -161,24 +178,11 @@ class Writer:
         self._check_going()
         if rows is None or self._header is None:
             return
-        row_bytes = sum(layer.row_bytes for layer in self._header.layers) + ROW_TABLE_BYTES
-        nbytes = rows * row_bytes
         there = min(rows, self._resumed_rows)
         self._resumed_rows -= there
         if self._given_shard_bytes is None:
-            self._shard_bytes = min(max(nbytes // SHARDS, SHARD_BYTES[0]), SHARD_BYTES[1])
-        needed = (rows - there) * row_bytes + (nbytes if self._destination.single_file else 0)
-        free = shutil.disk_usage(self._destination.final.parent).free
-        if needed > free:
-            packed = (
-                " for shards and the file that is packed from them" if self._destination.single_file else ""
-            )
-            msg = (
-                f"{self._destination.final} needs {needed / 1e9:,.2f} GB{packed}, and the disk has "
-                f"{free / 1e9:,.2f} GB free. Make room, name fewer layers or rows, or reduce them "
-                "(--pool, --random-features, --dtype)"
-            )
-            raise StoreError(msg)
+            self._shard_bytes = room.shard_bytes(self._header, rows)
+        room.check_disk(self._destination, self._header, rows, there)
 
     def append(self, batch: RowBatch, seen: Seen | None = None) -> None:
         """Add rows. They are on the disk once their shard is sealed, later on, in the background.
@@ -199,46 +203,27 @@ class Writer:
         columns = KnownColumns.of(known) if self._columns is None else self._columns.joined(known)
         if not known.ids:
             return
-        if self._rank is None:
+        if self._begun is None:
             self.begin(found)
-        rank, pending, ids = self._going()
-        if rank.ended:
+        begun = self._going()
+        if begun.rank.ended:
             msg = (
-                f"{self._destination.staging} already has all {rank.rows:,} rows of {self._place}, and takes no more. "
-                "Resume with the same data, or dump to another name"
+                f"{self._destination.staging} already has all {begun.rank.rows:,} rows of {self._place}, and takes "
+                "no more. Resume with the same data, or dump to another name"
             )
             raise StoreError(msg)
-        ids.check(known, self._rows, self._stored_ids)
+        begun.ids.check(known, self._rows, self._stored_ids)
         self._columns = columns
-        ids.add(known)
+        begun.ids.add(known)
         self._rows += len(known.ids)
-        pending.add(batch.activations, known, seen or Seen())
+        begun.pending.add(batch.activations, known, seen or Seen())
         waited_s = time.monotonic() - self._sealed_s
-        if pending.nbytes >= self._shard_bytes or waited_s > max(SEAL_S, (self._sealed_s - self._begun_s) / 10):
+        if begun.pending.nbytes >= self._shard_bytes or waited_s > max(
+            SEAL_S, (self._sealed_s - self._start_s) / 10
+        ):
             with self._writing():
-                self._seal()
-
-    def _seal(self) -> None:
-        """Begin to write what is pending."""
-        rank, pending, _ = self._going()
-        self._written.wait()
-        self._pending = PendingRows(rank.header.layers)
-        self._written.submit(lambda: self._write_out(rank, pending))
-        self._sealed_s = time.monotonic()
-
-    def _write_out(self, rank: RankWriter, pending: PendingRows) -> None:
-        """In the background: write a shard while the one before it goes to the disk."""
-        shard = rank.write(pending)
-        try:
-            self._sealed.submit(lambda: rank.seal(shard))
-        except BaseException:
-            shard.discard()
-            raise
-
-    def _wait(self) -> None:
-        """Until every shard is sealed that was begun."""
-        self._written.wait()
-        self._sealed.wait()
+                begun.seal()
+            self._sealed_s = time.monotonic()
 
     def finish(self) -> Store:
         """Seal the rest, prove that every row is there, and give the store its name.
@@ -252,24 +237,23 @@ class Writer:
             StoreError where no row came (nothing is left then), or the disk takes no more (``abandon`` it).
         """
         self._check_going()
-        if self._rank is None or self._pending is None or not self._rows:
+        if self._begun is None or not self._rows:
             self.abandon()
             msg = f"{self._destination.final} was not written: no row came. Check the data and its limit"
             raise StoreError(msg)
+        rank, destination = self._begun.rank, self._destination
         with self._writing():
-            if self._pending.rows:
-                self._seal()
-            self._wait()
-            if self._ids is not None:
-                self._ids.check_end(self._rows)
-            self._rank.end(self._provenance)
-            complete = complete_step(self._destination.staging, self._rank.header, self._place.number)
-            if self._destination.single_file:
-                packed = self._destination.staging / PACKED
-                pack(read_folder(self._destination.staging), durable.temporary_name(packed), packed)
+            self._begun.seal()
+            self._begun.pipeline.wait()
+            self._begun.ids.check_end(self._rows)
+            rank.end(self._provenance)
+            complete = complete_step(destination.staging, rank.header, self._place.number)
+            if destination.single_file:
+                packed = destination.staging / PACKED
+                pack(read_folder(destination.staging), durable.temporary_name(packed), packed)
             if complete or self._place.shared:
-                self._destination.publish()
-        self._close()
+                destination.publish()
+        self._begun.pipeline.close()
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return open_store(self._destination.final)
 
@@ -280,55 +264,28 @@ class Writer:
             a sentence that says what is left, and where. Calling it again, or after ``finish``, changes nothing.
         """
         if self._state != "ended":
-            self._state, self._pending = "ended", None
-            self._close()
+            self._state = "ended"
+            if self._begun is not None:
+                self._begun.pipeline.close()
             try:
-                self._left = self._clean_up()
+                rank = self._begun.rank if self._begun else None
+                self._left = what_is_left(self._destination, self._place, rank)
             except (OSError, StoreError) as error:
                 self._left = f"what is left in {self._destination.staging} could not be tidied up: {error}"
         return self._left
 
-    def _close(self) -> None:
-        self._written.close()
-        self._sealed.close()
-
-    def _clean_up(self) -> str:
-        destination = self._destination
-        if destination.published:
-            destination.tidy_up()
-            return f"{destination.final} is whole"
-        if self._rank is None:
-            destination.discard()
-            return f"{destination.final} is as it was: nothing was written there"
-        listed = self._rank.listed()
-        if not listed:
-            destination.discard()
-            what = f" of {self._place}" if self._place.shared else ""
-            return f"nothing{what} is left in {destination.final}: no shard had been sealed"
-        remove_leftovers(destination.rank_folder, {record.shard for record in listed})
-        (destination.staging / PACKED).unlink(missing_ok=True)
-        destination.release()
-        rows = sum(record.rows for record in listed)
-        whole = (destination.staging / step_folder(self._place.number) / COMPLETE).exists()
-        if whole:
-            return f"{destination.staging} keeps all {rows:,} rows, as a whole store"
-        return (
-            f"{destination.staging} keeps the {rows:,} rows that were sealed, as an unfinished store; "
-            "--resume continues it"
-        )
-
     def _stored_ids(self) -> set[bytes]:
         """The ids of all rows of this rank so far."""
-        rank, pending, _ = self._going()
+        begun = self._going()
         with self._writing():
-            self._wait()
-        return {row_id for rows in pending.tables for row_id in rows.ids} | rank.ids()
+            begun.pipeline.wait()
+        return {row_id for rows in begun.pending.tables for row_id in rows.ids} | begun.rank.ids()
 
-    def _going(self) -> tuple[RankWriter, PendingRows, IdCheck]:
-        if self._rank is None or self._pending is None or self._ids is None:
+    def _going(self) -> _Begun:
+        if self._begun is None:
             msg = f"the writer of {self._destination.final} has not begun"
             raise StoreError(msg)
-        return self._rank, self._pending, self._ids
+        return self._begun
 
     def _check_going(self) -> None:
         if self._state != "open":

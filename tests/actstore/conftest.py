@@ -156,7 +156,7 @@ def write() -> Callable[..., Store | str]:
 @pytest.fixture
 def sealed() -> Callable[[Writer], None]:
     """``sealed(writer)``: wait until the shards that were begun are on the disk. For what a test looks at meanwhile."""
-    return lambda writer: writer._wait()
+    return lambda writer: writer._begun.pipeline.wait()
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_a_slow_dump_is_sealed_by_the_clock(out, batches, layers, partial, seale
 
 
 def free(monkeypatch, free_bytes):
-    monkeypatch.setattr("actstore.store.writer.shutil.disk_usage", lambda _: Usage(10**12, 0, free_bytes))
+    monkeypatch.setattr("actstore.store.room.shutil.disk_usage", lambda _: Usage(10**12, 0, free_bytes))
 
 
 def row_bytes(layers):
