@@ -283,6 +283,8 @@ class Writer:
                 self._left = self._clean_up()
             except (OSError, StoreError) as error:
                 self._left = f"what is left in {self._destination.staging} could not be tidied up: {error}"
+            finally:
+                self._destination.release()
         return self._left
 
     def _close(self) -> None:
@@ -302,9 +304,9 @@ class Writer:
             destination.discard()
             what = f" of {self._place}" if self._place.shared else ""
             return f"nothing{what} is left in {destination.final}: no shard had been sealed"
+        self._rank.list_step()
         remove_leftovers(destination.rank_folder, {record.shard for record in listed})
         (destination.staging / PACKED).unlink(missing_ok=True)
-        destination.release()
         rows = sum(record.rows for record in listed)
         whole = (destination.staging / step_folder(self._place.number) / COMPLETE).exists()
         if whole:

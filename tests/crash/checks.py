@@ -61,11 +61,12 @@ def _check_promise(scenario: Scenario, job: Job, rows: int | None, places: list[
         done = any(found.begins(scenario.whole) and job.number in found.steps for found in shown[:1])
         if not done or (len(scenario.jobs) == 1 and not shown[0].equals(scenario.whole)):
             raise LostError(f"{job} had ended, and is not there")
-    elif rows and not any(_sealed(place, job) >= rows for place in places):
+    elif rows and not any(sealed_rows(place, job) >= rows for place in places):
         raise LostError(f"{job} was told of {rows} sealed rows, which are not there")
 
 
-def _sealed(place: Path, job: Job) -> int:
+def sealed_rows(place: Path, job: Job) -> int:
+    """How many rows the journal of a job's rank lists; of a file, more than any."""
     if place.is_file():
         return 10**9  # its rows were compared
     if not (place / STORE_JSON).exists():

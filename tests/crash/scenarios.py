@@ -112,6 +112,11 @@ class Shown:
                 one.close()
             return cls(steps, store.complete, store.fingerprint)
 
+    @property
+    def rows(self) -> int:
+        """At the last of the steps."""
+        return len(self.steps[max(self.steps)]["ids"])
+
     def begins(self, whole: Shown) -> bool:
         """Whether every row is ``whole``'s, in its place."""
         return all(
