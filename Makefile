@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-frameworks check format figure3 clean
+.PHONY: demo test test-frameworks crash check format figure3 clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -19,6 +19,9 @@ demo: .venv/ready-report
 
 test: .venv/ready-test
 	.venv/bin/python -m pytest
+
+crash: .venv/ready-test
+	PYTHONPATH=.:tests .venv/bin/python -m crash
 
 test-frameworks: .venv-frameworks/ready
 	.venv-frameworks/bin/python -m pytest -m framework tests

@@ -71,7 +71,10 @@ def sealed_rows(place: Path, job: Job) -> int:
         return 10**9  # its rows were compared
     if not (place / STORE_JSON).exists():
         return 0
-    rank = read_rank(place, read_header(place), job.number, job.rank)
+    try:
+        rank = read_rank(place, read_header(place), job.number, job.rank)
+    except StoreError as error:
+        raise LostError(f"a journal can not be read: {error}") from error
     return rank.rows if rank else 0
 
 
