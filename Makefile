@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-frameworks fuzz check format figure3 bench-store bench-forward clean
+.PHONY: demo test test-frameworks crash fuzz check format figure3 bench-store bench-forward clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -19,6 +19,10 @@ demo: .venv/ready-report
 
 test: .venv/ready-test
 	.venv/bin/python -m pytest
+
+# 1,000 kills, every failing call, every crash and power loss between two of them.
+crash: .venv/ready-test
+	PYTHONPATH=.:tests .venv/bin/python -m crash
 
 test-frameworks: .venv-frameworks/ready
 	.venv-frameworks/bin/python -m pytest -m framework tests

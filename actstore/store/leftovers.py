@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from actstore.store import durable
@@ -32,9 +33,10 @@ def what_is_left(destination: Destination, place: Place, rank: RankWriter | None
         destination.discard()
         what = f" of {place}" if place.shared else ""
         return f"nothing{what} is left in {destination.final}: no shard had been sealed"
+    with suppress(OSError):  # whoever resumes it does so, too
+        rank.list_step()
     remove_leftovers(destination.rank_folder, {record.shard for record in listed})
     (destination.staging / PACKED).unlink(missing_ok=True)
-    destination.release()
     rows = sum(record.rows for record in listed)
     if (destination.staging / step_folder(place.number) / COMPLETE).exists():
         return f"{destination.staging} keeps all {rows:,} rows, as a whole store"

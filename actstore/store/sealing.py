@@ -101,7 +101,7 @@ class RankWriter:
             self.seen = rank.shards[-1].seen
             for name, state in rank.shards[-1].segments.items():
                 self._layers[name] = LayerHash(self._layers[name].info, state)
-            list_step(self._folder, self.header, self._place.number)
+            self.list_step()
         remove_leftovers(self._path, {record.shard for record in rank.shards})
         with Store(one_rank(self._folder, self.header, self._place.number, rank)) as store:
             return self._replay(store)
@@ -146,7 +146,11 @@ class RankWriter:
             file.commit(self._path / shard.record.shard)
         self._journal.append(shard.record.document())
         if shard.record.first_row == 0:
-            list_step(self._folder, self.header, self._place.number)
+            self.list_step()
+
+    def list_step(self) -> None:
+        """Let readers of the store know of the step, once it has rows."""
+        list_step(self._folder, self.header, self._place.number)
 
     def end(self, provenance: Mapping[str, JSON]) -> None:
         """Say that these are all rows of the rank. StoreError where it was to have another number of them."""

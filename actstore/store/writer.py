@@ -272,6 +272,8 @@ class Writer:
                 self._left = what_is_left(self._destination, self._place, rank)
             except (OSError, StoreError) as error:
                 self._left = f"what is left in {self._destination.staging} could not be tidied up: {error}"
+            finally:
+                self._destination.release()
         return self._left
 
     def _stored_ids(self) -> set[bytes]:

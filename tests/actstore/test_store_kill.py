@@ -1,58 +1,52 @@
-"""A process that is killed while it dumps leaves a store with exactly the rows that were sealed."""
+"""A process that is killed while it dumps loses nothing that was sealed, and resuming ends as if nothing had happened.
+
+A short set; ``make crash`` does 1,000.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
+from crash.checks import check_crashed, check_refused, check_resumed
+from crash.killing import count_operations, kill_after, kill_at, kill_program
+from crash.scenarios import Scenario, scenarios
 
-import actstore
-from actstore import StoreError, Writer
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # forks are on purpose
 
-DUMP = """
-import sys
-import numpy as np
-from actstore import Captured, RowBatch, Writer
-with Writer(sys.argv[1], shard_bytes=20_000, overwrite=True) as writer:
-    for first in range(0, 10**9, 10):
-        numbers = np.arange(first, first + 10)
-        rows = {"a": Captured(np.repeat(numbers, 50).reshape(10, 50).astype(np.float32), "float32", ("f",))}
-        writer.append(RowBatch(rows, [f"row/{n}" for n in numbers], ["train"] * 10, {"number": numbers}))
-        print(first, flush=True)
-"""
+KILLS = 5  # of each scenario at file operations, drawn anew
 
 
-@pytest.mark.parametrize("name", ["out.acts", "out.h5"])
-def test_sealed_rows_survive_a_kill(tmp_path, name):
-    """Eight kills, each at a moment drawn anew. The long test, with resume, is the store issue's."""
-    rng = np.random.default_rng(0)
-    most = 0
-    for kill in range(4):
-        place = tmp_path / f"{kill}{name}"
-        staging = place if name.endswith(".acts") else place.with_name(place.name + ".partial")
-        process = subprocess.Popen([sys.executable, "-c", DUMP, str(place)], stdout=subprocess.PIPE, text=True)
-        process.stdout.readline()  # the first batch was appended
-        time.sleep(rng.uniform(0.05, 0.4))
-        os.kill(process.pid, signal.SIGKILL)
-        appended = int(process.stdout.read().splitlines()[-1]) + 10
-        process.wait()
-        process.stdout.close()
+@pytest.fixture(scope="module", params=scenarios(), ids=lambda scenario: scenario.name.replace(" ", "-"))
+def scenario(request, tmp_path_factory) -> Scenario:
+    """A scenario that was done undisturbed once, so that it knows what has to come of it."""
+    request.param.learn(tmp_path_factory.mktemp("learnt") / "undisturbed")
+    return request.param
 
-        store = actstore.open(staging)
-        assert not store.complete
-        assert (
-            appended - 200 <= store.rows <= appended + 10
-        )  # a shard holds 75 rows, and one line may not be printed
-        numbers = np.arange(store.rows)
-        np.testing.assert_array_equal(store.layers["a"][:], np.repeat(numbers, 50).reshape(-1, 50))
-        assert store.ids.tolist() == [f"row/{number}" for number in numbers]
-        np.testing.assert_array_equal(store.targets.get("number", []), numbers)
-        with pytest.raises(StoreError, match="is an unfinished dump"):  # and the lock died with its holder
-            Writer(place)
-        most = max(most, store.rows)
-    assert most > 100
+
+def check(scenario, folder, promised):
+    check_crashed(scenario, folder, promised)
+    check_refused(scenario, folder)
+    check_resumed(scenario, folder)
+
+
+def test_killed_by_its_own_hand_at_a_file_operation(scenario, tmp_path):
+    """Ranks run at once, and each dies at an operation of its own."""
+    out = scenario.fresh(tmp_path / "counted")
+    operations = [count_operations(tmp_path, lambda job=job: job.run(out)) for job in scenario.jobs]
+    assert min(operations) > 50
+    rng = np.random.default_rng(len(scenario.name))
+    for number in range(KILLS):
+        folder = tmp_path / str(number)
+        killed, promised = kill_at(scenario, folder, [int(rng.integers(count)) for count in operations])
+        assert killed
+        check(scenario, folder, promised)
+
+
+@pytest.mark.parametrize("kill", [kill_after, kill_program], ids=["forked", "a program"])
+def test_killed_from_outside_at_any_moment(scenario, tmp_path, kill):
+    """Where the machine is quick the process may have ended before, which has to be no loss either."""
+    rng = np.random.default_rng(len(scenario.name))
+    for number in range(2 if kill is kill_after else 1):
+        folder = tmp_path / str(number)
+        _, promised = kill(scenario, folder, rng.uniform(0, 0.08, len(scenario.jobs)).tolist())
+        check(scenario, folder, promised)

@@ -61,16 +61,20 @@ def _check_promise(scenario: Scenario, job: Job, rows: int | None, places: list[
         done = any(found.begins(scenario.whole) and job.number in found.steps for found in shown[:1])
         if not done or (len(scenario.jobs) == 1 and not shown[0].equals(scenario.whole)):
             raise LostError(f"{job} had ended, and is not there")
-    elif rows and not any(_sealed(place, job) >= rows for place in places):
+    elif rows and not any(sealed_rows(place, job) >= rows for place in places):
         raise LostError(f"{job} was told of {rows} sealed rows, which are not there")
 
 
-def _sealed(place: Path, job: Job) -> int:
+def sealed_rows(place: Path, job: Job) -> int:
+    """How many rows the journal of a job's rank lists; of a file, more than any."""
     if place.is_file():
         return 10**9  # its rows were compared
     if not (place / STORE_JSON).exists():
         return 0
-    rank = read_rank(place, read_header(place), job.number, job.rank)
+    try:
+        rank = read_rank(place, read_header(place), job.number, job.rank)
+    except StoreError as error:
+        raise LostError(f"a journal can not be read: {error}") from error
     return rank.rows if rank else 0
 
 

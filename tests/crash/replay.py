@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +32,7 @@ class Recorded:
         self._start = Disk(root)
         self.events: list[Event] = []
         for job in scenario.jobs:
-            with _promising(job, self.events):
+            with promising(job, self.events):
                 record(root, lambda job=job: job.run(out), self.events)
             self.events.append(("promise", job, None))
 
@@ -68,7 +67,8 @@ class Recorded:
 
 
 @contextmanager
-def _promising(job: Job, events: list[Event]) -> Iterator[None]:
+def promising(job: Job, events: list[Event]) -> Iterator[None]:
+    """Add to ``events`` how many rows each sealed shard brings."""
     seal = RankWriter.seal
 
     def sealed(rank: RankWriter, shard: Any) -> None:
@@ -92,8 +92,3 @@ def unsynced() -> Iterator[None]:
     finally:
         os.fsync, os.fdatasync = real
 
-
-def cleared(folder: Path) -> Path:
-    """The folder's name, with nothing there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder

@@ -16,7 +16,7 @@ from actstore.dump import DumpSettings, dump
 from actstore.loop import SameWeightsWarning
 from actstore.sources import SplitData
 from actstore.sources.arrays import ArraySource
-from actstore.store import writer
+from actstore.store import room
 from crash.killing import dying_at, fork
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ class Job:
 @contextmanager
 def small_shards() -> Iterator[None]:
     """A dump of these few rows has several shards."""
-    before, writer.SHARD_BYTES = writer.SHARD_BYTES, (SHARD_BYTES, SHARD_BYTES)
+    before, room.SHARD_BYTES = room.SHARD_BYTES, (SHARD_BYTES, SHARD_BYTES)
     try:
         yield
     finally:
-        writer.SHARD_BYTES = before
+        room.SHARD_BYTES = before
 
 
 Rows = dict[str, Any]
@@ -115,6 +115,11 @@ class Shown:
                 steps[step] |= {"ids": one.ids, "splits": one.splits, **dict(one.targets)}
                 one.close()
             return cls(steps, store.complete, store.fingerprint)
+
+    @property
+    def rows(self) -> int:
+        """At the last of the steps."""
+        return len(self.steps[max(self.steps)]["ids"])
 
     def begins(self, whole: Shown) -> bool:
         """Whether every row is ``whole``'s, in its place."""

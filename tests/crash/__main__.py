@@ -1,0 +1,118 @@
+"""``make crash``: kill 1,000 dumps, replay every crash and power loss, fail every call. Exits 1 where anything is lost."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from crash.checks import LostError, check_crashed, check_refused, check_resumed
+from crash.failing import fail_at
+from crash.killing import count_operations, kill_after, kill_at, kill_program
+from crash.replay import Recorded, unsynced
+from crash.scenarios import Scenario, scenarios
+
+COLUMNS = ("kills", "opened", "resumed", "equal", "lost")
+PROGRAM_EVERY, TIMED_EVERY = 20, 4  # every twentieth kill is of a program of its own, every fourth comes at any moment
+
+
+def kill(scenario: Scenario, base: Path, kills: int, seed: int) -> Counter[str]:
+    """Kill so many processes. Returns what came of them, by ``COLUMNS``."""
+    counted = base / "counted"
+    out = scenario.fresh(counted)
+    begun = time.monotonic()
+    operations = [count_operations(base, lambda job=job: job.run(out)) for job in scenario.jobs]
+    seconds = time.monotonic() - begun
+    rng = np.random.default_rng([seed, len(scenario.name)])
+    counts: Counter[str] = Counter()
+    number = 0
+    while counts["kills"] < kills:
+        number += 1
+        with tempfile.TemporaryDirectory(dir=base) as name:
+            folder = Path(name) / "killed"
+            moments = rng.uniform(0, seconds, len(scenario.jobs)).tolist()
+            if number % PROGRAM_EVERY == 0:
+                killed, promised = kill_program(scenario, folder, moments)
+            elif number % TIMED_EVERY == 0:
+                killed, promised = kill_after(scenario, folder, moments)
+            else:
+                killed, promised = kill_at(scenario, folder, [int(rng.integers(count)) for count in operations])
+            counts["kills"] += killed
+            try:
+                counts["opened"] += killed * bool(check_crashed(scenario, folder, promised))
+                check_refused(scenario, folder)
+                counts["resumed"] += killed
+                check_resumed(scenario, folder)
+                counts["equal"] += killed
+            except LostError:
+                counts["lost"] += 1
+                traceback.print_exc()
+    return counts
+
+
+def replay(scenario: Scenario, base: Path, losses: int) -> Counter[str]:
+    """Every crash, every power loss so often, every failing call. Returns how many there were, and were lost."""
+    counts: Counter[str] = Counter()
+    recorded = Recorded(scenario, base)
+    for point in recorded.points:
+        for seed in (None, *range(losses)):
+            counts["crashes" if seed is None else "power losses"] += 1
+            counts["lost"] += _lost(lambda point=point, seed=seed: recorded.crash(point, seed))
+    for number in (errno.ENOSPC, errno.EIO):
+        reached = [True]
+        while reached[-1]:
+            folder = base / f"{errno.errorcode[number]} {len(reached)}"
+            counts["lost"] += _lost(
+                lambda: reached.append(fail_at(scenario, folder, len(reached) - 1, number))  # noqa: B023
+            )
+            counts["failures"] += 1
+    return counts
+
+
+def _lost(work: object) -> bool:
+    try:
+        work()
+    except LostError:
+        traceback.print_exc()
+        return True
+    return False
+
+
+def main() -> int:
+    """Run it, and print the tables."""
+    parser = argparse.ArgumentParser(prog="crash", description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--losses", type=int, default=5, help="power losses at each point")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    known = scenarios()
+    lost = 0
+    with tempfile.TemporaryDirectory(prefix="crash-") as name:
+        base = Path(name)
+        for scenario in known:
+            scenario.learn(base / scenario.name)
+        print(f"{'killed':20}", *(f"{column:>8}" for column in COLUMNS))
+        for scenario in known:
+            counts = kill(scenario, base, -(-arguments.kills // len(known)), arguments.seed)
+            print(f"{scenario.name:20}", *(f"{counts[column]:8,}" for column in COLUMNS), flush=True)
+            lost += counts["lost"]
+        columns = ("crashes", "power losses", "failures", "lost")
+        print(f"\n{'replayed':20}", *(f"{column:>12}" for column in columns))
+        for scenario in known:
+            with unsynced():
+                counts = replay(scenario, base, arguments.losses)
+            print(f"{scenario.name:20}", *(f"{counts[column]:12,}" for column in columns), flush=True)
+            lost += counts["lost"]
+    print(f"\n{'nothing was lost' if not lost else f'LOST: {lost}'}")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
