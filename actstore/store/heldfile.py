@@ -36,7 +36,9 @@ class Found:
     def is_stale(self, now_s: float) -> bool:
         """Whether its process has died: seen on this machine, told by its silence on another."""
         here = self.holder is not None and self.holder.host == socket.gethostname()
-        return now_s - self.touched_s > STALE_S or (here and self.holder is not None and not _lives(self.holder.process))
+        return now_s - self.touched_s > STALE_S or (
+            here and self.holder is not None and not _lives(self.holder.process)
+        )
 
 
 class HeldFile:

@@ -165,9 +165,7 @@ class RankWriter:
         hashes = {ROW_TABLE: self._table.hexdigest()}
         hashes |= {name: hashed.hexdigest() for name, hashed in self._layers.items()}
         said = {**self._shared, **self._own}
-        late = {
-            key: value for key, value in provenance.items() if key not in said or said[key] != value
-        }
+        late = {key: value for key, value in provenance.items() if key not in said or said[key] != value}
         journal = self._journal or self._begin()
         journal.append({END: asdict(End(self.rows, hashes, late))})
         self.ended = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
@@ -294,7 +294,8 @@ class Writer:
     def _clean_up(self) -> str:
         destination = self._destination
         if destination.published:
-            destination.tidy_up()
+            with suppress(OSError):  # whoever writes there next does so, too
+                destination.tidy_up()
             return f"{destination.final} is whole"
         if self._rank is None:
             destination.discard()
@@ -304,7 +305,8 @@ class Writer:
             destination.discard()
             what = f" of {self._place}" if self._place.shared else ""
             return f"nothing{what} is left in {destination.final}: no shard had been sealed"
-        self._rank.list_step()
+        with suppress(OSError):  # whoever resumes it does so, too
+            self._rank.list_step()
         remove_leftovers(destination.rank_folder, {record.shard for record in listed})
         (destination.staging / PACKED).unlink(missing_ok=True)
         rows = sum(record.rows for record in listed)

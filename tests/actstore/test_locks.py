@@ -19,7 +19,9 @@ from actstore.store import heldfile, locks
 from actstore.store.heldfile import BEAT_S, STALE_S, HeldFile, held_path, is_held, look
 from actstore.store.locks import Lock, is_locked
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # these forks are on purpose
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded:DeprecationWarning"
+)  # these forks are on purpose
 
 REFUSALS = ["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]
 
@@ -157,7 +159,9 @@ def test_waiting_for_a_lock(tmp_path, way):
 def test_a_file_system_that_can_not_lock_is_warned_of_once(tmp_path, monkeypatch, name):
     monkeypatch.setattr(locks, "_warned", False)
     monkeypatch.setattr(fcntl, "flock", refusing(name))
-    with pytest.warns(UserWarning, match=r"lock: this file system can not lock \(.*\); lock\.held beside it keeps"):
+    with pytest.warns(
+        UserWarning, match=r"lock: this file system can not lock \(.*\); lock\.held beside it keeps"
+    ):
         first = Lock(tmp_path / "lock")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

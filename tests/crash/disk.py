@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from crash.operations import Operation, intercepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import numpy as np
 
 PAGE_BYTES = 512
 
@@ -137,7 +137,9 @@ class Disk:
         self._folders: dict[int, Names] = {}
         for folder, _, files in os.walk(root):
             place = Path(folder)
-            self._folders[place.stat().st_ino] = Names({path.name: path.stat().st_ino for path in place.iterdir()})
+            self._folders[place.stat().st_ino] = Names(
+                {path.name: path.stat().st_ino for path in place.iterdir()}
+            )
             for name in files:
                 self._files[(place / name).stat().st_ino] = Saved((place / name).read_bytes())
 
