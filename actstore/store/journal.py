@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actstore.store.format import JSON
+
+
+SECTOR_BYTES = 512  # what a disk writes whole, or not at all
 
 
 def _chain(previous: str, payload: bytes) -> str:
@@ -89,16 +93,26 @@ class Journal:
 def _lines(data: bytes) -> tuple[list[bytes], bytes]:
     """The records in ``data``, and what follows the last one that is whole."""
     *lines, tail = data.split(b"\n")
-    if not tail and lines and b"\0" in lines[-1]:
+    if not tail and lines and _lacks_sectors(lines[-1], len(data) - len(lines[-1]) - 1):
         tail = lines.pop() + b"\n"
     return lines, tail
+
+
+def _lacks_sectors(line: bytes, offset: int) -> bool:
+    """Whether sectors of a record, which begins at ``offset`` of its file, had not reached the disk: they are zeros."""
+    runs = [run.span() for run in re.finditer(rb"\0+", line)]
+    return bool(runs) and all(
+        (start == 0 or (offset + start) % SECTOR_BYTES == 0)
+        and (stop == len(line) or (offset + stop) % SECTOR_BYTES == 0)
+        for start, stop in runs
+    )
 
 
 def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     """The records of a journal, in order.
 
-    A last record without its end was being written when its process died, one with NUL bytes when the power failed
-    (pages of it that had not reached the disk are zeros; JSON has none): unless the journal has to be ``whole``, it
+    A last record without its end was being written when its process died, one with whole sectors of NUL bytes when the
+    power failed (they had not reached the disk; JSON has none): unless the journal has to be ``whole``, it
     is left out. StoreError, naming the file, where it is missing or any other byte is not as it was written.
     """
     try:

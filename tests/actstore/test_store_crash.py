@@ -82,7 +82,9 @@ def test_the_replay_sees_rows_that_are_not_the_dumps(tmp_path):
     scenario = next(one for one in scenarios() if one.name == "folder")
     scenario.learn(tmp_path / "undisturbed")
     recorded = Recorded(scenario, tmp_path)
-    writes = [number for number, event in enumerate(recorded.events) if event[0] == "write" and len(event[3]) > 100]
+    writes = [
+        number for number, event in enumerate(recorded.events) if event[0] == "write" and len(event[3]) > 100
+    ]
     kind, inode, offset, data = recorded.events[writes[0]]
     recorded.events[writes[0]] = (kind, inode, offset, bytes(len(data)))
     with pytest.raises(LostError, match="after event"):

@@ -20,15 +20,18 @@ from crash.replay import Recorded, unsynced
 from crash.scenarios import Scenario, scenarios
 
 COLUMNS = ("kills", "opened", "resumed", "equal", "lost")
-PROGRAM_EVERY, TIMED_EVERY = 20, 4  # every twentieth kill is of a program of its own, every fourth comes at any moment
+PROGRAM_EVERY, TIMED_EVERY = (
+    20,
+    4,
+)  # every twentieth kill is of a program of its own, every fourth comes at any moment
 
 
 def kill(scenario: Scenario, base: Path, kills: int, seed: int) -> Counter[str]:
     """Kill so many processes. Returns what came of them, by ``COLUMNS``."""
-    counted = base / "counted"
+    counted = base / f"counted {scenario.name}"
     out = scenario.fresh(counted)
     begun = time.monotonic()
-    operations = [count_operations(base, lambda job=job: job.run(out)) for job in scenario.jobs]
+    operations = [count_operations(counted, lambda job=job: job.run(out)) for job in scenario.jobs]
     seconds = time.monotonic() - begun
     rng = np.random.default_rng([seed, len(scenario.name)])
     counts: Counter[str] = Counter()
@@ -68,7 +71,7 @@ def replay(scenario: Scenario, base: Path, losses: int) -> Counter[str]:
     for number in (errno.ENOSPC, errno.EIO):
         reached = [True]
         while reached[-1]:
-            folder = base / f"{errno.errorcode[number]} {len(reached)}"
+            folder = base / f"{scenario.name} {errno.errorcode[number]} {len(reached)}"
             counts["lost"] += _lost(
                 lambda: reached.append(fail_at(scenario, folder, len(reached) - 1, number))  # noqa: B023
             )

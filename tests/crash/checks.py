@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actstore.errors import ActstoreError, StoreError
@@ -14,6 +13,8 @@ from actstore.store.rank import read_rank
 from crash.scenarios import Shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from crash.scenarios import Job, Scenario
 
 Promises = Mapping["Job", int | None]
@@ -25,7 +26,7 @@ class LostError(AssertionError):
 
 
 def check_crashed(scenario: Scenario, folder: Path, promised: Promises) -> int:
-    """Open what is there. Returns how many outputs could be opened. LostError where rows are wrong, or were promised."""
+    """Open what is there. Returns how many outputs could be opened. LostError where rows are wrong, or missing."""
     out = folder / scenario.out
     partial = out.with_name(out.name + ".partial")
     opened = 0
@@ -79,7 +80,7 @@ def sealed_rows(place: Path, job: Job) -> int:
 
 
 def _check_old_stays(scenario: Scenario, out: Path, partial: Path) -> None:
-    """What is to be replaced is there until the new one is whole, and one of them under the final name, or both beside."""
+    """What is to be replaced is there until the new one is whole, and one of them has the name, or both lie beside."""
     if out.exists():
         shown = Shown.of(out)
         if not shown.equals(scenario.old) and not shown.equals(scenario.whole):
@@ -117,7 +118,7 @@ def _bytes_of(folder: Path) -> dict[str, str]:
 
 
 def check_resumed(scenario: Scenario, folder: Path) -> None:
-    """Resume every job. LostError unless the end is that of the undisturbed dump, with nothing left beside or within."""
+    """Resume every job. LostError unless the end is the undisturbed dump's, with nothing left beside it or within."""
     out = folder / scenario.out
     try:
         for job in scenario.jobs:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import ActstoreError
@@ -15,6 +14,8 @@ from crash.replay import promising, unsynced
 from crash.scenarios import Shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from crash.disk import Event
     from crash.scenarios import Scenario
 
@@ -32,7 +33,9 @@ def fail_at(scenario: Scenario, folder: Path, call: int, number: int) -> bool:
 
     def handler(operation: Operation) -> Any:
         calls[0] += 1
-        failing = calls[0] == call + 1 if number == errno.EIO else calls[0] > call and operation.name not in REMOVING
+        failing = (
+            calls[0] == call + 1 if number == errno.EIO else calls[0] > call and operation.name not in REMOVING
+        )
         if failing:
             raise OSError(number, os.strerror(number), operation.path)
         return operation.real()
@@ -85,8 +88,5 @@ def _check_note(scenario: Scenario, out: Path, error: ActstoreError, where: str)
 
 
 def _kept(scenario: Scenario, *places: Path) -> list[int]:
-    """How many rows can be read; of several ranks, how many each has sealed."""
-    there = [path for path in places if path.is_dir()]
-    if len(scenario.jobs) == 1:
-        return [Shown.of(path).rows for path in there]
-    return [sealed_rows(path, job) for path in there for job in scenario.jobs]
+    """How many rows each job has sealed."""
+    return [sealed_rows(path, job) for path in places if path.is_dir() for job in scenario.jobs]

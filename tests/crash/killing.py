@@ -68,7 +68,7 @@ def fork(work: Callable[[], None]) -> Child:
             work()
         os.write(writing, ENDED)
         status = 0
-    except BaseException:  # a forked child must not return into its parent's frames
+    except BaseException:  # noqa: BLE001 - a forked child must not return into its parent's frames
         traceback.print_exc()
     finally:
         os._exit(status)

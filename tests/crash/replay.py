@@ -91,4 +91,3 @@ def unsynced() -> Iterator[None]:
         yield
     finally:
         os.fsync, os.fdatasync = real
-
