@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_forward.py [--rows 256] [--repeats 5] [--folder TMP]
 
-They had 100 rows/s through ResNet-50 and 6,000 rows/s of pooled features from the disk. Here a network of that size, its
-weights random, runs over random images of 3 × 224 × 224 on the CPU. Cold files are dropped from the page cache first.
+They had 100 rows/s through ResNet-50 and 6,000 rows/s of pooled features from the disk. Here a network of that size,
+its weights random, runs over random images of 3 × 224 × 224 on the CPU. Cold files are dropped from the page cache
+first.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def report(folder: Path, side: int, rows: int, repeats: int) -> None:
     model, batches = network(), images(rows, side, BATCH_ROWS)
     forward(model, batches[:1])
     say(
-        f"{rows:,} rows of 3 × {side} × {side}; {weights(model) / 1e6:.1f} million weights; torch {torch.__version__} on "
-        f"the CPU, {torch.get_num_threads()} threads, batches of {BATCH_ROWS}; medians of {repeats}."
+        f"{rows:,} rows of 3 × {side} × {side}; {weights(model) / 1e6:.1f} million weights; torch {torch.__version__} "
+        f"on the CPU, {torch.get_num_threads()} threads, batches of {BATCH_ROWS}; medians of {repeats}."
     )
     say()
     say("| | KiB a row | rows/s | least to most | over the forward pass |")
