@@ -107,7 +107,12 @@ def line(what: str, row_bytes: int | None, rows: int, found: list[float], bare: 
     size = "" if row_bytes is None else f"{row_bytes / 2**10:,.0f}"
     least, middle, most = (rows / second for second in (found[-1], median(found), found[0]))
     ratio = median(bare) / median(found)
-    say(f"| {what} | {size} | {middle:,.4g} | {least:,.4g} to {most:,.4g} | {ratio:,.3g} |")
+    say(f"| {what} | {size} | {brief(middle)} | {brief(least)} to {brief(most)} | {brief(ratio)} |")
+
+
+def brief(value: float) -> str:
+    """Three figures of a small number, all whole ones of a large one."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> None:

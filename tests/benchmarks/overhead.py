@@ -31,11 +31,12 @@ def report(folder: Path, rows: int, repeats: int) -> None:
         f"{rows:,} rows of 3 × {SIDE} × {SIDE} through ResNet-50, {weights(model) / 1e6:.1f} million "
         f"weights, batches of {BATCH_ROWS}, torch {torch.__version__} on {torch.get_num_threads()} threads; "
         f"medians of {repeats} pairs. The dump's seconds are those of `actstore.create(...).dump(...)`, from "
-        "planning to the last sync; what it adds whatever the rows is the extra of a single batch."
+        "planning to the last sync. MiB/s are what the bare model gives of these layers; what a dump adds "
+        "whatever its rows is the extra of one batch."
     )
     say()
     say(
-        "| layers dumped | KiB a row | forward, s | dump, s | the model gives, MiB/s | for one batch, s | overhead | least to most |"
+        "| layers dumped | KiB a row | forward, s | dump, s | MiB/s | for one batch, s | overhead | least to most |"
     )
     say("|---|--:|--:|--:|--:|--:|--:|--:|")
     for layers in CHOICES:
@@ -53,7 +54,8 @@ def report(folder: Path, rows: int, repeats: int) -> None:
         (bare, dumped), (least, most) = found.seconds, (ratio - 1 for ratio in found.spread)
         say(
             f"| {', '.join(layers)} | {row_bytes / 2**10:,.0f} | {bare:.2f} | {dumped:.2f} | "
-            f"{rows * row_bytes / bare / 2**20:,.0f} | {single.seconds[1] - single.seconds[0]:.2f} | **{found.ratio - 1:+.1%}** | {least:+.1%} to {most:+.1%} |"
+            f"{rows * row_bytes / bare / 2**20:,.0f} | {single.seconds[1] - single.seconds[0]:.2f} | "
+            f"**{found.ratio - 1:+.1%}** | {least:+.1%} to {most:+.1%} |"
         )
         shutil.rmtree(path)
 
