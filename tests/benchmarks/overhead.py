@@ -27,6 +27,7 @@ def report(folder: Path, rows: int, repeats: int) -> None:
 
     model, batches = network(), images(rows, SIDE, BATCH_ROWS)
     forward(model, batches[:1])
+    dump(folder / "overhead.acts", model, CHOICES[0], batches[:1])  # so that all modules are loaded
     say(
         f"{rows:,} rows of 3 × {SIDE} × {SIDE} through ResNet-50, {weights(model) / 1e6:.1f} million "
         f"weights, batches of {BATCH_ROWS}, torch {torch.__version__} on {torch.get_num_threads()} threads; "
