@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_forward.py [--rows 256] [--repeats 5] [--folder TMP]
 
-They had 100 rows/s through ResNet-50 and 6,000 rows/s of pooled features from the disk. Here a network of that size, its
-weights random, runs over random images of 3 × 224 × 224 on the CPU. Cold files are dropped from the page cache first.
+They had 100 rows/s through ResNet-50 and 6,000 rows/s of pooled features from the disk. Here a network of that size,
+its weights random, runs over random images of 3 × 224 × 224 on the CPU. Cold files are dropped from the page cache
+first.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def report(folder: Path, side: int, rows: int, repeats: int) -> None:
     model, batches = network(), images(rows, side, BATCH_ROWS)
     forward(model, batches[:1])
     say(
-        f"{rows:,} rows of 3 × {side} × {side}; {weights(model) / 1e6:.1f} million weights; torch {torch.__version__} on "
-        f"the CPU, {torch.get_num_threads()} threads, batches of {BATCH_ROWS}; medians of {repeats}."
+        f"{rows:,} rows of 3 × {side} × {side}; {weights(model) / 1e6:.1f} million weights; torch {torch.__version__} "
+        f"on the CPU, {torch.get_num_threads()} threads, batches of {BATCH_ROWS}; medians of {repeats}."
     )
     say()
     say("| | KiB a row | rows/s | least to most | over the forward pass |")
@@ -106,7 +107,12 @@ def line(what: str, row_bytes: int | None, rows: int, found: list[float], bare: 
     size = "" if row_bytes is None else f"{row_bytes / 2**10:,.0f}"
     least, middle, most = (rows / second for second in (found[-1], median(found), found[0]))
     ratio = median(bare) / median(found)
-    say(f"| {what} | {size} | {middle:,.4g} | {least:,.4g} to {most:,.4g} | {ratio:,.3g} |")
+    say(f"| {what} | {size} | {brief(middle)} | {brief(least)} to {brief(most)} | {brief(ratio)} |")
+
+
+def brief(value: float) -> str:
+    """Three figures of a small number, all whole ones of a large one."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> None:

@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--mb", type=int, default=1024, help="MiB of activations")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--shard-mb", type=int, default=8, help="MiB of a shard where memory is measured")
-    parser.add_argument("--overhead-rows", type=int, default=1024, help="that go through a network")
+    parser.add_argument("--overhead-rows", type=int, default=512, help="that go through a network")
     parser.add_argument("--folder", type=Path, help="on the disk to be measured; a temporary one is made there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
