@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from actstore import interop
 from actstore.captured import RowBatch
 from actstore.choice import RowChoice
 from actstore.errors import ActstoreError, DumpError, SourceError
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from actstore.sources import Batch, SplitData
     from actstore.store.format import JSON
     from actstore.store.writer import Writer
+
+
+_DESCRIBED_ROWS = 2
 
 
 class SameWeightsWarning(UserWarning):
@@ -243,7 +247,14 @@ def _reported(reductions: Reductions, stored: Seen) -> dict[str, JSON]:
 def described(adapter: Adapter, batch: Batch) -> list[LayerRow]:
     """The layers that a batch goes through."""
     with blaming_model("the first batch"):
-        return adapter.layers(batch.inputs)
+        return adapter.layers(_head(batch))
+
+
+def _head(batch: Batch) -> object:
+    """Two rows of a batch, which show the layers as well as all of them; all, where they can not be taken apart."""
+    if not interop.is_array(batch.inputs) or batch.rows <= _DESCRIBED_ROWS:
+        return batch.inputs
+    return interop.first_rows(batch.inputs, _DESCRIBED_ROWS)
 
 
 @contextmanager
