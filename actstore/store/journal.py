@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from actstore.store.format import JSON
 
 
+SECTOR_BYTES = 512  # what a disk writes wholly or not at all; systems write several of them
+
+
 def _chain(previous: str, payload: bytes) -> str:
     return xxhash.xxh3_64_hexdigest(previous.encode("ascii") + payload)
 
@@ -89,9 +92,9 @@ class Journal:
 def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     """The records of a journal, in order.
 
-    A last record without its end was being written when its process died, one with NUL bytes when the power failed
-    (pages of it that had not reached the disk are zeros; JSON has none): unless the journal has to be ``whole``, it
-    is left out. StoreError, naming the file, where it is missing or any other byte is not as it was written.
+    A last record without its end was being written when its process died, one with sectors of zeros when the power
+    failed before these had reached the disk: unless the journal has to be ``whole``, it is left out. StoreError, naming
+    the file, where it is missing or any other byte is not as it was written.
     """
     try:
         data = path.read_bytes()
@@ -99,7 +102,7 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
         msg = f"{path} can not be read ({error.strerror}); a store can not be read without its journal"
         raise StoreError(msg) from error
     *lines, tail = data.split(b"\n")
-    if not tail and not whole and lines and b"\0" in lines[-1]:
+    if not tail and not whole and lines and _lacks_sectors(data, len(data) - len(lines[-1]) - 1):
         tail = lines.pop() + b"\n"
     if tail and whole:
         msg = f"{path} is damaged: its last record has no end; restore it from a copy"
@@ -115,6 +118,14 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
         with undamaged(path):
             records.append(json.loads(payload))
     return Listing(records, previous, len(data) - len(tail))
+
+
+def _lacks_sectors(data: bytes, start: int) -> bool:
+    """Whether of the record from ``start`` on some sectors are zeros, and the others have none: JSON has no zeros."""
+    first = start - start % SECTOR_BYTES
+    pieces = [data[max(start, place) : place + SECTOR_BYTES] for place in range(first, len(data), SECTOR_BYTES)]
+    holes = [piece for piece in pieces if b"\0" in piece]
+    return bool(holes) and not any(piece.strip(b"\0") for piece in holes)
 
 
 def _cut(fd: int, nbytes: int) -> None:
