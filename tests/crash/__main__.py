@@ -1,4 +1,4 @@
-"""``make crash``: kill 1,000 dumps, replay all crashes and power losses, fail each call. Exits 1 where one costs."""
+"""``make crash``: kill 1,000 dumps, replay all crashes and power losses, fail each call. Exits 1 on any loss."""
 
 from __future__ import annotations
 
