@@ -8,9 +8,12 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actstore.store.durable import TEMPORARY_SUFFIX
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HELD_SUFFIX = ".held"
 BEAT_S = 10.0

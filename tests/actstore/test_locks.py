@@ -141,7 +141,8 @@ def test_waiting_for_a_lock(tmp_path, way):
     assert time.monotonic() - begun >= 0.05
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom actstore.store import locks\nimport fcntl\n"
-        f"if {way == 'stand-in'}: locks._warned = True; fcntl.flock = lambda fd, how: (_ for _ in ()).throw(OSError(37, ''))\n"
+        "def flock(fd, how): raise OSError(37, '')\n"
+        f"if {way == 'stand-in'}: locks._warned = True; fcntl.flock = flock\n"
         "print('ready', flush=True)\nlocks.Lock(Path(sys.argv[1]), wait_s=30)\nprint('taken', flush=True)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

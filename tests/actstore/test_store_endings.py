@@ -65,6 +65,11 @@ def dump(out, batch_of):
             writer.append(batch_of(10, first))
 
 
+def append_all(writer, batch_of, firsts):
+    for first in firsts:
+        writer.append(batch_of(10, first))
+
+
 def begin_again(out, batch_of):
     """Resume, and give up before a row came: now readers know of the rows even where the full disk kept that back."""
     writer = Writer(out, resume=True)
@@ -128,8 +133,7 @@ def test_a_writer_that_was_interrupted_takes_nothing_more(out, batch_of, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(durable, "write_at", fail_after(1, durable.write_at, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):  # in the background: it is told at one of the next calls
-            for first in range(30, 100, 10):
-                writer.append(batch_of(10, first))
+            append_all(writer, batch_of, range(30, 100, 10))
     for action in (lambda: writer.append(batch_of(10, 20)), writer.finish, lambda: writer.note(a=1)):
         with pytest.raises(StoreError, match="was interrupted while it wrote; abandon it"):
             action()

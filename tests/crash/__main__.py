@@ -1,4 +1,4 @@
-"""``make crash``: kill 1,000 dumps, replay every crash and power loss, fail every call. Exits 1 where anything is lost."""
+"""``make crash``: kill 1,000 dumps, replay all crashes and power losses, fail each call. Exits 1 on any loss."""
 
 from __future__ import annotations
 
