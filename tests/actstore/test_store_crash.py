@@ -116,7 +116,7 @@ def test_a_journal_record_of_which_sectors_are_missing_is_left_out(tmp_path):
     for first, stop in [(last, sector), (sector, sector + SECTOR_BYTES), (last, len(data) - 1)]:
         path.write_bytes(data[:first] + bytes(stop - first) + data[stop:])
         assert len(read_journal(path, "start").records) == 2
-        with pytest.raises(StoreError, match="is damaged at record 2, whose checksum does not fit|has no end"):
+        with pytest.raises(StoreError, match=r"is damaged at record 2, whose checksum does not fit|has no end"):
             read_journal(path, "start", whole=True)
         continued = Journal(path, "start")
         assert path.stat().st_size == last
