@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
 from actstore.store import durable, room
 from actstore.store.background import Pipeline
+from actstore.store.begun import Begun
 from actstore.store.checks import KnownColumns, check_rows, check_same_layers, describe_layers
 from actstore.store.completion import complete_step
 from actstore.store.destination import Destination
@@ -36,22 +36,6 @@ if TYPE_CHECKING:
 SEAL_S = (
     30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
 )
-
-
-@dataclass
-class _Begun:
-    """What a writer has once its output is claimed."""
-
-    rank: RankWriter
-    ids: IdCheck
-    pipeline: Pipeline
-    pending: PendingRows
-
-    def seal(self) -> None:
-        """Begin to write what is pending, if anything is."""
-        if self.pending.rows:
-            pending, self.pending = self.pending, PendingRows(self.rank.header.layers)
-            self.pipeline.begin(pending)
 
 
 class Writer:
@@ -83,8 +67,7 @@ class Writer:
             provenance: plain JSON, kept with the store; see ``note``.
             overwrite: whether an existing output may be replaced, which happens once the new one is whole.
             resume: whether to go on with what an interrupted writer left, where there is such; see ``begin``.
-            shard_bytes: the size at which rows are sealed; by default a thousandth of the dump, between 128 MiB and
-                2 GiB. A shard has whole batches.
+            shard_bytes: the size at which rows are sealed; by default a thousandth of the dump (``room``).
 
         Raises:
             StoreError where the output exists, or can not be written there.
@@ -104,7 +87,7 @@ class Writer:
         self._columns: KnownColumns | None = None
         self._rows = 0  # of this rank, sealed or not
         self._resumed_rows = 0  # that were there, and have not been expected yet
-        self._begun: _Begun | None = None
+        self._begun: Begun | None = None
         self._state = "open"  # then "broken" where a write was interrupted; "ended" by finish or abandon
         self._left = ""
         self._start_s = self._sealed_s = time.monotonic()
@@ -149,6 +132,9 @@ class Writer:
         if self._begun is not None:
             msg = "the writer has begun already; begin comes once, before the first row"
             raise StoreError(msg)
+        return self._claim(layers).rank.seen
+
+    def _claim(self, layers: Sequence[LayerInfo]) -> Begun:
         header = Header(self._row_unit, tuple(layers))
         try:
             with self._writing():
@@ -164,8 +150,8 @@ class Writer:
             self._rows = self._resumed_rows = len(known.ids)
             self._columns = KnownColumns.of(known) if known.ids else None
         self._header = header
-        self._begun = _Begun(rank, ids, Pipeline(rank), PendingRows(header.layers))
-        return rank.seen
+        self._begun = Begun(rank, ids, Pipeline(rank), PendingRows(header.layers))
+        return self._begun
 
     def expect(self, rows: int | None) -> None:
         """Make sure that there is room for so many more rows, and choose the size of the shards by it.
@@ -203,16 +189,14 @@ class Writer:
         columns = KnownColumns.of(known) if self._columns is None else self._columns.joined(known)
         if not known.ids:
             return
-        if self._begun is None:
-            self.begin(found)
-        begun = self._going()
+        begun = self._begun or self._claim(found)
         if begun.rank.ended:
             msg = (
                 f"{self._destination.staging} already has all {begun.rank.rows:,} rows of {self._place}, and takes "
                 "no more. Resume with the same data, or dump to another name"
             )
             raise StoreError(msg)
-        begun.ids.check(known, self._rows, self._stored_ids)
+        begun.ids.check(known, self._rows, lambda: self._stored_ids(begun))
         self._columns = columns
         begun.ids.add(known)
         self._rows += len(known.ids)
@@ -276,26 +260,14 @@ class Writer:
                 self._destination.release()
         return self._left
 
-    def _stored_ids(self) -> set[bytes]:
-        """The ids of all rows of this rank so far."""
-        begun = self._going()
+    def _stored_ids(self, begun: Begun) -> set[bytes]:
         with self._writing():
-            begun.pipeline.wait()
-        return {row_id for rows in begun.pending.tables for row_id in rows.ids} | begun.rank.ids()
-
-    def _going(self) -> _Begun:
-        if self._begun is None:
-            msg = f"the writer of {self._destination.final} has not begun"
-            raise StoreError(msg)
-        return self._begun
+            return begun.stored_ids()
 
     def _check_going(self) -> None:
         if self._state != "open":
-            what = (
-                "was interrupted while it wrote; abandon it"
-                if self._state == "broken"
-                else "has ended; open another"
-            )
+            broken = self._state == "broken"
+            what = "was interrupted while it wrote; abandon it" if broken else "has ended; open another"
             msg = f"the writer of {self._destination.final} {what}"
             raise StoreError(msg)
 
