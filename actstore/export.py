@@ -15,7 +15,7 @@ import numpy as np
 from actstore import safetensors
 from actstore.errors import StoreError
 from actstore.store import durable
-from actstore.store.cast import widened
+from actstore.store.bfloat16 import widened
 from actstore.store.format import BFLOAT16, numpy_dtype
 from actstore.store.output import check_room, whole_file
 from actstore.store.pack import layer_blocks

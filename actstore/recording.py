@@ -20,6 +20,7 @@ from actstore.reductions import ReductionSettings
 from actstore.sources import SplitData
 from actstore.sources.base import check_labels
 from actstore.sources.python import TARGET, from_object
+from actstore.store.bfloat16 import widened
 from actstore.store.format import BFLOAT16
 from actstore.store.place import Place
 from actstore.store.writer import Writer
@@ -46,7 +47,7 @@ class Activations(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         layer = self.captured[name]
         if layer.dtype == BFLOAT16:
-            return (layer.array.astype(np.uint32) << 16).view(np.float32)
+            return widened(layer.array)
         return layer.array
 
     def __iter__(self) -> Iterator[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from actstore.store.format import BFLOAT16, FLOATS
 
 _EXACT = {("float16", "float32"), (BFLOAT16, "float32")}
@@ -53,16 +51,3 @@ def resting(dtype: str) -> str:
 def is_exact(before: str, after: str) -> bool:
     """Whether every value of one floating-point dtype is a value of the other."""
     return before == after or after == "float64" or (before, after) in _EXACT
-
-
-def widened(bits: np.ndarray) -> np.ndarray:
-    """The float32 values of bfloat16 bits."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
-def narrowed(values: np.ndarray) -> np.ndarray:
-    """The bfloat16 bits nearest to float32 values, ties to even; infinities and NaN stay what they are."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = (bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16
-    # Rounding could carry a NaN over into an infinity or a zero: its upper half, made quiet, is a NaN for sure.
-    return np.where(np.isnan(values), (bits >> 16) | 0x40, rounded).astype(np.uint16)

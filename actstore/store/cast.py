@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import StoreError
+from actstore.store.bfloat16 import narrowed, widened
 from actstore.store.format import BFLOAT16, FLOATS, numpy_dtype
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Cast:
     def __call__(self, stored: np.ndarray) -> np.ndarray:
         """(rows, *features) cast; bfloat16 comes and goes as its bits, in uint16."""
         values = widened(stored) if self.before == BFLOAT16 else stored
-        bits = to_bfloat16(values) if self.after == BFLOAT16 else _narrowed(values, self.after)
+        bits = narrowed(values) if self.after == BFLOAT16 else _narrowed(values, self.after)
         if bits.size:
             self._count(values, widened(bits) if self.after == BFLOAT16 else bits)
         return bits
@@ -67,23 +68,3 @@ def check_float(dtype: str) -> None:
 def _narrowed(values: np.ndarray, dtype: str) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):  # overflows are counted; signalling NaNs turn quiet
         return values.astype(numpy_dtype(dtype))
-
-
-def widened(bits: np.ndarray) -> np.ndarray:
-    """bfloat16 bits as the same values in float32."""
-    return (np.ascontiguousarray(bits).astype(np.uint32) << np.uint32(16)).view(np.float32)
-
-
-def to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """Floats as the bits of the nearest bfloat16, in uint16; a NaN stays one."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        single = np.ascontiguousarray(values, np.float32)
-        bits = single.view(np.uint32).copy()
-    if values.dtype.itemsize > single.dtype.itemsize:
-        # Rounded twice, a value could end up on the wrong side of a tie: round to odd in between (Boldo and Melquiond).
-        inexact = (single != values) & ~np.isnan(single)
-        bits -= inexact & (np.abs(single) > np.abs(values))
-        bits |= inexact.astype(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    quiet = (bits >> np.uint32(16)) | np.uint32(0x40)
-    return np.where(np.isnan(single), quiet, rounded).astype(np.uint16)

@@ -11,9 +11,9 @@ from actstore.adapters import LayerRow
 from actstore.errors import DumpError, LayerError
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.arrays import ArrayOperations, Bits
-from actstore.reductions.cast import narrowed, widened
 from actstore.reductions.positions import RealPositions
 from actstore.reductions.steps import reduce_layer
+from actstore.store.bfloat16 import narrowed, widened
 
 SHAPES = {
     "conv": ((3, 4, 5), ("channel", "height", "width")),

@@ -394,11 +394,11 @@ def test_a_cast_that_casts_nothing_changes_nothing(write_store, tmp_path, batch_
 
 
 def test_bfloat16_ties_go_to_even_also_from_float64():
-    from actstore.store.cast import to_bfloat16
+    from actstore.store.bfloat16 import narrowed
 
     tie = 1 + 2.0**-8  # halfway between 1 and the next bfloat16
     values = np.array([tie, tie + 2.0**-50, tie - 2.0**-50, -tie - 2.0**-50, 3.4e38, 3.39e38, 1e300, 5e-324])
-    bits = to_bfloat16(values)
+    bits = narrowed(values)
     wide = (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     expected = [1, 1 + 2.0**-7, 1, -1 - 2.0**-7, np.inf, 3.3895313892515355e38, np.inf, 0]
     assert wide.tolist() == expected
