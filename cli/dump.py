@@ -118,7 +118,7 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
         raise click.UsageError("-o is missing: where is the store to go? For example -o run.h5")
     settings = _settings(patterns, given)
     with ProgressLine() as line, warnings.catch_warnings(record=True) as caught:
-        speed = _Speed()
+        speed = Speed()
         store = dump_activations(
             model, data, output, settings, lambda progress: line.show(speed.text(progress))
         )
@@ -161,26 +161,27 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
     )
 
 
-class _Speed:
+class Speed:
     """Rows and bytes a second, and the time left, from how far a dump is."""
 
     def __init__(self) -> None:
-        self._start_s: float | None = None
+        self._start: tuple[float, Progress] | None = None  # the first report of rows that were computed
 
     def text(self, progress: Progress) -> str:
         """The line that progress shows."""
-        now_s = time.monotonic()
-        self._start_s = now_s if self._start_s is None else self._start_s
         of = f" of {progress.total_rows:,}" if progress.total_rows else ""
         text = f"{progress.rows:,}{of} rows, {size(progress.bytes)}"
-        fresh, elapsed_s = progress.rows - progress.resumed_rows, now_s - self._start_s
-        if not fresh:
+        if progress.rows == progress.resumed_rows:
             return text + ": comparing the data with what is stored already"
-        if elapsed_s < 1:
+        now_s = time.monotonic()
+        self._start = self._start or (now_s, progress)
+        start_s, start = self._start
+        elapsed_s, rows = now_s - start_s, progress.rows - start.rows
+        if elapsed_s < 1 or not rows:
             return text
-        text += f", {fresh / elapsed_s:,.0f} rows/s, {size(progress.bytes / elapsed_s)}/s"
+        text += f", {rows / elapsed_s:,.0f} rows/s, {size((progress.bytes - start.bytes) / elapsed_s)}/s"
         if progress.total_rows:
-            text += f", {duration((progress.total_rows - progress.rows) * elapsed_s / fresh)} left"
+            text += f", {duration((progress.total_rows - progress.rows) * elapsed_s / rows)} left"
         return text
 
 
