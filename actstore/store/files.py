@@ -75,9 +75,13 @@ class OpenFile:
         self.read_into(out, extent.offset)
         return out
 
+    def is_in_memory(self, offsets: Sequence[int]) -> bool:
+        """Whether the bytes at all of these offsets are in memory."""
+        return all(durable.in_memory(self._fd, offset) for offset in offsets)
+
     def expect(self, offsets: Sequence[int], lengths: Sequence[int]) -> None:
         """Let the disk begin with spans that will be read soon, unless a sample says that they are in memory."""
-        if not all(durable.in_memory(self._fd, offset) for offset in offsets[::SAMPLED]):
+        if not self.is_in_memory(offsets[::SAMPLED]):
             for offset, length in zip(offsets, lengths, strict=True):
                 if length <= ANNOUNCED_BYTES:
                     durable.will_read(self._fd, offset, length)

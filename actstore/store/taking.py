@@ -14,12 +14,18 @@ GAP_BYTES = 8 * 2**10  # what lies between two rows is read along up to here: it
 SPAN_BYTES = 2**20  # rows further apart than this are never read in one go, whatever lies between them
 SEEK_BYTES = 20 * 2**10  # among many close spans, one more costs a disk as much as so many bytes in order
 REGION_SPANS = 64  # decided together: a disk that reads on in order does not like spans left out here and there
+SAMPLED_ROWS = 64  # of which all have to be in memory for the others to be taken to be there
+MAPPED_BYTES = 32 * 2**20  # of rows that are copied out of a map at a time
 AHEAD_SPANS = 128  # the disk is told of so many spans before they are waited for
 
 
 def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray) -> None:
     """Read ``rows`` of a dataset, ascending, repeats allowed, into ``out`` (rows, *features)."""
     size = extent.row_bytes
+    sample = rows[:: max(1, len(rows) // SAMPLED_ROWS)]
+    if file.is_in_memory((extent.offset + sample * size).tolist()):
+        _take_from_memory(file, extent, rows, out)
+        return
     starts = _spans(rows, size)
     stops = np.append(starts[1:], len(rows))
     breaks = np.concatenate([[0], np.cumsum(np.diff(rows) != 1)])  # up to a row: how many follow on none
@@ -40,6 +46,16 @@ def take_rows(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray)
             file.fill(span[: lengths[place]], offsets[place])
             wanted = rows[start:stop] - lows[place]
             np.take(scratch, wanted, axis=0, out=out[start:stop], mode="clip")  # "raise" would copy once more
+
+
+def _take_from_memory(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.ndarray) -> None:
+    """Copy rows out of a map of the file, which costs no call for each; what was mapped is let go again."""
+    step = max(1, MAPPED_BYTES // extent.row_bytes)
+    view = file.view(extent, 0, extent.shape[0])
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        np.take(view, some, axis=0, out=out[start : start + step], mode="clip")
+        file.unmap(extent, int(some[0]), int(some[-1]) + 1)
 
 
 def _spans(rows: np.ndarray, size: int) -> np.ndarray:

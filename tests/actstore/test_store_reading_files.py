@@ -12,6 +12,7 @@ import pytest
 
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
+from actstore.store import taking
 from actstore.store.contents import Part, stamp
 from actstore.store.files import OpenFile
 from actstore.store.records import Extent
@@ -127,6 +128,13 @@ def test_small_rows_are_read_in_spans(tmp_path, reads):
     assert sum(reads) <= array.nbytes
 
 
+@pytest.fixture
+def cold(monkeypatch):
+    """Nothing is in memory: rows are read, not copied out of a map."""
+    monkeypatch.setattr(OpenFile, "is_in_memory", lambda *_: False)
+
+
+@pytest.mark.usefixtures("cold")
 def test_far_rows_are_read_alone_and_near_ones_together(tmp_path, reads):
     array = np.random.default_rng(0).integers(0, 255, (40_000, 1024), np.uint8)
     layer = _layer(tmp_path / "a.h5", array)
@@ -143,6 +151,7 @@ def test_far_rows_are_read_alone_and_near_ones_together(tmp_path, reads):
         assert reads == expected
 
 
+@pytest.mark.usefixtures("cold")
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.3, 0.5, 0.8, 1.0])
 def test_random_rows_never_cost_more_than_all_of_them(tmp_path, reads, fraction):
     """By bytes, and by calls, each as dear as SEEK_BYTES."""
@@ -152,6 +161,20 @@ def test_random_rows_never_cost_more_than_all_of_them(tmp_path, reads, fraction)
     rows = np.sort(np.random.default_rng(1).choice(len(array), int(fraction * len(array)), replace=False))
     np.testing.assert_array_equal(layer.take(rows), array[rows])
     assert sum(reads) + SEEK_BYTES * len(reads) <= array.nbytes + SEEK_BYTES * -(-array.nbytes // SPAN_BYTES)
+
+
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize("width", [1, 100, 5000])
+def test_rows_in_memory_and_rows_on_the_disk_are_the_same(tmp_path, monkeypatch, reads, warm, width):
+    array = np.random.default_rng(0).integers(0, 2**15, (3000, width), np.uint16)
+    layer = _layer(tmp_path / "a.h5", array)
+    monkeypatch.setattr(OpenFile, "is_in_memory", lambda *_: warm)
+    monkeypatch.setattr(taking, "MAPPED_BYTES", 4096)
+    rows = np.sort(np.random.default_rng(1).integers(0, len(array), 500))
+    reads.clear()
+    np.testing.assert_array_equal(layer.take(rows), array[rows])
+    np.testing.assert_array_equal(layer[rows[::-1]], array[rows[::-1]])
+    assert bool(reads) != warm
 
 
 def _read_all(path, start, counts):
