@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from actstore import verify
 from actstore.errors import ActstoreError, StoreError
 from actstore.store.folder import read_header
 from actstore.store.format import JOURNAL, STORE_JSON, rank_folder
@@ -35,6 +36,7 @@ def check_crashed(scenario: Scenario, folder: Path, promised: Promises) -> int:
         if shown is None:
             continue
         opened += 1
+        _check_sound(path)
         right = shown.begins(scenario.whole)
         if not right and not (path == out and scenario.old is not None and shown.equals(scenario.old)):
             raise LostError(f"{path.name} shows rows that are not the dump's")
@@ -43,6 +45,13 @@ def check_crashed(scenario: Scenario, folder: Path, promised: Promises) -> int:
     if scenario.old is not None:
         _check_old_stays(scenario, out, partial)
     return opened
+
+
+def _check_sound(path: Path) -> None:
+    """LostError where `actstore verify` would find damage: what a crash leaves over is none."""
+    damages = verify(path, workers=1).damages
+    if damages:
+        raise LostError(f"verify finds damage: {damages}")
 
 
 def _open(path: Path) -> Shown | None:
@@ -126,6 +135,7 @@ def check_resumed(scenario: Scenario, folder: Path) -> None:
         shown = Shown.of(out)
     except ActstoreError as error:
         raise LostError(f"resuming failed: {error}") from error
+    _check_sound(out)
     if not shown.equals(scenario.whole):
         raise LostError("the resumed dump differs from the undisturbed one")
     left = [path.name for path in folder.iterdir() if path != out]
