@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -73,12 +73,6 @@ class Extent:
             msg = f"{len(extent.hashes)} hashes of {extent.blocks} blocks"
             raise ValueError(msg)
         return extent
-
-
-def unhashed(dtype: str, shape: tuple[int, ...]) -> Extent:
-    """A dataset that is yet to be written, with room for its hashes."""
-    extent = Extent(dtype, shape, 0)
-    return replace(extent, hashes=("0" * HASH_DIGITS,) * extent.blocks)
 
 
 def is_hash(value: object) -> bool:

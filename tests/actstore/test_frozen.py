@@ -154,6 +154,7 @@ def copied(tmp_path):
 def test_a_newer_document_is_refused_by_name(copied, name, changes):
     path = copied / "store.acts" / name
     path.write_bytes(newer(path.read_bytes(), **changes))
+    assert json.loads(path.read_bytes())["version"] == 2
     refused(copied / "store.acts", name)
 
 
@@ -162,6 +163,7 @@ def test_a_newer_step_is_refused_by_name(copied):
     (copied / "store.acts/steps/500/COMPLETE").unlink()
     path = copied / "store.acts/steps/500/step.json"
     path.write_bytes(newer(path.read_bytes()))
+    assert json.loads(path.read_bytes())["version"] == 2
     refused(copied / "store.acts", "steps/500/step.json")
 
 

@@ -127,6 +127,7 @@ def test_the_worker_of_a_killed_process_does_not_hold_its_lock(tmp_path, way):
     killed(child)
     try:
         os.kill(int(worker), 0)  # it lives
+        assert not is_locked(path)
         Lock(path).release()
     finally:
         os.kill(int(worker), signal.SIGKILL)
