@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solvers.errors import EngineError, ProbeFileError, ProblemError, SolverError
-    from solvers.fitting import fit
+    from solvers.fitting import FitProgress, certify, fit
     from solvers.layers import fit_layers
     from solvers.probe import Probe, Probes, evaluate, load
     from solvers.result import Fit, Path, Status
@@ -22,6 +22,7 @@ _HOME = {
     "Concat": "solvers.rows",
     "EngineError": "solvers.errors",
     "Fit": "solvers.result",
+    "FitProgress": "solvers.fitting",
     "Path": "solvers.result",
     "Probe": "solvers.probe",
     "ProbeFileError": "solvers.errors",
@@ -30,6 +31,7 @@ _HOME = {
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
     "Status": "solvers.result",
+    "certify": "solvers.fitting",
     "evaluate": "solvers.probe",
     "fit": "solvers.fitting",
     "fit_layers": "solvers.layers",
@@ -41,6 +43,7 @@ __all__ = [
     "Concat",
     "EngineError",
     "Fit",
+    "FitProgress",
     "Path",
     "Probe",
     "ProbeFileError",
@@ -49,6 +52,7 @@ __all__ = [
     "Rows",
     "SolverError",
     "Status",
+    "certify",
     "evaluate",
     "fit",
     "fit_layers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 import numpy as np
 
 from solvers import engines
+from solvers.backend import NUMPY
+from solvers.certificate import Certifier
 from solvers.errors import ProblemError
 from solvers.path import Plan, follow
 from solvers.problem import check_strength, pose
@@ -18,16 +21,17 @@ from solvers.rows import Columns, as_source, draw_columns, flat_width
 from solvers.validation import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.certificate import Certificate
     from solvers.engines import Choice
     from solvers.path import Followed, Point
     from solvers.problem import Problem
     from solvers.rows import RowSource
 
-__all__ = ["Settings", "fit"]
+__all__ = ["FitProgress", "Settings", "certify", "fit"]
 
 
 class Settings(TypedDict, total=False):
@@ -42,6 +46,20 @@ class Settings(TypedDict, total=False):
     warm_start: Fit | None
     full_path: bool
     random_features: int | None
+    class_weight: Mapping[Any, float] | str | None
+    memory_bytes: int | None
+    device: str | None
+    progress: Callable[[FitProgress], None] | None
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """How far a fit is: ``done`` of ``total`` columns (one per C and target), and the worst gap certified so far."""
+
+    done: int
+    total: int
+    worst_gap_nats: float
+    passes: int
 
 
 @overload
@@ -62,7 +80,7 @@ def fit(
 
 def fit(
     activations: RowSource | ArrayLike,
-    labels: ArrayLike,
+    labels: ArrayLike | Mapping[Any, ArrayLike],
     *,
     C: float | Sequence[float] | NDArray[Any] = 1.0,
     sample_weight: ArrayLike | None = None,
@@ -74,7 +92,11 @@ def fit(
     warm_start: Fit | None = None,
     full_path: bool = False,
     random_features: int | None = None,
-) -> Fit | Path:
+    class_weight: Mapping[Any, float] | str | None = None,
+    memory_bytes: int | None = None,
+    device: str | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
+) -> Any:
     """Fit a linear probe softmax(h W + b) and certify how far its loss is from the optimum.
 
     ``1/S Σ s_i CE(softmax(h_i W + b), y_i) + ‖W‖² / (2 C S)``, S = Σ s_i: scikit-learn's objective, the intercept
@@ -103,6 +125,28 @@ def fit(
         ProblemError: what was given does not make a problem; the message says what to change.
         EngineError: the engine asked for does not exist or does not work here.
     """
+    if isinstance(labels, Mapping):
+        rest = {
+            "C": C,
+            "scale": scale,
+            "engine": engine,
+            "gap_nats": gap_nats,
+            "seed": seed,
+            "full_path": full_path,
+            "random_features": random_features,
+            "class_weight": class_weight,
+        }
+        return {
+            name: fit(
+                activations,
+                each,
+                **rest,
+                sample_weight=sample_weight[name] if isinstance(sample_weight, Mapping) else sample_weight,
+                warm_start=None if warm_start is None else warm_start[name],
+                validation=None if validation is None else (validation[0], validation[1][name]),
+            )
+            for name, each in labels.items()
+        }
     began = time.perf_counter()
     asked = _asked(C, gap_nats)
     source, columns = _view(activations, random_features, seed)
@@ -245,6 +289,42 @@ def _start(warm_start: Fit, problem: Problem, columns: NDArray[np.int64] | None)
             f"{problem.width:,} features and the same {len(problem.classes)} classes as the rows to fit"
         )
         raise ProblemError(msg)
+    return _scaled(weights, warm_start.bias, problem)
+
+
+def certify(
+    activations: RowSource | ArrayLike,
+    labels: ArrayLike,
+    weights: NDArray[Any],
+    bias: NDArray[Any],
+    *,
+    C: float = 1.0,
+    sample_weight: ArrayLike | None = None,
+    scale: bool = False,
+) -> Certificate:
+    """Bound how far a probe of anyone's is from the optimum of :func:`fit`'s objective.
+
+    Args:
+        weights, bias: (width, classes) and (classes,), for raw activations, classes in sorted order. Of
+            scikit-learn's one vector v for two classes they are (-v/2, v/2).
+        activations, labels, C, sample_weight, scale: as :func:`fit` takes them.
+
+    Returns:
+        The :class:`Certificate`, at the best intercept for these weights.
+
+    Raises:
+        ProblemError: as :func:`fit` does, and where the weights do not fit the rows and classes.
+    """
+    problem = pose(activations, labels, sample_weight, scale=scale)
+    expected = (problem.width, len(problem.classes))
+    if np.shape(weights) != expected or np.shape(bias) != expected[1:]:
+        msg = f"weights {np.shape(weights)} and bias {np.shape(bias)}; expected {expected} and {expected[1:]}"
+        raise ProblemError(msg)
+    (certificate,) = Certifier(problem, NUMPY).certify([_scaled(weights, bias, problem)], [check_strength(C)])
+    return certificate
+
+
+def _scaled(weights: NDArray[Any], bias: NDArray[Any], problem: Problem) -> NDArray[np.float64]:
+    """Coefficients (classes, width + 1) in a problem's scaled coordinates of a probe for raw activations."""
     scale = np.where(np.isfinite(problem.scale), problem.scale, 0.0)
-    intercept = warm_start.bias + problem.mean @ weights
-    return np.column_stack([weights.T * scale, intercept])
+    return np.column_stack([weights.T * scale, bias + problem.mean @ weights])
