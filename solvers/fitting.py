@@ -19,6 +19,7 @@ from solvers.problem import check_strength, pose
 from solvers.result import Fit, Path, Status
 from solvers.rows import Columns, as_source, draw_columns, flat_width
 from solvers.validation import Validation
+from solvers.weights import row_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,6 +118,7 @@ def fit(
         warm_start: a fit of the same width and classes to start from.
         full_path: try every C, whatever validation says.
         random_features: fit on this many columns, drawn without replacement; the others get weight 0.
+        class_weight: None, "balanced", or weights by label; :func:`solvers.weights.row_weights` has the formula.
 
     Returns:
         A :class:`Fit` for one C, a :class:`Path` for several, in the order given.
@@ -150,7 +152,8 @@ def fit(
     began = time.perf_counter()
     asked = _asked(C, gap_nats)
     source, columns = _view(activations, random_features, seed)
-    problem = pose(_selected(source, columns), labels, sample_weight, scale=scale)
+    weights = row_weights(labels, class_weight, sample_weight)
+    problem = pose(_selected(source, columns), labels, weights, scale=scale)
     choice = engines.choose(engine, problem, len(set(asked)))
     plan = Plan(
         solver=choice.engine.prepare(problem),

@@ -154,7 +154,7 @@ def _check_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.flo
         msg = f"{bad:,} of {rows:,} sample weights are negative or not finite; expected weights of 0 or more"
         raise ProblemError(msg)
     if rows and not weights.any():
-        msg = "all sample weights are 0, so no row is left to train on; give some rows a positive weight"
+        msg = "all sample weights are zero, so no row is left to train on; give some rows a positive weight"
         raise ProblemError(msg)
     return weights
 

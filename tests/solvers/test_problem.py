@@ -118,7 +118,7 @@ NAN_ROWS[[1, 4], 0] = np.nan, np.inf
         (NAN_ROWS, LABELS, None, "2 of 6 rows hold NaN or infinite activations; expected finite numbers"),
         (ROWS, LABELS, [1, 1], r"sample weights have shape \(2,\) for 6 rows; expected one weight per row"),
         (ROWS, LABELS, [1, -1, np.nan, 1, 1, np.inf], "3 of 6 sample weights are negative or not finite"),
-        (ROWS, LABELS, np.zeros(6), "all sample weights are 0"),
+        (ROWS, LABELS, np.zeros(6), "all sample weights are zero"),
         (ROWS, LABELS, LABELS == "a", "all labels are 'a'"),
     ],
 )
