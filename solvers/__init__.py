@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solvers.errors import EngineError, ProbeFileError, ProblemError, SolverError
+    from solvers.estimators.logistic_probe import LogisticProbe
+    from solvers.estimators.logistic_probe_path import LogisticProbePath
     from solvers.fitting import FitProgress, certify, fit
     from solvers.layers import fit_layers
     from solvers.probe import Probe, Probes, evaluate, load
@@ -23,6 +25,8 @@ _HOME = {
     "EngineError": "solvers.errors",
     "Fit": "solvers.result",
     "FitProgress": "solvers.fitting",
+    "LogisticProbe": "solvers.estimators.logistic_probe",
+    "LogisticProbePath": "solvers.estimators.logistic_probe_path",
     "Path": "solvers.result",
     "Probe": "solvers.probe",
     "ProbeFileError": "solvers.errors",
@@ -44,6 +48,8 @@ __all__ = [
     "EngineError",
     "Fit",
     "FitProgress",
+    "LogisticProbe",
+    "LogisticProbePath",
     "Path",
     "Probe",
     "ProbeFileError",

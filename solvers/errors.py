@@ -9,8 +9,11 @@ class SolverError(Exception):
     """The family of every error that ``solvers`` raises on purpose."""
 
 
-class ProblemError(SolverError):
-    """The rows, labels, weights or settings do not make a problem that can be fitted."""
+class ProblemError(SolverError, ValueError):
+    """The rows, labels, weights or settings do not make a problem that can be fitted.
+
+    A ValueError too, which is what scikit-learn's tools expect of an estimator that refuses its input.
+    """
 
 
 class EngineError(SolverError):

@@ -1,0 +1,1 @@
+"""Certified probes as scikit-learn estimators, one file each. Whoever imports one loads scikit-learn."""

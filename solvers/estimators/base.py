@@ -1,0 +1,134 @@
+"""What the estimators share: checked input, and a :class:`solvers.Fit` seen as scikit-learn's attributes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from solvers.errors import ProblemError
+from solvers.result import Status
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from solvers.result import Fit
+
+__all__ = ["FittedProbe"]
+
+_PROVEN = (Status.CONVERGED, "unpenalised")
+"""How a fit ends that did what was asked; without a penalty there is no gap to prove."""
+
+
+class FittedProbe(ClassifierMixin, BaseEstimator):
+    """A classifier whose ``fit_`` is a :class:`solvers.Fit`; its other results are read off that.
+
+    Two classes have one coefficient vector, as in scikit-learn: the difference of the fit's two columns.
+    """
+
+    fit_: Fit
+    gap: float
+
+    @property
+    def coef_(self) -> NDArray[np.float64]:
+        """Coefficients for raw rows: (1, features) for two classes, else (classes, features)."""
+        weights = self.fit_.weights.T
+        return weights[1:] - weights[:1] if len(weights) == 2 else weights
+
+    @property
+    def intercept_(self) -> NDArray[np.float64]:
+        """Intercepts: (1,) for two classes, else (classes,)."""
+        bias = self.fit_.bias
+        return bias[1:] - bias[:1] if len(bias) == 2 else bias
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Labels of the rows that had a weight, sorted."""
+        return self.fit_.classes
+
+    @property
+    def n_iter_(self) -> NDArray[np.int64]:
+        """Evaluations of the gradient: (1,), as scikit-learn has its iterations."""
+        return np.array([self.fit_.evaluations])
+
+    @property
+    def gap_(self) -> float:
+        """Certified upper bound on ``loss_`` minus the smallest loss there is, in nats per row."""
+        return self.fit_.gap_nats
+
+    @property
+    def loss_(self) -> float:
+        """Mean cross-entropy plus penalty, in nats per row (:func:`solvers.fit` has the formula)."""
+        return self.fit_.loss
+
+    @property
+    def status_(self) -> Status:
+        """How the fit ended, a string such as "converged"."""
+        return self.fit_.status
+
+    @property
+    def engine_(self) -> str:
+        """The engine that fitted."""
+        return self.fit_.engine
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Logits: (rows,) of the second class against the first for two classes, else (rows, classes)."""
+        rows = self._rows(X)
+        logits = self.fit_.logits(rows)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Most probable class of each row: (rows,), of ``classes_``."""
+        rows = self._rows(X)
+        return self.fit_.predict(rows)
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Probability of each class for each row: (rows, classes), in the order of ``classes_``."""
+        rows = self._rows(X)
+        return self.fit_.predict_proba(rows)
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Logarithm of :meth:`predict_proba`, finite where a probability underflows."""
+        rows = self._rows(X)
+        return self.fit_.predict_log_proba(rows)
+
+    def _rows(self, X: ArrayLike) -> NDArray[Any]:
+        """Rows to apply the probe to, checked against those it was fitted on."""
+        check_is_fitted(self)
+        return _validated(self, X, reset=False)
+
+    def _rows_and_labels(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Rows and labels to fit on, checked; a numeric dtype and a memory map stay what they are."""
+        if np.ma.is_masked(y):
+            msg = (
+                f"{np.ma.count_masked(y):,} labels are masked, and scikit-learn would train on what lies under "
+                "the mask; leave those rows out, or use solvers.fit, which skips them"
+            )
+            raise ProblemError(msg)
+        rows, labels = _validated(self, X, y, ensure_min_samples=2)
+        check_classification_targets(labels)
+        return rows, labels
+
+    def _keep(self, fit: Fit) -> None:
+        """Take a fit for the result, and warn where it is not what was asked for."""
+        self.fit_ = fit
+        if fit.status not in _PROVEN:
+            msg = (
+                f"the loss is proven to lie within {fit.gap_nats:.2g} nats of the optimum, not within the "
+                f"gap={self.gap:g} asked for ({fit.status}); raise gap, or try scale=True or a smaller C"
+            )
+            warnings.warn(msg, ConvergenceWarning, stacklevel=3)
+
+
+def _validated(estimator: BaseEstimator, *rows_and_labels: ArrayLike, **settings: Any) -> Any:
+    """scikit-learn's check of input: finite numbers of any real dtype, feature names and their number."""
+    try:
+        from sklearn.utils.validation import validate_data
+    except ImportError:  # scikit-learn before 1.6
+        return estimator._validate_data(*rows_and_labels, **settings)
+    return validate_data(estimator, *rows_and_labels, **settings)
