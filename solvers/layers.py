@@ -54,7 +54,8 @@ class FitInterrupted(KeyboardInterrupt):
 
     def __init__(self, parts: Parts, layer: str) -> None:
         done, total = len(parts.finished), len(parts.layers)
-        super().__init__(f"interrupted at layer {layer!r}, with {done} of {total} layers fitted")
+        kept = f", kept in {parts.folder}; the same command goes on from there" if done and parts.folder else ""
+        super().__init__(f"interrupted at layer {layer!r}, with {done} of {total} layers fitted{kept}")
         self.probes = parts.joined()
 
 
@@ -179,9 +180,8 @@ class _Run:
                 within = self._begin(layer, len(kept.layers))
                 kept.keep(layer, fit_layer(layer, self.tasks, self.settings, self.starts, within))
             except KeyboardInterrupt as interrupt:
-                stopped = FitInterrupted(kept, layer.name)
-                kept.explain(stopped)
-                raise stopped from interrupt
+                kept.abandon()
+                raise FitInterrupted(kept, layer.name) from interrupt
             except BaseException as error:
                 kept.explain(error)
                 raise
@@ -197,7 +197,7 @@ class _Run:
 
 
 def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=3)
+    warnings.warn(line, stacklevel=4)  # said by what fit_layers called, and about what its caller gave
 
 
 def _checked(name: str, layer: RowSource | ArrayLike, tasks: Mapping[str, Task]) -> RowSource:

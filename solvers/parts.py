@@ -33,6 +33,7 @@ FORMAT = "actstore probe parts"
 VERSION = 0
 IDENTITY = "identity.json"
 _PARTS = "layer-*.h5"
+_OURS = (_PARTS, ".layer-*.partial", f".{IDENTITY}.*.partial", IDENTITY)
 _SAMPLE_ROWS = 64
 """Rows of a layer that are looked at where no fingerprint of a store tells its activations from others."""
 
@@ -117,13 +118,15 @@ class Parts:
             raise ProbeFileError(msg) from error
         finished = {}
         for layer in layers:
-            part = _load(_file(folder, layer), layer, asked, notice)
-            if part is not None:
-                finished[layer.name] = part
+            file = _file(folder, layer)
+            try:
+                if file.exists():
+                    finished[layer.name] = _load(file, layer, asked)
+            except ProbeFileError as error:
+                notice(f"layer {layer.name!r} is fitted again, as its part is not whole: {error}")
         if finished:
-            notice(
-                f"{len(finished)} of {len(layers)} layers are finished in {folder} already; going on with the rest"
-            )
+            going_on = "joining them" if len(finished) == len(layers) else "going on with the others"
+            notice(f"{len(finished)} of {len(layers)} layers are finished in {folder} already; {going_on}")
         return cls(layers, folder, finished)
 
     def keep(self, layer: Layer, probes: Probes) -> None:
@@ -146,23 +149,28 @@ class Parts:
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
 
-    def explain(self, error: BaseException) -> None:
-        """Add to an error what is kept and how to go on; where no layer is, remove the folder."""
-        if self.folder is None:
-            return
+    def abandon(self) -> None:
+        """Remove the folder where no layer is finished."""
         if not self.finished:
-            with contextlib.suppress(OSError):  # the error that is being explained matters more
+            with contextlib.suppress(OSError):  # what ended the fit matters more than a folder that stays
                 self.remove()
-            return
-        error.add_note(
-            f"{len(self.finished)} of {len(self.layers)} layers are finished and kept in {self.folder}; the same "
-            "command goes on from there"
-        )
+
+    def explain(self, error: BaseException) -> None:
+        """Add to an error what is kept and how to go on."""
+        self.abandon()
+        if self.finished and self.folder is not None:
+            count = f"{len(self.finished)} of {len(self.layers)}"
+            error.add_note(
+                f"{count} layers are finished and kept in {self.folder}; the same command goes on from there"
+            )
 
 
 def _take_over(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
     """Make a folder one of this question, or find that it is."""
     folder.mkdir(exist_ok=True)
+    if any(not any(file.match(pattern) for pattern in _OURS) for file in folder.iterdir()):
+        msg = f"{folder} is in the way: it holds files that no fit wrote; move it, or save to another name"
+        raise ProbeFileError(msg)
     there = _identity(folder)
     if there == asked:
         return
@@ -173,9 +181,6 @@ def _take_over(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
         )
         raise ProbeFileError(msg)
     _clear(folder)
-    if any(folder.iterdir()):
-        msg = f"{folder} is in the way: it holds files that no fit wrote; move it, or save to another name"
-        raise ProbeFileError(msg)
     write_whole(folder / IDENTITY, json.dumps(asked, indent=1).encode())
 
 
@@ -205,20 +210,18 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _load(file: Path, layer: Layer, asked: Mapping[str, Any], notice: Callable[[str], None]) -> Probes | None:
-    """A finished layer; None where there is none, or the file is damaged, which is said."""
-    if not file.exists():
-        return None
-    try:
-        part = load(file)
-        wanted = {(layer.name, target, asked["step"]) for target in asked["targets"]}
-        missing = set() if layer.name in part.failures else wanted - set(part)
-        if missing or set(part) - wanted or set(part.failures) - {layer.name}:
-            msg = f"{file} is damaged: it does not hold the probes of layer {layer.name!r}"
-            raise ProbeFileError(msg)
-    except (ProbeFileError, OSError) as error:
-        notice(f"layer {layer.name!r} is fitted again, as its part is not whole: {error}")
-        return None
+def _load(file: Path, layer: Layer, asked: Mapping[str, Any]) -> Probes:
+    """A finished layer.
+
+    Raises:
+        ProbeFileError: when it is damaged, or not of this layer.
+    """
+    part = load(file)
+    wanted = {(layer.name, target, asked["step"]) for target in asked["targets"]}
+    missing = set() if layer.name in part.failures else wanted - set(part)
+    if missing or set(part) - wanted or set(part.failures) - {layer.name}:
+        msg = f"{file} is damaged: it does not hold the probes of layer {layer.name!r}"
+        raise ProbeFileError(msg)
     return part
 
 
@@ -228,6 +231,6 @@ def _file(folder: Path, layer: Layer) -> Path:
 
 def _clear(folder: Path) -> None:
     """Remove what a fit wrote, also where a kill left it half-written; the identity last."""
-    for pattern in (_PARTS, ".*.partial", IDENTITY):
+    for pattern in _OURS:
         for file in folder.glob(pattern):
             file.unlink()
