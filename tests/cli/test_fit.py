@@ -136,7 +136,6 @@ def test_a_command_that_is_killed(run, store, folder):
         "    if progress.done == 1:\n"
         f"        os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
         "Reporter.__call__ = kill\n"
-        f"sys.path.insert(0, {str(HOUSE)!r})\n"
         "probe()\n"
     )
     arguments = ["fit", store, "--target", "sign", "--C", "1", "-o", "p.h5"]
