@@ -35,6 +35,11 @@ class Layer:
     head: int | None = None
     columns: NDArray[np.int64] | None = None
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The features of one stored row."""
+        return tuple(self.source.shape[1:])
+
 
 def cut(sources: Mapping[str, RowSource], split_features: int | None) -> list[Layer]:
     """The layers as they are, or each as ``split_features`` slices of neighbouring features.

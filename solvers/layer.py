@@ -138,9 +138,7 @@ def fit_layer(
         Probe(
             layer=layer.name,
             target=target,
-            order=layer.order,
-            head=layer.head,
-            shape=tuple(layer.source.shape[1:]),
+            **{name: getattr(layer, name) for name in ("order", "head", "shape")},
             path=found.path,
             seconds=seconds,
             version=_version(),

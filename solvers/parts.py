@@ -136,11 +136,12 @@ class Parts:
         self.finished[layer.name] = probes
 
     def joined(self) -> Probes:
-        """The probes of all finished layers, which know these parts."""
+        """The probes of the finished layers; when they are all there is, saving them removes these parts."""
         probes = [probe for part in self.finished.values() for probe in part.values()]
         failures = {name: reason for part in self.finished.values() for name, reason in part.failures.items()}
         in_order = {layer.name: failures[layer.name] for layer in self.layers if layer.name in failures}
-        return Probes(probes, in_order, None if self.folder is None else self)
+        whole = self.folder is not None and len(self.finished) == len(self.layers)
+        return Probes(probes, in_order, self if whole else None)
 
     def remove(self) -> None:
         """Remove what was written, the identity last, and the folder; where others put files there, it stays."""

@@ -71,12 +71,8 @@ def same(left, right):
 
 def test_parts_go_when_the_probes_are_saved_and_not_before(parts, tmp_path):
     probes, said = fit(parts)
-    assert sorted(file.name for file in parts.iterdir()) == [
-        "identity.json",
-        "layer-0000.h5",
-        "layer-0001.h5",
-        "layer-0002.h5",
-    ]
+    written = ["identity.json", *(f"layer-000{order}.h5" for order in range(3))]
+    assert sorted(file.name for file in parts.iterdir()) == written
     probes.save(tmp_path / "p.h5")
     assert [file.name for file in tmp_path.iterdir()] == ["p.h5"]
     assert said == []
@@ -110,6 +106,14 @@ def test_an_interrupt_says_where_the_finished_layers_are(parts):
     ) as caught:
         fit(parts, progress=stop_at("fc"))
     assert len(caught.value.probes) == 4
+
+
+def test_saving_what_an_interrupt_left_keeps_the_parts(parts, tmp_path):
+    with pytest.raises(FitInterrupted, match="2 of 3") as caught:
+        fit(parts, progress=stop_at("fc"))
+    caught.value.probes.save(tmp_path / "some.h5")
+    assert len(solvers.load(tmp_path / "some.h5")) == 4
+    assert fit(parts)[1][0].startswith("2 of 3")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.EIO, "Input/output error")])
