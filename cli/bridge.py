@@ -23,11 +23,10 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class LayerProblem:
-    """Layers and labels over the same rows; `labels` is masked where a row has none."""
+    """Layers and the labels of each target over the same rows; labels are masked where a row has none."""
 
     layers: Mapping[str, RowSource]
-    labels: np.ndarray
-    target: str
+    labels: Mapping[str, np.ndarray]
     splits: np.ndarray
     groups: np.ndarray | None = None
     step: int = 0
@@ -41,10 +40,8 @@ def open_problem(
     """The problem that `probe fit SOURCES --target TARGETS --layers PATTERNS --step STEP` asks for."""
     with ExitStack() as stack:
         if len(sources) == 1 and is_store(sources[0]):
-            if len(targets) != 1:
-                raise click.UsageError(f"a fit on a store takes one --target, but {len(targets)} were given")
             store = stack.enter_context(open_store(sources[0], step))
-            yield _of_store(store, targets[0], patterns)
+            yield _of_store(store, targets, patterns)
         else:
             if step is not None:
                 raise click.UsageError("--step chooses a step of a store; features of your own have none")
@@ -81,12 +78,17 @@ def target_of(store: Store, name: str) -> np.ndarray:
     return store.targets[name]
 
 
-def _of_store(store: Store, target: str, patterns: Sequence[str]) -> LayerProblem:
-    name, separator, spec = target.partition("=")
-    labels = _labels_by_position(spec, store.rows, str(store.path)) if separator else target_of(store, name)
+def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str]) -> LayerProblem:
+    labels: dict[str, np.ndarray] = {}
+    for target in targets:
+        name, separator, spec = target.partition("=")
+        if name in labels:
+            raise click.UsageError(f"--target {name} was given twice; give each target of a store once")
+        of_its_own = _labels_by_position(spec, store.rows, str(store.path)) if separator else None
+        labels[name] = target_of(store, name) if of_its_own is None else of_its_own
     names = list(store.layers)
     layers = {layer: store.layers[layer] for layer in (_chosen(patterns, names) if patterns else names)}
-    return LayerProblem(layers, labels, name, store.splits, store.groups, store.steps[0], store.fingerprint)
+    return LayerProblem(layers, labels, store.splits, store.groups, store.steps[0], store.fingerprint)
 
 
 def _labels_by_position(spec: str, rows: int, where: str) -> np.ndarray:
@@ -108,18 +110,17 @@ def _of_features(sources: Sequence[str], targets: Sequence[str], stack: ExitStac
     from solvers.rows import Concat, as_source
 
     data = split_data(sources, targets)
-    names = sorted({name for item in data for name in item.targets})
-    if len(names) != 1:
-        came = ", ".join(names) or "only a name"
+    names = list(dict.fromkeys(name for item in data for name in item.targets))
+    if not names:
         raise click.UsageError(
-            f"features of your own take the labels of one target, --target [SPLIT:]NAME=SPEC; came: {came}"
+            "features of your own take labels, --target [SPLIT:]NAME=SPEC; came: only a name"
         )
-    (name,) = names
     rows = [as_source(stack.enter_context(item.source.opened())) for item in data]
-    labels = _joined([item.targets.get(name) for item in data], [part.shape[0] for part in rows])
-    splits = np.repeat([item.split for item in data], [part.shape[0] for part in rows])
+    counts = [part.shape[0] for part in rows]
+    labels = {name: _joined([item.targets.get(name) for item in data], counts) for name in names}
+    splits = np.repeat([item.split for item in data], counts)
     layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else Concat(*rows)}
-    return LayerProblem(layers, labels, name, splits)
+    return LayerProblem(layers, labels, splits)
 
 
 def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndarray:

@@ -63,8 +63,8 @@ def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: An
             "layer": probe.layer,
             "split": split,
             "error": probe.error[split],
-            "C": probe.C,
-            "gap (nats)": probe.gap_nats,
+            "C": f"{probe.C:g}",
+            "gap (nats)": f"{probe.gap_nats:.1e}" if probe.penalised else "-",
         }
         for probe in probes
         for split in splits
@@ -86,8 +86,8 @@ def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: An
                 "layer:N",
                 "split:N",
                 alt.Tooltip("error:Q", format=".4f"),
-                "C:Q",
-                alt.Tooltip("gap (nats):Q", format=".1e"),
+                "C:N",
+                "gap (nats):N",
             ],
         )
     )

@@ -55,7 +55,7 @@ def _score(probe: Any, store: Any) -> list[dict[str, Any]]:
     from cli.bridge import target_of
 
     labels = target_of(store, probe.target)
-    layer = store.layers[probe.layer]
+    layer = store.layers[probe.stored_layer]
     records = []
     for split in dict.fromkeys(store.splits.tolist()):
         rows = np.flatnonzero((store.splits == split) & ~np.ma.getmaskarray(labels))

@@ -18,9 +18,10 @@ from cli.shared import overwrite_option
     metavar="FIG",
     help="FIG.svg, FIG.png, or FIG.html for an interactive page.",
 )
+@click.option("--target", metavar="NAME", help="Which target, where PROBES has several.")
 @click.option("--title", help="A title for the figure.")
 @overwrite_option
-def plot(probes: str, output: str, title: str | None, overwrite: bool) -> None:
+def plot(probes: str, output: str, target: str | None, title: str | None, overwrite: bool) -> None:
     """Draw the error by layer, in network order, for train, val and test; chance is dotted.
 
     \b
@@ -32,5 +33,14 @@ def plot(probes: str, output: str, title: str | None, overwrite: bool) -> None:
 
     if Path(output).exists() and not overwrite:
         raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
-    save_chart(error_by_layer(list(solvers.load(probes).values()), title), Path(output))
+    found = solvers.load(probes).values()
+    targets = list(dict.fromkeys(probe.target for probe in found))
+    if target is None and len(targets) > 1:
+        raise click.ClickException(
+            f"{probes} has several targets; say which with --target: {', '.join(targets)}"
+        )
+    if target is not None and target not in targets:
+        raise click.ClickException(f"{probes} has no target {target!r}; it has {', '.join(targets) or 'none'}")
+    chosen = [probe for probe in found if target in (None, probe.target)]
+    save_chart(error_by_layer(chosen, title), Path(output))
     click.echo(f"wrote {output}")

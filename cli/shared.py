@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,25 @@ step_option = click.option(
     "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it is there already.")
+
+
+_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+class Size(click.ParamType):
+    """A number of bytes as a person writes it: 2GB, 512MB, 1GiB, 1000000."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bytes, at least one."""
+        found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-zA-Z]*)\s*", str(value))
+        unit = _BYTES.get(found[2].upper()) if found else None
+        count = int(float(found[1]) * unit) if found and unit else 0
+        if count < 1:
+            self.fail(f"{value!r} is no size; write for example 2GB, 512MB or 1GiB", param, ctx)
+        return count
 
 
 def echo_json(value: Any) -> None:

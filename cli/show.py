@@ -19,7 +19,7 @@ _SPLITS = ("train", "val", "test")
 @click.argument("other", required=False, metavar="[PROBES]")
 @json_option
 def show(probes: str, other: str | None, as_json: bool) -> None:
-    """Print a row per layer: error on train/val/test, cross-entropy, C, gap and engine.
+    """Print a row per layer (and target): error on train/val/test, cross-entropy, C, gap and engine.
 
     Given two files, their probes are shown side by side; they must have been fitted on the same rows.
 
@@ -49,7 +49,7 @@ def as_record(probe: Probe) -> dict[str, Any]:
         "width": probe.width,
         "classes": probe.classes.tolist(),
         "C": probe.C,
-        "gap_nats": probe.gap_nats,
+        "gap_nats": probe.gap_nats if probe.penalised else None,
         "status": str(probe.status),
         "engine": probe.engine,
         "engine_reason": probe.engine_reason,
@@ -64,14 +64,16 @@ def echo_probes(probes: Probes) -> None:
     """Print a table with a row per layer."""
     splits = [split for split in _SPLITS if any(split in probe.error for probe in probes.values())]
     scored = splits[-1] if splits else None
-    header = ["layer", "width", *[f"error {split}" for split in splits]]
+    targets = len({probe.target for probe in probes.values()})
+    header = ["layer", *(["target"] if targets > 1 else []), "width", *[f"error {split}" for split in splits]]
     header += [f"CE {scored}"] if scored else []
     header += ["C", "gap (nats)", "engine", "status"]
     rows = []
     for probe in probes.values():
-        row = [probe.layer, str(probe.width), *[_error(probe, split) for split in splits]]
+        row = [probe.layer, *([probe.target] if targets > 1 else []), str(probe.width)]
+        row += [_error(probe, split) for split in splits]
         row += [_number(probe.cross_entropy.get(scored))] if scored else []
-        rows.append([*row, f"{probe.C:g}", f"{probe.gap_nats:.1e}", probe.engine, str(probe.status)])
+        rows.append([*row, f"{probe.C:g}", _gap(probe), probe.engine, str(probe.status)])
     echo_table(header, rows)
 
 
@@ -97,14 +99,16 @@ def pair(first: Probes, second: Probes, paths: tuple[str, str]) -> list[tuple[Pr
 def echo_pairs(pairs: list[tuple[Probe, Probe]]) -> None:
     """Print a row per layer with the error, gap and engine of both probes."""
     split = next(name for name in reversed(_SPLITS) if name in pairs[0][0].error)
+    targets = len({left.target for left, _ in pairs})
     rows = []
     for left, right in pairs:
         difference = right.error[split] - left.error[split]
-        cells = [f"{probe.C:g} | {probe.gap_nats:.1e} | {probe.engine}" for probe in (left, right)]
-        rows.append([left.layer, _error(left, split), _error(right, split), f"{difference:+.4f}", *cells])
+        cells = [f"{probe.C:g} | {_gap(probe)} | {probe.engine}" for probe in (left, right)]
+        name = [left.layer, left.target] if targets > 1 else [left.layer]
+        rows.append([*name, _error(left, split), _error(right, split), f"{difference:+.4f}", *cells])
     echo_table(
         [
-            "layer",
+            *(["layer", "target"] if targets > 1 else ["layer"]),
             f"error {split}",
             "second",
             "difference",
@@ -118,6 +122,10 @@ def echo_pairs(pairs: list[tuple[Probe, Probe]]) -> None:
 def _keys(probes: Probes) -> str:
     names = [f"{layer}/{target}" for layer, target, _ in probes]
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def _gap(probe: Probe) -> str:
+    return f"{probe.gap_nats:.1e}" if probe.penalised else "-"
 
 
 def _error(probe: Probe, split: str) -> str:

@@ -7,7 +7,8 @@ Layout, version 0, also in docs/probes.md. The root group MUST hold datasets onl
   arrays below. ``classes`` is {"dtype": NumPy's name, "values": [...]}; ``path`` is a list of objects with the
   fields of ``Tried``. Numbers that are not finite stand as Python's json writes them (NaN, Infinity).
 - of entry N of ``probes``, float64: ``weights.N`` (width, classes), ``bias.N`` (classes,), ``mean.N`` and
-  ``scale.N`` (width,); where random features were taken also ``columns.N`` (columns,), int64.
+  ``scale.N`` (width,); where random features or a slice were taken also ``columns.N`` (columns,), int64.
+  ``head`` is there for probes of a slice only.
 
 Nothing is kept in attributes, links, groups, strings or objects. What is read is checked first.
 """
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-__all__ = ["Probe", "Probes", "Tried", "evaluate", "load", "refuse_existing", "save"]
+__all__ = ["Probe", "Probes", "Tried", "evaluate", "load", "refuse_existing", "save", "write_whole"]
 
 FORMAT = "actstore probes"
 VERSION = 0
@@ -51,11 +52,23 @@ def save(probes: Probes, path: str | Path, overwrite: bool = False) -> None:
     """
     path = Path(path)
     refuse_existing(path, overwrite)
-    image = _image(probes)
+    try:
+        write_whole(path, _image(probes))
+    except OSError as error:
+        msg = f"the probe file {path} could not be written: {error.strerror}; make room or choose another place"
+        raise ProbeFileError(msg) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name, in place of any other, only when it is whole and on the disk.
+
+    Raises:
+        OSError: when the disk refuses.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("xb") as file:
-            file.write(image)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -64,9 +77,6 @@ def save(probes: Probes, path: str | Path, overwrite: bool = False) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError as error:
-        msg = f"the probe file {path} could not be written: {error.strerror}; make room or choose another place"
-        raise ProbeFileError(msg) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -131,6 +141,8 @@ def _entry(probe: Probe) -> dict[str, Any]:
         raise ProbeFileError(msg)
     values = np.char.decode(classes, "latin-1") if classes.dtype.kind == "S" else classes
     plain = {field.name: getattr(probe, field.name) for field in fields(probe) if field.name not in ARRAYS}
+    if probe.head is None:
+        del plain["head"]
     return plain | {
         "classes": {"dtype": classes.dtype.str, "values": values.tolist()},
         "path": [asdict(tried) for tried in probe.path],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import softmax
 
-from solvers.errors import ProblemError
+from solvers.errors import ProbeFileError, ProblemError
 from solvers.rows import Columns, as_source
 from solvers.scores import logit_blocks
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.parts import Parts
     from solvers.rows import RowSource
 
 __all__ = ["Key", "Probe", "Probes", "Tried"]
@@ -47,19 +48,22 @@ class Probe:
 
     Shapes and units:
         shape: the features of one row of the layer, flattened in C order to ``width``.
-        weights, bias: (width, classes) and (classes,), float64, for raw activations. Where random features were
-            taken, ``columns`` holds their indices and the other rows of ``weights`` are zero.
+        weights, bias: (width, classes) and (classes,), float64, for raw activations. Where random features or a
+            slice were taken, ``columns`` holds their indices and the other rows of ``weights`` are zero.
         mean, scale: (width,), what the fit subtracted from the columns and, if ``scaled``, divided them by; scale is
             inf where a column is constant or was not drawn, and 1 without scaling.
         gap_nats, loss: the certified bound on loss minus optimal loss, and the loss (penalty included), in nats
-            per training row and in the scaled coordinates, where the penalty lives.
+            per training row and in the scaled coordinates, where the penalty lives. Where the status is
+            ``unpenalised`` (C = inf), nothing bounds the loss, and ``gap_nats`` is no bound.
         error, cross_entropy (nats per row), chance, rows, unlabelled, unseen: by split. ``chance`` is the error
             of always saying the commonest training class. ``unseen`` counts labelled rows whose class is not in
             ``classes``: they are errors, and left out of the cross-entropy, which is infinite over them.
             ``unlabelled`` rows are not in ``rows``.
         path: every C that was tried, in the order given; the chosen one is ``C``.
         fingerprint: of the store's rows and activations; rows_fingerprint: of the labels and splits alone.
-        order: the layer's place in the network. seconds: for the whole path and the scores.
+        order: the layer's place in the network. seconds: for the whole path and the scores, of all targets that
+            were fitted together.
+        head: which slice of the stored layer this is, from 0; ``layer`` then ends in ``@HEAD``. None: all of it.
     """
 
     layer: str
@@ -93,6 +97,17 @@ class Probe:
     rows_fingerprint: str
     command: str
     version: str
+    head: int | None = None
+
+    @property
+    def stored_layer(self) -> str:
+        """The layer whose rows the probe acts on: ``layer``, without the ``@HEAD`` of a slice."""
+        return self.layer if self.head is None else self.layer.removesuffix(f"@{self.head}")
+
+    @property
+    def penalised(self) -> bool:
+        """Whether ``gap_nats`` is a bound; it is not where C is infinite."""
+        return self.status != "unpenalised"
 
     @property
     def key(self) -> Key:
@@ -110,7 +125,7 @@ class Probe:
         return self.weights if self.columns is None else self.weights[self.columns]
 
     def features(self, activations: RowSource | ArrayLike) -> RowSource:
-        """The columns of raw activations that the probe looks at: all, unless random features were taken.
+        """The columns of raw activations that the probe looks at: all, unless random features or a slice were taken.
 
         Raises:
             ProblemError: when a row has neither the features of the layer nor their flattened width.
@@ -146,19 +161,26 @@ class Probe:
         return self.classes[self.logits(activations).argmax(axis=1)]
 
     def __repr__(self) -> str:
+        gap = f" with a gap of {self.gap_nats:.1e} nats" if self.penalised else ""
         return (
             f"<Probe of {self.layer!r} for {self.target!r}, step {self.step}: {len(self.classes)} classes, "
-            f"C={self.C:g}, {self.status} with a gap of {self.gap_nats:.1e} nats by {self.engine}>"
+            f"C={self.C:g}, {self.status}{gap} by {self.engine}>"
         )
 
 
 class Probes(Mapping[Key, Probe]):
     """Probes by (layer, target, step), in the order of the network.
 
-    ``failures`` says in one line why a layer has no probe, by layer.
+    ``failures`` says in one line why a layer has no probe, or none for a target, by layer. ``parts`` are the finished
+    layers that ``fit_layers`` kept on the disk, if it did: saving the probes removes them there.
     """
 
-    def __init__(self, probes: Iterable[Probe], failures: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        probes: Iterable[Probe],
+        failures: Mapping[str, str] | None = None,
+        parts: Parts | None = None,
+    ) -> None:
         self._probes: dict[Key, Probe] = {}
         for probe in sorted(probes, key=lambda probe: probe.order):
             if probe.key in self._probes:
@@ -166,6 +188,7 @@ class Probes(Mapping[Key, Probe]):
                 raise ProblemError(msg)
             self._probes[probe.key] = probe
         self.failures = dict(failures or {})
+        self.parts = parts
 
     def __getitem__(self, key: Key) -> Probe:
         return self._probes[key]
@@ -196,12 +219,21 @@ class Probes(Mapping[Key, Probe]):
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write one HDF5 file, which appears only whole; its layout is in ``solvers.probe``.
 
+        The ``parts`` that these probes were joined from are removed once the file is on the disk.
+
         Raises:
             ProbeFileError: when the file is there already (without ``overwrite``), or can not be written.
         """
         from solvers.probe import save
 
-        save(self, path, overwrite)
+        try:
+            save(self, path, overwrite)
+        except ProbeFileError as error:
+            if self.parts is not None:
+                self.parts.explain(error)
+            raise
+        if self.parts is not None:
+            self.parts.remove()
 
 
 def _table_row(probe: Probe, splits: list[str]) -> dict[str, Any]:

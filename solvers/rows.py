@@ -144,20 +144,25 @@ class Rows:
 
 
 class Columns:
-    """Some columns of a source whose features are flattened: a seeded subset, a slice, an attention head."""
+    """Some columns of a source whose features are flattened: a seeded subset, a slice, an attention head.
+
+    Neighbouring columns are a view of the rows read; others are copied.
+    """
 
     def __init__(self, source: RowSource, columns: Sequence[int] | NDArray[np.int64]) -> None:
         self.source = source
         self.columns = np.asarray(columns, dtype=np.int64)
         self.dtype = source.dtype
         self.shape = (source.shape[0], len(self.columns))
+        neighbours = len(self.columns) > 0 and bool(np.all(np.diff(self.columns) == 1)) and self.columns[0] >= 0
+        self._picked = slice(self.columns[0], self.columns[-1] + 1) if neighbours else self.columns
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        return read(self.source, rows)[:, self.columns]
+        return read(self.source, rows)[:, self._picked]
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Rows by number, these columns only."""
-        return take(self.source, rows)[:, self.columns]
+        return take(self.source, rows)[:, self._picked]
 
 
 def draw_columns(width: int, count: int | None, seed: int | Sequence[int]) -> NDArray[np.int64] | None:

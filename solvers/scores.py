@@ -13,14 +13,17 @@ from solvers.labels import UNSEEN, place_labels, plain_labels
 from solvers.rows import Rows, as_source, blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.probes import Probe
     from solvers.rows import RowSource
 
-__all__ = ["Score", "evaluate", "logit_blocks", "nonfinite_rows", "score"]
+__all__ = ["LEFT_OUT", "Score", "Scored", "evaluate", "logit_blocks", "nonfinite_rows", "score", "score_each"]
+
+LEFT_OUT = -2
+"""The code of a row that is not scored."""
 
 _BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
 
@@ -41,27 +44,64 @@ class Score:
     nonfinite: int
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A probe to score, with the truth it is compared with.
+
+    ``codes`` (rows,): the column of ``weights`` (width, classes) that is right for each row, ``UNSEEN`` where none
+    is, or ``LEFT_OUT`` where the row does not count.
+    """
+
+    codes: NDArray[np.int64]
+    weights: NDArray[Any]
+    bias: NDArray[Any]
+
+
+class _Tally:
+    """The sums behind a ``Score``, block by block."""
+
+    def __init__(self, codes: NDArray[np.int64]) -> None:
+        self.codes = codes
+        self.errors, self.nats, self.nonfinite = 0, 0.0, 0
+
+    def add(self, rows: slice, bad: NDArray[np.bool_], logits: NDArray[np.float64]) -> None:
+        """Count a block: which of its rows are not finite, and their logits (rows, classes)."""
+        truth = self.codes[rows]
+        counted = truth != LEFT_OUT
+        self.nonfinite += int(np.sum(bad & counted))
+        seen = np.flatnonzero(counted & (truth != UNSEEN) & ~bad)
+        self.errors += int(np.sum((logits.argmax(axis=1) != truth) & counted))
+        self.nats += float(np.sum(logsumexp(logits[seen], axis=1) - logits[seen, truth[seen]]))
+
+    def score(self) -> Score:
+        """What the rows counted come to."""
+        total, unseen = int(np.sum(self.codes != LEFT_OUT)), int(np.sum(self.codes == UNSEEN))
+        error = self.errors / total if total and not self.nonfinite else np.nan
+        cross_entropy = self.nats / (total - unseen) if total > unseen and not self.nonfinite else np.nan
+        return Score(error, cross_entropy, total, unseen, self.nonfinite)
+
+
 def score(source: RowSource, codes: NDArray[np.int64], weights: NDArray[Any], bias: NDArray[Any]) -> Score:
-    """Score softmax(h W + b) on rows whose classes are known, reading each row once.
+    """Score one probe, softmax(h W + b), given as the fields of ``Scored``; ``source`` is as in ``score_each``."""
+    (only,) = score_each(source, [Scored(codes, weights, bias)])
+    return only
+
+
+def score_each(source: RowSource, probes: Sequence[Scored]) -> list[Score]:
+    """Score several probes on rows whose classes are known, reading each row once.
 
     Args:
         source: (rows, *features), raw activations.
-        codes: (rows,), the column of ``weights`` that is right for each row, or ``UNSEEN``.
-        weights: (width, classes).
-        bias: (classes,).
+        probes: what to score; all of one width.
     """
-    errors, nats, nonfinite = 0, 0.0, 0
+    tallies = [_Tally(probe.codes) for probe in probes]
+    ends = np.cumsum([len(probe.bias) for probe in probes])[:-1]
+    weights, bias = np.hstack([probe.weights for probe in probes]), np.hstack([probe.bias for probe in probes])
     for rows, block, logits in logit_blocks(source, weights, bias):
-        truth = codes[rows]
         bad = ~np.isfinite(block).all(axis=1)
-        nonfinite += int(bad.sum())
-        seen = np.flatnonzero((truth != UNSEEN) & ~bad)
-        errors += int(np.sum(logits.argmax(axis=1) != truth))
-        nats += float(np.sum(logsumexp(logits[seen], axis=1) - logits[seen, truth[seen]]))
-    total, unseen = len(codes), int(np.sum(codes == UNSEEN))
-    error = errors / total if total and not nonfinite else np.nan
-    cross_entropy = nats / (total - unseen) if total > unseen and not nonfinite else np.nan
-    return Score(error, cross_entropy, total, unseen, nonfinite)
+        for tally, own in zip(tallies, np.split(logits, ends, axis=1), strict=True):
+            tally.add(rows, bad, own)
+    return [tally.score() for tally in tallies]
 
 
 def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> Score:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     SplitRows = ArrayLike | Mapping[str, ArrayLike] | None
 
-__all__ = ["Task", "make_task"]
+__all__ = ["Task", "make_task", "make_tasks"]
 
 _USUAL = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One target over the rows of a store, the same for every layer.
+    """One target over the rows of a store, the same for every layer; its splits need not be another target's.
 
     ``labels`` (rows,) in their own type; ``classes`` those of the training rows, ascending; ``codes`` (rows,)
     the index of each label in ``classes``, ``UNSEEN`` where it is none of them. ``rows`` holds the labelled
@@ -52,6 +52,40 @@ class Task:
         for split, rows in self.rows.items():
             digest.update(repr((split, len(rows))).encode() + rows.tobytes() + self.codes[rows].tobytes())
         return digest.hexdigest()
+
+
+def make_tasks(
+    labels: Mapping[str, ArrayLike],
+    splits: SplitRows,
+    groups: ArrayLike | None,
+    seed: int | None,
+    require_all: bool,
+) -> dict[str, Task]:
+    """A task for each target, each with its own tenth set aside; the arguments are those of ``make_task``.
+
+    ``require_all`` refuses rows without a label.
+
+    Raises:
+        ProblemError: as ``make_task`` does, for no target at all, for labels that are missing where they must not
+            be, and where there is a C to choose but no row to choose it by.
+    """
+    if not labels:
+        msg = "there are no targets to fit; give the labels of at least one"
+        raise ProblemError(msg)
+    tasks = {target: make_task(given, splits, groups, seed, target) for target, given in labels.items()}
+    for target, task in tasks.items():
+        unlabelled = sum(task.unlabelled.values())
+        if require_all and unlabelled:
+            counts = ", ".join(f"{count:,} of {split}" for split, count in task.unlabelled.items() if count)
+            msg = f"{unlabelled:,} rows have no label for {target!r} ({counts}); label them, or do without"
+            raise ProblemError(msg)
+        if seed is not None and not np.any(task.codes[task.rows["val"]] != UNSEEN):
+            msg = (
+                f"no row of the `val` split has a label for {target!r} that is known from training, so C "
+                "can not be chosen; give a single C, or leave `val` out and a tenth of `train` is set aside"
+            )
+            raise ProblemError(msg)
+    return tasks
 
 
 def make_task(

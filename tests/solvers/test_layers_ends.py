@@ -70,7 +70,9 @@ def test_a_fit_that_was_interrupted_counts_as_an_interrupt(layers, labels, monke
     fit = layer_module.fit
 
     def interrupted(*given, **options):
-        return replace(fit(*given, **options), status=Status.INTERRUPTED)
+        return {
+            target: replace(one, status=Status.INTERRUPTED) for target, one in fit(*given, **options).items()
+        }
 
     monkeypatch.setattr(layer_module, "fit", interrupted)
     with pytest.raises(FitInterrupted, match="interrupted at layer 'input', with 0 of 2 layers fitted"):

@@ -148,7 +148,7 @@ def test_failures_alone_can_be_saved(tmp_path):
 def test_the_example_of_the_page_reads_it_with_bare_h5py(probes, tmp_path, monkeypatch):
     probes.save(tmp_path / "probes.h5")
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    example, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     assert "solvers" not in example
     names: dict[str, object] = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -231,3 +231,20 @@ def test_every_truncation_is_refused(probes, tmp_path):
         (tmp_path / "cut.h5").write_bytes(image[:length])
         with pytest.raises(ProbeFileError, match="is not a whole HDF5 file"):
             solvers.load(tmp_path / "cut.h5")
+
+
+def test_a_probe_of_a_slice_knows_the_layer_that_is_stored(probe, tmp_path):
+    slices = [replace(probe, layer=f"attn@1@{head}", order=head, head=head) for head in (0, 12)]
+    Probes([probe, *slices]).save(tmp_path / "p.h5")
+    loaded = solvers.load(tmp_path / "p.h5")
+    assert {key[0]: (found.head, found.stored_layer) for key, found in loaded.items()} == {
+        "attn@1@0": (0, "attn@1"),
+        "attn@1@12": (12, "attn@1"),
+        "block/1.conv": (None, "block/1.conv"),
+    }
+
+
+def test_a_gap_without_a_penalty_is_not_shown(probe):
+    free = replace(probe, C=np.inf, status="unpenalised", gap_nats=np.inf)
+    assert (probe.penalised, free.penalised) == (True, False)
+    assert repr(free).endswith("3 classes, C=inf, unpenalised by numpy>")

@@ -85,6 +85,16 @@ def test_columns_are_a_source_of_flattened_features(source):
     np.testing.assert_array_equal(Columns(Rows(source, [8, 2]), [1])[:], ARRAY[[8, 2]].reshape(2, 6)[:, [1]])
 
 
+def test_neighbouring_columns_are_a_view_and_others_a_copy():
+    flat = ARRAY.reshape(100, 6)
+    neighbours, scattered = Columns(flat, [2, 3, 4]), Columns(flat, [2, 4])
+    np.testing.assert_array_equal(neighbours[10:20], flat[10:20, 2:5])
+    np.testing.assert_array_equal(take(neighbours, np.array([7, 3])), flat[[7, 3], 2:5])
+    assert np.shares_memory(neighbours[10:20], flat)
+    assert not np.shares_memory(scattered[10:20], flat)
+    np.testing.assert_array_equal(Columns(flat, [-1])[:], flat[:, [5]])
+
+
 def test_concatenated_sources_are_one(source):
     both = Concat(source, ARRAY[:5])
     whole = np.concatenate([ARRAY, ARRAY[:5]])

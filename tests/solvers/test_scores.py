@@ -7,7 +7,7 @@ from solvers import scores
 from solvers.errors import ProblemError
 from solvers.labels import UNSEEN
 from solvers.probes import Probe
-from solvers.scores import nonfinite_rows, score
+from solvers.scores import LEFT_OUT, Scored, nonfinite_rows, score, score_each
 
 
 @pytest.fixture
@@ -54,6 +54,37 @@ def test_score_is_the_textbook_s(rows):
     # Two ways of summing 50 numbers of order one in float64.
     assert result.cross_entropy == pytest.approx(cross_entropy, rel=1e-13)
     assert (result.rows, result.unseen, result.nonfinite) == (50, 0, 0)
+
+
+def test_several_probes_are_scored_in_one_reading_each_on_its_own_rows(rows):
+    class Counted:
+        shape, dtype, reads = rows.activations.shape, rows.activations.dtype, 0
+
+        def __getitem__(self, wanted):
+            self.reads += 1
+            return rows.activations[wanted]
+
+    source, mine = Counted(), np.arange(50) % 3 == 0
+    generator = np.random.default_rng(1)
+    other = Scored(
+        np.where(mine, rows.codes % 2, LEFT_OUT), generator.normal(size=(6, 2)), np.array([0.1, -0.1])
+    )
+    first, second = score_each(source, [Scored(rows.codes, rows.weights, rows.bias), other])
+    assert source.reads == 1
+    for found, alone in (
+        (first, score(rows.activations, rows.codes, rows.weights, rows.bias)),
+        (second, score(rows.activations[mine], rows.codes[mine] % 2, other.weights, other.bias)),
+    ):
+        assert (found.error, found.rows, found.unseen) == (alone.error, alone.rows, alone.unseen)
+        # Two orders of summing fifty numbers of order one in float64.
+        assert found.cross_entropy == pytest.approx(alone.cross_entropy, rel=1e-13)
+
+
+def test_rows_that_are_not_finite_count_for_the_probes_that_need_them(rows):
+    rows.activations[4, 0, 0] = np.nan
+    elsewhere = np.where(np.arange(50) == 4, LEFT_OUT, rows.codes)
+    both = [Scored(codes, rows.weights, rows.bias) for codes in (rows.codes, elsewhere)]
+    assert [found.nonfinite for found in score_each(rows.activations, both)] == [1, 0]
 
 
 def test_block_size_does_not_matter(rows, monkeypatch):

@@ -1,0 +1,69 @@
+"""What probes are fitted to: layers, or slices of equal width of each, such as attention heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from solvers.errors import ProblemError
+from solvers.rows import flat_width
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from solvers.rows import RowSource
+
+__all__ = ["Layer", "cut"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer to fit, or a slice of one.
+
+    ``name`` is that of its probes: the stored layer's, for a slice followed by ``@HEAD``, counted from 0. ``order``
+    is its place. ``source`` (rows, *features) are the rows as they are stored; ``columns`` those of the flattened
+    features that the slice has, ascending, None for all.
+    """
+
+    name: str
+    order: int
+    source: RowSource
+    head: int | None = None
+    columns: NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The features of one stored row."""
+        return tuple(self.source.shape[1:])
+
+
+def cut(sources: Mapping[str, RowSource], split_features: int | None) -> list[Layer]:
+    """The layers as they are, or each as ``split_features`` slices of neighbouring features.
+
+    No two slices have one name: what stands before the last ``@`` is the layer, what follows it the slice.
+
+    Raises:
+        ProblemError: fewer than one slice, or a layer whose width is not a multiple of their number.
+    """
+    if split_features is None:
+        return [Layer(name, order, source) for order, (name, source) in enumerate(sources.items())]
+    if split_features < 1:
+        msg = f"split_features is {split_features}; expected a number of slices, 1 or more"
+        raise ProblemError(msg)
+    layers: list[Layer] = []
+    for name, source in sources.items():
+        width, rest = divmod(flat_width(source), split_features)
+        if rest:
+            msg = (
+                f"layer {name!r} has {flat_width(source):,} features, which can not be cut into {split_features:,} "
+                "slices of one width; give a number that divides it, or choose other layers"
+            )
+            raise ProblemError(msg)
+        for head in range(split_features):
+            columns = np.arange(head * width, (head + 1) * width)
+            layers.append(Layer(f"{name}@{head}", len(layers), source, head, columns))
+    return layers
