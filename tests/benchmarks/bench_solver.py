@@ -5,7 +5,7 @@
 Every fit runs in a process of its own, under a cap, and its probe is certified by `solvers.certify`, whoever found it. A
 peer is shown at its default settings, and at the best: of all its variants (float32 or float64, centred or not, ...) and
 tolerances the quickest that reached 1e-4 and 1e-6 nats. Our seconds include our own certificate. A variant is given up
-once it has taken as long as the best of its family. Fits below 10 s are the median of three, taken in turn. Every
+once it has taken as long as the best of its family; the short run tries the likeliest variants alone. Fits below 10 s are the median of three, taken in turn. Every
 measurement is a line of solver.jsonl in the folder; `--continue` measures what is missing there.
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from solver_peers import DEFAULT_SETTING, OURS, first_tolerance
 from solver_problems import RECIPES, MissingError, load, saved
 from solver_runs import Asked, Measured, Runs, families
-from solver_tables import TARGETS, show
+from solver_tables import TARGETS, quickest, show
 from timing import say
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Contest:
     width: int
     classes: int
     cap_seconds: float
+    thorough: bool
 
     def measure(self, family: str, setting: str, effort: float | None, cap: float = math.inf) -> Measured:
         """Measure once, and say so."""
@@ -61,7 +62,7 @@ class Contest:
     def run(self) -> None:
         """Ours, the peers at their defaults, the peers at their best; then the short ones twice more, in turn."""
         chosen = [self.measure(OURS, "numpy", target) for target in TARGETS]
-        entrants = families(self.width, self.classes)
+        entrants = families(self.width, self.classes, self.thorough)
         for family, variants in entrants.items():
             if family == OURS:
                 continue
@@ -78,7 +79,7 @@ class Contest:
 
     def _best(self, variants: list[Variant], target: float) -> Measured | None:
         """The quickest of all variants and tolerances that reached the target; None where none did."""
-        best: Measured | None = None
+        best = quickest(self._tried(variants), target)
         given_up: set[str] = set()
         for each in variants:
             centred = each.setting.replace("raw", "centred")
@@ -91,6 +92,15 @@ class Contest:
             if found is not None and (best is None or found.seconds < best.seconds):
                 best = found
         return best
+
+    def _tried(self, variants: list[Variant]) -> list[Measured]:
+        """What was measured of some variants at other than their default settings."""
+        names = {(each.family, each.setting) for each in variants}
+        return [
+            each
+            for each in self.runs.of(self.problem, self.C)
+            if (each.asked.family, each.asked.setting) in names and each.asked.effort is not None
+        ]
 
     def _climb(self, entrant: Variant, target: float, cap: float) -> Measured | None:
         """Try harder until the target is reached, then once less hard where it was far exceeded."""
@@ -116,13 +126,7 @@ class Contest:
     def _start(self, entrant: Variant, target: float) -> tuple[float, float | None]:
         """A tolerance that may do, and the gap that the last one left."""
         guess = first_tolerance(target, self.C, self.rows, self.width, self.classes)
-        earlier = [
-            each
-            for each in self.runs.of(self.problem, self.C)
-            if (each.asked.family, each.asked.setting) == (entrant.family, entrant.setting)
-            and each.asked.effort is not None
-            and math.isfinite(each.gap_nats)
-        ]
+        earlier = [each for each in self._tried([entrant]) if math.isfinite(each.gap_nats)]
         if not earlier:
             return guess, None
         last = min(earlier, key=lambda each: each.asked.effort or math.inf)
@@ -148,7 +152,7 @@ def contests(given: argparse.Namespace) -> Iterable[Contest]:
             continue
         problem = load(made)
         for C in given.C or strengths:
-            yield Contest(runs, problem.name, C, *problem.activations.shape, problem.classes, given.cap_seconds)
+            yield Contest(runs, problem.name, C, *problem.activations.shape, problem.classes, given.cap_seconds, given.full)
 
 
 def main() -> None:
@@ -156,12 +160,12 @@ def main() -> None:
     arguments.add_argument("--full", action="store_true", help="problems of full size, every C; many hours")
     arguments.add_argument("--only", action="append", choices=list(RECIPES), help="a problem; may be repeated")
     arguments.add_argument("--C", type=float, action="append", help="instead of the problems' own; may be repeated")
-    arguments.add_argument("--cap-seconds", type=float, help="of one fit; 60, with --full 600")
+    arguments.add_argument("--cap-seconds", type=float, help="of one fit; 10, with --full 600")
     arguments.add_argument("--continue", dest="continued", action="store_true", help="measure what is missing")
     arguments.add_argument("--table-only", action="store_true", help="print the tables of what was measured")
     arguments.add_argument("--folder", type=Path, default=Path("build/bench"))
     given = arguments.parse_args()
-    given.cap_seconds = given.cap_seconds or (600.0 if given.full else 60.0)
+    given.cap_seconds = given.cap_seconds or (600.0 if given.full else 10.0)
     if not given.table_only:
         for contest in contests(given):
             contest.run()

@@ -45,6 +45,11 @@ class Variant:
     package: str = "solvers"
     small_only: bool = False
 
+    @property
+    def likely(self) -> bool:
+        """Whether it has often been the quickest of its family."""
+        return "raw" not in self.setting and "history 100" not in self.setting
+
     def refuses(self, width: int, classes: int) -> str | None:
         """Why it can not be tried on a problem of that size here, or None."""
         if find_spec(self.package) is None:

@@ -178,16 +178,17 @@ _CLASSES = {
 RECIPES: dict[str, Recipe] = {
     "mnist-relu-512": Recipe(partial(_relu, 20_000, 512, 256), REAL_C),
     "ewt-upos": Recipe(partial(_words, "upos"), REAL_C),
-    "ewt-deprel": Recipe(partial(_words, "deprel"), REAL_C),
-    "mnist-pixels": Recipe(_pixels, REAL_C),
+    "ewt-deprel": Recipe(partial(_words, "deprel"), REAL_C, short_C=()),
+    "mnist-pixels": Recipe(_pixels, REAL_C, short_C=()),
     "mnist-relu-1024": Recipe(partial(_relu, TRAIN_ROWS, 1024, 512), REAL_C, short_C=()),
     "convnet-pool2": Recipe(partial(_convnet, "pool2"), REAL_C, short_C=()),
-    "convnet-fc1": Recipe(partial(_convnet, "fc1"), REAL_C),
+    "convnet-fc1": Recipe(partial(_convnet, "fc1"), REAL_C, short_C=()),
     "ill-conditioned": Recipe(lambda short: ill_conditioned(*_ILL[not short]), (1.0,)),
     "near-separable": Recipe(lambda short: near_separable(*_SEPARABLE[not short]), (100.0,), short_C=(100.0,)),
 } | {
     f"{classes}-classes": Recipe(
-        lambda short, classes=classes, sizes=sizes: many_classes(*sizes[not short], classes), (1.0,)
+        lambda short, classes=classes, sizes=sizes: many_classes(*sizes[not short], classes), (1.0,),
+        short_C=() if classes == 10 else (1.0,),
     )
     for classes, sizes in _CLASSES.items()
 }

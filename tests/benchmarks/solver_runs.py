@@ -164,10 +164,10 @@ def tiny() -> Problem:
     return Problem("tiny", rng.standard_normal((30, 4), np.float32), np.arange(30) % 3)
 
 
-def families(width: int, classes: int) -> dict[str, list[Variant]]:
-    """The variants that can be tried on a problem of that size, by family."""
+def families(width: int, classes: int, thorough: bool = True) -> dict[str, list[Variant]]:
+    """The variants that can be tried on a problem of that size, by family; the likeliest alone if not thorough."""
     found: dict[str, list[Variant]] = {}
     for each in VARIANTS:
-        if each.refuses(width, classes) is None:
+        if each.refuses(width, classes) is None and (thorough or each.likely):
             found.setdefault(each.family, []).append(each)
     return found

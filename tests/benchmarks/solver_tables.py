@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import defaultdict
 from importlib.metadata import PackageNotFoundError, version
@@ -78,11 +77,13 @@ def _summary(contests: dict[tuple[str, float], list[Measured]]) -> None:
         ours, peers = _sides(measured)
         for target in TARGETS:
             mine, theirs = quickest(ours, target), quickest(peers, target)
-            longest = max((each.seconds for each in peers if each.capped), default=math.inf)
-            seconds = f"{theirs.seconds:.3g}" if theirs else f"> {longest:.3g}"
-            ratio = "-" if mine is None else f"> {longest / mine.seconds:.1f}"
+            longest = max((each.seconds for each in peers if each.capped), default=None)
+            seconds = f"{theirs.seconds:.3g}" if theirs else f"> {longest:.3g}" if longest else "missed"
+            ratio = "-"
             if mine and theirs:
                 ratio = f"**{theirs.seconds / mine.seconds:.1f}**"
+            elif mine and longest:
+                ratio = f"> {longest / mine.seconds:.1f}"
             which = f"{theirs.asked.family}, {theirs.asked.setting}" if theirs else "none arrived"
             own = f"{mine.seconds:.3g}" if mine else "missed"
             say(f"| {problem} | {C:g} | {target:g} | {own} | {seconds} | {ratio} | {which} |")
