@@ -139,7 +139,7 @@ def _torch_settings(dtype: str, history: int, tolerance: float) -> dict[str, Any
 
 
 def first_tolerance(gap_nats: float, C: float, rows: int, width: int, classes: int) -> float:
-    """A gradient's largest entry at which the gap, |gradient|² C rows / 2, may be ``gap_nats``: five times the surest."""
+    """A gradient's largest entry at which the gap, |gradient|² C rows / 2, may be that: five times the surest."""
     effective = C / 2 if classes == 2 else C
     return 5 * sqrt(2 * gap_nats / (effective * rows)) / sqrt(classes * width)
 
@@ -152,7 +152,12 @@ def _name(dtype: str, centred: bool) -> str:
     return f"{dtype} {'centred' if centred else 'raw'}"
 
 
-LBFGS, NEWTON_CG, CHOLESKY, TORCH = "sklearn lbfgs", "sklearn newton-cg", "sklearn newton-cholesky", "torch LBFGS"
+LBFGS, NEWTON_CG, CHOLESKY, TORCH = (
+    "sklearn lbfgs",
+    "sklearn newton-cg",
+    "sklearn newton-cholesky",
+    "torch LBFGS",
+)
 VARIANTS: tuple[Variant, ...] = (
     Variant(OURS, "numpy", partial(_ours, "numpy")),
     *(Variant(LBFGS, _name(*kind), partial(_sklearn, "lbfgs", *kind), "sklearn") for kind in _kinds()),

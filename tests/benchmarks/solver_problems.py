@@ -45,11 +45,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a problem is made; ``make`` takes whether it shall be a short one."""
+    """How a problem is made, and the C it is fitted at; ``make`` takes whether it shall be a short one."""
 
     make: Callable[[bool], tuple[NDArray[Any], NDArray[Any]]]
     C: tuple[float, ...]
-    short_C: tuple[float, ...] = (1.0,)
+    short: tuple[float, ...] = (1.0,)
+    """C in the short run, which leaves the problem out where there are none."""
 
 
 def unit_columns(x: NDArray[Any]) -> NDArray[np.float32]:
@@ -178,17 +179,18 @@ _CLASSES = {
 RECIPES: dict[str, Recipe] = {
     "mnist-relu-512": Recipe(partial(_relu, 20_000, 512, 256), REAL_C),
     "ewt-upos": Recipe(partial(_words, "upos"), REAL_C),
-    "ewt-deprel": Recipe(partial(_words, "deprel"), REAL_C, short_C=()),
-    "mnist-pixels": Recipe(_pixels, REAL_C, short_C=()),
-    "mnist-relu-1024": Recipe(partial(_relu, TRAIN_ROWS, 1024, 512), REAL_C, short_C=()),
-    "convnet-pool2": Recipe(partial(_convnet, "pool2"), REAL_C, short_C=()),
-    "convnet-fc1": Recipe(partial(_convnet, "fc1"), REAL_C, short_C=()),
+    "ewt-deprel": Recipe(partial(_words, "deprel"), REAL_C, short=()),
+    "mnist-pixels": Recipe(_pixels, REAL_C, short=()),
+    "mnist-relu-1024": Recipe(partial(_relu, TRAIN_ROWS, 1024, 512), REAL_C, short=()),
+    "convnet-pool2": Recipe(partial(_convnet, "pool2"), REAL_C, short=()),
+    "convnet-fc1": Recipe(partial(_convnet, "fc1"), REAL_C, short=()),
     "ill-conditioned": Recipe(lambda short: ill_conditioned(*_ILL[not short]), (1.0,)),
-    "near-separable": Recipe(lambda short: near_separable(*_SEPARABLE[not short]), (100.0,), short_C=(100.0,)),
+    "near-separable": Recipe(lambda short: near_separable(*_SEPARABLE[not short]), (100.0,), short=(100.0,)),
 } | {
     f"{classes}-classes": Recipe(
-        lambda short, classes=classes, sizes=sizes: many_classes(*sizes[not short], classes), (1.0,),
-        short_C=() if classes == 10 else (1.0,),
+        lambda short, classes=classes, sizes=sizes: many_classes(*sizes[not short], classes),
+        (1.0,),
+        short=() if classes == 10 else (1.0,),
     )
     for classes, sizes in _CLASSES.items()
 }

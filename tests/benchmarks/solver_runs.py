@@ -18,9 +18,12 @@ from solver_peers import VARIANTS, Variant, variant
 from solver_problems import Problem, load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext
     from pathlib import Path
+
+    Timed = Generator[None, None, Any]
 
 PRELOADED = ("numpy", "scipy.optimize", "sklearn.linear_model", "torch", "solvers.fitting")
 AROUND_SECONDS = 900.0
@@ -81,7 +84,9 @@ class Runs:
         before = self.known.get(asked)
         if before is not None and not (before.capped and before.seconds < cap_seconds):
             return before
-        measured = in_a_child(self.problems / asked.problem, asked, cap_seconds)
+        outcome = in_a_child(cap_seconds, _fit, self.problems / asked.problem, asked)
+        found = outcome.value or Measured(asked, 0.0, capped=outcome.capped, failed=outcome.failed)
+        measured = replace(found, seconds=outcome.seconds, peak_bytes=outcome.peak_bytes)
         self.known[asked] = measured
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as lines:
@@ -101,49 +106,77 @@ def server() -> ForkServerContext:
     return context
 
 
-def in_a_child(path: Path, asked: Asked, cap_seconds: float) -> Measured:
-    """Measure in a process of its own, which is killed where its fit outlasts the cap."""
+@dataclass(frozen=True)
+class Outcome:
+    """What came of something that ran in a process of its own: its value, or why there is none."""
+
+    seconds: float
+    capped: bool = False
+    failed: str | None = None
+    peak_bytes: int = 0
+    value: Any = None
+
+
+def in_a_child(cap_seconds: float, function: Callable[..., Timed], *args: Any) -> Outcome:
+    """Run a generator in a process of its own; between its first and its second yield the clock runs, and the cap.
+
+    Its return value is the outcome's. It is killed where the cap is over.
+    """
     ours, theirs = server().Pipe(duplex=False)
-    child = server().Process(target=_child, args=(theirs, path, asked))
+    child = server().Process(target=_child, args=(theirs, function, args))
     child.start()
     theirs.close()
     try:
-        if not ours.poll(AROUND_SECONDS) or ours.recv() != "begun":
-            return Measured(asked, 0.0, failed="did not begin")
-        if not ours.poll(cap_seconds):
-            return Measured(asked, cap_seconds, capped=True)
-        seconds = ours.recv()
-        if isinstance(seconds, str):
-            return Measured(asked, 0.0, failed=seconds)
         if not ours.poll(AROUND_SECONDS):
-            return Measured(asked, seconds, failed="could not be certified in time")
-        return ours.recv()
+            return Outcome(0.0, failed="did not begin in time")
+        ours.recv()
+        if not ours.poll(cap_seconds):
+            return Outcome(cap_seconds, capped=True)
+        measured = ours.recv()
+        if measured.failed:
+            return measured
+        return replace(measured, value=ours.recv()) if ours.poll(AROUND_SECONDS) else _UNCERTIFIED
     except EOFError:
         child.join()
-        return Measured(asked, 0.0, failed=f"the process ended with {child.exitcode}")
+        return Outcome(0.0, failed=f"the process ended with {child.exitcode}")
     finally:
         ours.close()
         child.kill()
         child.join()
 
 
-def _child(results: Connection, path: Path, asked: Asked) -> None:
+_UNCERTIFIED = Outcome(0.0, failed="could not be certified in time")
+
+
+def _child(results: Connection, function: Callable[..., Timed], args: tuple[Any, ...]) -> None:
     from peak_memory import peak_bytes
 
-    problem, method = load(path), variant(asked.family, asked.setting)
-    method.fit(tiny(), 1.0, None)  # so that nothing is imported, and no thread started, on the clock
+    steps = function(*args)
+    next(steps)
     before = peak_bytes()
     results.send("begun")
     start = perf_counter()
     try:
-        fitted = method.fit(problem, asked.C, asked.effort)
+        next(steps)
     except Exception as error:  # noqa: BLE001 - whatever a peer raises is its result
-        results.send(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        results.send(Outcome(0.0, failed=f"{type(error).__name__}: {str(error).splitlines()[0]}"))
         return
     seconds = perf_counter() - start
-    results.send(seconds)
-    peak = peak_bytes() - before
-    results.send(certified(problem, Measured(asked, seconds, evaluations=fitted.evaluations, peak_bytes=peak), fitted))
+    results.send(Outcome(seconds, peak_bytes=peak_bytes() - before))
+    try:
+        next(steps)
+    except StopIteration as end:
+        results.send(end.value)
+
+
+def _fit(path: Path, asked: Asked) -> Timed:
+    """One fit, certified: an evaluation count, gap and loss, or why they are not known."""
+    problem, method = load(path), variant(asked.family, asked.setting)
+    method.fit(tiny(), 1.0, None)  # so that nothing is imported, and no thread started, on the clock
+    yield
+    fitted = method.fit(problem, asked.C, asked.effort)
+    yield
+    return certified(problem, Measured(asked, 0.0, evaluations=fitted.evaluations), fitted)
 
 
 def certified(problem: Problem, measured: Measured, fitted: Any) -> Measured:

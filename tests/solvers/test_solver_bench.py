@@ -42,7 +42,9 @@ def test_everyone_tried_hard_comes_to_the_same_optimum(variant, classes):
     # Of the gap in nats for ours, of the gradient for the others; in float32 they stall at about 1e-5.
     effort = 1e-9 if variant.family == OURS else 1e-5 if "float32" in variant.setting else 1e-8
     fitted = variant.fit(problem, 0.5, effort)
-    found = certified(problem, Measured(Asked("small", 0.5, variant.family, variant.setting, effort), 1.0), fitted)
+    found = certified(
+        problem, Measured(Asked("small", 0.5, variant.family, variant.setting, effort), 1.0), fitted
+    )
     optimum = solvers.fit(problem.activations, problem.labels, C=0.5, engine="numpy", gap_nats=1e-12)
     # C rows / 2 = 50 times the squares of 18 such entries is 9e-8, and a stall may leave some larger.
     assert found.gap_nats < (1e-6 if "float32" in variant.setting else 1e-9)
