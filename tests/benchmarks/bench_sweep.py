@@ -2,32 +2,28 @@
 
     python tests/benchmarks/bench_sweep.py [--full] [--only sweep|layers] [--folder build/bench]
 
-The first table has every point certified to 1e-5 nats, the second stops for all alike where the cross-entropy on held-out
-rows (every tenth) has risen for two points; the third is `probe fit STORE` with four targets. Loops over scikit-learn are
-estimated from a sample of their fits, which is stated: each fit is the quickest of lbfgs and newton-cg, float32 and
-float64, centred, at the loosest tolerance that reaches the gap. A fit that outlasted the cap counts as the cap, and the
-estimate is then shown as ">".
+The first table has every point certified to 1e-5 nats, the second stops for all alike where the cross-entropy on
+held-out rows (every tenth) has risen for two points; the third is `probe fit STORE` with four targets. Loops over
+scikit-learn are estimated from a sample of their fits, which is stated: each is the quickest of lbfgs and newton-cg,
+float32 and float64, centred, at the loosest tolerance that reaches the gap. A fit that outlasted the cap counts as the
+cap, and the estimate is then shown as ">".
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import subprocess
-import sys
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from solver_contest import Contest
-from solver_peers import LBFGS, NEWTON_CG, Variant, first_tolerance, two_columns
-from solver_problems import HOUSE, MissingError, Problem, load, mnist, relu_features, saved, unit_columns
-from solver_runs import Outcome, Runs, families, in_a_child
+from solver_loops import SAMPLE, kept, sklearn_loop
+from solver_peers import first_tolerance, two_columns
+from solver_problems import MissingError, Problem, load, saved
+from solver_runs import Outcome, Runs, in_a_child
 from solver_tables import machine
+from store_sweep import layers_targets_strengths
 from timing import say
 
 if TYPE_CHECKING:
@@ -37,11 +33,8 @@ if TYPE_CHECKING:
     from solver_runs import Timed
 
 GAP_NATS = 1e-5
+OUR_CAP_SECONDS = 3600.0
 STRENGTHS = np.geomspace(1e-6, 1e5, 45)
-SAMPLE = 5
-"""Every so many of a loop's fits are measured."""
-LAYERS, LAYER_STRENGTHS, LOOSE_GAP_NATS = 7, np.geomspace(1e-4, 1e4, 9), 1e-3
-"""`probe fit`'s own grid, and the gap it proves of points that are not selected."""
 
 
 def split(problem: Problem) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -103,32 +96,6 @@ def cross_validated(path: Path, strengths: Sequence[float], tolerance: float | N
     return len(strengths), max(gaps)
 
 
-@dataclass(frozen=True)
-class Loop:
-    """Fits by scikit-learn, one for each C, estimated from a sample: ``more`` where some outlasted the cap."""
-
-    seconds: float
-    fits: int
-    sampled: int
-    more: bool
-
-
-def sklearn_loop(runs: Runs, problem: Problem, strengths: Sequence[float], gap: float, cap: float) -> Loop:
-    """The loop at its best: to a gap, with the quickest of its solvers at every C."""
-    sample = list(strengths)[:: SAMPLE if len(strengths) > SAMPLE else 1]
-    entrants = families(problem.activations.shape[1], problem.classes, thorough=False)
-    variants: list[Variant] = [*entrants[NEWTON_CG], *entrants[LBFGS]]
-    seconds, more = 0.0, False
-    for C in sample:
-        contest = Contest(
-            runs, problem.name, float(C), *problem.activations.shape, problem.classes, cap, thorough=False
-        )
-        best = contest.best(variants, gap)
-        seconds += cap if best is None else best.seconds
-        more = more or best is None
-    return Loop(seconds / len(sample) * len(strengths), len(strengths), len(sample), more)
-
-
 def sweep(name: str, given: argparse.Namespace) -> None:
     """Both tables of a problem."""
     problems = given.folder / "problems"
@@ -141,14 +108,11 @@ def sweep(name: str, given: argparse.Namespace) -> None:
     trained = replace(
         whole, name=f"{whole.name}-train", activations=whole.activations[train], labels=whole.labels[train]
     )
-    folder = problems / trained.name
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "activations.npy", trained.activations)
-    np.save(folder / "labels.npy", trained.labels)
+    kept(trained, problems)
     runs = Runs.continued(given.folder / f"sweep{'' if given.full else '-short'}.jsonl", problems)
-    single = in_a_child(given.cap_seconds, ours, problems / whole.name, [1.0], False)
+    single = in_a_child(OUR_CAP_SECONDS, ours, problems / whole.name, [1.0], False)
     for stopped in (False, True):
-        path = in_a_child(given.cap_seconds, ours, problems / whole.name, list(STRENGTHS), stopped)
+        path = in_a_child(OUR_CAP_SECONDS, ours, problems / whole.name, list(STRENGTHS), stopped)
         if single.value is None or path.value is None:
             say(f"{name}: not measured: {single.failed or path.failed or 'over the cap'}")
             return
@@ -199,116 +163,16 @@ def _line(who: str, found: Outcome, path: Outcome, single: Outcome) -> None:
     )
 
 
-def targets(digits: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Four questions to an image of a digit."""
-    return {
-        "digit": digits,
-        "odd": digits % 2,
-        "at_least_5": (digits >= 5).astype(np.int64),
-        "loops": np.array([1, 0, 0, 0, 0, 0, 1, 0, 2, 1])[digits],
-    }
-
-
-def make_store(path: Path, full: bool) -> dict[str, NDArray[np.float32]]:
-    """A store of seven random layers, each on top of the last, with four targets; and the layers."""
-    import actstore
-
-    x, digits = mnist()
-    rows, width = (20_000, 512) if full else (3_000, 128)
-    x, digits = x[:rows], digits[:rows]
-    layers = {}
-    for depth in range(LAYERS):
-        x = relu_features(x, width, seed=depth)
-        layers[f"layer{depth}"] = x
-    splits = np.where(np.arange(rows) % 10 == 9, "val", "train")
-    shutil.rmtree(path, ignore_errors=True)
-    with actstore.create(path) as recording:
-        recording.append(layers, targets=targets(digits), splits=splits.tolist())
-    return {name: unit_columns(layer[splits == "train"]) for name, layer in layers.items()}
-
-
-def probe_fit(store: Path, names: Sequence[str], *options: str) -> tuple[float, str | None]:
-    """Seconds of one `probe fit` of several targets, start of the program included; or what it said instead."""
-    asked = [option for name in names for option in ("--target", name)]
-    program = "from cli.main import probe; probe()"
-    begun = perf_counter()
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            program,
-            "fit",
-            store,
-            *asked,
-            *options,
-            "-o",
-            store.parent / "sweep-probes.h5",
-            "--overwrite",
-        ],
-        env=os.environ | {"PYTHONPATH": str(HOUSE)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    seconds = perf_counter() - begun
-    lines = done.stderr.strip().splitlines()
-    return seconds, None if done.returncode == 0 else (lines[-1] if lines else f"exit {done.returncode}")
-
-
-def layers_targets_strengths(given: argparse.Namespace) -> None:
-    """`probe fit` of a whole store beside the loop over its layers, targets and C."""
-    store = given.folder / "sweep.acts"
-    try:
-        layers = make_store(store, given.full)
-    except MissingError as missing:
-        say(f"layers: not measured: {missing}")
-        return
-    names = list(targets(np.arange(10)))
-    digits = mnist()[1][: 20_000 if given.full else 3_000]
-    labels = targets(digits[np.arange(len(digits)) % 10 != 9])
-    runs = Runs.continued(
-        given.folder / f"layers{'' if given.full else '-short'}.jsonl", given.folder / "problems"
-    )
-    rng = np.random.default_rng(0)
-    loops = []
-    for layer, name in [(layer, names[rng.integers(4)]) for layer in list(layers)[:: 2 if given.full else 3]]:
-        problem = Problem(f"{layer}-{name}{'' if given.full else '-short'}", layers[layer], labels[name])
-        folder = given.folder / "problems" / problem.name
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "activations.npy", problem.activations)
-        np.save(folder / "labels.npy", problem.labels)
-        loops.append(sklearn_loop(runs, problem, LAYER_STRENGTHS, LOOSE_GAP_NATS, given.cap_seconds))
-    total = sum(loop.seconds for loop in loops) / len(loops) * LAYERS * len(names)
-    sampled = sum(loop.sampled for loop in loops)
-    more = "> " if any(loop.more for loop in loops) else ""
-    fits = LAYERS * len(names) * len(LAYER_STRENGTHS)
-    say()
-    say(
-        f"{LAYERS} layers x {len(names)} targets x {len(LAYER_STRENGTHS)} C of one store, {len(digits):,} rows."
-    )
-    say()
-    say("| who | s | loop over scikit-learn / this |")
-    say("|---|--:|--:|")
-    for what, options in (("stopped on validation", ()), ("--full-path", ("--full-path",))):
-        seconds, failed = probe_fit(store, names, *options)
-        say(
-            f"| probe fit, {what} | {failed or f'{seconds:.3g}'} | {'-' if failed else f'**{more}{total / seconds:.1f}**'} |"
-        )
-    say(
-        f"| scikit-learn, a loop to {LOOSE_GAP_NATS:g} nats (from {sampled} of {fits} fits) | {more}{total:.3g} | 1 |"
-    )
-
-
 def main() -> None:
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--full", action="store_true", help="problems of full size; hours")
     arguments.add_argument("--only", choices=["sweep", "layers"])
-    arguments.add_argument("--cap-seconds", type=float, help="of one fit; 60, with --full 600")
+    arguments.add_argument("--cap-seconds", type=float, help="of one fit of a peer; 10, with --full 600")
     arguments.add_argument("--folder", type=Path, default=Path("build/bench"))
     given = arguments.parse_args()
-    given.cap_seconds = given.cap_seconds or (600.0 if given.full else 60.0)
+    given.cap_seconds = given.cap_seconds or (600.0 if given.full else 10.0)
     given.folder.mkdir(parents=True, exist_ok=True)
     say(machine())
     if given.only != "layers":
