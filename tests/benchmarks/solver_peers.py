@@ -6,6 +6,7 @@ For ours it is the gap in nats, for the others the largest entry of the gradient
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,14 +78,15 @@ def _ours(engine: str, problem: Problem, C: float, gap_nats: float | None) -> Fi
 
 
 def _sklearn(
-    solver: str, dtype: str, centred: bool, problem: Problem, C: float, tolerance: float | None
+    solver: str, kind: tuple[str, bool, bool], problem: Problem, C: float, tolerance: float | None
 ) -> Fitted:
     from sklearn.linear_model import LogisticRegression
 
+    dtype, centred, one_thread = kind
     harder = {} if tolerance is None else {"tol": tolerance, "max_iter": 1_000_000}
     model = LogisticRegression(C=C, solver=solver, **harder)
     x, mean = _prepared(problem, dtype, centred)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1 if one_thread else None):
         warnings.simplefilter("ignore")  # whether it converged is the certificate's to say
         model.fit(x, problem.labels)
     weights, bias = two_columns(model.coef_, model.intercept_)
@@ -98,11 +101,11 @@ def two_columns(coef: NDArray[Any], intercept: NDArray[Any]) -> tuple[NDArray[An
     return weights, bias
 
 
-def _torch(
-    dtype: str, centred: bool, history: int, problem: Problem, C: float, tolerance: float | None
-) -> Fitted:
+def _torch(kind: tuple[str, bool, bool, int], problem: Problem, C: float, tolerance: float | None) -> Fitted:
     import torch
 
+    dtype, centred, one_thread, history = kind
+    torch.set_num_threads(1 if one_thread else os.cpu_count() or 1)
     rows, mean = _prepared(problem, dtype, centred)
     x, y = torch.from_numpy(rows), torch.from_numpy(problem.labels)
     a = torch.zeros((problem.classes, x.shape[1]), dtype=x.dtype, requires_grad=True)
@@ -144,14 +147,17 @@ def first_tolerance(gap_nats: float, C: float, rows: int, width: int, classes: i
     return 5 * sqrt(2 * gap_nats / (effective * rows)) / sqrt(classes * width)
 
 
-def _kinds(dtypes: tuple[str, ...] = ("float64", "float32")) -> list[tuple[str, bool]]:
-    return [(dtype, centred) for centred in (True, False) for dtype in dtypes]
+def _name(dtype: str, centred: bool, one_thread: bool = False) -> str:
+    return f"{dtype} {'centred' if centred else 'raw'}{', one BLAS thread' if one_thread else ''}"
 
 
-def _name(dtype: str, centred: bool) -> str:
-    return f"{dtype} {'centred' if centred else 'raw'}"
-
-
+_DTYPES = ("float64", "float32")
+_SKLEARN_KINDS = [
+    # Waking the cores takes longer than products of a few megabytes do.
+    *((dtype, True, one_thread) for dtype in _DTYPES for one_thread in (True, False)),
+    *((dtype, False, False) for dtype in _DTYPES),
+]
+_TORCH_KINDS = [(*kind, history) for kind in _SKLEARN_KINDS for history in (20, 100)]
 LBFGS, NEWTON_CG, CHOLESKY, TORCH = (
     "sklearn lbfgs",
     "sklearn newton-cg",
@@ -160,16 +166,20 @@ LBFGS, NEWTON_CG, CHOLESKY, TORCH = (
 )
 VARIANTS: tuple[Variant, ...] = (
     Variant(OURS, "numpy", partial(_ours, "numpy")),
-    *(Variant(LBFGS, _name(*kind), partial(_sklearn, "lbfgs", *kind), "sklearn") for kind in _kinds()),
-    *(Variant(NEWTON_CG, _name(*kind), partial(_sklearn, "newton-cg", *kind), "sklearn") for kind in _kinds()),
     *(
-        Variant(CHOLESKY, _name(*kind), partial(_sklearn, "newton-cholesky", *kind), "sklearn", small_only=True)
-        for kind in _kinds()
+        Variant(
+            solver,
+            _name(*kind),
+            partial(_sklearn, solver.split()[1], kind),
+            "sklearn",
+            small_only=solver == CHOLESKY,
+        )
+        for solver in (LBFGS, NEWTON_CG, CHOLESKY)
+        for kind in _SKLEARN_KINDS
     ),
     *(
-        Variant(TORCH, f"{_name(*kind)}, history {history}", partial(_torch, *kind, history), "torch")
-        for kind in _kinds()
-        for history in (20, 100)
+        Variant(TORCH, f"{_name(*kind[:3])}, history {kind[3]}", partial(_torch, kind), "torch")
+        for kind in _TORCH_KINDS
     ),
 )
 DEFAULT_SETTING = {family: _name("float32", False) for family in (LBFGS, NEWTON_CG, CHOLESKY)} | {
