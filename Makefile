@@ -69,7 +69,7 @@ bench-solver-full: .venv-bench/ready
 	@mkdir -p $(BENCH)
 	test -f build/bench/ewt.npz || .venv-bench/bin/python tests/benchmarks/word_vectors.py
 	.venv-bench/bin/python tests/benchmarks/bench_solver.py --folder $(BENCH) --full --continue
-	.venv-bench/bin/python tests/benchmarks/bench_sweep.py --folder $(BENCH) --full
+	.venv-bench/bin/python tests/benchmarks/bench_sweep.py --folder $(BENCH) --full --continue
 	.venv-bench/bin/python tests/benchmarks/bench_streaming.py --folder $(BENCH) --mb 2048 --memory-mb 256
 
 # In whatever environment has a CuPy that fits the GPU (and torch, to be set against): make bench-gpu GPU_PYTHON=python

@@ -6,8 +6,8 @@ Every fit runs in a process of its own, under a cap, and its probe is certified 
 A peer is shown at its default settings, and at the best: of all its variants (float32 or float64, centred or not, one
 BLAS thread or all, ...) and tolerances the quickest that reached 1e-4 and 1e-6 nats. Our seconds include our own
 certificate. A variant is given up once it has taken as long as the best of its family; the short run tries the
-likeliest alone. Fits below 10 s are the median of three, taken in turn. Every measurement is a line of solver.jsonl (short:
-solver-short.jsonl) in the folder; `--continue` measures what is missing there.
+likeliest alone. Fits below 10 s are the median of three, taken in turn. Every measurement is a line of solver.jsonl
+(short: solver-short.jsonl) in the folder; `--continue` measures what is missing there.
 """
 
 from __future__ import annotations

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from solver_loops import SAMPLE, kept, sklearn_loop
+from solver_loops import SAMPLE, Loop, kept, sklearn_loop
 from solver_peers import first_tolerance, two_columns
 from solver_problems import MissingError, Problem, load, saved
 from solver_runs import Outcome, Runs, in_a_child
 from solver_tables import machine
 from store_sweep import layers_targets_strengths
+from threadpoolctl import threadpool_limits
 from timing import say
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from solver_runs import Timed
 
 GAP_NATS = 1e-5
-OUR_CAP_SECONDS = 3600.0
+LOOSE_GAP_NATS = 1e-3
+"""What a path that validation stops must prove of the C that are not chosen, and what its peers are then asked for."""
+OUR_CAP_SECONDS, LEAST_CV_CAP_SECONDS = 3600.0, 60.0
 STRENGTHS = np.geomspace(1e-6, 1e5, 45)
 
 
@@ -61,7 +64,7 @@ def ours(path: Path, strengths: Sequence[float], stopped: bool) -> Timed:
     return len(fitted), max(fit.gap_nats for fit in fitted)
 
 
-def cross_validated(path: Path, strengths: Sequence[float], tolerance: float | None) -> Timed:
+def cross_validated(path: Path, strengths: Sequence[float], tolerance: float | None, one_thread: bool) -> Timed:
     """LogisticRegressionCV with one fold: how many were fitted, the worst gap of the sample."""
     from sklearn.linear_model import LogisticRegressionCV
 
@@ -82,7 +85,7 @@ def cross_validated(path: Path, strengths: Sequence[float], tolerance: float | N
     rows = problem.activations if tolerance is None else problem.activations.astype(np.float64)
     rows = rows if tolerance is None else rows - rows.mean(axis=0)
     yield
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1 if one_thread else None):
         warnings.simplefilter("ignore")
         model.fit(rows, problem.labels)
     yield
@@ -117,39 +120,43 @@ def sweep(name: str, given: argparse.Namespace) -> None:
             say(f"{name}: not measured: {single.failed or path.failed or 'over the cap'}")
             return
         tried = STRENGTHS[: path.value[0]]
-        print_sweep(trained, runs, (single, path), tried, given)
+        loop = sklearn_loop(runs, trained, tried, LOOSE_GAP_NATS if stopped else GAP_NATS, given.cap_seconds)
+        say()
+        say(
+            f"{trained.name}, {len(trained.labels):,} x {trained.activations.shape[1]}, {trained.classes} classes:"
+        )
+        say("stopped on validation, for all alike," if stopped else "every point certified,")
+        say(f"{len(tried)} of {len(STRENGTHS)} C from {tried[0]:g} to {tried[-1]:g}.")
+        print_sweep((single, path), loop, cross_validations(problems / whole.name, trained, loop, given))
 
 
-def print_sweep(
-    trained: Problem, runs: Runs, found: tuple[Outcome, Outcome], tried: NDArray[Any], given: argparse.Namespace
-) -> None:
+def cross_validations(
+    path: Path, trained: Problem, loop: Loop, given: argparse.Namespace
+) -> dict[str, Outcome]:
+    """LogisticRegressionCV as it comes, and with one BLAS thread or all at a tolerance that does for every C."""
+    tried = [float(C) for C in STRENGTHS[: loop.fits]]
+    tight = first_tolerance(loop.gap_nats, tried[-1], *trained.activations.shape, trained.classes)
+    cap = max(given.cap_seconds, LEAST_CV_CAP_SECONDS)
+    found = {"its default": in_a_child(cap, cross_validated, path, tried, None, False)}
+    for threads in ("one BLAS thread", "all threads"):
+        what = f"float64 centred, {threads}, tol={tight:.1e}"
+        found[what] = in_a_child(cap, cross_validated, path, tried, tight, threads == "one BLAS thread")
+    return found
+
+
+def print_sweep(found: tuple[Outcome, Outcome], loop: Loop, peers: dict[str, Outcome]) -> None:
     """The table of one way of ending; ``found`` are our single fit and our path."""
     single, path = found
-    whole = given.folder / "problems" / trained.name.removesuffix("-train")
-    loop = sklearn_loop(runs, trained, tried, GAP_NATS, given.cap_seconds)
-    tight = first_tolerance(GAP_NATS, float(tried[-1]), *trained.activations.shape, trained.classes)
-    default = in_a_child(given.cap_seconds, cross_validated, whole, list(tried), None)
-    best = in_a_child(given.cap_seconds, cross_validated, whole, list(tried), tight)
-    what = "every point certified" if len(tried) == len(STRENGTHS) else "stopped on validation, for all alike"
-    say()
-    say(
-        f"{trained.name}, {len(trained.labels):,} x {trained.activations.shape[1]}, {trained.classes} classes: "
-        f"{what}, {len(tried)} of {len(STRENGTHS)} C from {tried[0]:g} to {tried[-1]:g}."
-    )
     say()
     say("| who | s | of our path | of our fit at C=1 | worst gap, nats |")
     say("|---|--:|--:|--:|--:|")
     _line("ours, C=1 alone", single, path, single)
-    _line(f"ours, {len(tried)} C", path, path, single)
-    estimate = Outcome(loop.seconds, loop.more, value=(loop.fits, GAP_NATS))
-    _line(
-        f"scikit-learn, a loop to {GAP_NATS:g} nats (from {loop.sampled} of {loop.fits} C)",
-        estimate,
-        path,
-        single,
-    )
-    _line("LogisticRegressionCV, one fold, its default", default, path, single)
-    _line(f"LogisticRegressionCV, one fold, float64 centred, tol={tight:.1e}", best, path, single)
+    _line(f"ours, {loop.fits} C", path, path, single)
+    estimate = Outcome(loop.seconds, loop.more, value=(loop.fits, loop.gap_nats))
+    name = f"scikit-learn, a loop to {loop.gap_nats:g} nats (from {loop.sampled} of {loop.fits} C)"
+    _line(name, estimate, path, single)
+    for what, outcome in peers.items():
+        _line(f"LogisticRegressionCV, one fold, {what}", outcome, path, single)
 
 
 def _line(who: str, found: Outcome, path: Outcome, single: Outcome) -> None:
@@ -170,10 +177,16 @@ def main() -> None:
     arguments.add_argument("--full", action="store_true", help="problems of full size; hours")
     arguments.add_argument("--only", choices=["sweep", "layers"])
     arguments.add_argument("--cap-seconds", type=float, help="of one fit of a peer; 10, with --full 600")
+    arguments.add_argument(
+        "--continue", dest="continued", action="store_true", help="keep the loops' measured fits"
+    )
     arguments.add_argument("--folder", type=Path, default=Path("build/bench"))
     given = arguments.parse_args()
     given.cap_seconds = given.cap_seconds or (600.0 if given.full else 10.0)
     given.folder.mkdir(parents=True, exist_ok=True)
+    if not given.continued:
+        for name in ("sweep", "layers"):
+            (given.folder / f"{name}{'' if given.full else '-short'}.jsonl").unlink(missing_ok=True)
     say(machine())
     if given.only != "layers":
         for name in ("mnist-relu-512", "ewt-upos") if given.full else ("mnist-relu-512",):

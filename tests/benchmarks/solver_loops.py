@@ -25,6 +25,7 @@ SAMPLE = 5
 class Loop:
     """Fits by scikit-learn, one for each C, estimated from a sample: ``more`` where some outlasted the cap."""
 
+    gap_nats: float
     seconds: float
     fits: int
     sampled: int
@@ -44,7 +45,7 @@ def sklearn_loop(runs: Runs, problem: Problem, strengths: Sequence[float], gap: 
         best = contest.best(variants, gap)
         seconds += cap if best is None else best.seconds
         more = more or best is None
-    return Loop(seconds / len(sample) * len(strengths), len(strengths), len(sample), more)
+    return Loop(gap, seconds / len(sample) * len(strengths), len(strengths), len(sample), more)
 
 
 def kept(problem: Problem, folder: Path) -> None:
