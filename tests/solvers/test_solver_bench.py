@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +13,15 @@ import numpy as np
 import pytest
 
 import solvers
+from solvers import engines
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+import solver_contest
 from solver_peers import OURS, VARIANTS, Fitted, first_tolerance
 from solver_problems import Problem, ill_conditioned, many_classes, near_separable, unit_columns
 from solver_runs import Asked, Measured, Runs, certified
-from solver_tables import medians, quickest
+from solver_tables import medians, quickest, show
 
 FROM_PEERS = [each for each in VARIANTS if each.family != OURS]
 NEEDS_TORCH = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch not installed")
@@ -128,3 +132,37 @@ def test_problems_are_what_they_are_called():
     assert (weak.predict(unit_columns(x)) == y).mean() > 0.99
 
     assert len(np.unique(many_classes(50, 4, 7)[1])) == 7
+
+
+def test_a_contest_finds_who_reaches_the_gap_and_the_best_loss(tmp_path, monkeypatch, capsys):
+    problem = made(3)
+    kept(tmp_path, problem)
+    entrants = {OURS: [VARIANTS[0]], FROM_PEERS[0].family: [FROM_PEERS[0]]}
+    monkeypatch.setattr(solver_contest, "families", lambda *_: entrants)
+    runs = Runs(tmp_path / "runs.jsonl", tmp_path)
+    solver_contest.Contest(runs, "small", 0.5, *problem.activations.shape, 3, 60.0, thorough=False).run()
+    found = runs.of("small", 0.5)
+    for family in entrants:
+        assert min(each.gap_nats for each in found if each.asked.family == family) <= 1e-6
+    optimum = solvers.fit(problem.activations, problem.labels, C=0.5, engine="numpy", gap_nats=1e-12)
+    assert 0 <= min(each.loss for each in found) - optimum.loss + 1e-12 <= 1e-6
+    # Short ones are measured three times: our two gaps, a peer's default, and its best at either gap.
+    chosen = [each for each in found if each.asked.repeat == 2]
+    assert len(chosen) >= 3
+
+    show(tmp_path / "runs.jsonl")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| small | 0.5 |")]
+    above = [float(line.split(" | ")[9]) for line in lines if " nats |" in line or "default" in line]
+    assert len(above) == 5
+    assert min(above) == 0.0
+    ratios = [float(re.search(r"\*\*([\d.]+)\*\*", line)[1]) for line in lines if "**" in line]
+    assert len(ratios) == 2
+
+
+def test_without_a_gpu_its_benchmark_says_so_and_fails():
+    if engines.available("cupy") is None:
+        pytest.skip("a GPU works here, and the whole benchmark would run")
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "bench_gpu.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"bench-gpu needs a GPU, and measured nothing: .+\n", done.stderr)
