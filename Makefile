@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-frameworks crash fuzz check format figure3 bench-store bench-forward clean
+.PHONY: demo test test-frameworks crash fuzz check format figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -55,6 +55,27 @@ bench-store: .venv-bench/ready
 bench-forward: .venv-bench/ready
 	@mkdir -p $(BENCH)
 	.venv-bench/bin/python tests/benchmarks/bench_forward.py --folder $(BENCH)
+
+# Minutes. What was measured lies in BENCH/*.jsonl: tests/benchmarks/bench_solver.py --continue, --table-only.
+bench-solver: .venv-bench/ready
+	@mkdir -p $(BENCH)
+	test -f build/bench/ewt.npz || .venv-bench/bin/python tests/benchmarks/word_vectors.py
+	.venv-bench/bin/python tests/benchmarks/bench_solver.py --folder $(BENCH)
+	.venv-bench/bin/python tests/benchmarks/bench_sweep.py --folder $(BENCH)
+	.venv-bench/bin/python tests/benchmarks/bench_streaming.py --folder $(BENCH) --mb 256
+
+# A day or so; it goes on where it was cut off.
+bench-solver-full: .venv-bench/ready
+	@mkdir -p $(BENCH)
+	test -f build/bench/ewt.npz || .venv-bench/bin/python tests/benchmarks/word_vectors.py
+	.venv-bench/bin/python tests/benchmarks/bench_solver.py --folder $(BENCH) --full --continue
+	.venv-bench/bin/python tests/benchmarks/bench_sweep.py --folder $(BENCH) --full --continue
+	.venv-bench/bin/python tests/benchmarks/bench_streaming.py --folder $(BENCH) --mb 2048 --memory-mb 256
+
+# In whatever environment has a CuPy that fits the GPU (and torch, to be set against): make bench-gpu GPU_PYTHON=python
+GPU_PYTHON ?= .venv-bench/bin/python
+bench-gpu: $(if $(filter .venv-bench/%,$(GPU_PYTHON)),.venv-bench/ready)
+	PYTHONPATH=. $(GPU_PYTHON) tests/benchmarks/bench_gpu.py
 
 clean:
 	rm -rf .venv .venv-frameworks .venv-bench build/bench demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
