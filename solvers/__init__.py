@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from solvers.errors import EngineError, ProbeFileError, ProblemError, SolverError
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
-    from solvers.fitting import FitProgress, certify, fit
+    from solvers.fitting import certify, fit
     from solvers.layers import fit_layers
     from solvers.probe import Probe, Probes, evaluate, load
-    from solvers.result import Fit, Path, Status
+    from solvers.result import Fit, FitProgress, Path, Status
     from solvers.rows import Columns, Concat, Rows
 
 _HOME = {
@@ -24,7 +24,7 @@ _HOME = {
     "Concat": "solvers.rows",
     "EngineError": "solvers.errors",
     "Fit": "solvers.result",
-    "FitProgress": "solvers.fitting",
+    "FitProgress": "solvers.result",
     "LogisticProbe": "solvers.estimators.logistic_probe",
     "LogisticProbePath": "solvers.estimators.logistic_probe_path",
     "Path": "solvers.result",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -30,14 +31,17 @@ class Backend:
     """An array module and what a solver must know about it.
 
     ``block_elements`` bounds the entries of a block: small enough for a CPU's cache, large enough to hide
-    the price of a launch on a GPU. ``rotate_width`` is the widest layer whose Gram matrix pays there.
-    ``workers`` is how many threads share the rows.
+    the price of a launch on a GPU. ``workers`` is how many threads share the rows. ``factor`` gives a Cholesky factor,
+    or None where a matrix is not positive definite, and ``solve`` its product with one or more right-hand sides;
+    ``free_bytes`` is the memory that rows may take.
     """
 
     xp: Any
     to_host: Callable[[Any], NDArray[Any]]
     block_elements: int
-    rotate_width: int
+    factor: Callable[[Any], Any]
+    solve: Callable[[Any, Any], Any]
+    free_bytes: Callable[[], int]
     workers: int = 1
 
     def inner(self, a: Any, b: Any) -> float:
@@ -65,6 +69,10 @@ class Backend:
         with one_blas_thread():
             others = [_pool(os.getpid()).submit(work, share) for share in shares[1:]]
             return [work(shares[0]), *(each.result() for each in others)]
+
+    def ahead(self, make: Callable[[int], Result], index: int) -> Future[Result]:
+        """``make(index)``, begun by another thread."""
+        return _readers(os.getpid()).submit(make, index)
 
 
 class _Limit:
@@ -102,9 +110,47 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, _cores() - 1), thread_name_prefix="solvers")
 
 
+@cache
+def _readers(process: int) -> ThreadPoolExecutor:
+    """Threads that read ahead, apart from those that wait for them."""
+    return ThreadPoolExecutor(_cores(), thread_name_prefix="solvers-read")
+
+
 def _cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-NUMPY = Backend(xp=np, to_host=np.asarray, block_elements=1 << 17, rotate_width=2048, workers=_cores())
+def _factor(matrix: Any) -> Any:
+    from scipy.linalg import LinAlgError, cho_factor
+
+    try:
+        return cho_factor(matrix, lower=True, check_finite=False)[0]
+    except LinAlgError:
+        return None
+
+
+def _solve(factor: Any, sides: Any) -> Any:
+    from scipy.linalg import cho_solve
+
+    return cho_solve((factor, True), sides, check_finite=False)
+
+
+def _free_bytes() -> int:
+    """Half of the memory that can be had; a quarter of all there is where the system does not tell."""
+    known = Path("/proc/meminfo")
+    if not known.exists():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    sizes = dict(line.split(":") for line in known.read_text(encoding="ascii").splitlines())
+    return int(sizes["MemAvailable"].split()[0]) * 1024 // 2
+
+
+NUMPY = Backend(
+    xp=np,
+    to_host=np.asarray,
+    block_elements=400_000,
+    factor=_factor,
+    solve=_solve,
+    free_bytes=_free_bytes,
+    workers=_cores(),
+)

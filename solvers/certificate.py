@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.backend import one_blas_thread
-from solvers.objective import Targets, residual_block, softmax
-from solvers.working import StreamedRows
+from solvers.objective import Targets, logits, padded, residual_block, softmax
+from solvers.working import Frame, WorkingRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,14 +31,12 @@ if TYPE_CHECKING:
     from solvers.problem import Problem
     from solvers.working import Blocks
 
-__all__ = ["Certificate", "Certifier"]
+__all__ = ["Certificate", "Certifier", "Claim"]
 
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_PASSES = 30
 _SHARE = 0.01
-"""The intercept is exact enough where its repair, and what the last step gained, are below this share of the gap."""
-_SMALL_STEP = 0.03
-"""Nats below which a Newton step squares the error, so that a step which gains nothing has nothing to gain."""
+"""The intercept is exact enough where its repair adds less than this share to the gap."""
 _LONGEST_STEP = 4.0
 """Nats that one Newton step may move an intercept by: further out its quadratic model says nothing."""
 
@@ -48,10 +46,12 @@ class Certificate:
     """Proof of one probe: ``loss`` - optimum ≤ ``gap_nats``, both in nats per row, at ``coefficients``.
 
     ``coefficients`` (classes, width + 1) are in scaled coordinates, the intercept (at the mean) solved anew.
+    ``gradient_norm`` is that of the loss there, ‖∇_W f‖ in nats, which is all that can be said without a penalty.
     """
 
     gap_nats: float
     loss: float
+    gradient_norm: float
     coefficients: NDArray[np.float64]
 
 
@@ -81,66 +81,79 @@ class _ProbeMeans:
 
 
 @dataclass(frozen=True)
+class _Subject:
+    """One problem on the shared rows, with what no probe of it changes."""
+
+    problem: Problem
+    targets: Targets
+    frame: Frame
+    known: _RowMeans
+
+    @classmethod
+    def of(cls, problem: Problem, rows: WorkingRows) -> _Subject:
+        targets, frame = Targets.of(problem, rows.backend, np.float64), Frame.of(problem, rows)
+        return cls(problem, targets, frame, _row_means(rows, targets, frame))
+
+
+@dataclass(frozen=True)
 class _Trial:
     """One probe on the way to its intercept: the point tried, the last good one, and the best certificate."""
 
+    subject: _Subject
     penalty: float
     coefficients: NDArray[np.float64]
     base: NDArray[np.float64]
     step: NDArray[np.float64]
     ceiling: float = np.inf
-    gap: float = np.inf
     best: Certificate | None = None
     done: bool = False
 
 
+@dataclass(frozen=True)
+class Claim:
+    """Coefficients (classes, width + 1) of anyone's, finite and in scaled coordinates, for one problem and one C."""
+
+    problem: int
+    coefficients: NDArray[Any]
+    C: float
+
+
 class Certifier:
-    """Certifies probes of one problem, whichever engine found them.
+    """Certifies probes of problems on the same rows, whichever engine found them."""
 
-    ``passes`` counts the readings of all rows.
-    """
+    def __init__(self, problems: Sequence[Problem], backend: Backend) -> None:
+        self.rows = WorkingRows(problems[0], backend, np.float64)
+        self._subjects = [_Subject.of(problem, self.rows) for problem in problems]
 
-    def __init__(self, problem: Problem, backend: Backend) -> None:
-        self._problem = problem
-        self._rows = StreamedRows(problem, backend)
-        self._targets = Targets.of(problem, backend, np.float64)
-        self._known = _row_means(self._rows, self._targets)
-
-    @property
-    def passes(self) -> int:
-        """Readings of all rows so far."""
-        return self._rows.passes
-
-    def certify(self, coefficients: Sequence[NDArray[Any]], C: Sequence[float]) -> list[Certificate]:
+    def certify(self, claims: Sequence[Claim]) -> list[Certificate]:
         """Bound the gap of several probes in the same passes over the rows.
 
-        Args:
-            coefficients: (classes, width + 1) per probe, in scaled coordinates, finite.
-            C: one per probe.
+        Where there is no penalty (C is infinite) there is no bound but the loss itself.
         """
         trials = []
-        for each, c in zip(coefficients, C, strict=True):
-            start = np.array(each, dtype=np.float64)
-            trials.append(_Trial(self._problem.penalty(c), start, start, np.zeros(len(start))))
+        for claim in claims:
+            start = np.array(claim.coefficients, dtype=np.float64)
+            penalty = self._subjects[claim.problem].problem.penalty(claim.C)
+            trials.append(_Trial(self._subjects[claim.problem], penalty, start, start, np.zeros(len(start))))
         for _ in range(_MAX_PASSES):
             pending = [index for index, trial in enumerate(trials) if not trial.done]
             if not pending:
                 break
             with one_blas_thread():
-                means = _probe_means(
-                    self._rows, self._targets, [trials[index].coefficients for index in pending]
-                )
+                means = _probe_means(self.rows, [trials[index] for index in pending])
                 for index, mean in zip(pending, means, strict=True):
-                    trials[index] = _judge(trials[index], mean, self._known)
+                    trials[index] = _judge(trials[index], mean)
         return [trial.best for trial in trials if trial.best is not None]
 
 
-def _judge(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> _Trial:
+def _judge(trial: _Trial, means: _ProbeMeans) -> _Trial:
     """Bound the gap at the point tried; then choose the next intercept by a safeguarded Newton step."""
-    repair, gap = _bound(trial, means, known)
+    known = trial.subject.known
+    gap, unrepaired = _bound(trial, means, known)
     loss = means.cross_entropy + 0.5 * trial.penalty * float(np.sum(np.square(trial.coefficients[:, :-1])))
     bound = float(min(gap, loss))
-    certificate = Certificate(bound if np.isfinite(bound) else np.inf, loss, trial.coefficients)
+    bound = bound if np.isfinite(bound) else np.inf
+    certificate = Certificate(bound, loss, _norm(trial, means), trial.coefficients)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
     if means.cross_entropy > trial.ceiling:
         moved = replace(trial, step=trial.step / 2, best=best)
@@ -148,18 +161,19 @@ def _judge(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> _Trial:
     else:
         step = _newton_step(means, known)
         ceiling = means.cross_entropy * (1 + 4 * _EPS)
-        moved = replace(trial, base=trial.coefficients, step=step, ceiling=ceiling, gap=gap, best=best)
-        exact = (
-            np.max(np.abs(step)) < _SMALL_STEP and repair <= _SHARE * gap and gap >= (1 - _SHARE) * trial.gap
-        )
+        moved = replace(trial, base=trial.coefficients, step=step, ceiling=ceiling, best=best)
+        exact = gap <= (1 + _SHARE) * unrepaired
     tried = moved.base.copy()
     tried[:, -1] += moved.step
     still = np.max(np.abs(moved.step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1]))
-    return replace(moved, coefficients=tried, done=bool(exact or still or repair == 0))
+    return replace(moved, coefficients=tried, done=bool(exact or still))
 
 
 def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:
-    """The part of the gap that repairing the intercept costs (0 where that is rounding), and the whole gap."""
+    """The whole gap, and the part of it that is left once the intercept is exact."""
+    if trial.penalty == 0:
+        exact = np.max(np.abs(means.residual[:, -1])) <= _SHARE * np.linalg.norm(means.residual[:, :-1])
+        return np.inf, np.inf if exact else 0.0
     shares, residual = known.class_sums[:, -1], means.residual
     m = shares + residual[:, -1]
     shortfall = max(0.0, 1.0 - float(np.min(shares / np.maximum(m, np.finfo(np.float64).tiny))))
@@ -173,7 +187,12 @@ def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, 
     size = known.rounding * np.sqrt(2 * means.cross_entropy) + 8 * _EPS
     rounding = size * np.sqrt(known.moment) + 8 * _EPS * float(np.linalg.norm(pull))
     slope = float(np.linalg.norm(repaired[:, :-1] + pull)) + rounding
-    return (shortfall > known.rounding) * t * divergence, t * divergence + slope**2 / (2 * trial.penalty)
+    plain = float(np.linalg.norm(residual[:, :-1] + pull)) + rounding
+    return t * divergence + slope**2 / (2 * trial.penalty), plain**2 / (2 * trial.penalty)
+
+
+def _norm(trial: _Trial, means: _ProbeMeans) -> float:
+    return float(np.linalg.norm(means.residual[:, :-1] + trial.penalty * trial.coefficients[:, :-1]))
 
 
 def _newton_step(means: _ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
@@ -188,52 +207,72 @@ def _newton_step(means: _ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
     return step * (_LONGEST_STEP / max(float(np.max(np.abs(step))), _LONGEST_STEP))
 
 
-def _row_means(rows: StreamedRows, targets: Targets) -> _RowMeans:
+def _row_means(rows: WorkingRows, targets: Targets, frame: Frame) -> _RowMeans:
     xp, to_host = rows.backend.xp, rows.backend.to_host
 
     def work(blocks: Blocks) -> tuple[Any, Any, int]:
-        sums: Any = 0.0
+        sums = xp.zeros((targets.classes, rows.width + 1))
         squares: Any = 0.0
         additions = 0
         for part, x in blocks:
             one_hot = xp.zeros((targets.classes, len(x)))
             one_hot[targets.codes[part], xp.arange(len(x))] = 1.0
             one_hot = targets.weighted(part, one_hot)
-            sums = sums + one_hot @ x
+            sums[:, :-1] += one_hot @ x
+            sums[:, -1] += one_hot.sum(axis=1)
             squares = squares + one_hot.sum(axis=0) @ xp.square(x)
             additions = max(additions, len(x)) + 1
         return sums, squares, additions
 
     sums, squares, additions = zip(*rows.backend.map(work, rows.shares()), strict=True)
-    class_sums = to_host(rows.from_rows(sum(sums) / rows.rows))
-    moment = to_host(rows.from_rows(rows.from_rows(sum(squares) / rows.rows))).sum()
-    return _RowMeans(class_sums, float(moment), _EPS * (max(additions) + len(additions)))
+    class_sums = to_host(frame.from_rows(sum(sums) / rows.rows))
+    spread = xp.square(frame.stretch) * sum(squares) / rows.rows
+    moment = 1.0 + float((spread + xp.square(frame.offset)).sum())
+    return _RowMeans(class_sums, moment, _EPS * (max(additions) + len(additions)))
 
 
-def _probe_means(
-    rows: StreamedRows, targets: Targets, coefficients: list[NDArray[np.float64]]
-) -> list[_ProbeMeans]:
+def _probe_means(rows: WorkingRows, trials: Sequence[_Trial]) -> list[_ProbeMeans]:
     """One pass over the rows for all probes."""
     xp, host = rows.backend.xp, rows.backend.to_host
-    probes, classes = len(coefficients), targets.classes
-    a = rows.to_rows(rows.backend.float64(np.concatenate(coefficients)))
+    moved = [trial.subject.frame.to_rows(rows.backend.float64(trial.coefficients)) for trial in trials]
+    weights, intercepts, ends = padded(xp, moved, rows.dtype)
+    subjects = [trial.subject for trial in trials]
 
-    def work(blocks: Blocks) -> tuple[NDArray[np.float64], Any, Any, Any]:
-        entropy, residual = np.zeros(probes), xp.zeros(a.shape)
-        spread, log_p = xp.zeros((probes, classes, classes)), xp.zeros((probes, classes))
+    def work(blocks: Blocks) -> list[list[Any]]:
+        sums = [_Sums.zero(xp, subject.targets.classes, rows.width) for subject in subjects]
         for part, x in blocks:
-            z = (a @ x.T).reshape(probes, classes, len(x))
-            p, normaliser = softmax(xp, z)
-            spread += targets.weighted(part, p) @ p.swapaxes(1, 2)
-            log_p += targets.weighted(part, z - normaliser[:, None, :]).sum(axis=2)
-            for index in range(probes):
-                entropy[index] += residual_block(xp, targets, part, z[index], p[index])
-            residual += p.reshape(a.shape[0], len(x)) @ x
-        return entropy, residual, spread, log_p
+            z = logits(xp, x, weights, intercepts)
+            for index, subject in enumerate(subjects):
+                sums[index].add(xp, subject.targets, part, z[ends[index] : ends[index + 1]], x)
+        return sums
 
-    sums = zip(*rows.backend.map(work, rows.shares()), strict=True)
-    entropy, residual, spread, log_p = (sum(shares) / rows.rows for shares in sums)
-    residual = host(rows.from_rows(residual)).reshape(probes, classes, -1)
-    return [
-        _ProbeMeans(*each) for each in zip(entropy.tolist(), residual, host(spread), host(log_p), strict=True)
-    ]
+    shares = list(zip(*rows.backend.map(work, rows.shares(columns=ends[-1])), strict=True))
+    means = []
+    for subject, parts in zip(subjects, shares, strict=True):
+        residual = subject.frame.from_rows(sum(part.residual for part in parts) / rows.rows)
+        spread, log_p = (sum(getattr(part, name) for part in parts) / rows.rows for name in ("spread", "log_p"))
+        cross_entropy = sum(part.cross_entropy for part in parts) / rows.rows
+        means.append(_ProbeMeans(cross_entropy, host(residual), host(spread), host(log_p)))
+    return means
+
+
+@dataclass
+class _Sums:
+    """What a worker adds up over its blocks for one probe: the sums whose means are :class:`_ProbeMeans`."""
+
+    cross_entropy: float
+    residual: Any
+    spread: Any
+    log_p: Any
+
+    @classmethod
+    def zero(cls, xp: Any, classes: int, width: int) -> _Sums:
+        return cls(0.0, xp.zeros((classes, width + 1)), xp.zeros((classes, classes)), xp.zeros(classes))
+
+    def add(self, xp: Any, targets: Targets, part: slice, z: Any, x: Any) -> None:
+        p, normaliser = softmax(xp, z)
+        self.spread += targets.weighted(part, p) @ p.T
+        self.log_p += targets.weighted(part, z - normaliser).sum(axis=1)
+        self.cross_entropy += residual_block(xp, targets, part, z, p)
+        self.residual[:, :-1] += p @ x
+        self.residual[:, -1] += p.sum(axis=1)

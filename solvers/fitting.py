@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack, overload
 
 import numpy as np
 
 from solvers import engines
 from solvers.backend import NUMPY
-from solvers.certificate import Certifier
+from solvers.certificate import Certifier, Claim
 from solvers.errors import ProblemError
-from solvers.path import Plan, follow
-from solvers.problem import check_strength, pose
-from solvers.result import Fit, Path, Status
+from solvers.form import Form
+from solvers.path import Plan, Track, follow
+from solvers.problem import check_strength, pose, pose_together
+from solvers.result import FitProgress
 from solvers.rows import Columns, as_source, draw_columns, flat_width
 from solvers.validation import Validation
 from solvers.weights import row_weights
@@ -27,40 +27,68 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.certificate import Certificate
-    from solvers.engines import Choice
-    from solvers.path import Followed, Point
     from solvers.problem import Problem
+    from solvers.result import Fit, Path
     from solvers.rows import RowSource
 
-__all__ = ["FitProgress", "Settings", "certify", "fit"]
+__all__ = ["FitProgress", "Settings", "Start", "certify", "fit"]
 
 
 class Settings(TypedDict, total=False):
     """What :func:`fit` takes besides rows, labels and C, for type checkers; the meanings are stated there."""
 
-    sample_weight: ArrayLike | None
-    validation: tuple[RowSource | ArrayLike, ArrayLike] | None
+    sample_weight: ArrayLike | Mapping[Any, ArrayLike] | None
+    class_weight: Mapping[Any, float] | str | None
+    validation: tuple[RowSource | ArrayLike, ArrayLike | Mapping[Any, ArrayLike]] | None
     scale: bool
     engine: str
+    device: str | None
     gap_nats: float
     seed: int
-    warm_start: Fit | None
+    warm_start: Start | Mapping[Any, Start | None] | None
     full_path: bool
     random_features: int | None
-    class_weight: Mapping[Any, float] | str | None
     memory_bytes: int | None
-    device: str | None
     progress: Callable[[FitProgress], None] | None
 
 
-@dataclass(frozen=True)
-class FitProgress:
-    """How far a fit is: ``done`` of ``total`` columns (one per C and target), and the worst gap certified so far."""
+class Start(Protocol):
+    """What a fit can start from: a :class:`Fit`, a probe, or anything with weights for the same columns and classes."""
 
-    done: int
-    total: int
-    worst_gap_nats: float
-    passes: int
+    @property
+    def weights(self) -> NDArray[Any]:
+        """(width, classes), for raw activations."""
+        ...
+
+    @property
+    def bias(self) -> NDArray[Any]:
+        """(classes,)."""
+        ...
+
+    @property
+    def classes(self) -> NDArray[Any]:
+        """Labels in sorted order."""
+        ...
+
+
+@overload
+def fit(
+    activations: RowSource | ArrayLike,
+    labels: Mapping[Any, ArrayLike],
+    *,
+    C: float = 1.0,
+    **settings: Unpack[Settings],
+) -> dict[Any, Fit]: ...
+
+
+@overload
+def fit(
+    activations: RowSource | ArrayLike,
+    labels: Mapping[Any, ArrayLike],
+    *,
+    C: Sequence[float] | NDArray[Any],
+    **settings: Unpack[Settings],
+) -> dict[Any, Path]: ...
 
 
 @overload
@@ -84,19 +112,7 @@ def fit(
     labels: ArrayLike | Mapping[Any, ArrayLike],
     *,
     C: float | Sequence[float] | NDArray[Any] = 1.0,
-    sample_weight: ArrayLike | None = None,
-    validation: tuple[RowSource | ArrayLike, ArrayLike] | None = None,
-    scale: bool = False,
-    engine: str = "auto",
-    gap_nats: float = 1e-5,
-    seed: int = 0,
-    warm_start: Fit | None = None,
-    full_path: bool = False,
-    random_features: int | None = None,
-    class_weight: Mapping[Any, float] | str | None = None,
-    memory_bytes: int | None = None,
-    device: str | None = None,
-    progress: Callable[[FitProgress], None] | None = None,
+    **settings: Unpack[Settings],
 ) -> Any:
     """Fit a linear probe softmax(h W + b) and certify how far its loss is from the optimum.
 
@@ -105,159 +121,117 @@ def fit(
 
     Args:
         activations: (rows, *features), an array or anything that reads like one; features are flattened.
-        labels: (rows,) of any type that sorts. Rows masked in a NumPy masked array are skipped and counted.
-        C: inverse strength of the penalty; several give a path, solved from strong to weak penalty.
-        sample_weight: (rows,), s_i.
+        labels: (rows,) of any type that sorts. Rows masked in a NumPy masked array are skipped and counted. A dict
+            of labels fits a probe for each, all in the same passes over the rows: several targets, or one with other
+            rows masked in each (folds, seeds).
+        C: inverse strength of the penalty; several give a path, solved from strong to weak penalty. inf is no
+            penalty: then no gap can be proven, and ``gap_nats`` bounds the norm of the gradient (``unpenalised``).
+        sample_weight: (rows,), s_i; a dict of them where labels are a dict.
+        class_weight: None, "balanced", or weights by label; :func:`solvers.weights.row_weights` has the formula.
         validation: (activations, labels) to choose C by: the smallest mean cross-entropy wins, ties go to the
-            smaller C, and the path stops once it has risen for two points. Of no effect for one C.
+            smaller C, and the path stops once it has risen for two points. Of no effect for one C. Labels are a
+            dict where those to fit are.
         scale: take the penalty in columns of unit standard deviation (weighted, population).
         engine: "auto", or the name of one, which must then work here.
+        device: "cpu", "cuda", or "cuda:N" for one of several GPUs; None takes what is there.
         gap_nats: certified distance from the optimum, in nats per row; with validation that of the chosen C,
             while those it is compared with need 1e-3.
         seed: for ``random_features``.
-        warm_start: a fit of the same width and classes to start from.
+        warm_start: a fit of the same width and classes to start from; a dict of them where labels are a dict.
         full_path: try every C, whatever validation says.
         random_features: fit on this many columns, drawn without replacement; the others get weight 0.
-        class_weight: None, "balanced", or weights by label; :func:`solvers.weights.row_weights` has the formula.
+        memory_bytes: what rows and work may take, on the GPU where it fits: rows that do not fit half of it are
+            streamed from their source on every pass, with the same result. None takes half of what is free.
+        progress: called with a :class:`FitProgress` as points are certified.
 
     Returns:
-        A :class:`Fit` for one C, a :class:`Path` for several, in the order given.
+        A :class:`Fit` for one C, a :class:`Path` for several, in the order given; a dict of them for a dict of labels.
 
     Raises:
         ProblemError: what was given does not make a problem; the message says what to change.
         EngineError: the engine asked for does not exist or does not work here.
     """
-    if isinstance(labels, Mapping):
-        rest = {
-            "C": C,
-            "scale": scale,
-            "engine": engine,
-            "gap_nats": gap_nats,
-            "seed": seed,
-            "full_path": full_path,
-            "random_features": random_features,
-            "class_weight": class_weight,
-        }
-        return {
-            name: fit(
-                activations,
-                each,
-                **rest,
-                sample_weight=sample_weight[name] if isinstance(sample_weight, Mapping) else sample_weight,
-                warm_start=None if warm_start is None else warm_start[name],
-                validation=None if validation is None else (validation[0], validation[1][name]),
-            )
-            for name, each in labels.items()
-        }
+    return _fit(activations, labels, C, **settings)
+
+
+def _fit(
+    activations: RowSource | ArrayLike,
+    labels: ArrayLike | Mapping[Any, ArrayLike],
+    C: float | Sequence[float] | NDArray[Any],
+    *,
+    sample_weight: Any = None,
+    class_weight: Mapping[Any, float] | str | None = None,
+    validation: tuple[RowSource | ArrayLike, Any] | None = None,
+    scale: bool = False,
+    engine: str = "auto",
+    device: str | None = None,
+    gap_nats: float = 1e-5,
+    seed: int = 0,
+    warm_start: Any = None,
+    full_path: bool = False,
+    random_features: int | None = None,
+    memory_bytes: int | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
+) -> Any:
     began = time.perf_counter()
-    asked = _asked(C, gap_nats)
+    asked = _asked(C, gap_nats, memory_bytes)
+    several = isinstance(labels, Mapping)
+    names = list(labels) if several else [None]
+    by_name = labels if several else {None: labels}
+    if not names:
+        msg = "labels are an empty dict; give labels for one target at least"
+        raise ProblemError(msg)
     source, columns = _view(activations, random_features, seed)
-    weights = row_weights(labels, class_weight, sample_weight)
-    problem = pose(_selected(source, columns), labels, weights, scale=scale)
-    choice = engines.choose(engine, problem, len(set(asked)))
+    weights = [row_weights(by_name[name], class_weight, _of(sample_weight, name)) for name in names]
+    problems = pose_together(
+        _selected(source, columns), [by_name[name] for name in names], weights, scale=scale
+    )
+    choice = engines.choose(engine, problems[0], len(set(asked)) * len(names), device)
+    tracks = []
+    for name, problem in zip(names, problems, strict=True):
+        start = _of(warm_start, name)
+        choosing = None if validation is None or np.ndim(C) == 0 else (validation[0], _of(validation[1], name))
+        tracks.append(
+            Track(
+                problem,
+                _validation(choosing, problem, columns),
+                None if start is None else _start(start, problem, columns),
+            )
+        )
     plan = Plan(
-        solver=choice.engine.prepare(problem),
+        solver=choice.engine.prepare(problems, memory_bytes),
         gap_nats=gap_nats,
         began=began,
-        finisher=None if choice.finisher is None else partial(choice.finisher.prepare, problem),
-        validation=None if np.ndim(C) == 0 else _validation(validation, problem, columns),
+        finisher=None if choice.finisher is None else partial(choice.finisher.prepare, problems, memory_bytes),
         full_path=full_path,
-        start=None if warm_start is None else _start(warm_start, problem, columns),
+        progress=progress,
     )
-    followed = follow(problem, sorted(set(asked)), plan)
-    path = _Form(problem, choice, flat_width(source), columns).path(asked, followed, began)
-    return path[0] if np.ndim(C) == 0 else path
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How points of a problem become fits that act on raw activations of the full width."""
-
-    problem: Problem
-    choice: Choice
-    width: int
-    columns: NDArray[np.int64] | None
-
-    def path(self, asked: list[float], followed: Followed, began: float) -> Path:
-        """The fits of every C asked for, in that order."""
-        tried = {point.C: point for point in followed.points}
-        return Path(
-            fits=tuple(self.fit(tried[c]) if c in tried else self.not_fitted(c) for c in asked),
-            validation_cross_entropy=np.array([tried[c].validation if c in tried else np.nan for c in asked]),
-            best_index=None if followed.best is None else asked.index(followed.best.C),
-            passes=followed.passes,
-            seconds=time.perf_counter() - began,
+    found, walk = follow(tracks, sorted(set(asked)), plan)
+    paths = [
+        Form(problem, choice, flat_width(source), columns, walk.passes, walk.bytes_read).path(
+            asked, each, began
         )
-
-    def fit(self, point: Point) -> Fit:
-        """The fit of a point that was solved."""
-        coefficients = point.certificate.coefficients
-        weights = (coefficients[:, :-1] / self.problem.scale).T
-        engine, reason = self._engine(point)
-        return Fit(
-            weights=self._spread(weights, 0.0),
-            bias=coefficients[:, -1] - self.problem.mean @ weights,
-            status=Status.GAP_MISSED if point.missed else Status.CONVERGED,
-            gap_nats=point.certificate.gap_nats,
-            loss=point.certificate.loss,
-            engine=engine,
-            engine_reason=reason,
-            evaluations=point.evaluations,
-            passes=point.passes,
-            seconds=point.seconds,
-            **self._common(point.C),
-        )
-
-    def not_fitted(self, C: float) -> Fit:
-        """The fit of a C that the path did not come to: NaN, and said to be so."""
-        classes = len(self.problem.classes)
-        return Fit(
-            weights=np.broadcast_to(np.nan, (self.width, classes)),
-            bias=np.full(classes, np.nan),
-            status=Status.NOT_FITTED,
-            gap_nats=np.inf,
-            loss=np.nan,
-            engine=self.choice.engine.name,
-            engine_reason=self.choice.reason,
-            evaluations=0,
-            passes=0,
-            seconds=0.0,
-            **self._common(C),
-        )
-
-    def _engine(self, point: Point) -> tuple[str, str]:
-        first, finisher = self.choice.engine.name, self.choice.finisher
-        if not point.finished or finisher is None:
-            return first, self.choice.reason
-        taken_over = f"{first} missed the gap, so {finisher.name} finished from there"
-        return finisher.name, f"{self.choice.reason}; {taken_over}"
-
-    def _common(self, C: float) -> dict[str, Any]:
-        return {
-            "classes": self.problem.classes,
-            "C": C,
-            "mean": self._spread(self.problem.mean, 0.0),
-            "scale": self._spread(self.problem.scale, np.inf),
-            "rows": self.problem.rows,
-            "unlabelled": self.problem.unlabelled,
-        }
-
-    def _spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
-        """Values per column fitted on, as values per column of the full width."""
-        if self.columns is None:
-            return values
-        full = np.full((self.width, *values.shape[1:]), elsewhere)
-        full[self.columns] = values
-        return full
+        for problem, each in zip(problems, found, strict=True)
+    ]
+    fitted = {name: path[0] if np.ndim(C) == 0 else path for name, path in zip(names, paths, strict=True)}
+    return fitted if several else fitted[None]
 
 
-def _asked(C: float | Sequence[float] | NDArray[Any], gap_nats: float) -> list[float]:
+def _of(given: Any, name: Any) -> Any:
+    """What was given for one target: its own where there is a dict of them."""
+    return given.get(name) if isinstance(given, Mapping) else given
+
+
+def _asked(C: float | Sequence[float] | NDArray[Any], gap_nats: float, memory_bytes: int | None) -> list[float]:
     asked = [check_strength(c) for c in np.atleast_1d(np.asarray(C, dtype=np.float64))]
     if not asked:
         msg = "no C was given; expected at least one positive number"
         raise ProblemError(msg)
     if not gap_nats > 0:
         msg = f"gap_nats is {gap_nats}; expected a positive number of nats, such as 1e-5"
+        raise ProblemError(msg)
+    if memory_bytes is not None and not memory_bytes > 0:
+        msg = f"memory_bytes is {memory_bytes}; expected a positive number of bytes, such as 2 * 10**9"
         raise ProblemError(msg)
     return asked
 
@@ -283,7 +257,7 @@ def _validation(
     return Validation.of(_selected(as_source(activations), columns), labels, problem)
 
 
-def _start(warm_start: Fit, problem: Problem, columns: NDArray[np.int64] | None) -> NDArray[np.float64]:
+def _start(warm_start: Start, problem: Problem, columns: NDArray[np.int64] | None) -> NDArray[np.float64]:
     """Coefficients (classes, width + 1) of an earlier fit in a problem's scaled coordinates."""
     weights = warm_start.weights if columns is None else warm_start.weights[columns]
     if weights.shape[0] != problem.width or not np.array_equal(warm_start.classes, problem.classes):
@@ -308,9 +282,14 @@ def certify(
     """Bound how far a probe of anyone's is from the optimum of :func:`fit`'s objective.
 
     Args:
-        weights, bias: (width, classes) and (classes,), for raw activations, classes in sorted order. Of
-            scikit-learn's one vector v for two classes they are (-v/2, v/2).
-        activations, labels, C, sample_weight, scale: as :func:`fit` takes them.
+        activations: as :func:`fit` takes them; so are ``labels``, ``C``, ``sample_weight`` and ``scale``.
+        labels: (rows,).
+        weights: (width, classes), for raw activations, classes in sorted order. Of scikit-learn's one vector v for two
+            classes they are (-v/2, v/2).
+        bias: (classes,).
+        C: of the penalty.
+        sample_weight: (rows,).
+        scale: whether the penalty is taken in columns of unit standard deviation.
 
     Returns:
         The :class:`Certificate`, at the best intercept for these weights.
@@ -323,7 +302,9 @@ def certify(
     if np.shape(weights) != expected or np.shape(bias) != expected[1:]:
         msg = f"weights {np.shape(weights)} and bias {np.shape(bias)}; expected {expected} and {expected[1:]}"
         raise ProblemError(msg)
-    (certificate,) = Certifier(problem, NUMPY).certify([_scaled(weights, bias, problem)], [check_strength(C)])
+    (certificate,) = Certifier([problem], NUMPY).certify(
+        [Claim(0, _scaled(weights, bias, problem), check_strength(C))]
+    )
     return certificate
 
 

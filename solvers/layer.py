@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from solvers.fitting import FitProgress
     from solvers.heads import Layer
+    from solvers.result import FitProgress
     from solvers.rows import RowSource
     from solvers.scores import Score
     from solvers.task import Task

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.fitting import FitProgress
     from solvers.heads import Layer
     from solvers.probes import Key, Probe, Probes
+    from solvers.result import FitProgress
     from solvers.rows import RowSource
     from solvers.starts import Start
     from solvers.task import Task

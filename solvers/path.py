@@ -1,4 +1,4 @@
-"""A path over C: from strong to weak penalty, each point certified, stopped where validation stops improving."""
+"""Paths over C, one per problem: from strong to weak penalty, each point certified, stopped by validation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.certificate import Certificate, Certifier
+from solvers.certificate import Certificate, Certifier, Claim
 from solvers.engines.base import Goal
+from solvers.result import FitProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from solvers.problem import Problem
     from solvers.validation import Validation
 
-__all__ = ["Followed", "Plan", "Point", "follow"]
+__all__ = ["Followed", "Plan", "Point", "Track", "follow"]
 
 ROUGH_GAP_NATS = 1e-3
 """The gap that a point needs to be compared by validation; only the one chosen is taken further."""
@@ -33,8 +34,17 @@ _RISES = 2
 
 
 @dataclass(frozen=True)
+class Track:
+    """One problem, and what is particular to its path."""
+
+    problem: Problem
+    validation: Validation | None = None
+    start: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
-    """How a path is followed. ``finisher`` makes the solver that takes over where the first one misses the gap.
+    """How paths are followed. ``finisher`` makes the solver that takes over where the first one misses the gap.
 
     ``began`` is when the clock of the points' ``seconds`` started, in :func:`time.perf_counter`'s terms.
     """
@@ -43,9 +53,8 @@ class Plan:
     gap_nats: float
     began: float
     finisher: Callable[[], Prepared] | None = None
-    validation: Validation | None = None
     full_path: bool = False
-    start: NDArray[Any] | None = None
+    progress: Callable[[FitProgress], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,14 @@ class Point:
     """Whether the finisher had to take over."""
 
     @property
+    def reached_nats(self) -> float:
+        """The gap, or, where no penalty makes one, the gradient's norm, which is held to the same number."""
+        return self.certificate.gradient_norm if np.isinf(self.C) else self.certificate.gap_nats
+
+    @property
     def missed(self) -> bool:
         """Whether the certified gap is larger than the one needed."""
-        return not self.certificate.gap_nats <= self.goal_nats
+        return not self.reached_nats <= self.goal_nats
 
 
 @dataclass(frozen=True)
@@ -74,29 +88,19 @@ class Followed:
 
     points: list[Point]
     best: Point | None
-    passes: int
 
 
-def follow(problem: Problem, C: Sequence[float], plan: Plan) -> Followed:
-    """Solve a problem for every C, in rising order (strong to weak penalty).
+def follow(tracks: Sequence[Track], C: Sequence[float], plan: Plan) -> tuple[list[Followed], _Walk]:
+    """Solve problems for every C, in rising order (strong to weak penalty), side by side.
 
-    With validation rows every point is taken to a rough gap, and the best of them to the one asked for.
+    With validation rows every point is taken to a rough gap, and the best of them to the one asked for. Returns what
+    each path found, and the walk, which knows what was read for all of them.
     """
-    rough = plan.gap_nats if plan.validation is None else max(plan.gap_nats, ROUGH_GAP_NATS)
-    walk = _Walk(problem, plan)
-    points: dict[float, Point] = {}
-    reached: list[Point] = []
-    for solution in plan.solver.sweep(Goal(tuple(C), _MARGIN * rough, plan.start)):
-        point = walk.point(solution, rough)
-        points[solution.C] = walk.finished(point) if point.missed else point
-        reached = [points[each] for each in takewhile(points.__contains__, C)]
-        if plan.validation is not None and not plan.full_path and _risen(reached):
-            break
-    best = None
-    if plan.validation is not None:
-        chosen = int(np.argmin([point.validation for point in reached]))
-        best = reached[chosen] = walk.polished(replace(reached[chosen], goal_nats=plan.gap_nats))
-    return Followed(reached, best, walk.passes)
+    walk = _Walk(tracks, C, plan)
+    goals = [walk.goal(index) for index in range(len(tracks))]
+    for solutions in plan.solver.sweep(goals):
+        walk.take(solutions)
+    return [walk.ended(index) for index in range(len(tracks))], walk
 
 
 def _risen(points: list[Point]) -> bool:
@@ -106,42 +110,102 @@ def _risen(points: list[Point]) -> bool:
 
 
 class _Walk:
-    """The steps of a path: from a solution to a certified point, and closer where it is not close enough."""
+    """The steps of paths: from a solution to a certified point, and closer where it is not close enough."""
 
-    def __init__(self, problem: Problem, plan: Plan) -> None:
-        self._problem, self._plan = problem, plan
-        self._certifier = Certifier(problem, plan.solver.backend)
+    def __init__(self, tracks: Sequence[Track], C: Sequence[float], plan: Plan) -> None:
+        self._tracks, self._C, self._plan = tracks, tuple(C), plan
+        self._certifier = Certifier([track.problem for track in tracks], plan.solver.backend)
         self._solvers = [plan.solver]
+        self._points: list[dict[float, Point]] = [{} for _ in tracks]
 
     @property
     def passes(self) -> int:
         """Readings of all rows so far, by solver, finisher and certificate."""
-        return self._certifier.passes + sum(solver.passes for solver in self._solvers)
+        return sum(rows.passes for rows in self._readings())
 
-    def point(self, solution: Solution, goal_nats: float) -> Point:
-        """A solution with its certificate and its validation cross-entropy."""
-        before = self._certifier.passes
-        (certificate,) = self._certifier.certify([solution.coefficients], [solution.C])
-        passes = solution.passes + self._certifier.passes - before
-        validation = np.nan
-        if self._plan.validation is not None:
-            validation = self._plan.validation.cross_entropy(self._problem, certificate.coefficients)
-        seconds = time.perf_counter() - self._plan.began
-        return Point(solution.C, certificate, goal_nats, solution.evaluations, passes, seconds, validation)
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of activations in those readings."""
+        return sum(rows.bytes_read for rows in self._readings())
 
-    def polished(self, point: Point) -> Point:
+    def goal(self, index: int) -> Goal:
+        """What the first solver is to do for one problem."""
+        start = self._tracks[index].start
+        aim = _MARGIN * self._rough(index)
+        return Goal(self._C, aim, index, start, stopped=lambda: self._stopped(index))
+
+    def take(self, solutions: Sequence[Solution]) -> None:
+        """Certify solutions, and finish those that fall short."""
+        rough = [self._rough(solution.problem) for solution in solutions]
+        for solution, point in zip(solutions, self._certified(solutions, rough), strict=True):
+            mine = self._finished(solution.problem, point)
+            self._points[solution.problem][solution.C] = mine
+            self._report()
+
+    def ended(self, index: int) -> Followed:
+        """The path of one problem, its best point taken to the gap asked for."""
+        reached = self._reached(index)
+        best = None
+        if self._tracks[index].validation is not None:
+            chosen = int(np.argmin([point.validation for point in reached]))
+            best = self._polished(index, replace(reached[chosen], goal_nats=self._plan.gap_nats))
+            reached[chosen] = best
+        return Followed(reached, best)
+
+    def _readings(self) -> list[Any]:
+        return [self._certifier.rows, *(rows for solver in self._solvers for rows in solver.readings)]
+
+    def _rough(self, index: int) -> float:
+        gap = self._plan.gap_nats
+        return gap if self._tracks[index].validation is None else max(gap, ROUGH_GAP_NATS)
+
+    def _reached(self, index: int) -> list[Point]:
+        points = self._points[index]
+        return [points[each] for each in takewhile(points.__contains__, self._C)]
+
+    def _stopped(self, index: int) -> bool:
+        chooses = self._tracks[index].validation is not None and not self._plan.full_path
+        return chooses and _risen(self._reached(index))
+
+    def _report(self) -> None:
+        if self._plan.progress is None:
+            return
+        certified = [point.certificate.gap_nats for points in self._points for point in points.values()]
+        total = len(self._C) * len(self._tracks)
+        self._plan.progress(FitProgress(len(certified), total, max(certified), self.passes))
+
+    def _certified(self, solutions: Sequence[Solution], goals_nats: Sequence[float]) -> list[Point]:
+        """Solutions with their certificates and validation cross-entropies."""
+        before = self._certifier.rows.passes
+        claims = [Claim(solution.problem, solution.coefficients, solution.C) for solution in solutions]
+        certificates = self._certifier.certify(claims)
+        extra = self._certifier.rows.passes - before
+        points = []
+        for solution, certificate, goal_nats in zip(solutions, certificates, goals_nats, strict=True):
+            track = self._tracks[solution.problem]
+            validation = np.nan
+            if track.validation is not None:
+                validation = track.validation.cross_entropy(track.problem, certificate.coefficients)
+            seconds = time.perf_counter() - self._plan.began
+            passes = solution.passes + extra
+            points.append(
+                Point(solution.C, certificate, goal_nats, solution.evaluations, passes, seconds, validation)
+            )
+        return points
+
+    def _polished(self, index: int, point: Point) -> Point:
         """The point, solved on by the engine that found it, and finished where that is not enough."""
         if point.missed:
-            point = self._further(point, self._plan.solver, _MARGIN * point.goal_nats, double=False)
-        return self.finished(point)
+            point = self._further(index, point, self._plan.solver, _MARGIN * point.goal_nats, double=False)
+        return self._finished(index, point)
 
-    def finished(self, point: Point) -> Point:
+    def _finished(self, index: int, point: Point) -> Point:
         """The point, taken closer in float64 until its gap is certified or rounding allows no more."""
         aim, last = _MARGIN * point.goal_nats, np.inf
         finisher = self._finisher() if point.missed else None
-        while finisher is not None and point.missed and point.certificate.gap_nats <= _ENOUGH * last:
-            last = point.certificate.gap_nats
-            point = self._further(point, finisher, aim, double=True)
+        while finisher is not None and point.missed and point.reached_nats <= _ENOUGH * last:
+            last = point.reached_nats
+            point = self._further(index, point, finisher, aim, double=True)
             point = replace(point, finished=finisher is not self._plan.solver)
             aim *= _MARGIN
         return point
@@ -152,11 +216,11 @@ class _Walk:
             self._solvers.append(self._plan.finisher())
         return self._solvers[-1] if self._solvers[-1].finishes else None
 
-    def _further(self, point: Point, solver: Prepared, aim_nats: float, *, double: bool) -> Point:
-        goal = Goal((point.C,), aim_nats, point.certificate.coefficients, double)
-        (solution,) = solver.sweep(goal)
-        later = self.point(solution, point.goal_nats)
-        better = later if later.certificate.gap_nats < point.certificate.gap_nats else point
+    def _further(self, index: int, point: Point, solver: Prepared, aim_nats: float, *, double: bool) -> Point:
+        goal = Goal((point.C,), aim_nats, index, point.certificate.coefficients, double)
+        solutions = [solution for found in solver.sweep([goal]) for solution in found]
+        (later,) = self._certified(solutions, [point.goal_nats])
+        better = later if later.reached_nats < point.reached_nats else point
         return replace(
             better,
             evaluations=point.evaluations + later.evaluations,

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.backend import one_blas_thread
+from solvers.backend import NUMPY
 from solvers.errors import ProblemError
-from solvers.rows import Rows, as_source, blocks, flat_width
+from solvers.rows import Rows, as_source, flat_width, read
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.rows import RowSource
 
-__all__ = ["Problem", "check_strength", "encode", "not_finite", "pose"]
+__all__ = ["Problem", "check_strength", "encode", "not_finite", "pose", "pose_together"]
 
-_BLOCK_ELEMENTS = 1 << 20
+_BLOCK_ELEMENTS = 1 << 17
+_EXPONENT = 100
+"""Divisors lie within 2 to this power, so that their inverses do not overflow in float32."""
 _MEAN_ROUNDING = 64 * float(np.finfo(np.float64).eps)
 """Relative error that a mean over many blocks may carry."""
 
@@ -27,9 +32,10 @@ _MEAN_ROUNDING = 64 * float(np.finfo(np.float64).eps)
 class Problem:
     """Rows to train on, in coordinates ``x = (h - mean) / scale`` in which the penalty is taken.
 
-    ``codes`` (rows,) int64 index ``classes``. ``weights`` (rows,) have mean 1, or are None where all rows
-    weigh the same; ``total_weight`` is the S of DESIGN section 5. Every row here is labelled and has a
-    positive weight. ``scale`` is 1 without scaling, inf where a column is constant and so gets weight 0.
+    ``codes`` (rows,) int64 index ``classes``. ``weights`` (rows,) have mean 1, 0 where a row is not this problem's,
+    or are None where all rows weigh the same; ``total_weight`` is the S of DESIGN section 5. ``scale`` is 1 without
+    scaling, inf where a column is constant and so gets weight 0. Problems posed together share ``source``, and
+    ``center`` and ``divisor``, which keep products of its rows in range whatever each of them scales by.
     """
 
     source: RowSource
@@ -39,12 +45,14 @@ class Problem:
     total_weight: float
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
+    center: NDArray[np.float64]
+    divisor: NDArray[np.float64]
     unlabelled: int
 
     @property
     def rows(self) -> int:
         """Number of rows trained on."""
-        return len(self.codes)
+        return len(self.codes) if self.weights is None else int(np.count_nonzero(self.weights))
 
     @property
     def width(self) -> int:
@@ -52,7 +60,7 @@ class Problem:
         return len(self.mean)
 
     def penalty(self, C: float) -> float:
-        """The factor λ of ``λ/2 ‖W‖²``: 1/(C S), and for two classes that of C/2.
+        """The factor λ of ``λ/2 ‖W‖²``: 1/(C S), and for two classes that of C/2; 0 where C is infinite.
 
         scikit-learn fits two classes with one vector v, which is W = (-v/2, v/2): ``‖v‖² = 2 ‖W‖²``.
         """
@@ -81,28 +89,62 @@ def pose(
         ProblemError: no rows, fewer than two classes, lengths that differ, weights or activations that
             are not finite.
     """
+    (problem,) = pose_together(activations, [labels], [sample_weight], scale=scale)
+    return problem
+
+
+def pose_together(
+    activations: RowSource | ArrayLike,
+    labels: Sequence[ArrayLike],
+    sample_weights: Sequence[ArrayLike | None],
+    *,
+    scale: bool = False,
+) -> list[Problem]:
+    """:func:`pose`, for several labels of the same rows; rows that none of them uses are left out of the source."""
     source = as_source(activations)
-    rows = source.shape[0]
-    codes, classes = encode(labels, rows)
-    weights = _check_weights(sample_weight, rows)
-    used = (codes >= 0) & (weights > 0)
-    classes, codes_used = _present(classes, codes[used])
+    posed = [_pose_labels(*each, source.shape[0]) for each in zip(labels, sample_weights, strict=True)]
+    used = np.logical_or.reduce([one.weights > 0 for one in posed])
     if not used.all():
         source = Rows(source, np.flatnonzero(used))
-    weights = weights[used]
-    with one_blas_thread():
-        mean, deviation = _moments(source, weights)
-    alike = bool(np.all(weights == weights[0]))
-    return Problem(
-        source=source,
-        codes=codes_used,
-        classes=classes,
-        weights=None if alike else weights / weights.mean(),
-        total_weight=float(weights.sum()),
-        mean=mean,
-        scale=_scale(deviation, mean, source.dtype) if scale else np.ones_like(mean),
-        unlabelled=int(np.count_nonzero(codes < 0)),
-    )
+    weights = [one.weights[used] for one in posed]
+    moments = _all_moments(source, weights)
+    center, divisor = _range(moments, source.dtype)
+    return [
+        Problem(
+            source=source,
+            codes=np.maximum(one.codes[used], 0),
+            classes=one.classes,
+            weights=None if np.all(mine == mine[0]) else mine / mine.mean(),
+            total_weight=float(mine.sum()),
+            mean=mean,
+            scale=_scale(deviation, mean, source.dtype) if scale else np.ones_like(mean),
+            center=center,
+            divisor=divisor,
+            unlabelled=one.unlabelled,
+        )
+        for one, mine, (mean, deviation) in zip(posed, weights, moments, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _PosedLabels:
+    """Codes (rows,), -1 where there is none, of the classes trained on; weights (rows,), 0 where a row is left out."""
+
+    codes: NDArray[np.int64]
+    classes: NDArray[Any]
+    weights: NDArray[np.float64]
+    unlabelled: int
+
+
+def _pose_labels(labels: ArrayLike, sample_weight: ArrayLike | None, rows: int) -> _PosedLabels:
+    codes, classes = encode(labels, rows)
+    weights = np.where(codes >= 0, _check_weights(sample_weight, rows), 0.0)
+    used = weights > 0
+    unlabelled = int(np.count_nonzero(codes < 0))
+    classes, codes_used = _present(classes, codes[used])
+    codes = np.full(rows, -1, dtype=np.int64)
+    codes[used] = codes_used
+    return _PosedLabels(codes, classes, weights, unlabelled)
 
 
 def encode(labels: ArrayLike, rows: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -133,11 +175,11 @@ def check_strength(C: float) -> float:
     """Return C as a float.
 
     Raises:
-        ProblemError: C is not a positive finite number.
+        ProblemError: C is not a positive number.
     """
     value = float(C)
-    if not (np.isfinite(value) and value > 0):
-        msg = f"C is {value:g}; expected a positive finite number (the inverse of the penalty's strength)"
+    if not value > 0:
+        msg = f"C is {value:g}; expected a positive number (the inverse of the penalty's strength), or inf for none"
         raise ProblemError(msg)
     return value
 
@@ -172,37 +214,83 @@ def _present(classes: NDArray[Any], codes: NDArray[np.int64]) -> tuple[NDArray[A
     return classes[present], codes.astype(np.int64)
 
 
-def _moments(
-    source: RowSource, weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted mean and population standard deviation of each column, merged block by block (Chan et al. 1983)."""
+_Moments = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+def _all_moments(source: RowSource, weights: Sequence[NDArray[np.float64]]) -> list[_Moments]:
+    """The moments of the columns under each weighting; a weighting that was there before costs no reading."""
+    found: list[_Moments] = []
+    for index, mine in enumerate(weights):
+        same = next((place for place in range(index) if np.array_equal(weights[place], mine)), None)
+        found.append(_moments(source, mine) if same is None else found[same])
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Sums over a run of blocks: weight, mean and squared deviations from it (width,), rows that are not finite."""
+
+    mass: float
+    mean: Any
+    squares: Any
+    bad: int
+
+    def joined(self, other: _Run) -> _Run:
+        """The sums over both runs (Chan et al. 1983)."""
+        mass = self.mass + other.mass
+        if self.bad or other.bad or other.mass == 0:
+            return _Run(self.mass, self.mean, self.squares, self.bad + other.bad)
+        if self.mass == 0:
+            return other
+        shift = other.mean - self.mean
+        squares = self.squares + other.squares + np.square(shift) * (self.mass * other.mass / mass)
+        return _Run(mass, self.mean + shift * (other.mass / mass), squares, 0)
+
+
+def _moments(source: RowSource, weights: NDArray[np.float64]) -> _Moments:
+    """Weighted mean and population standard deviation of each column."""
     width = flat_width(source)
-    mean, squares, total, bad = np.zeros(width), np.zeros(width), 0.0, 0
-    for rows, block in blocks(source, max(1, _BLOCK_ELEMENTS // max(1, width))):
-        wild = not_finite(block)
-        bad += wild
-        if bad:
-            continue
-        weight, mass = weights[rows], weights[rows].sum()
-        deviations = block.astype(np.float64)
-        block_mean = weight @ deviations / mass
-        deviations -= block_mean
-        slip = (
-            weight @ deviations / mass
-        )  # the rounding of that mean, which a constant column would show as spread
-        block_mean += slip
-        deviations -= slip
-        shift = block_mean - mean
-        squares += weight @ np.square(deviations) + np.square(shift) * (total * mass / (total + mass))
-        total += mass
-        mean += shift * (mass / total)
-    if bad:
+
+    def work(parts: list[slice]) -> _Run:
+        run = _Run(0.0, np.zeros(width), np.zeros(width), 0)
+        for part in parts:
+            run = run.joined(_block_run(read(source, part), weights[part]))
+        return run
+
+    shares = NUMPY.shares(source.shape[0], max(1, _BLOCK_ELEMENTS // max(1, width)))
+    whole = reduce(_Run.joined, NUMPY.map(work, shares))
+    if whole.bad:
         msg = (
-            f"{bad:,} of {len(weights):,} rows hold NaN or infinite activations; "
+            f"{whole.bad:,} of {len(weights):,} rows hold NaN or infinite activations; "
             "expected finite numbers: leave those rows out, or dump in a wider dtype"
         )
         raise ProblemError(msg)
-    return mean, np.sqrt(squares / total)
+    return whole.mean, np.sqrt(whole.squares / whole.mass)
+
+
+def _block_run(block: NDArray[Any], weight: NDArray[np.float64]) -> _Run:
+    bad, mass = not_finite(block), float(weight.sum())
+    if bad or mass == 0:
+        return _Run(0.0, 0.0, 0.0, bad)
+    deviations = block.astype(np.float64)
+    mean = weight @ deviations / mass
+    deviations -= mean
+    # The rounding of that mean, which a constant column would show as spread.
+    slip = weight @ deviations / mass
+    deviations -= slip
+    return _Run(mass, mean + slip, weight @ np.square(deviations), 0)
+
+
+def _range(
+    moments: Sequence[_Moments], dtype: np.dtype[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A center and a divisor of each column that keep products in range and can be applied without rounding twice."""
+    center = moments[0][0]
+    if dtype != np.float64:
+        center = center.astype(np.float32).astype(np.float64)
+    deviation = np.maximum.reduce([each for _, each in moments])
+    exponent = np.log2(np.where(deviation > 0, deviation, 1.0)).round().clip(-_EXPONENT, _EXPONENT)
+    return center, np.exp2(exponent)
 
 
 def not_finite(block: NDArray[Any]) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from solvers.rows import RowSource
 
-__all__ = ["Fit", "Path", "Status"]
+__all__ = ["Fit", "FitProgress", "Path", "Status"]
 
 BLOCK_ELEMENTS = 1 << 22
 """Entries of a block of rows read at a time where a result is applied (32 MB in float64)."""
@@ -45,7 +45,24 @@ class Status(StrEnum):
     )
     INTERRUPTED = "interrupted", "the fit was interrupted; the coefficients are the last ones reached"
     NOT_FITTED = "not_fitted", "not tried: validation had stopped improving at a stronger penalty"
+    UNPENALISED = (
+        "unpenalised",
+        "C is infinite, so no bound on the loss can be proven; the norm of its gradient is below the gap asked for",
+    )
     BAD_DATA = "bad_data", "the activations hold NaN or infinite values, so nothing was fitted"
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """How far a fit is: ``done`` of ``total`` columns (one per C and target), and the worst gap certified so far.
+
+    ``passes`` are the readings of the rows by then.
+    """
+
+    done: int
+    total: int
+    worst_gap_nats: float
+    passes: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,8 @@ class Fit:
     ``gap_nats`` is an upper bound on loss - optimum, ``loss`` the objective of DESIGN section 5 in nats
     per row. ``rows`` were trained on, ``unlabelled`` were skipped. ``evaluations`` counts gradients; ``passes`` full
     readings of the rows from when this C was begun until it was certified, those shared with other C included;
-    ``seconds`` runs from the start of the solve.
+    ``seconds`` runs from the start of the solve; ``bytes_read`` are those of all readings of the whole call.
+    ``gradient_norm`` is ‖∇_W f‖, which is all there is to judge by where C is infinite (``unpenalised``).
     """
 
     weights: NDArray[np.float64]
@@ -77,6 +95,8 @@ class Fit:
     evaluations: int
     passes: int
     seconds: float
+    bytes_read: int
+    gradient_norm: float
     rows: int
     unlabelled: int
 
@@ -130,7 +150,8 @@ class Path:
 
     ``validation_cross_entropy`` (nats per row) has one entry per C, NaN where a C was not tried or no
     validation rows were given; ``best_index`` is None without validation rows. ``passes`` counts every reading
-    of the rows by solver and certificate once.
+    of the rows by solver and certificate once, ``bytes_read`` their bytes; both are those of the whole call, all its
+    targets included.
     """
 
     fits: tuple[Fit, ...]
@@ -138,6 +159,7 @@ class Path:
     best_index: int | None
     passes: int
     seconds: float
+    bytes_read: int
 
     @cached_property
     def C(self) -> tuple[float, ...]:  # noqa: N802 - the field's name for it

@@ -1,8 +1,9 @@
-"""How far: a line search on cached logits, in which a trial step costs no pass over the rows.
+"""How far: a line search that asks for the objective at one step length after another.
 
-Along a direction the objective is a convex function φ(t) of one variable, whose logits are Z + tΔ. A step is taken
-where the slope has fallen to half, |φ'(t)| ≤ σ |φ'(0)|, and φ has not risen: the strong Wolfe conditions with the
-sufficient decrease read off the slopes (Hager and Zhang 2005), which float32 can still resolve near the optimum.
+Along a direction the objective is a convex function φ(t) of one variable. A step is taken where the slope has fallen,
+|φ'(t)| ≤ σ |φ'(0)|, and φ has not risen: the strong Wolfe conditions with the sufficient decrease read off the slopes
+(Hager and Zhang 2005), which float32 can still resolve near the optimum. The direction comes with a metric, so step 1
+is tried first and mostly taken.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Generator
 
 __all__ = ["Trial", "step_length"]
 
-_SLOPE_RATIO = 0.5
+_SLOPE_RATIO = 0.9
 _MAX_TRIALS = 25
 _MAX_GROWTH = 8.0
 
@@ -30,11 +31,12 @@ class Trial:
     slope: float
 
 
-def step_length(evaluate: Callable[[float], Trial], start: Trial, rounding: float) -> Trial | None:
+def step_length(start: Trial, rounding: float) -> Generator[float, Trial, Trial | None]:
     """Find an acceptable step of a convex function by safeguarded secants on its slope.
 
+    Yields step lengths; is sent the trial at each.
+
     Args:
-        evaluate: the objective at a step length.
         start: the objective at step 0, with a negative slope.
         rounding: relative error of a loss, which a rise must exceed to count.
 
@@ -45,10 +47,10 @@ def step_length(evaluate: Callable[[float], Trial], start: Trial, rounding: floa
     ceiling = start.loss + rounding * (1.0 + abs(start.loss))
     step = 1.0
     for _ in range(_MAX_TRIALS):
-        trial = evaluate(step)
+        trial = yield step
         if abs(trial.slope) <= -_SLOPE_RATIO * start.slope and trial.loss <= ceiling:
             return trial
-        if trial.slope < 0 and math.isfinite(trial.loss):
+        if trial.slope < 0 and trial.loss <= ceiling:
             previous, below = below, trial
         else:
             above = trial

@@ -1,214 +1,156 @@
-"""Many C at once: L-BFGS columns that share every pass over the rows.
+"""Many columns at once: every C and every problem of a layer share each reading of the rows.
 
-Columns go from strong to weak penalty. A few are in flight together; a finished one drops out and the next joins,
-started from its stronger neighbour. Solutions come out as they finish, so whoever reads them may stop the sweep.
+A problem's columns go from strong to weak penalty, the next begun from its stronger neighbour once that is close. As
+many as pay are in flight together; a finished one drops out. Solutions come out as they finish, so whoever reads them
+may stop a problem's sweep.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from solvers import lbfgs, objective
 from solvers.backend import one_blas_thread
+from solvers.column import Column, Subject, ladder
 from solvers.engines.base import Solution
-from solvers.lbfgs import Metric, Products, State
-from solvers.search import Trial, step_length
-from solvers.working import ResidentRows, StreamedRows
+from solvers.objective import Targets, evaluate
+from solvers.sampling import Sampler
+from solvers.working import DOUBLE_ELEMENTS, Frame, WorkingRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from solvers.backend import Backend
     from solvers.engines.base import Goal
     from solvers.problem import Problem
-    from solvers.working import WorkingRows
 
-__all__ = ["ColumnSolver", "sweep"]
+__all__ = ["ColumnSolver"]
 
-_COLUMNS = 40
-"""Coefficient columns in flight: on two cores 40 cost half as much again as 10 (docs/solving.md)."""
-_REFRESH = 30
-"""Steps between refreshes of logits and curvature."""
-_DRIFT = 0.5
-"""A cached gradient this far (relative) from the one made anew is rounding, not information."""
-
-
-@dataclass(frozen=True)
-class _Column:
-    """One C in flight. ``age`` counts steps since everything was made anew; ``done`` says it goes no further."""
-
-    index: int
-    state: State
-    since: int
-    age: int = _REFRESH
-    done: bool = False
+_COLUMNS = 160
+"""Coefficient columns in flight: their products then run at the speed of the cores (docs/solving.md)."""
+_BLOCK_BYTES = 1 << 29
+"""Memory for the Hessians' blocks of all columns in flight, where no memory was named."""
+_BLOCK_WIDTH = 4096
+"""Layers wider than this have too large blocks to factor."""
 
 
 class ColumnSolver:
-    """Solves one problem on one backend, for any goal: the rows are made resident once and shared by all."""
+    """Solves problems on the same rows on one backend, for any goals; the rows are made ready once, for all of them."""
 
     finishes = True
 
-    def __init__(self, problem: Problem, backend: Backend) -> None:
+    def __init__(self, problems: Sequence[Problem], backend: Backend, memory_bytes: int | None = None) -> None:
         self.backend = backend
-        self._problem = problem
-        self._resident = ResidentRows(problem, backend)
-        self._streamed = StreamedRows(problem, backend, self._resident.basis)
+        self._problems = problems
+        first = problems[0]
+        rows, width = len(first.codes), first.width
+        classes = max(len(problem.classes) for problem in problems)
+        budget = backend.free_bytes() if memory_bytes is None else memory_bytes
+        small = rows * max(width, classes) <= DOUBLE_ELEMENTS
+        dtype = backend.xp.float64 if small else backend.xp.float32
+        itemsize = 8 if small else 4
+        block_bytes = classes * width * width * itemsize
+        # A quarter is for blocks of the Hessian, a quarter for the rows that they are made of.
+        spare = min(_BLOCK_BYTES, budget // 4)
+        self._blocks = width <= _BLOCK_WIDTH and block_bytes <= spare
+        self._capacity = max(1, min(_COLUMNS // classes, spare // block_bytes if self._blocks else _COLUMNS))
+        self._sample_rows = max(64, budget // 4 // (3 * itemsize * width))
+        self.rows = WorkingRows(first, backend, dtype, resident=rows * width * itemsize <= budget // 2)
+        self._exact: WorkingRows | None = self.rows if small else None
+        self._sampler = Sampler(self.rows)
 
     @property
-    def passes(self) -> int:
-        """Readings of all rows so far."""
-        return self._resident.passes + self._streamed.passes
+    def readings(self) -> list[WorkingRows]:
+        """The rows that were read, which count their passes and bytes."""
+        return [self.rows] if self._exact in (None, self.rows) else [self.rows, self._exact]
 
-    def sweep(self, goal: Goal) -> Iterator[Solution]:
-        """Solve a goal on the resident rows, or on the rows as they are stored where float32 is not enough."""
-        enough = not goal.double or self._resident.dtype == self.backend.xp.float64
-        return sweep(self._resident if enough else self._streamed, self._resident, self._problem, goal)
-
-
-def sweep(rows: WorkingRows, resident: ResidentRows, problem: Problem, goal: Goal) -> Iterator[Solution]:
-    """Solve every C of a goal; yield each :class:`Solution` when its estimated gap is met or rounding stops it.
-
-    Args:
-        rows: what products are made with.
-        resident: rows in the same basis, whose squares give the curvature.
-        problem: targets and penalty.
-        goal: which C, and how far.
-    """
-    run = _Sweep(rows, resident, problem, goal)
-    flying: list[_Column] = []
-    reached: dict[int, Any] = {-1: run.start()}
-    joined = 0
-    while flying or joined < len(goal.C):
-        with one_blas_thread():
-            flying = run.stepped(flying)
-            reached |= {column.index: column.state.coefficients for column in flying}
-            while joined < len(goal.C) and len(flying) < run.capacity:
-                reached[joined] = reached[joined - 1]
-                flying.append(run.join(joined, reached[joined]))
-                joined += 1
-            flying = [run.settled(column) for column in run.refreshed(flying)]
-            finished = [run.solution(column) for column in flying if column.done]
-            flying = [column for column in flying if not column.done]
-        yield from finished
-
-
-class _Sweep:
-    """The steps of a sweep, each for all its columns at once; keeps nothing of its own between them."""
-
-    def __init__(self, rows: WorkingRows, resident: ResidentRows, problem: Problem, goal: Goal) -> None:
-        self.rows, self.resident, self.problem, self.goal = rows, resident, problem, goal
-        self.backend = rows.backend
-        self.classes = len(problem.classes)
-        self.capacity = max(1, _COLUMNS // self.classes)
-        self.targets = objective.Targets.of(problem, rows.backend, rows.dtype)
-        self.rounding = 10 * float(self.backend.xp.finfo(rows.dtype).eps)
-
-    def start(self) -> Any:
-        """Coefficients of the first column, in working coordinates, of sum zero over classes like every step."""
-        shape = (self.classes, self.problem.width + 1)
-        start = self.goal.start
-        coefficients = self.backend.xp.zeros(shape) if start is None else self.backend.float64(start)
-        return self.resident.basis.inward(coefficients - coefficients.mean(axis=0))
-
-    def join(self, index: int, coefficients: Any) -> _Column:
-        """A new column, started from its stronger neighbour."""
-        state = lbfgs.init(self.backend, coefficients, self.problem.penalty(self.goal.C[index]))
-        return _Column(index, state, since=self.rows.passes)
-
-    def refreshed(self, columns: list[_Column]) -> list[_Column]:
-        """The columns, with those that are due made anew: logits, gradient, curvature."""
-        due = [column for column in columns if column.age >= _REFRESH]
-        if not due:
-            return columns
-        z = objective.logits(self.rows, self._stack([column.state.coefficients for column in due]))
-        residuals = self.backend.xp.empty_like(z)
-        losses = [
-            objective.residuals(self.rows, self.targets, mine, out)
-            + lbfgs.penalty_value(self.backend, column.state)
-            for column, mine, out in zip(due, self._split(z), self._split(residuals), strict=True)
+    def sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
+        """Solve goals side by side; yield solutions as they finish: their estimated gap met, or rounding in the way."""
+        exact = any(goal.double for goal in goals)
+        if exact and self._exact is None:
+            self._exact = WorkingRows(self._problems[0], self.backend, self.backend.xp.float64)
+        rows = self._exact if exact and self._exact is not None else self.rows
+        chains = [
+            _Chain(goal, self._subject(goal.problem, rows), self._problems[goal.problem]) for goal in goals
         ]
-        gradients = self._split(objective.gradient(self.rows, residuals))
-        first, second = map(self._split, objective.curvature(self.resident, self.targets, z))
-        products = map(Products, self._split(z), losses, gradients)
-        renewed = {
-            c.index: self._renewed(c, *made) for c, *made in zip(due, products, first, second, strict=True)
-        }
-        return [renewed.get(column.index, column) for column in columns]
+        while True:
+            room = self._capacity - sum(len(chain.flying) for chain in chains)
+            for chain in chains:
+                room -= chain.join(rows, room)
+            columns = [column for chain in chains for column in chain.flying]
+            if not columns:
+                return
+            with one_blas_thread():
+                answers = evaluate(rows, [column.ask() for column in columns])
+                for column, answer in zip(columns, answers, strict=True):
+                    column.tell(answer)
+            finished = [solution for chain in chains for solution in chain.landed(rows)]
+            if finished:
+                yield finished
 
-    def settled(self, column: _Column) -> _Column:
-        """The column, marked done where its estimated gap is met or its evaluations are spent."""
-        met = lbfgs.gap_estimate(self.backend, column.state) <= self.goal.gap_nats
-        return replace(column, done=column.done or met or column.state.evaluations >= self.goal.max_evaluations)
-
-    def stepped(self, columns: list[_Column]) -> list[_Column]:
-        """The columns, each a step further along its own direction."""
-        if not columns:
-            return columns
-        directions = [lbfgs.direction(self.backend, column.state) for column in columns]
-        delta = objective.logits(self.rows, self._stack(directions))
-        residuals = self.backend.xp.zeros_like(delta)
-        trials = [
-            self._search(column.state, *line)
-            for column, *line in zip(
-                columns, directions, self._split(delta), self._split(residuals), strict=True
-            )
-        ]
-        gradients = self._split(objective.gradient(self.rows, residuals))
-        made = zip(columns, trials, directions, self._split(delta), gradients, strict=True)
-        return [self._moved(*each) for each in made]
-
-    def solution(self, column: _Column) -> Solution:
-        """The column's coefficients, in scaled coordinates."""
-        coefficients = self.resident.basis.outward(column.state.coefficients)
-        return Solution(
-            C=self.goal.C[column.index],
-            coefficients=self.backend.to_host(
-                coefficients - coefficients.mean(axis=0)
-            ),  # rounding put it off zero
-            evaluations=column.state.evaluations,
-            passes=self.rows.passes - column.since,
+    def _subject(self, problem: int, rows: WorkingRows) -> Subject:
+        mine = self._problems[problem]
+        return Subject(
+            self.backend,
+            Targets.of(mine, self.backend, rows.dtype),
+            Frame.of(mine, rows),
+            self._sampler,
+            10 * float(self.backend.xp.finfo(rows.dtype).eps),
+            self._blocks,
+            self._sample_rows,
         )
 
-    def _search(self, state: State, along: Any, delta: Any, residuals: Any) -> Trial | None:
-        """How far to go along a direction; ``residuals`` receives those of the last trial."""
-        inner = self.backend.inner
-        pull, stretch = inner(state.penalty * state.coefficients, along), inner(state.penalty * along, along)
-        value = lbfgs.penalty_value(self.backend, state)
 
-        def evaluate(step: float) -> Trial:
-            line = (state.logits, delta, step)
-            entropy, slope = objective.residuals_along(self.rows, self.targets, line, residuals)
-            loss = entropy + value + step * pull + 0.5 * step * step * stretch
-            return Trial(step, loss, slope + pull + step * stretch)
+class _Chain:
+    """One goal's columns, from strong to weak penalty."""
 
-        start = Trial(0.0, state.loss, inner(state.gradient, along))
-        return step_length(evaluate, start, self.rounding) if start.slope < 0 else None
+    def __init__(self, goal: Goal, subject: Subject, problem: Problem) -> None:
+        self.goal, self._subject, self._problem = goal, subject, problem
+        self.flying: list[Column] = []
+        self._joined = 0
+        self._front: Column | None = None
 
-    def _moved(self, column: _Column, trial: Trial | None, along: Any, delta: Any, gradient: Any) -> _Column:
-        state = column.state
-        if trial is None:
-            # Without pairs and with everything made anew the direction is a plain descent: failing there is final.
-            return replace(column, state=replace(state, pairs=()), age=_REFRESH, done=not state.pairs)
-        products = Products(state.logits + trial.step * delta, trial.loss, gradient)
-        moved = lbfgs.advance(self.backend, state, trial.step * along, products)
-        return replace(column, state=moved, age=column.age + 1)
+    def join(self, rows: WorkingRows, room: int) -> int:
+        """Begin the next column if there is room, one is left, and its neighbour is close; how many were begun."""
+        if self.goal.stopped():
+            self.flying.clear()
+            return 0
+        waiting = self._front is not None and not self._front.close
+        if room <= 0 or waiting or self._joined >= len(self.goal.C):
+            return 0
+        penalty = self._problem.penalty(self.goal.C[self._joined])
+        coefficients, penalties = self._beginning(penalty)
+        self._front = Column(
+            self._subject, self._joined, coefficients, penalties, self.goal.gap_nats, self.goal.max_evaluations
+        )
+        self._front.since = rows.passes
+        self.flying.append(self._front)
+        self._joined += 1
+        return 1
 
-    def _renewed(self, column: _Column, products: Products, first: Any, second: Any) -> _Column:
-        metric = Metric.of(first, second, column.state.penalty)
-        state = lbfgs.refresh(column.state, products, metric)
-        return replace(column, state=state, age=0, done=column.done or self._drifted(column.state, state))
+    def landed(self, rows: WorkingRows) -> list[Solution]:
+        """The solutions of the columns that are over, which are in flight no more."""
+        over = [column for column in self.flying if column.done]
+        self.flying = [column for column in self.flying if not column.done]
+        return [self._solution(column, rows) for column in over]
 
-    def _drifted(self, cached: State, anew: State) -> bool:
-        """Whether the gradient carried along has lost to rounding what the one made anew still holds."""
-        if cached.gradient is None:
-            return False
-        drift, inner = anew.gradient - cached.gradient, self.backend.inner
-        return inner(drift, drift) > _DRIFT**2 * inner(anew.gradient, anew.gradient)
+    def _beginning(self, penalty: float) -> tuple[Any, list[float]]:
+        """Where the next column starts from, and its ladder."""
+        backend = self._subject.backend
+        if self._front is not None:
+            return self._front.coefficients, ladder(self._front.penalties[-1], penalty)
+        if self.goal.start is not None:
+            start = backend.float64(self.goal.start)
+            return start - start.mean(axis=0), [penalty]
+        cold = backend.xp.zeros((len(self._problem.classes), self._problem.width + 1))
+        strong = 0.1 * self._subject.variance
+        return cold, [penalty] if penalty >= strong else [strong, *ladder(strong, penalty)]
 
-    def _stack(self, arrays: list[Any]) -> Any:
-        return arrays[0] if len(arrays) == 1 else self.backend.xp.concatenate(arrays)
-
-    def _split(self, stacked: Any) -> list[Any]:
-        return [stacked[first : first + self.classes] for first in range(0, len(stacked), self.classes)]
+    def _solution(self, column: Column, rows: WorkingRows) -> Solution:
+        centered = column.coefficients - column.coefficients.mean(axis=0)  # rounding put it off zero
+        return Solution(
+            problem=self.goal.problem,
+            C=self.goal.C[column.index],
+            coefficients=self._subject.backend.to_host(centered),
+            evaluations=column.evaluations,
+            passes=rows.passes - column.since,
+        )

@@ -1,159 +1,152 @@
-"""Rows in the coordinates a solver works in: centred, scaled, rotated, with a column of ones for the intercept.
+"""Rows in the coordinates that products are made in: centred, divided, in the dtype of the work, block by block.
 
-Two kinds, which the mathematics can not tell apart: resident rows were transformed once and stay in memory;
-streamed rows are read again on every pass, and there the coefficients are transformed instead.
+All problems on the same rows share them, so a row is ``x = (h - center) / divisor`` whatever any problem scales by;
+a :class:`Frame` takes coefficients from a problem's own coordinates to these and gradients back. Resident rows are
+those blocks kept, streamed rows are made anew from the source on every pass: the same arithmetic, the same bits.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from solvers.gram import Basis, eigenbasis
-from solvers.objective import Targets
-from solvers.rows import read
+import numpy as np
+
+from solvers.rows import read, take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from solvers.backend import Backend
     from solvers.problem import Problem
+    from solvers.rows import RowSource
 
-__all__ = ["DOUBLE_ELEMENTS", "ResidentRows", "StreamedRows", "WorkingRows"]
+__all__ = ["DOUBLE_ELEMENTS", "Blocks", "Frame", "WorkingRows"]
 
-_PRODUCT_ELEMENTS = 1 << 19
-"""Entries of a block of rows that keep a CPU's cores busy in a matrix product; a backend may ask for more."""
 DOUBLE_ELEMENTS = 1 << 22
 """Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
 halving the bytes buys nothing."""
 
-
 Blocks: TypeAlias = "Iterator[tuple[slice, Any]]"
-"""Blocks in order: (rows, x), x (n, width + 1) with a last column of ones."""
+"""Blocks in order: (rows, x), x (n, width). A block holds until the next is asked for."""
 
 
-class WorkingRows(Protocol):
-    """Rows (rows, width + 1) in working coordinates, of a dtype, on a backend; ``passes`` counts full readings."""
+@dataclass(frozen=True)
+class Frame:
+    """From a problem's coordinates ``(h - mean) / scale`` to those of the rows, ``(h - center) / divisor``, and back.
 
-    backend: Backend
-    rows: int
-    dtype: Any
-    passes: int
-
-    def shares(self) -> list[Blocks]:
-        """Every row once: a run of blocks for each of the backend's workers."""
-        ...
-
-    def to_rows(self, coefficients: Any) -> Any:
-        """Coefficients (columns, width + 1) in working coordinates, as they act on a block."""
-        ...
-
-    def from_rows(self, gradient: Any) -> Any:
-        """A gradient by the coefficients that act on a block, in working coordinates."""
-        ...
-
-
-class StreamedRows:
-    """Rows read from the source in blocks, as float64, centred; scale and basis are applied to coefficients.
-
-    A block is a view of one buffer for each worker: it holds until that worker asks for the next.
+    ``stretch`` (width,) is divisor / scale, ``offset`` (width,) is (center - mean) / scale: a row of the problem is
+    ``x * stretch + offset``.
     """
 
-    def __init__(self, problem: Problem, backend: Backend, basis: Basis | None = None) -> None:
+    stretch: Any
+    offset: Any
+
+    @classmethod
+    def of(cls, problem: Problem, rows: WorkingRows) -> Frame:
+        """The frame of a problem on these rows."""
+        inverse = 1.0 / problem.scale
+        float64 = rows.backend.float64
+        return cls(float64(rows.divisor * inverse), float64((rows.center - problem.mean) * inverse))
+
+    def to_rows(self, coefficients: Any) -> Any:
+        """Coefficients (classes, width + 1) as they act on a block: W x' = (W stretch) x + W offset."""
+        moved = coefficients.copy()
+        moved[:, -1] += coefficients[:, :-1] @ self.offset
+        moved[:, :-1] *= self.stretch
+        return moved
+
+    def from_rows(self, gradient: Any) -> Any:
+        """A gradient by the coefficients that act on a block, in the problem's coordinates."""
+        moved = gradient.copy()
+        moved[:, :-1] *= self.stretch
+        moved[:, :-1] += gradient[:, -1:] * self.offset
+        return moved
+
+
+class WorkingRows:
+    """Rows (rows, width) of a source, in ``dtype``, on a backend; counts full readings, and their bytes.
+
+    ``resident`` rows are kept after their first reading; others are read from the source, a block ahead, every time.
+    """
+
+    def __init__(self, problem: Problem, backend: Backend, dtype: Any, *, resident: bool = False) -> None:
         self.backend = backend
-        self.rows = problem.rows
-        self.dtype = backend.xp.float64
+        self.dtype = np.dtype(dtype)
+        self.rows, self.width = len(problem.codes), problem.width
+        self.center, self.divisor = problem.center, problem.divisor
         self.passes = 0
-        self.basis = basis or Basis()
-        self._problem = problem
-        self._mean = backend.float64(problem.mean)
-        self._inverse_scale = backend.float64(1.0 / problem.scale)
+        self.bytes_read = 0
+        self._source: RowSource = problem.source
+        self._center = self.backend.xp.asarray(self.center.astype(self.dtype))
+        self._inverse = self.backend.xp.asarray((1.0 / self.divisor).astype(self.dtype))
+        self._kept = self._keep() if resident else None
 
-    def shares(self) -> list[Blocks]:
-        """Every row once: a run of blocks for each worker, to be read side by side."""
+    def shares(self, columns: int = 1) -> list[Blocks]:
+        """Every row once: a run of blocks for each of the backend's workers, for products with so many columns."""
+        self._count()
+        parts = self.backend.shares(self.rows, self.block_rows(columns))
+        if self._kept is not None:
+            kept = self._kept
+            return [((part, kept[part]) for part in mine) for mine in parts]
+        return [self._streamed(mine) for mine in parts]
+
+    def block_rows(self, columns: int = 1) -> int:
+        """Rows of a block that, with so many columns of products, fit where the backend wants them."""
+        return max(64, self.backend.block_elements // max(self.width, columns))
+
+    def pick(self, numbers: NDArray[np.int64]) -> Any:
+        """Rows by number, ascending: (n, width)."""
+        if self._kept is not None:
+            return self._kept if len(numbers) == self.rows else self._kept[self.backend.xp.asarray(numbers)]
+        return self._transformed(take(self._source, numbers), None)
+
+    def _count(self) -> None:
         self.passes += 1
-        step = _block_rows(self._problem, self.backend)
-        return [self._read(parts) for parts in self.backend.shares(self.rows, step)]
+        itemsize = self.dtype.itemsize if self._kept is not None else self._source.dtype.itemsize
+        self.bytes_read += self.rows * self.width * itemsize
 
-    def _read(self, parts: list[slice]) -> Blocks:
-        xp = self.backend.xp
-        longest = max(part.stop - part.start for part in parts)
-        buffer = xp.ones((longest, self._problem.width + 1), dtype=self.dtype)
-        for part in parts:
-            x = buffer[: part.stop - part.start]
-            xp.subtract(xp.asarray(read(self._problem.source, part)), self._mean, out=x[:, :-1])
-            yield part, x
+    def _keep(self) -> Any:
+        whole = self.backend.xp.empty((self.rows, self.width), dtype=self.dtype)
 
-    def to_rows(self, coefficients: Any) -> Any:
-        """Coefficients in working coordinates, as they act on a block."""
-        return self._scaled(self.basis.outward(coefficients))
+        def work(parts: Sequence[slice]) -> None:
+            for part in parts:
+                self._transformed(read(self._source, part), whole[part])
 
-    def from_rows(self, gradient: Any) -> Any:
-        """A gradient by the coefficients that act on a block, in working coordinates."""
-        return self.basis.inward(self._scaled(gradient))
-
-    def _scaled(self, array: Any) -> Any:
-        scaled = array.copy()
-        scaled[..., :-1] *= self._inverse_scale
-        return scaled
-
-
-class ResidentRows:
-    """Rows transformed once into their Gram's eigenbasis and kept on the device.
-
-    float32, or float64 where the problem is small. Where the layer is too wide for a Gram matrix to pay, the
-    basis is that of the columns.
-    """
-
-    def __init__(self, problem: Problem, backend: Backend) -> None:
-        xp = backend.xp
-        small = problem.rows * max(problem.width, len(problem.classes)) <= DOUBLE_ELEMENTS
-        self.backend = backend
-        self.rows = problem.rows
-        self.dtype = xp.float64 if small else xp.float32
-        self._parts = backend.shares(problem.rows, _block_rows(problem, backend))
-        self._x = self._standardised(problem)
-        self.passes = 1
-        self.basis = Basis()
-        if problem.width <= backend.rotate_width:
-            self.basis = self._rotate(problem)
-
-    def shares(self) -> list[Blocks]:
-        """Every row once: a run of blocks for each worker."""
-        self.passes += 1
-        return [((part, self._x[part]) for part in parts) for parts in self._parts]
-
-    def to_rows(self, coefficients: Any) -> Any:
-        """Coefficients in working coordinates, as they act on a block: the same, in its dtype."""
-        return coefficients.astype(self.dtype)
-
-    def from_rows(self, gradient: Any) -> Any:
-        """A gradient by the coefficients that act on a block: the same."""
-        return gradient
-
-    def _standardised(self, problem: Problem) -> Any:
-        rows = StreamedRows(problem, self.backend)
-        scale = self.backend.float64(1.0 / problem.scale)
-        whole = self.backend.xp.ones((self.rows, problem.width + 1), dtype=self.dtype)
-
-        def work(blocks: Blocks) -> None:
-            for part, x in blocks:
-                whole[part, :-1] = x[:, :-1] * scale
-
-        self.backend.map(work, rows.shares())
+        self._kept = None
+        self._count()
+        self.backend.map(work, self.backend.shares(self.rows, self.block_rows()))
         return whole
 
-    def _rotate(self, problem: Problem) -> Basis:
-        weights = Targets.of(problem, self.backend, self.dtype).weights
-        basis = eigenbasis(self, weights)
-        vectors = basis.vectors.astype(self.dtype)
+    def _streamed(self, parts: Sequence[slice]) -> Blocks:
+        """Blocks of a worker, the next one read by another thread while this one is worked on."""
+        longest = max(part.stop - part.start for part in parts)
+        buffers = [self.backend.xp.empty((longest, self.width), dtype=self.dtype) for _ in range(2)]
 
-        def work(blocks: Blocks) -> None:
-            for _, x in blocks:
-                x[:, :-1] = x[:, :-1] @ vectors
+        def make(index: int) -> Any:
+            part = parts[index]
+            return self._transformed(read(self._source, part), buffers[index % 2][: part.stop - part.start])
 
-        self.backend.map(work, self.shares())
-        return basis
+        pending = self.backend.ahead(make, 0)
+        for index, part in enumerate(parts):
+            x = pending.result()
+            if index + 1 < len(parts):
+                pending = self.backend.ahead(make, index + 1)
+            yield part, x
 
-
-def _block_rows(problem: Problem, backend: Backend) -> int:
-    return max(1, max(_PRODUCT_ELEMENTS, backend.block_elements) // (problem.width + 1))
+    def _transformed(self, block: NDArray[Any], out: Any) -> Any:
+        """``(h - center) / divisor`` of a block of the source, in the dtype of the work."""
+        xp = self.backend.xp
+        if block.dtype.itemsize > self.dtype.itemsize or block.dtype.kind != "f":
+            block = ((block - self.center) / self.divisor).astype(self.dtype)
+            if out is None:
+                return xp.asarray(block)
+            out[...] = xp.asarray(block)
+            return out
+        x = xp.asarray(block)
+        out = xp.empty(x.shape, dtype=self.dtype) if out is None else out
+        xp.subtract(x, self._center, out=out)
+        out *= self._inverse
+        return out

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -64,12 +64,24 @@ def available(name: str) -> str | None:
     return get(name).unavailable()
 
 
-def choose(name: str, problem: Problem, fits: int) -> Choice:
-    """Choose an engine for ``fits`` values of C on a problem, by name or by what works and pays here.
+def choose(name: str, problem: Problem, fits: int, device: str | None = None) -> Choice:
+    """Choose an engine for ``fits`` columns (C times targets) on a problem, by name or by what works and pays here.
 
     Raises:
-        EngineError: the engine asked for by name is unknown, or does not work here.
+        EngineError: the engine asked for by name is unknown, does not work here, or is not one for ``device``.
     """
+    gpu = _gpu_number(device)
+    if gpu is not None:
+        choice = choose("cupy" if name == AUTO else name, problem, fits)
+        if choice.engine.name != "cupy":
+            msg = f"engine {name!r} does not run on device {device!r}; choose cupy, or device='cpu'"
+            raise EngineError(msg)
+        return replace(choice, engine=choice.engine.on(gpu))  # type: ignore[attr-defined]
+    if device == "cpu" and name in (AUTO, "cupy"):
+        if name == "cupy":
+            msg = "engine 'cupy' does not run on device 'cpu'; choose numpy, or device='cuda'"
+            raise EngineError(msg)
+        return Choice(get("numpy"), "auto: the device asked for is the CPU")
     if name != AUTO:
         reason = available(name)
         if reason is not None:
@@ -91,6 +103,17 @@ def _automatic(problem: Problem, fits: int) -> Choice:
         return Choice(get("sklearn"), reason, finisher=get("numpy"))
     reason = f"auto: {fits} C on {entries}, where scikit-learn was measured slower; cupy: {no_gpu}"
     return Choice(get("numpy"), reason)
+
+
+def _gpu_number(device: str | None) -> int | None:
+    """The number of the GPU that a device names; None for the CPU, or where none was named."""
+    if device is None or device == "cpu":
+        return None
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit() or (not number and ":" in device):
+        msg = f"device is {device!r}; expected cpu, cuda, or cuda:N for one of several GPUs"
+        raise EngineError(msg)
+    return int(number or 0)
 
 
 @cache

@@ -6,29 +6,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from solvers.backend import Backend
     from solvers.problem import Problem
 
-__all__ = ["Engine", "Goal", "Prepared", "Solution"]
+__all__ = ["Engine", "Goal", "Prepared", "Readings", "Solution"]
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What to solve: every C, from strong to weak penalty, to an estimated gap.
+    """What to solve: every C of one problem (by its number), from strong to weak penalty, to an estimated gap.
 
-    ``start`` is the coefficients (classes, width + 1) of the first, in scaled coordinates; None for zero.
-    ``double`` asks for products in float64 on the rows as they are stored.
+    ``start`` is the coefficients (classes, width + 1) of the first, in scaled coordinates; None for zero. ``double``
+    asks for products in float64 on the rows as they are stored. ``stopped`` is asked before a C is begun: once true,
+    this problem wants no more.
     """
 
     C: tuple[float, ...]
     gap_nats: float
+    problem: int = 0
     start: NDArray[Any] | None = None
     double: bool = False
     max_evaluations: int = 10_000
+    stopped: Callable[[], bool] = _never
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,18 @@ class Solution:
     coefficients: NDArray[Any]
     evaluations: int
     passes: int
+    problem: int = 0
+
+
+class Readings(Protocol):
+    """Rows that count how often, and how many bytes, they were read."""
+
+    passes: int
+    bytes_read: int
 
 
 class Prepared(Protocol):
-    """An engine with a problem's rows at hand.
+    """An engine with the rows of its problems at hand.
 
     ``backend`` is where the certificate's sums are made. ``finishes`` says whether a goal with ``double`` set can
     take coefficients closer to the optimum than they came.
@@ -55,12 +70,12 @@ class Prepared(Protocol):
     finishes: bool
 
     @property
-    def passes(self) -> int:
-        """Readings of all rows so far."""
+    def readings(self) -> Sequence[Readings]:
+        """What was read so far."""
         ...
 
-    def sweep(self, goal: Goal) -> Iterator[Solution]:
-        """Solve every C of the goal, each yielded when it is as good as the engine can tell."""
+    def sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
+        """Solve every C of the goals, each yielded when it is as good as the engine can tell."""
         ...
 
 
@@ -73,6 +88,6 @@ class Engine(Protocol):
         """Why the engine does not work on this machine, in one line; None where it does."""
         ...
 
-    def prepare(self, problem: Problem) -> Prepared:
-        """Get a problem's rows ready, once for all the goals to come."""
+    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None = None) -> Prepared:
+        """Get the rows that problems share ready, once for all the goals to come, within so much memory."""
         ...

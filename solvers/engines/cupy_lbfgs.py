@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from solvers.backend import Backend
+from solvers.errors import EngineError
 from solvers.sweep import ColumnSolver
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from solvers.problem import Problem
 
 __all__ = ["ENGINE", "CupyEngine", "device_name"]
 
 _BLOCK_ELEMENTS = 1 << 26
-_ROTATE_WIDTH = 8192
 
 
 class CupyEngine:
@@ -22,13 +24,33 @@ class CupyEngine:
 
     name = "cupy"
 
+    def __init__(self, device: int = 0) -> None:
+        self._device = device
+
+    def on(self, device: int) -> CupyEngine:
+        """The engine on one of several GPUs, by number.
+
+        Raises:
+            EngineError: there are not so many.
+        """
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+        if device >= count:
+            msg = f"there is no device cuda:{device}; this machine has {count} GPUs, the first is cuda:0"
+            raise EngineError(msg)
+        return CupyEngine(device)
+
     def unavailable(self) -> str | None:
         """Why no GPU can be used here: cupy missing, no device, or a toolkit that can not multiply."""
         return _probe_device()
 
-    def prepare(self, problem: Problem) -> ColumnSolver:
-        """Copy the rows to the device, in their Gram's eigenbasis."""
-        return ColumnSolver(problem, _backend())
+    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None = None) -> ColumnSolver:
+        """Copy the rows to the device where they fit its memory, and stream them where they do not."""
+        import cupy
+
+        cupy.cuda.Device(self._device).use()
+        return ColumnSolver(problems, _backend(), memory_bytes)
 
 
 def device_name() -> str:
@@ -41,7 +63,29 @@ def device_name() -> str:
 def _backend() -> Backend:
     import cupy
 
-    return Backend(cupy, cupy.asnumpy, block_elements=_BLOCK_ELEMENTS, rotate_width=_ROTATE_WIDTH)
+    return Backend(
+        xp=cupy,
+        to_host=cupy.asnumpy,
+        block_elements=_BLOCK_ELEMENTS,
+        factor=_factor,
+        solve=_solve,
+        free_bytes=lambda: int(0.8 * cupy.cuda.runtime.memGetInfo()[0]),
+    )
+
+
+def _factor(matrix: Any) -> Any:
+    """The Cholesky factor; cuSOLVER leaves NaN where a matrix is not positive definite."""
+    import cupy
+
+    factor = cupy.linalg.cholesky(matrix)
+    return factor if bool(cupy.isfinite(factor[-1, -1])) else None
+
+
+def _solve(factor: Any, sides: Any) -> Any:
+    from cupyx.scipy.linalg import solve_triangular
+
+    half = solve_triangular(factor, sides, lower=True)
+    return solve_triangular(factor, half, lower=True, trans="T")
 
 
 @cache

@@ -8,6 +8,8 @@ from solvers.backend import NUMPY
 from solvers.sweep import ColumnSolver
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from solvers.problem import Problem
 
 __all__ = ["ENGINE", "NumpyEngine"]
@@ -22,9 +24,9 @@ class NumpyEngine:
         """None: NumPy is always there."""
         return None
 
-    def prepare(self, problem: Problem) -> ColumnSolver:
-        """Make the rows resident, in their Gram's eigenbasis."""
-        return ColumnSolver(problem, NUMPY)
+    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None = None) -> ColumnSolver:
+        """Keep the rows where they fit the memory, and stream them where they do not."""
+        return ColumnSolver(problems, NUMPY, memory_bytes)
 
 
 ENGINE = NumpyEngine()

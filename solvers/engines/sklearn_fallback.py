@@ -1,20 +1,23 @@
-"""The engine ``sklearn``: scikit-learn's own solver, as a fallback and a reference. The one file that imports it."""
+"""The engine ``sklearn``: scikit-learn's own solver, as a fallback and a reference."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvers.backend import NUMPY, one_blas_thread
 from solvers.engines.base import Goal, Solution
-from solvers.working import DOUBLE_ELEMENTS, StreamedRows
+from solvers.errors import EngineError
+from solvers.rows import read
+from solvers.working import DOUBLE_ELEMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,67 +39,98 @@ class SklearnEngine:
             return f"scikit-learn can not be imported ({error}); install scikit-learn"
         return None
 
-    def prepare(self, problem: Problem) -> _Prepared:
-        """Read the rows into memory."""
-        return _Prepared(problem)
+    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None = None) -> _Prepared:
+        """Read the rows into memory.
+
+        Raises:
+            EngineError: where they do not fit ``memory_bytes``.
+        """
+        first = problems[0]
+        needed = 3 * 8 * len(first.codes) * first.width
+        if memory_bytes is not None and needed > memory_bytes:
+            msg = (
+                f"engine 'sklearn' needs {needed:,} bytes for {len(first.codes):,} x {first.width:,} rows in float64 "
+                f"but may take {memory_bytes:,}; give it more, or use the engine numpy, which streams"
+            )
+            raise EngineError(msg)
+        return _Prepared(problems)
 
 
 class _Prepared:
     backend = NUMPY
     finishes = False
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self._problems = problems
+        self._h = read(problems[0].source, slice(0, len(problems[0].codes))).astype(np.float64)
         self.passes = 1
-        self._x = np.empty((problem.rows, problem.width))
-        for blocks in StreamedRows(problem, NUMPY).shares():
-            for part, x in blocks:
-                self._x[part] = x[:, :-1] / problem.scale
+        self.bytes_read = problems[0].source.dtype.itemsize * self._h.size
 
-    def sweep(self, goal: Goal) -> Iterator[Solution]:
-        start = goal.start
-        for C in goal.C:
-            solution = self._fit(C, goal, start)
-            start = solution.coefficients
-            yield solution
+    @property
+    def readings(self) -> list[_Prepared]:
+        """The engine's own count: its iterations, each at least one product with the rows and one back."""
+        return [self]
 
-    def _fit(self, C: float, goal: Goal, start: NDArray[Any] | None) -> Solution:
+    def sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
+        for goal in goals:
+            problem = self._problems[goal.problem]
+            used = slice(None) if problem.weights is None else problem.weights > 0
+            x = ((self._h - problem.mean) / problem.scale)[used]
+            start = goal.start
+            for C in goal.C:
+                if goal.stopped():
+                    break
+                solution = self._fit(C, goal, start, _Standardised(problem, x, used))
+                start = solution.coefficients
+                yield [solution]
+
+    def _fit(self, C: float, goal: Goal, start: NDArray[Any] | None, given: _Standardised) -> Solution:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(
-            C=C, tol=self._tolerance(C, goal), max_iter=goal.max_evaluations, warm_start=True
+            C=C, tol=given.tolerance(C, goal), max_iter=goal.max_evaluations, warm_start=True
         )
-        classes = len(self._problem.classes)
+        classes = len(given.problem.classes)
         if start is not None:
             # scikit-learn's one vector for two classes is the difference of our two.
             rows = start[1:] - start[:1] if classes == 2 else start
             model.coef_, model.intercept_ = rows[:, :-1].copy(), rows[:, -1].copy()
         # The cores that BLAS would wake for products this small take longer to wake than to multiply.
-        threads = one_blas_thread() if self._x.size <= DOUBLE_ELEMENTS else nullcontext()
+        threads = one_blas_thread() if given.x.size <= DOUBLE_ELEMENTS else nullcontext()
         with warnings.catch_warnings(), threads:
             # Whether it converged is the certificate's to say, not that of its own stopping rule.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(self._x, self._problem.codes, sample_weight=self._weights())
+            model.fit(given.x, given.problem.codes[given.used], sample_weight=given.weights())
         fitted = np.column_stack([model.coef_, model.intercept_])
         coefficients = np.concatenate([-fitted, fitted]) / 2 if classes == 2 else fitted - fitted.mean(axis=0)
         # It tells its iterations alone; each makes at least one product with the rows and one back.
         iterations = int(model.n_iter_.max())
         self.passes += 2 * iterations
-        return Solution(C, coefficients, evaluations=iterations, passes=2 * iterations)
+        self.bytes_read += 2 * iterations * given.x.nbytes
+        return Solution(C, coefficients, iterations, 2 * iterations, goal.problem)
 
-    def _weights(self) -> NDArray[np.float64] | None:
+
+@dataclass(frozen=True)
+class _Standardised:
+    """One problem's rows x in its own coordinates, and which of all rows they are."""
+
+    problem: Problem
+    x: NDArray[np.float64]
+    used: Any
+
+    def weights(self) -> NDArray[np.float64] | None:
         """Sample weights whose sum is the problem's, as scikit-learn's objective sums where ours takes the mean."""
-        problem = self._problem
+        problem = self.problem
+        each = problem.total_weight / len(problem.codes)
         if problem.weights is None:
-            alike = problem.total_weight / problem.rows
-            return None if alike == 1 else np.full(problem.rows, alike)
-        return problem.weights * (problem.total_weight / problem.rows)
+            return None if each == 1 else np.full(len(problem.codes), each)
+        return (problem.weights * each)[self.used]
 
-    def _tolerance(self, C: float, goal: Goal) -> float:
+    def tolerance(self, C: float, goal: Goal) -> float:
         """The largest entry of the mean loss's gradient at which ‖∇_W f‖² / 2λ is about the gap asked for."""
-        norm = math.sqrt(2 * self._problem.penalty(C) * goal.gap_nats)
-        return norm / math.sqrt(len(self._problem.classes) * self._problem.width)
+        norm = math.sqrt(2 * self.problem.penalty(C) * goal.gap_nats)
+        return norm / math.sqrt(len(self.problem.classes) * self.problem.width)
 
 
 ENGINE = SklearnEngine()

@@ -14,7 +14,7 @@ import pytest
 import solvers
 from cli.fit import Reporter
 from solvers import layer as layer_module
-from solvers.fitting import FitProgress
+from solvers.result import FitProgress
 from solvers.layers import LayerProgress
 
 HOUSE = Path(__file__).parents[2]

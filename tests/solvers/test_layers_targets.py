@@ -6,7 +6,7 @@ import pytest
 import solvers
 from solvers import layer as layer_module
 from solvers.errors import ProblemError
-from solvers.fitting import FitProgress
+from solvers.result import FitProgress
 from solvers.layers import LayerProgress
 
 ROWS = 300

@@ -1,0 +1,193 @@
+"""One column: one problem at one C, solved along a ladder of penalties from wherever it starts.
+
+Far from the optimum a model of the Hessian misleads: rows that are certain at the iterate have no curvature there, and
+much of it a step away. Near it the model is nearly exact. So a column goes down a ladder of penalties, each rung a few
+steps from the last, and is always near (docs/decisions/0006). Written as a generator that yields coefficients and is
+sent the evaluation there, so that any number of columns share one reading of the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from solvers import lbfgs
+from solvers.metric import NO_METRIC, make_metric
+from solvers.objective import Ask
+from solvers.search import Trial, step_length
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from solvers.backend import Backend
+    from solvers.lbfgs import State
+    from solvers.objective import Answer, Targets
+    from solvers.sampling import Sampler
+    from solvers.working import Frame
+
+__all__ = ["Column", "Subject", "ladder"]
+
+_RUNG = math.sqrt(10)
+"""Ratio of one penalty of a ladder to the next."""
+_FIRST = 0.1
+"""A cold start begins at this share of the mean variance of the columns."""
+_LAST = 1e-10
+"""Without a penalty in the end, the ladder goes down to this share of where it began."""
+_RUNG_GAP = 0.03
+"""A rung is left once its estimated gap is this share of the loss."""
+_AGE = 8
+"""Steps after which a metric is made anew, of more rows."""
+_FIRST_SAMPLE = 8
+"""Rows per column of the first sample, and how it grows to the largest."""
+_GROWTH = 4
+_LARGEST_SAMPLE = 64
+_PATIENCE = 25
+"""Steps without a better estimate of the gap after which rounding is taken to have stopped a column."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One problem as a column sees it, and what it may use.
+
+    ``blocks`` says whether whole blocks of the Hessian fit the memory; ``sample_rows`` bounds the rows of a metric.
+    """
+
+    backend: Backend
+    targets: Targets
+    frame: Frame
+    sampler: Sampler
+    rounding: float
+    blocks: bool
+    sample_rows: int
+
+    @property
+    def variance(self) -> float:
+        """Mean variance of the columns in the problem's coordinates, about."""
+        spread = self.backend.xp.diagonal(self.sampler.gram)
+        return float((self.backend.xp.square(self.frame.stretch) * spread).mean())
+
+
+def ladder(start: float, end: float) -> list[float]:
+    """Penalties after ``start`` down (or up) to ``end``, in ratios of at most √10; an end of 0 comes after 1e-10."""
+    if end == 0:
+        return [*ladder(start, _LAST * start), 0.0]
+    rungs = max(1, math.ceil(abs(math.log(start / end)) / math.log(_RUNG) - 1e-9))
+    return [end if rung == rungs else start * (end / start) ** (rung / rungs) for rung in range(1, rungs + 1)]
+
+
+@dataclass
+class Column:
+    """A column in flight. ``close`` says that it is near enough for the next C to start from; ``done`` that it is over.
+
+    ``since`` is the count of readings when it was begun.
+    """
+
+    subject: Subject
+    index: int
+    coefficients: Any
+    penalties: list[float]
+    gap_nats: float
+    max_evaluations: int
+    since: int = 0
+    close: bool = False
+    done: bool = False
+    evaluations: int = 0
+    gap_estimate: float = math.inf
+    _steps: Generator[Any, Answer, None] | None = field(default=None, repr=False)
+    _sample_rows: int = 0
+
+    def ask(self) -> Ask:
+        """What the column wants to have evaluated next."""
+        if self._steps is None:
+            self._sample_rows = _FIRST_SAMPLE * self.coefficients.shape[1]
+            self._steps = self._run()
+            self._wanted = next(self._steps)
+        return Ask(self.subject.targets, self.subject.frame.to_rows(self._wanted))
+
+    def tell(self, answer: Answer) -> None:
+        """Take the evaluation that was asked for, and think about the next."""
+        self.evaluations += 1
+        try:
+            self._wanted = self._steps.send(answer)  # type: ignore[union-attr]
+        except StopIteration:
+            self.close = self.done = True
+
+    def _run(self) -> Generator[Any, Answer, None]:
+        answer = yield self.coefficients
+        state = self._state(self.penalties[0], self.coefficients, answer)
+        for penalty in self.penalties:
+            last = penalty == self.penalties[-1]
+            state = self._moved_to(penalty, state)
+            state = yield from self._descend(state, last)
+            self.close = last
+            if self.evaluations >= self.max_evaluations:
+                return
+
+    def _state(self, penalty: float, coefficients: Any, answer: Answer) -> State:
+        gradient = self.subject.frame.from_rows(answer.gradient)
+        return lbfgs.penalised(self.subject.backend, penalty, coefficients, answer.cross_entropy, gradient)
+
+    def _moved_to(self, penalty: float, state: State) -> State:
+        """The state under another penalty; what was learnt of the Hessian belongs to the old one."""
+        weights, gradient = state.coefficients[:, :-1], state.gradient.copy()
+        gradient[:, :-1] += (penalty - state.penalty) * weights
+        loss = state.loss + 0.5 * (penalty - state.penalty) * self.subject.backend.inner(weights, weights)
+        return replace(state, penalty=penalty, loss=loss, gradient=gradient, metric=NO_METRIC, pairs=())
+
+    def _descend(self, state: State, last: bool) -> Generator[Any, Answer, State]:
+        """Steps at one penalty, until its goal is met or rounding stops them."""
+        age, best, idle, made = _AGE, math.inf, 0, 0
+        while True:
+            gap = lbfgs.gap_estimate(self.subject.backend, state)
+            best, idle = (gap, 0) if gap < 0.9 * best else (best, idle + 1)
+            self.coefficients, self.gap_estimate = state.coefficients, gap
+            # An intercept off its optimum hides part of the gap until there is a metric.
+            if made and gap <= (self.gap_nats if last else max(self.gap_nats, _RUNG_GAP * state.loss)):
+                return state
+            self.close = self.close or (last and gap <= _RUNG_GAP * state.loss)
+            if idle > _PATIENCE or self.evaluations >= self.max_evaluations:
+                return state
+            if age >= _AGE:
+                state, age, made = self._measured(state, grown=made > 0), 0, made + 1
+                continue
+            moved = yield from self._step(state)
+            if moved is None:
+                if age == 0 and not state.pairs:
+                    return state  # a plain descent that fails with everything made anew
+                state, age = replace(state, pairs=()), _AGE
+            else:
+                state, age = moved, age + 1
+
+    def _measured(self, state: State, *, grown: bool) -> State:
+        """The state with a metric made at its coefficients, of more rows if the last did not lead there."""
+        subject = self.subject
+        if grown:
+            self._sample_rows *= _GROWTH
+        count = min(self._sample_rows, subject.sample_rows, _LARGEST_SAMPLE * self.coefficients.shape[1])
+        if count >= len(subject.targets.codes):
+            sample = subject.sampler.everything()
+        else:
+            xp = subject.backend.xp
+            penalties = state.penalty / xp.maximum(xp.square(subject.frame.stretch), 1e-300)
+            at = subject.frame.to_rows(state.coefficients)
+            sample = subject.sampler.draw(subject.targets, at, penalties.clip(0, 1e300), count)
+        at = (subject.targets, subject.frame, state.coefficients, state.penalty)
+        return replace(state, metric=make_metric(subject.backend, sample, at, blocks=subject.blocks))
+
+    def _step(self, state: State) -> Generator[Any, Answer, State | None]:
+        """One step along the quasi-Newton direction; None where none could be found."""
+        backend = self.subject.backend
+        along = lbfgs.direction(backend, state)
+        start = Trial(0.0, state.loss, backend.inner(state.gradient, along))
+        if not start.slope < 0:
+            return None
+        search = step_length(start, self.subject.rounding)
+        step = next(search)
+        while True:
+            coefficients = state.coefficients + step * along
+            there = self._state(state.penalty, coefficients, (yield coefficients))
+            try:
+                step = search.send(Trial(step, there.loss, backend.inner(there.gradient, along)))
+            except StopIteration as end:
+                return None if end.value is None else lbfgs.advance(backend, state, there)

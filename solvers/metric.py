@@ -1,0 +1,123 @@
+"""A model of each class's Hessian: where L-BFGS starts from, and what its free estimate of the gap is made of.
+
+With weights v = s p (1 - p) the block of one class is ``Σ v x xᵀ + λ`` once its intercept is taken at the v-weighted
+mean of the rows. It is made of a sample of the rows, scaled to a unit diagonal and factored. Where the factors of all
+classes would be too large, the diagonal alone is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from solvers.objective import logits, padded, softmax
+
+if TYPE_CHECKING:
+    from solvers.backend import Backend
+    from solvers.objective import Targets
+    from solvers.sampling import Sample
+    from solvers.working import Frame
+
+__all__ = ["NO_METRIC", "Metric", "make_metric"]
+
+_FLOOR = 1e-10
+"""Curvature below this share of the largest is taken for rounding."""
+_CUT = 0.01
+"""A row with less than this share of the mean importance for a class is left out of that class's block."""
+_JITTER = 1e-5
+"""What is added to a unit diagonal at first, so that float32 still finds the matrix positive definite."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The model: ``center`` (classes, width), ``mass`` (classes, 1) and ``root`` (classes, width) of its diagonal.
+
+    ``factors`` are of the class's blocks, scaled to a unit diagonal; None where the diagonal is all there is.
+    """
+
+    center: Any = 0.0
+    mass: Any = 1.0
+    root: Any = 1.0
+    factors: tuple[Any, ...] | None = None
+
+    def centered(self, gradient: Any) -> Any:
+        """The gradient (classes, width + 1) with the intercept taken at the center."""
+        moved = gradient.copy()
+        moved[:, :-1] -= self.center * gradient[:, -1:]
+        return moved
+
+    def solve(self, backend: Backend, gradient: Any) -> Any:
+        """The model's inverse times a gradient (classes, width + 1), of sum zero over classes.
+
+        A shift common to all classes changes no probability: such a step could only add to the penalty.
+        """
+        step = self.centered(gradient)
+        step[:, :-1] /= self.root
+        if self.factors is not None:
+            sides = step[:, :-1].astype(self.factors[0].dtype)
+            for index, factor in enumerate(self.factors):
+                step[index, :-1] = backend.solve(factor, sides[index])
+        step[:, :-1] /= self.root
+        step[:, -1:] /= self.mass
+        step[:, -1] -= (self.center * step[:, :-1]).sum(axis=1)
+        return step - step.mean(axis=0)
+
+
+NO_METRIC = Metric()
+"""The identity: what is known before any curvature was looked at."""
+
+
+def make_metric(
+    backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any, float], *, blocks: bool
+) -> Metric:
+    """The metric of a sample of rows, for ``at`` = (targets, frame, coefficients in the problem's own coordinates, λ).
+
+    ``blocks`` asks for the classes' whole blocks rather than their diagonals.
+    """
+    xp = backend.xp
+    targets, frame, coefficients, penalty = at
+    weights, intercepts, _ = padded(xp, [frame.to_rows(coefficients)], sample.x.dtype)
+    p, _ = softmax(xp, logits(xp, sample.x, weights, intercepts))
+    v = targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
+    if blocks:
+        importance = v * sample.leverage
+        v = xp.where(importance > _CUT * importance.mean(axis=1)[:, None], v, 0)
+    v = (v / len(targets.codes)).astype(sample.x.dtype)
+    mass = backend.float64(v.sum(axis=1))[:, None]
+    floor = _FLOOR * float(mass.max()) + 1e-300
+    mass = mass + floor
+    mean = backend.float64(v @ sample.x) / mass
+    spread = backend.float64(v @ xp.square(sample.x)) - mass * xp.square(mean)
+    spread = spread.clip(_FLOOR * float(spread.max()) + 1e-300, None)
+    root = xp.sqrt(xp.square(frame.stretch) * spread + penalty + 1e-300)
+    center = mean * frame.stretch + frame.offset
+    if not blocks:
+        return Metric(center, mass, root)
+    shrink = (frame.stretch / root).astype(sample.x.dtype)
+
+    def work(classes: list[int]) -> list[Any]:
+        return [_factor(backend, sample.x, v[k], mean[k], shrink[k]) for k in classes]
+
+    shares = [[part.start for part in mine] for mine in backend.shares(targets.classes, 1)]
+    factors = [factor for found in backend.map(work, shares) for factor in found]
+    return Metric(center, mass, root, tuple(factors))
+
+
+def _factor(backend: Backend, x: Any, v: Any, mean: Any, shrink: Any) -> Any:
+    """The Cholesky factor of one class's block, scaled to a unit diagonal."""
+    xp = backend.xp
+    kept = xp.flatnonzero(v)
+    scaled = x[kept] * xp.sqrt(v[kept])[:, None]
+    block = scaled.T @ scaled
+    mean = mean.astype(x.dtype)
+    block -= v.sum() * mean[:, None] * mean[None, :]
+    block *= shrink[:, None]
+    block *= shrink[None, :]
+    diagonal = xp.arange(len(block))
+    jitter = _JITTER
+    while True:
+        block[diagonal, diagonal] = 1 + jitter
+        factor = backend.factor(block)
+        if factor is not None:
+            return factor
+        jitter *= 10
