@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from solvers import lbfgs
-from solvers.metric import NO_METRIC, make_metric
+from solvers.metric import NO_METRIC, Curvature, measure
 from solvers.objective import Ask
 from solvers.search import Trial, step_length
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from solvers.backend import Backend
     from solvers.lbfgs import State
+    from solvers.metric import Metric
     from solvers.objective import Answer, Targets
     from solvers.sampling import Sampler
     from solvers.working import Frame
@@ -34,11 +35,11 @@ _FIRST = 0.1
 """A cold start begins at this share of the mean variance of the columns."""
 _LAST = 1e-10
 """Without a penalty in the end, the ladder goes down to this share of where it began."""
-_RUNG_GAP = 0.03
+_RUNG_GAP = 0.1
 """A rung is left once its estimated gap is this share of the loss."""
-_AGE = 8
+_AGE = 16
 """Steps after which a metric is made anew, of more rows."""
-_FIRST_SAMPLE = 8
+_FIRST_SAMPLE = 16
 """Rows per column of the first sample, and how it grows to the largest."""
 _GROWTH = 4
 _LARGEST_SAMPLE = 64
@@ -96,6 +97,8 @@ class Column:
     gap_estimate: float = math.inf
     _steps: Generator[Any, Answer, None] | None = field(default=None, repr=False)
     _sample_rows: int = 0
+    _age: int = _AGE
+    _curvature: Curvature | None = field(default=None, repr=False)
 
     def ask(self) -> Ask:
         """What the column wants to have evaluated next."""
@@ -129,51 +132,58 @@ class Column:
         return lbfgs.penalised(self.subject.backend, penalty, coefficients, answer.cross_entropy, gradient)
 
     def _moved_to(self, penalty: float, state: State) -> State:
-        """The state under another penalty; what was learnt of the Hessian belongs to the old one."""
+        """The state under another penalty; the pairs belong to the old one."""
         weights, gradient = state.coefficients[:, :-1], state.gradient.copy()
         gradient[:, :-1] += (penalty - state.penalty) * weights
         loss = state.loss + 0.5 * (penalty - state.penalty) * self.subject.backend.inner(weights, weights)
-        return replace(state, penalty=penalty, loss=loss, gradient=gradient, metric=NO_METRIC, pairs=())
+        return replace(
+            state, penalty=penalty, loss=loss, gradient=gradient, metric=self._metric(penalty), pairs=()
+        )
+
+    def _metric(self, penalty: float) -> Metric:
+        if self._curvature is None:
+            return NO_METRIC
+        return self._curvature.under(self.subject.backend, penalty)
 
     def _descend(self, state: State, last: bool) -> Generator[Any, Answer, State]:
         """Steps at one penalty, until its goal is met or rounding stops them."""
-        age, best, idle, made = _AGE, math.inf, 0, 0
+        best, lowest, idle = math.inf, math.inf, 0
         while True:
             gap = lbfgs.gap_estimate(self.subject.backend, state)
-            best, idle = (gap, 0) if gap < 0.9 * best else (best, idle + 1)
+            idle = 0 if gap < 0.9 * best or state.loss < lowest - self.subject.rounding else idle + 1
+            best, lowest = min(best, gap), min(lowest, state.loss)
             self.coefficients, self.gap_estimate = state.coefficients, gap
             # An intercept off its optimum hides part of the gap until there is a metric.
-            if made and gap <= (self.gap_nats if last else max(self.gap_nats, _RUNG_GAP * state.loss)):
+            known = self._curvature is not None
+            if known and gap <= (self.gap_nats if last else max(self.gap_nats, _RUNG_GAP * state.loss)):
                 return state
             self.close = self.close or (last and gap <= _RUNG_GAP * state.loss)
             if idle > _PATIENCE or self.evaluations >= self.max_evaluations:
                 return state
-            if age >= _AGE:
-                state, age, made = self._measured(state, grown=made > 0), 0, made + 1
+            if self._age >= _AGE:
+                state = self._measured(state)
                 continue
             moved = yield from self._step(state)
-            if moved is None:
-                if age == 0 and not state.pairs:
-                    return state  # a plain descent that fails with everything made anew
-                state, age = replace(state, pairs=()), _AGE
+            if moved is not None:
+                state, self._age = moved, self._age + 1
+            elif self._age == 0 and not state.pairs:
+                return state  # a plain descent that fails with everything made anew
             else:
-                state, age = moved, age + 1
+                state, self._age = replace(state, pairs=()), _AGE
 
-    def _measured(self, state: State, *, grown: bool) -> State:
+    def _measured(self, state: State) -> State:
         """The state with a metric made at its coefficients, of more rows if the last did not lead there."""
         subject = self.subject
-        if grown:
-            self._sample_rows *= _GROWTH
-        count = min(self._sample_rows, subject.sample_rows, _LARGEST_SAMPLE * self.coefficients.shape[1])
-        if count >= len(subject.targets.codes):
-            sample = subject.sampler.everything()
-        else:
-            xp = subject.backend.xp
-            penalties = state.penalty / xp.maximum(xp.square(subject.frame.stretch), 1e-300)
-            at = subject.frame.to_rows(state.coefficients)
-            sample = subject.sampler.draw(subject.targets, at, penalties.clip(0, 1e300), count)
-        at = (subject.targets, subject.frame, state.coefficients, state.penalty)
-        return replace(state, metric=make_metric(subject.backend, sample, at, blocks=subject.blocks))
+        width = self.coefficients.shape[1]
+        count = min(self._sample_rows, subject.sample_rows)
+        self._sample_rows = min(self._sample_rows * _GROWTH, _LARGEST_SAMPLE * width)
+        penalties = state.penalty / subject.backend.xp.square(subject.frame.stretch).clip(1e-300, None)
+        at = subject.frame.to_rows(state.coefficients)
+        sample = subject.sampler.draw(subject.targets, at, penalties.clip(0, 1e300), count)
+        here = (subject.targets, subject.frame, state.coefficients)
+        self._curvature = measure(subject.backend, sample, here, blocks=subject.blocks)
+        self._age = 0
+        return replace(state, metric=self._metric(state.penalty))
 
     def _step(self, state: State) -> Generator[Any, Answer, State | None]:
         """One step along the quasi-Newton direction; None where none could be found."""

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 from solvers.objective import logits, padded, softmax
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from solvers.backend import Backend
     from solvers.objective import Targets
     from solvers.sampling import Sample
     from solvers.working import Frame
 
-__all__ = ["NO_METRIC", "Metric", "make_metric"]
+__all__ = ["NO_METRIC", "Curvature", "Metric", "measure"]
 
 _FLOOR = 1e-10
 """Curvature below this share of the largest is taken for rounding."""
 _CUT = 0.01
 """A row with less than this share of the mean importance for a class is left out of that class's block."""
+_TINY = 1e-300
 _JITTER = 1e-5
 """What is added to a unit diagonal at first, so that float32 still finds the matrix positive definite."""
 
@@ -32,7 +35,7 @@ _JITTER = 1e-5
 class Metric:
     """The model: ``center`` (classes, width), ``mass`` (classes, 1) and ``root`` (classes, width) of its diagonal.
 
-    ``factors`` are of the class's blocks, scaled to a unit diagonal; None where the diagonal is all there is.
+    ``factors`` are of the classes' blocks, scaled to a unit diagonal; None where the diagonal is all there is.
     """
 
     center: Any = 0.0
@@ -67,15 +70,42 @@ NO_METRIC = Metric()
 """The identity: what is known before any curvature was looked at."""
 
 
-def make_metric(
-    backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any, float], *, blocks: bool
-) -> Metric:
-    """The metric of a sample of rows, for ``at`` = (targets, frame, coefficients in the problem's own coordinates, λ).
+@dataclass(frozen=True)
+class Curvature:
+    """What a sample of rows says of each class's Hessian, without the penalty, in the coordinates of the rows.
+
+    ``mean`` (classes, width) is v-weighted, ``mass`` (classes, 1) the sum of v, ``spread`` (classes, width) the
+    diagonal about that mean and ``blocks`` the whole, each (width, width); None where only diagonals were asked for.
+    """
+
+    frame: Frame
+    mean: Any
+    mass: Any
+    spread: Any
+    blocks: tuple[Any, ...] | None
+
+    def under(self, backend: Backend, penalty: float) -> Metric:
+        """The metric under a penalty λ."""
+        xp, stretch = backend.xp, self.frame.stretch
+        root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _TINY)
+        center = self.mean * stretch + self.frame.offset
+        if self.blocks is None:
+            return Metric(center, self.mass, root)
+        shrink, blocks = stretch / root, self.blocks
+
+        def work(classes: list[int]) -> list[Any]:
+            return [_factor(backend, blocks[k], shrink[k].astype(blocks[k].dtype)) for k in classes]
+
+        return Metric(center, self.mass, root, tuple(_by_class(backend, work, len(blocks))))
+
+
+def measure(backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *, blocks: bool) -> Curvature:
+    """The curvature at ``at`` = (targets, frame, coefficients in the problem's own coordinates), by a sample of rows.
 
     ``blocks`` asks for the classes' whole blocks rather than their diagonals.
     """
     xp = backend.xp
-    targets, frame, coefficients, penalty = at
+    targets, frame, coefficients = at
     weights, intercepts, _ = padded(xp, [frame.to_rows(coefficients)], sample.x.dtype)
     p, _ = softmax(xp, logits(xp, sample.x, weights, intercepts))
     v = targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
@@ -84,40 +114,43 @@ def make_metric(
         v = xp.where(importance > _CUT * importance.mean(axis=1)[:, None], v, 0)
     v = (v / len(targets.codes)).astype(sample.x.dtype)
     mass = backend.float64(v.sum(axis=1))[:, None]
-    floor = _FLOOR * float(mass.max()) + 1e-300
-    mass = mass + floor
+    mass = mass + _FLOOR * float(mass.max()) + _TINY
     mean = backend.float64(v @ sample.x) / mass
     spread = backend.float64(v @ xp.square(sample.x)) - mass * xp.square(mean)
-    spread = spread.clip(_FLOOR * float(spread.max()) + 1e-300, None)
-    root = xp.sqrt(xp.square(frame.stretch) * spread + penalty + 1e-300)
-    center = mean * frame.stretch + frame.offset
+    spread = spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
     if not blocks:
-        return Metric(center, mass, root)
-    shrink = (frame.stretch / root).astype(sample.x.dtype)
+        return Curvature(frame, mean, mass, spread, None)
 
     def work(classes: list[int]) -> list[Any]:
-        return [_factor(backend, sample.x, v[k], mean[k], shrink[k]) for k in classes]
+        return [_block(backend, sample.x, v[k], mean[k]) for k in classes]
 
-    shares = [[part.start for part in mine] for mine in backend.shares(targets.classes, 1)]
-    factors = [factor for found in backend.map(work, shares) for factor in found]
-    return Metric(center, mass, root, tuple(factors))
+    return Curvature(frame, mean, mass, spread, tuple(_by_class(backend, work, len(v))))
 
 
-def _factor(backend: Backend, x: Any, v: Any, mean: Any, shrink: Any) -> Any:
-    """The Cholesky factor of one class's block, scaled to a unit diagonal."""
+def _by_class(backend: Backend, work: Callable[[list[int]], list[Any]], classes: int) -> list[Any]:
+    """What ``work`` makes of each class, the classes dealt to the backend's workers."""
+    shares = [[part.start for part in mine] for mine in backend.shares(classes, 1)]
+    return [made for found in backend.map(work, shares) for made in found]
+
+
+def _block(backend: Backend, x: Any, v: Any, mean: Any) -> Any:
+    """Σ v (x - mean)(x - mean)ᵀ of one class: (width, width)."""
     xp = backend.xp
     kept = xp.flatnonzero(v)
-    scaled = x[kept] * xp.sqrt(v[kept])[:, None]
-    block = scaled.T @ scaled
+    scaled = x[kept]
+    scaled *= xp.sqrt(v[kept])[:, None]
     mean = mean.astype(x.dtype)
-    block -= v.sum() * mean[:, None] * mean[None, :]
-    block *= shrink[:, None]
-    block *= shrink[None, :]
-    diagonal = xp.arange(len(block))
+    return scaled.T @ scaled - v.sum() * mean[:, None] * mean[None, :]
+
+
+def _factor(backend: Backend, block: Any, shrink: Any) -> Any:
+    """The Cholesky factor of one class's block, scaled to a unit diagonal."""
+    scaled = block * shrink[:, None] * shrink[None, :]
+    diagonal = backend.xp.arange(len(block))
     jitter = _JITTER
     while True:
-        block[diagonal, diagonal] = 1 + jitter
-        factor = backend.factor(block)
+        scaled[diagonal, diagonal] = 1 + jitter
+        factor = backend.factor(scaled)
         if factor is not None:
             return factor
         jitter *= 10

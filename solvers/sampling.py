@@ -55,12 +55,6 @@ class Sampler:
         x = rows.pick(few)
         self.gram = rows.backend.float64(x.T @ x) / count
 
-    def everything(self) -> Sample:
-        """All rows, which for a small layer is the better choice."""
-        numbers = np.arange(self._rows.rows)
-        ones = self._rows.backend.xp.ones(len(numbers), dtype=self._rows.dtype)
-        return Sample(self._rows.backend.xp.asarray(numbers), self._rows.pick(numbers), ones, ones)
-
     def draw(self, targets: Targets, coefficients: Any, penalties: Any, count: int) -> Sample:
         """About ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.
 
@@ -72,7 +66,7 @@ class Sampler:
         score = doubt * leverage
         tiny = np.finfo(np.float64).tiny
         score = (1 - _UNIFORM) * score / max(score.sum(), tiny) + _UNIFORM * doubt / max(doubt.sum(), tiny)
-        chance = _chances(score, count)
+        chance = _chances(score, count) if count < len(score) else np.ones(len(score))
         numbers = np.flatnonzero(self._generator.random(len(chance)) < chance)
         if not len(numbers):
             numbers = np.array([int(score.argmax())])
