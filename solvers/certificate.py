@@ -238,7 +238,7 @@ def _probe_means(rows: WorkingRows, trials: Sequence[_Trial]) -> list[_ProbeMean
     weights, intercepts, ends = padded(xp, moved, rows.dtype)
     subjects = [trial.subject for trial in trials]
 
-    def work(blocks: Blocks) -> list[list[Any]]:
+    def work(blocks: Blocks) -> list[_Sums]:
         sums = [_Sums.zero(xp, subject.targets.classes, rows.width) for subject in subjects]
         for part, x in blocks:
             z = logits(xp, x, weights, intercepts)

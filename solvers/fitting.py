@@ -176,8 +176,8 @@ def _fit(
     began = time.perf_counter()
     asked = _asked(C, gap_nats, memory_bytes)
     several = isinstance(labels, Mapping)
-    names = list(labels) if several else [None]
-    by_name = labels if several else {None: labels}
+    by_name: dict[Any, Any] = dict(labels) if isinstance(labels, Mapping) else {None: labels}
+    names = list(by_name)
     if not names:
         msg = "labels are an empty dict; give labels for one target at least"
         raise ProblemError(msg)

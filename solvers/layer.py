@@ -217,7 +217,10 @@ def _choose(
     if len(settings.C) == 1:
         fits: Any = fit(activations, labels, C=settings.C[0], **options)
         nats = np.array([np.nan])
-        paths: Any = {target: Path((one,), nats, 0, one.passes, one.seconds) for target, one in fits.items()}
+        paths: Any = {
+            target: Path((one,), nats, 0, one.passes, one.seconds, one.bytes_read)
+            for target, one in fits.items()
+        }
     else:
         validation = rows_and_labels(rows, tasks, "val")
         paths = fit(activations, labels, C=settings.C, validation=validation, **options)

@@ -1,7 +1,7 @@
 """Which way: L-BFGS on an immutable state, over ``xp``.
 
 The initial inverse Hessian is that of a :class:`~solvers.metric.Metric`, refreshed as the iterate moves, times the
-usual ratio of the last pair. Products with the rows are not made here: the sweep makes them for all its columns at once.
+usual ratio of the last pair. Products with the rows are not made here: the sweep makes them for all columns at once.
 """
 
 from __future__ import annotations

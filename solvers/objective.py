@@ -124,7 +124,7 @@ def softmax(xp: Any, z: Any) -> tuple[Any, Any]:
 
 
 def residual_block(xp: Any, targets: Targets, part: Any, z: Any, out: Any) -> float:
-    """Fill ``out`` with ``s_i (p_i - e_{y_i})`` of a block of logits z (classes, n); return its cross-entropy, summed."""
+    """Fill ``out`` with ``s_i (p_i - e_{y_i})`` of a block of logits z (classes, n); return its total cross-entropy."""
     codes, index = targets.codes[part], xp.arange(z.shape[1])
     p, normaliser = softmax(xp, z)
     losses = targets.weighted(part, normaliser - z[codes, index])
