@@ -14,8 +14,8 @@ import pytest
 import solvers
 from cli.fit import Reporter
 from solvers import layer as layer_module
-from solvers.result import FitProgress
 from solvers.layers import LayerProgress
+from solvers.result import FitProgress
 
 HOUSE = Path(__file__).parents[2]
 TWO = "--target sign --target word=names.npy"

@@ -6,8 +6,8 @@ import pytest
 import solvers
 from solvers import layer as layer_module
 from solvers.errors import ProblemError
-from solvers.result import FitProgress
 from solvers.layers import LayerProgress
+from solvers.result import FitProgress
 
 ROWS = 300
 STRENGTHS = (0.01, 1.0, 100.0)
