@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from solvers import engines
-from solvers.backend import Backend
+from solvers.backend import NUMPY, Backend
 from solvers.engines.cupy_lbfgs import device_name
 from solvers.problem import pose
 
@@ -174,7 +174,6 @@ class DeviceModule:
 
     float32, float64, newaxis = np.float32, np.float64, None
     finfo = staticmethod(np.finfo)
-    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh))
 
     @staticmethod
     def asarray(array, dtype=None):
@@ -184,7 +183,23 @@ class DeviceModule:
         return _lifted(getattr(np, name))
 
 
+def _factor(matrix):
+    """As cuSOLVER's: zeros above the diagonal, and no exception where the matrix is not positive definite."""
+    try:
+        return np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return None
+
+
 @pytest.fixture
 def device():
     """A backend whose arrays can not reach the host unasked: it runs the code that runs on a GPU."""
-    return Backend(DeviceModule(), lambda array: array._host, block_elements=1 << 8, rotate_width=64, workers=2)
+    return Backend(
+        DeviceModule(),
+        lambda array: array._host,
+        block_elements=1 << 8,
+        factor=_lifted(_factor),
+        solve=_lifted(NUMPY.solve),
+        free_bytes=lambda: 1 << 30,
+        workers=2,
+    )
