@@ -36,7 +36,9 @@ __all__ = ["Certificate", "Certifier", "Claim"]
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_PASSES = 30
 _SHARE = 0.01
-"""The intercept is exact enough where its repair adds less than this share to the gap."""
+"""The intercept is exact enough where its repair, and what the last step gained, are below this share of the gap."""
+_SMALL_STEP = 0.03
+"""Nats below which a Newton step squares the error, so that a step which gains nothing has nothing to gain."""
 _LONGEST_STEP = 4.0
 """Nats that one Newton step may move an intercept by: further out its quadratic model says nothing."""
 
@@ -101,21 +103,27 @@ class _Trial:
 
     subject: _Subject
     penalty: float
+    enough_nats: float
     coefficients: NDArray[np.float64]
     base: NDArray[np.float64]
     step: NDArray[np.float64]
     ceiling: float = np.inf
+    reached_nats: float = np.inf
     best: Certificate | None = None
     done: bool = False
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Coefficients (classes, width + 1) of anyone's, finite and in scaled coordinates, for one problem and one C."""
+    """Coefficients (classes, width + 1) of anyone's, finite and in scaled coordinates, for one problem and one C.
+
+    The intercept is solved no further once the gap (where C is infinite, the gradient's norm) is ``enough_nats``.
+    """
 
     problem: int
     coefficients: NDArray[Any]
     C: float
+    enough_nats: float = 0.0
 
 
 class Certifier:
@@ -134,7 +142,8 @@ class Certifier:
         for claim in claims:
             start = np.array(claim.coefficients, dtype=np.float64)
             penalty = self._subjects[claim.problem].problem.penalty(claim.C)
-            trials.append(_Trial(self._subjects[claim.problem], penalty, start, start, np.zeros(len(start))))
+            subject, still = self._subjects[claim.problem], np.zeros(len(start))
+            trials.append(_Trial(subject, penalty, claim.enough_nats, start, start, still))
         for _ in range(_MAX_PASSES):
             pending = [index for index, trial in enumerate(trials) if not trial.done]
             if not pending:
@@ -155,18 +164,22 @@ def _judge(trial: _Trial, means: _ProbeMeans) -> _Trial:
     bound = bound if np.isfinite(bound) else np.inf
     certificate = Certificate(bound, loss, _norm(trial, means), trial.coefficients)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
+    reached = gap if trial.penalty > 0 else certificate.gradient_norm
     if means.cross_entropy > trial.ceiling:
         moved = replace(trial, step=trial.step / 2, best=best)
         exact = False
     else:
         step = _newton_step(means, known)
         ceiling = means.cross_entropy * (1 + 4 * _EPS)
-        moved = replace(trial, base=trial.coefficients, step=step, ceiling=ceiling, best=best)
-        exact = gap <= (1 + _SHARE) * unrepaired
+        moved = replace(
+            trial, base=trial.coefficients, step=step, ceiling=ceiling, reached_nats=reached, best=best
+        )
+        settled = np.max(np.abs(step)) < _SMALL_STEP and reached >= (1 - _SHARE) * trial.reached_nats
+        exact = settled and gap <= (1 + _SHARE) * unrepaired
     tried = moved.base.copy()
     tried[:, -1] += moved.step
     still = np.max(np.abs(moved.step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1]))
-    return replace(moved, coefficients=tried, done=bool(exact or still))
+    return replace(moved, coefficients=tried, done=bool(exact or still or reached <= trial.enough_nats))
 
 
 def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:

@@ -177,7 +177,10 @@ class _Walk:
     def _certified(self, solutions: Sequence[Solution], goals_nats: Sequence[float]) -> list[Point]:
         """Solutions with their certificates and validation cross-entropies."""
         before = self._certifier.rows.passes
-        claims = [Claim(solution.problem, solution.coefficients, solution.C) for solution in solutions]
+        claims = [
+            Claim(solution.problem, solution.coefficients, solution.C, goal_nats)
+            for solution, goal_nats in zip(solutions, goals_nats, strict=True)
+        ]
         certificates = self._certifier.certify(claims)
         extra = self._certifier.rows.passes - before
         points = []
