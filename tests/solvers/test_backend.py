@@ -81,7 +81,6 @@ def test_blas_is_left_as_it_was_found_by_fits_side_by_side(make_rows):
 
 def test_workers_change_only_rounding(make_rows, monkeypatch):
     activations, labels = make_rows(500, 20, 4)
-    monkeypatch.setattr("solvers.working._PRODUCT_ELEMENTS", 500)
     fits = []
     for workers in (1, 3):
         backend = replace(NUMPY, workers=workers, block_elements=500)

@@ -10,7 +10,7 @@ import pytest
 import solvers
 from solvers import engines
 from solvers.backend import NUMPY
-from solvers.certificate import Certifier
+from solvers.certificate import Certifier, Claim
 from solvers.engines.base import Goal
 from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device
 from solvers.errors import EngineError
@@ -62,8 +62,8 @@ class DeviceEngine:
     def unavailable(self):
         return None
 
-    def prepare(self, problem):
-        return ColumnSolver(problem, self.backend)
+    def prepare(self, problems, memory_bytes=None):
+        return ColumnSolver(problems, self.backend, memory_bytes)
 
 
 def engine_or_skip(name):
@@ -83,15 +83,14 @@ def test_engine_reaches_the_optimum(name, classes, weighted, make_problem):
     """The objective is convex, so a small certified gap proves the fit, whatever the engine."""
     engine = engine_or_skip(name)
     problem = make_problem(classes=classes, weighted=weighted, scale=True)
-    prepared = engine.prepare(problem)
-    solutions = list(prepared.sweep(Goal((0.01, 1.0, 100.0), 1e-9)))
-    assert [each.C for each in solutions] == [0.01, 1.0, 100.0]
-    certificates = Certifier(problem, NUMPY).certify(
-        [s.coefficients for s in solutions], [s.C for s in solutions]
-    )
+    prepared = engine.prepare([problem])
+    solutions = [each for found in prepared.sweep([Goal((0.01, 1.0, 100.0), 1e-9)]) for each in found]
+    assert sorted(each.C for each in solutions) == [0.01, 1.0, 100.0]
+    certificates = Certifier([problem], NUMPY).certify([Claim(0, s.coefficients, s.C) for s in solutions])
     for certificate in certificates:
         assert certificate.gap_nats < 1e-8  # ten times the goal: engines stop by estimates of their own
-    assert prepared.passes > 0
+    assert sum(rows.passes for rows in prepared.readings) > 0
+    assert sum(rows.bytes_read for rows in prepared.readings) > 0
     assert all(each.evaluations > 0 for each in solutions)
 
 
@@ -105,8 +104,8 @@ def test_engines_agree_within_the_sum_of_their_gaps(problem_name, C, device):
         *(engines.get(n) for n in engines.names() if engines.available(n) is None),
         DeviceEngine(device),
     ]:
-        (solution,) = engine.prepare(problem).sweep(Goal((C,), GAP, max_evaluations=1000))
-        (found[engine.name],) = Certifier(problem, NUMPY).certify([solution.coefficients], [C])
+        ((solution,),) = engine.prepare([problem]).sweep([Goal((C,), GAP, max_evaluations=1000)])
+        (found[engine.name],) = Certifier([problem], NUMPY).certify([Claim(0, solution.coefficients, C)])
     assert {"numpy", "sklearn", "cupy, through NumPy"} <= set(found)
     for one in found.values():
         for other in found.values():

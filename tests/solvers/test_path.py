@@ -1,14 +1,14 @@
 """Following a path: when it stops, what it chooses, who finishes a point."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from solvers.backend import NUMPY
-from solvers.engines.base import Solution
 from solvers.errors import ProblemError
-from solvers.path import Plan, follow
+from solvers.path import Plan, Track, follow
 from solvers.sweep import ColumnSolver
 from solvers.validation import Validation
 
@@ -21,17 +21,31 @@ class Recorder:
     backend = NUMPY
 
     def __init__(self, problem, noise=0.0, finishes=True):
-        self.solver, self.noise, self.finishes, self.goals = ColumnSolver(problem, NUMPY), noise, finishes, []
+        self.solver, self.noise, self.finishes, self.goals = ColumnSolver([problem], NUMPY), noise, finishes, []
+
+    @property
+    def readings(self):
+        return self.solver.readings
 
     @property
     def passes(self):
-        return self.solver.passes
+        return sum(rows.passes for rows in self.readings)
 
-    def sweep(self, goal):
-        self.goals.append(goal)
-        for each in self.solver.sweep(goal):
-            noise = self.noise * np.random.default_rng(0).standard_normal(each.coefficients.shape)
-            yield Solution(each.C, each.coefficients + noise, each.evaluations, each.passes)
+    def off(self, goals, each):
+        """The noise that a solution is given."""
+        return self.noise * np.random.default_rng(0).standard_normal(each.coefficients.shape)
+
+    def sweep(self, goals):
+        self.goals += goals
+        for found in self.solver.sweep(goals):
+            yield [replace(each, coefficients=each.coefficients + self.off(goals, each)) for each in found]
+
+
+class RoughAtFirst(Recorder):
+    """One that is off unless it is asked to work in float64."""
+
+    def off(self, goals, each):
+        return 0.0 if goals[0].double else 0.01
 
 
 class Scripted:
@@ -49,13 +63,19 @@ def one_by_one(monkeypatch):
     monkeypatch.setattr("solvers.sweep._COLUMNS", 1)
 
 
+def follow_one(problem, strengths, plan, validation=None):
+    """The path of one problem."""
+    (followed,), _ = follow([Track(problem, validation)], strengths, plan)
+    return followed
+
+
 def plan_for(solver, gap_nats=1e-5, **rest):
     return Plan(solver=solver, gap_nats=gap_nats, began=0.0, **rest)
 
 
 def test_without_validation_every_point_meets_the_gap(make_problem):
     problem = make_problem()
-    followed = follow(problem, STRENGTHS, plan_for(Recorder(problem), gap_nats=1e-7))
+    followed = follow_one(problem, STRENGTHS, plan_for(Recorder(problem), gap_nats=1e-7))
     assert [point.C for point in followed.points] == STRENGTHS
     assert followed.best is None
     assert not any(point.missed for point in followed.points)
@@ -75,7 +95,7 @@ def test_without_validation_every_point_meets_the_gap(make_problem):
 )
 def test_stops_once_validation_has_risen_for_two_points(make_problem, values, tried, best):
     problem = make_problem()
-    followed = follow(problem, STRENGTHS, plan_for(Recorder(problem), validation=Scripted(values)))
+    followed = follow_one(problem, STRENGTHS, plan_for(Recorder(problem)), Scripted(values))
     assert len(followed.points) == tried
     assert STRENGTHS.index(followed.best.C) == best
 
@@ -83,8 +103,9 @@ def test_stops_once_validation_has_risen_for_two_points(make_problem, values, tr
 @pytest.mark.usefixtures("one_by_one")
 def test_full_path_is_followed_to_its_end(make_problem):
     problem = make_problem()
-    plan = plan_for(Recorder(problem), validation=Scripted([1, 2, 3, 4, 5, 6]), full_path=True)
-    assert len(follow(problem, STRENGTHS, plan).points) == len(STRENGTHS)
+    plan = plan_for(Recorder(problem), full_path=True)
+    followed = follow_one(problem, STRENGTHS, plan, Scripted([1, 2, 3, 4, 5, 6]))
+    assert len(followed.points) == len(STRENGTHS)
 
 
 def test_columns_in_flight_change_neither_choice_nor_points(make_problem, monkeypatch):
@@ -94,7 +115,7 @@ def test_columns_in_flight_change_neither_choice_nor_points(make_problem, monkey
     runs = []
     for columns in (1, 6, 1000):
         monkeypatch.setattr("solvers.sweep._COLUMNS", columns)
-        runs.append(follow(problem, STRENGTHS, plan_for(Recorder(problem), validation=validation)))
+        runs.append(follow_one(problem, STRENGTHS, plan_for(Recorder(problem)), validation))
     assert len({(len(run.points), run.best.C) for run in runs}) == 1
     assert 3 <= len(runs[0].points) < len(STRENGTHS)  # or the case would show nothing
 
@@ -102,9 +123,7 @@ def test_columns_in_flight_change_neither_choice_nor_points(make_problem, monkey
 def test_only_the_chosen_point_is_taken_to_the_gap(make_problem):
     problem = make_problem(rows=300, width=8)
     recorder = Recorder(problem)
-    followed = follow(
-        problem, STRENGTHS, plan_for(recorder, gap_nats=1e-9, validation=Scripted([3, 2, 1, 2, 1, 2]))
-    )
+    followed = follow(problem, STRENGTHS, plan_for(recorder, gap_nats=1e-9), Scripted([3, 2, 1, 2, 1, 2]))
     assert followed.best.certificate.gap_nats <= 1e-9
     rest = [point.certificate.gap_nats for point in followed.points if point is not followed.best]
     assert all(gap <= 1e-3 for gap in rest)
@@ -114,12 +133,8 @@ def test_only_the_chosen_point_is_taken_to_the_gap(make_problem):
 
 def test_a_solver_that_can_finish_is_asked_until_the_gap_is_met(make_problem):
     problem = make_problem()
-    recorder = Recorder(problem)
-    recorder.sweep = lambda goal: (
-        Solution(each.C, each.coefficients + (0 if goal.double else 0.01), each.evaluations, each.passes)
-        for each in Recorder.sweep(recorder, goal)
-    )
-    (point,) = follow(problem, [1.0], plan_for(recorder, gap_nats=1e-8)).points
+    recorder = RoughAtFirst(problem)
+    (point,) = follow_one(problem, [1.0], plan_for(recorder, gap_nats=1e-8)).points
     assert not point.missed
     assert not point.finished
 
@@ -127,26 +142,28 @@ def test_a_solver_that_can_finish_is_asked_until_the_gap_is_met(make_problem):
 def test_finisher_takes_over_from_the_coefficients_of_a_solver_that_can_not(make_problem):
     problem = make_problem()
     rough, finisher = Recorder(problem, noise=0.01, finishes=False), Recorder(problem)
-    followed = follow(problem, [1.0], plan_for(rough, gap_nats=1e-8, finisher=lambda: finisher))
+    plan = plan_for(rough, gap_nats=1e-8, finisher=lambda: finisher)
+    (followed,), walk = follow([Track(problem)], [1.0], plan)
     (point,) = followed.points
     assert not point.missed
     assert point.finished
     assert finisher.goals[0].double
     assert np.abs(finisher.goals[0].start).max() > 0
-    assert followed.passes > rough.passes
+    assert walk.passes > rough.passes + finisher.passes  # the certificate's as well
+    assert walk.bytes_read > 0
 
 
 def test_point_that_nobody_can_finish_is_missed_and_keeps_its_best(make_problem):
     problem = make_problem()
     rough = Recorder(problem, noise=0.01, finishes=False)
-    (point,) = follow(problem, [1.0], plan_for(rough, gap_nats=1e-8)).points
+    (point,) = follow_one(problem, [1.0], plan_for(rough, gap_nats=1e-8)).points
     assert point.missed
     assert point.certificate.gap_nats > 1e-8
 
 
 def test_a_gap_that_rounding_forbids_ends(make_problem):
     problem = make_problem()
-    (point,) = follow(problem, [100.0], plan_for(Recorder(problem), gap_nats=1e-300)).points
+    (point,) = follow_one(problem, [100.0], plan_for(Recorder(problem), gap_nats=1e-300)).points
     assert point.missed
     assert point.certificate.gap_nats < 1e-11
 
