@@ -38,11 +38,13 @@ _LAST = 1e-10
 _RUNG_GAP = 0.1
 """A rung is left once its estimated gap is this share of the loss."""
 _AGE = 16
-"""Steps after which a metric is made anew, of more rows."""
-_FIRST_SAMPLE = 16
-"""Rows per column of the first sample, and how it grows to the largest."""
-_GROWTH = 4
-_LARGEST_SAMPLE = 64
+"""Steps after which a metric is made anew, or a better one."""
+_LEVELS = ((8, False), (16, True), (64, True))
+"""What metrics are made of, from cheap to good: rows per column of the layer, and whether whole blocks are made."""
+_BLOCK_SPEED = 14
+"""A block of b rows costs as much as b · width / (14 · rows) evaluations: large products run faster than tall ones."""
+_LONGER = 1.5
+"""A step is first tried at this many times the last one's length, but no more than whole."""
 _PATIENCE = 25
 """Steps without a better estimate of the gap after which rounding is taken to have stopped a column."""
 
@@ -61,6 +63,18 @@ class Subject:
     rounding: float
     blocks: bool
     sample_rows: int
+
+    def level(self, number: int) -> tuple[int, bool]:
+        """Rows to sample, and whether to make blocks, at a level."""
+        per_column, blocks = _LEVELS[number]
+        rows = min(per_column * len(self.frame.stretch), self.sample_rows, len(self.targets.codes))
+        return rows, blocks and self.blocks
+
+    def price(self, number: int) -> float:
+        """What a metric of a level costs, in evaluations of its column."""
+        rows, blocks = self.level(number)
+        classes = 1 if blocks else self.targets.classes
+        return rows * len(self.frame.stretch) / (_BLOCK_SPEED * classes * len(self.targets.codes))
 
     @property
     def variance(self) -> float:
@@ -81,7 +95,8 @@ def ladder(start: float, end: float) -> list[float]:
 class Column:
     """A column in flight. ``close`` says that it is near enough for the next C to start from; ``done`` that it is over.
 
-    ``since`` is the count of readings when it was begun.
+    ``since`` is the count of readings when it was begun; ``level`` that of its metric, ``spent`` the steps taken with
+    metrics of that level, and ``curvature`` what it is made of: a neighbour's will do to begin with.
     """
 
     subject: Subject
@@ -96,14 +111,15 @@ class Column:
     evaluations: int = 0
     gap_estimate: float = math.inf
     _steps: Generator[Any, Answer, None] | None = field(default=None, repr=False)
-    _sample_rows: int = 0
-    _age: int = _AGE
-    _curvature: Curvature | None = field(default=None, repr=False)
+    level: int = 0
+    spent: int = 0
+    curvature: Curvature | None = field(default=None, repr=False)
+    _age: int = 0
+    _length: float = 1.0
 
     def ask(self) -> Ask:
         """What the column wants to have evaluated next."""
         if self._steps is None:
-            self._sample_rows = _FIRST_SAMPLE * self.coefficients.shape[1]
             self._steps = self._run()
             self._wanted = next(self._steps)
         return Ask(self.subject.targets, self.subject.frame.to_rows(self._wanted))
@@ -141,9 +157,9 @@ class Column:
         )
 
     def _metric(self, penalty: float) -> Metric:
-        if self._curvature is None:
+        if self.curvature is None:
             return NO_METRIC
-        return self._curvature.under(self.subject.backend, penalty)
+        return self.curvature.under(self.subject.backend, penalty)
 
     def _descend(self, state: State, last: bool) -> Generator[Any, Answer, State]:
         """Steps at one penalty, until its goal is met or rounding stops them."""
@@ -154,34 +170,44 @@ class Column:
             best, lowest = min(best, gap), min(lowest, state.loss)
             self.coefficients, self.gap_estimate = state.coefficients, gap
             # An intercept off its optimum hides part of the gap until there is a metric.
-            known = self._curvature is not None
+            known = self.curvature is not None
             if known and gap <= (self.gap_nats if last else max(self.gap_nats, _RUNG_GAP * state.loss)):
                 return state
             self.close = self.close or (last and gap <= _RUNG_GAP * state.loss)
             if idle > _PATIENCE or self.evaluations >= self.max_evaluations:
                 return state
-            if self._age >= _AGE:
+            if self._due():
                 state = self._measured(state)
                 continue
             moved = yield from self._step(state)
             if moved is not None:
-                state, self._age = moved, self._age + 1
+                state, self._age, self.spent = moved, self._age + 1, self.spent + 1
             elif self._age == 0 and not state.pairs:
                 return state  # a plain descent that fails with everything made anew
             else:
-                state, self._age = replace(state, pairs=()), _AGE
+                state = self._measured(replace(state, pairs=()))
+
+    def _due(self) -> bool:
+        """Whether it is time for a metric: a better one once as much was spent without it as it costs."""
+        if self.curvature is None:
+            return True
+        if self._age < _AGE:
+            return False
+        if self.level + 1 < len(_LEVELS) and self.spent >= self.subject.price(self.level + 1):
+            self.level, self.spent = self.level + 1, 0
+            return True
+        return self._age >= self.subject.price(self.level)
 
     def _measured(self, state: State) -> State:
-        """The state with a metric made at its coefficients, of more rows if the last did not lead there."""
+        """The state with a metric made at its coefficients."""
         subject = self.subject
-        width = self.coefficients.shape[1]
-        count = min(self._sample_rows, subject.sample_rows)
-        self._sample_rows = min(self._sample_rows * _GROWTH, _LARGEST_SAMPLE * width)
+        count, blocks = subject.level(self.level)
         penalties = state.penalty / subject.backend.xp.square(subject.frame.stretch).clip(1e-300, None)
         at = subject.frame.to_rows(state.coefficients)
         sample = subject.sampler.draw(subject.targets, at, penalties.clip(0, 1e300), count)
         here = (subject.targets, subject.frame, state.coefficients)
-        self._curvature = measure(subject.backend, sample, here, blocks=subject.blocks)
+        basis = None if blocks else subject.sampler.basis(subject.frame.stretch)
+        self.curvature = measure(subject.backend, sample, here, blocks=blocks, basis=basis)
         self._age = 0
         return replace(state, metric=self._metric(state.penalty))
 
@@ -192,7 +218,7 @@ class Column:
         start = Trial(0.0, state.loss, backend.inner(state.gradient, along))
         if not start.slope < 0:
             return None
-        search = step_length(start, self.subject.rounding)
+        search = step_length(start, self.subject.rounding, min(1.0, _LONGER * self._length))
         step = next(search)
         while True:
             coefficients = state.coefficients + step * along
@@ -200,4 +226,7 @@ class Column:
             try:
                 step = search.send(Trial(step, there.loss, backend.inner(there.gradient, along)))
             except StopIteration as end:
-                return None if end.value is None else lbfgs.advance(backend, state, there)
+                if end.value is None:
+                    return None
+                self._length = end.value.step
+                return lbfgs.advance(backend, state, there)

@@ -35,13 +35,15 @@ _JITTER = 1e-5
 class Metric:
     """The model: ``center`` (classes, width), ``mass`` (classes, 1) and ``root`` (classes, width) of its diagonal.
 
-    ``factors`` are of the classes' blocks, scaled to a unit diagonal; None where the diagonal is all there is.
+    ``factors`` are of the classes' blocks, scaled to a unit diagonal; None where the diagonal is all there is. That
+    diagonal is one in ``basis`` (width, width), where there is one.
     """
 
     center: Any = 0.0
     mass: Any = 1.0
     root: Any = 1.0
     factors: tuple[Any, ...] | None = None
+    basis: Any = None
 
     def centered(self, gradient: Any) -> Any:
         """The gradient (classes, width + 1) with the intercept taken at the center."""
@@ -55,12 +57,14 @@ class Metric:
         A shift common to all classes changes no probability: such a step could only add to the penalty.
         """
         step = self.centered(gradient)
-        step[:, :-1] /= self.root
+        weights = step[:, :-1] if self.basis is None else step[:, :-1] @ self.basis
+        weights = weights / self.root
         if self.factors is not None:
-            sides = step[:, :-1].astype(self.factors[0].dtype)
+            sides = weights.astype(self.factors[0].dtype)
             for index, factor in enumerate(self.factors):
-                step[index, :-1] = backend.solve(factor, sides[index])
-        step[:, :-1] /= self.root
+                weights[index] = backend.solve(factor, sides[index])
+        weights /= self.root
+        step[:, :-1] = weights if self.basis is None else weights @ self.basis.T
         step[:, -1:] /= self.mass
         step[:, -1] -= (self.center * step[:, :-1]).sum(axis=1)
         return step - step.mean(axis=0)
@@ -76,6 +80,7 @@ class Curvature:
 
     ``mean`` (classes, width) is v-weighted, ``mass`` (classes, 1) the sum of v, ``spread`` (classes, width) the
     diagonal about that mean and ``blocks`` the whole, each (width, width); None where only diagonals were asked for.
+    Those are then of the problem's own coordinates, in ``basis`` (width, width) if there is one.
     """
 
     frame: Frame
@@ -83,14 +88,15 @@ class Curvature:
     mass: Any
     spread: Any
     blocks: tuple[Any, ...] | None
+    basis: Any = None
 
     def under(self, backend: Backend, penalty: float) -> Metric:
         """The metric under a penalty λ."""
         xp, stretch = backend.xp, self.frame.stretch
-        root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _TINY)
         center = self.mean * stretch + self.frame.offset
         if self.blocks is None:
-            return Metric(center, self.mass, root)
+            return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _TINY), basis=self.basis)
+        root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _TINY)
         shrink, blocks = stretch / root, self.blocks
 
         def work(classes: list[int]) -> list[Any]:
@@ -99,10 +105,12 @@ class Curvature:
         return Metric(center, self.mass, root, tuple(_by_class(backend, work, len(blocks))))
 
 
-def measure(backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *, blocks: bool) -> Curvature:
+def measure(
+    backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *, blocks: bool, basis: Any = None
+) -> Curvature:
     """The curvature at ``at`` = (targets, frame, coefficients in the problem's own coordinates), by a sample of rows.
 
-    ``blocks`` asks for the classes' whole blocks rather than their diagonals.
+    ``blocks`` asks for the classes' whole blocks rather than their diagonals, which are then taken in ``basis``.
     """
     xp = backend.xp
     targets, frame, coefficients = at
@@ -116,10 +124,15 @@ def measure(backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *,
     mass = backend.float64(v.sum(axis=1))[:, None]
     mass = mass + _FLOOR * float(mass.max()) + _TINY
     mean = backend.float64(v @ sample.x) / mass
-    spread = backend.float64(v @ xp.square(sample.x)) - mass * xp.square(mean)
+    x, middle = sample.x, mean
+    if not blocks:
+        turn = xp.eye(len(frame.stretch)) if basis is None else basis
+        turn = frame.stretch[:, None] * turn
+        x, middle = x @ turn.astype(x.dtype), mean @ turn
+    spread = backend.float64(v @ xp.square(x)) - mass * xp.square(middle)
     spread = spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
     if not blocks:
-        return Curvature(frame, mean, mass, spread, None)
+        return Curvature(frame, mean, mass, spread, None, basis)
 
     def work(classes: list[int]) -> list[Any]:
         return [_block(backend, sample.x, v[k], mean[k]) for k in classes]

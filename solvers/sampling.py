@@ -28,6 +28,7 @@ _GRAM_ROWS = 16
 """Rows per column that the Gram matrix of the leverage is made of."""
 _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
+_BASIS_WIDTH = 2048
 _UNIFORM = 0.1
 """Share of the probability that ignores leverage."""
 _TRUST = 10.0
@@ -53,7 +54,23 @@ class Sampler:
         count = min(rows.rows, max(1000, _GRAM_ROWS * rows.width))
         few = np.sort(self._generator.choice(rows.rows, count, replace=False))
         x = rows.pick(few)
+        self._bases: dict[bytes, Any] = {}
         self.gram = rows.backend.float64(x.T @ x) / count
+
+    def basis(self, stretch: Any) -> Any:
+        """Eigenvectors (width, width) of the Gram matrix in a problem's coordinates; None where it is too wide to pay.
+
+        In them the Hessian of every class is nearly diagonal, whatever C is: exactly where all probabilities are
+        equal, and nearly later, as the weights p (1 - p) change its diagonal more than its eigenvectors.
+        """
+        if self._rows.width > _BASIS_WIDTH:
+            return None
+        key = self._rows.backend.to_host(stretch).tobytes()
+        if key not in self._bases:
+            self._bases[key] = self._rows.backend.xp.linalg.eigh(
+                self.gram * stretch[:, None] * stretch[None, :]
+            )[1]
+        return self._bases[key]
 
     def draw(self, targets: Targets, coefficients: Any, penalties: Any, count: int) -> Sample:
         """About ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.

@@ -31,13 +31,14 @@ class Trial:
     slope: float
 
 
-def step_length(start: Trial, rounding: float) -> Generator[float, Trial, Trial | None]:
+def step_length(start: Trial, rounding: float, first: float = 1.0) -> Generator[float, Trial, Trial | None]:
     """Find an acceptable step of a convex function by safeguarded secants on its slope.
 
     Yields step lengths; is sent the trial at each.
 
     Args:
         start: the objective at step 0, with a negative slope.
+        first: the step to try first.
         rounding: relative error of a loss, which a rise must exceed to count.
 
     Returns:
@@ -45,7 +46,7 @@ def step_length(start: Trial, rounding: float) -> Generator[float, Trial, Trial 
     """
     below, above, previous = start, None, start
     ceiling = start.loss + rounding * (1.0 + abs(start.loss))
-    step = 1.0
+    step = first
     for _ in range(_MAX_TRIALS):
         trial = yield step
         if abs(trial.slope) <= -_SLOPE_RATIO * start.slope and trial.loss <= ceiling:

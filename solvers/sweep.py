@@ -119,10 +119,17 @@ class _Chain:
             return 0
         penalty = self._problem.penalty(self.goal.C[self._joined])
         coefficients, penalties = self._beginning(penalty)
+        before = self._front
         self._front = Column(
             self._subject, self._joined, coefficients, penalties, self.goal.gap_nats, self.goal.max_evaluations
         )
         self._front.since = rows.passes
+        if before is not None:
+            self._front.level, self._front.spent, self._front.curvature = (
+                before.level,
+                before.spent,
+                before.curvature,
+            )
         self.flying.append(self._front)
         self._joined += 1
         return 1
