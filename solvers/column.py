@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from solvers.sampling import Sampler
     from solvers.working import Frame
 
-__all__ = ["Column", "Subject", "ladder"]
+__all__ = ["Column", "Subject", "cold_start", "ladder"]
 
 _RUNG = math.sqrt(10)
 """Ratio of one penalty of a ladder to the next."""
@@ -77,6 +77,13 @@ def ladder(start: float, end: float) -> list[float]:
     return [end if rung == rungs else start * (end / start) ** (rung / rungs) for rung in range(1, rungs + 1)]
 
 
+def cold_start(subject: Subject, penalty: float) -> tuple[Any, list[float]]:
+    """Coefficients of zero, and the ladder from where they are nearly optimal to a penalty."""
+    coefficients = subject.backend.xp.zeros((subject.targets.classes, len(subject.frame.stretch) + 1))
+    strong = _FIRST * subject.variance
+    return coefficients, [penalty] if penalty >= strong else [strong, *ladder(strong, penalty)]
+
+
 @dataclass
 class Column:
     """A column in flight. ``close`` says that it is near enough for the next C to start from; ``done`` that it is over.
@@ -119,6 +126,10 @@ class Column:
     def _run(self) -> Generator[Any, Answer, None]:
         answer = yield self.coefficients
         state = self._state(self.penalties[0], self.coefficients, answer)
+        if self._misled(state) and self.evaluations < self.max_evaluations:
+            self.coefficients, self.penalties = cold_start(self.subject, self.penalties[-1])
+            answer = yield self.coefficients
+            state = self._state(self.penalties[0], self.coefficients, answer)
         for penalty in self.penalties:
             last = penalty == self.penalties[-1]
             state = self._moved_to(penalty, state)
@@ -126,6 +137,10 @@ class Column:
             self.close = last
             if self.evaluations >= self.max_evaluations:
                 return
+
+    def _misled(self, state: State) -> bool:
+        """Whether a start is worse than none: of one that is sure and wrong no row has any curvature left."""
+        return not state.loss <= math.log(self.subject.targets.classes) * (1 + self.subject.rounding)
 
     def _state(self, penalty: float, coefficients: Any, answer: Answer) -> State:
         gradient = self.subject.frame.from_rows(answer.gradient)

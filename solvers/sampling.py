@@ -63,6 +63,8 @@ class Sampler:
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
         doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
         doubt, leverage = host(doubt).astype(np.float64), host(leverage).astype(np.float64)
+        if not doubt.any():
+            doubt = np.ones_like(doubt)
         score = doubt * leverage
         tiny = np.finfo(np.float64).tiny
         score = (1 - _UNIFORM) * score / max(score.sum(), tiny) + _UNIFORM * doubt / max(doubt.sum(), tiny)
