@@ -270,7 +270,9 @@ def test_without_a_penalty_a_path_ends_at_a_vanishing_gradient(make_rows):
 @pytest.mark.parametrize(("size", "scale"), [(1e-30, False), (1e-30, True), (1e30, True)])
 def test_columns_of_any_size_come_to_finite_probes(make_rows, size, scale):
     activations, labels = make_rows(200, 6, 3)
-    activations = np.column_stack([activations * np.logspace(-1, 1, 6) * size, np.full(200, size), np.zeros(200)])
+    activations = np.column_stack(
+        [activations * np.logspace(-1, 1, 6) * size, np.full(200, size), np.zeros(200)]
+    )
     problem = pose(activations, labels, scale=scale)
     solutions = swept(ColumnSolver([problem], NUMPY), Goal((1.0,), 1e-6, max_evaluations=500))
     assert gaps(problem, solutions)[1.0] <= 2e-6
