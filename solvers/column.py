@@ -73,8 +73,9 @@ def ladder(start: float, end: float) -> list[float]:
     """Penalties after ``start`` down (or up) to ``end``, in ratios of at most √10; an end of 0 comes after 1e-10."""
     if end == 0:
         return [*ladder(start, _LAST * start), 0.0]
-    rungs = max(1, math.ceil(abs(math.log(start / end)) / math.log(_RUNG) - 1e-9))
-    return [end if rung == rungs else start * (end / start) ** (rung / rungs) for rung in range(1, rungs + 1)]
+    first, last = math.log(start), math.log(end)
+    rungs = max(1, math.ceil(abs(last - first) / math.log(_RUNG) - 1e-9))
+    return [*(math.exp(first + (last - first) * rung / rungs) for rung in range(1, rungs)), end]
 
 
 def cold_start(subject: Subject, penalty: float) -> tuple[Any, list[float]]:

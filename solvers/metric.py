@@ -111,7 +111,7 @@ def measure(backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *,
     v = targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
     if blocks:
         importance = v * sample.leverage
-        v = xp.where(importance > _CUT * importance.mean(axis=1)[:, None], v, 0)
+        v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
     v = (v / len(targets.codes)).astype(sample.x.dtype)
     mass = backend.float64(v.sum(axis=1))[:, None]
     mass = mass + _FLOOR * float(mass.max()) + _TINY

@@ -32,6 +32,8 @@ _UNIFORM = 0.1
 """Share of the probability that ignores leverage."""
 _TRUST = 10.0
 """The leverage counts directions whose curvature exceeds this many penalties."""
+_LEAST = 1e-12
+"""Added to the Gram matrix for layers of which no column varies; those that do are of order 1 in the rows' units."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Sampler:
     def _sketch(self, penalties: Any) -> Any:
         """Directions P (width, d) for which ‖x P‖² is about xᵀ (Gram + 10 λ)⁻¹ x."""
         xp, backend = self._rows.backend.xp, self._rows.backend
-        ridge = _TRUST * penalties + 1e-6 * xp.diagonal(self.gram).mean()
+        ridge = _TRUST * penalties + 1e-6 * xp.diagonal(self.gram).mean() + _LEAST
         factor = backend.factor(self.gram + xp.diag(ridge))
         draws = self._generator.standard_normal((self._rows.width, _DIRECTIONS)) / _DIRECTIONS**0.5
         if factor is None:
