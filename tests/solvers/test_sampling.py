@@ -87,7 +87,7 @@ def test_rows_of_high_leverage_are_always_drawn(layer):
 def test_leverage_is_about_what_it_is_by_the_whole_inverse(layer):
     rows, targets, coefficients = layer
     x = rows.pick(np.arange(1200))
-    ridge = 10 * PENALTIES + 1e-6 * np.diagonal(x.T @ x / 1200).mean()
+    ridge = 10 * PENALTIES + 1e-6 * np.diagonal(x.T @ x / 1200).mean() + 1e-12
     exact = np.sum(x * np.linalg.solve(x.T @ x / 1200 + np.diag(ridge), x.T).T, axis=1)
     sampler, ratios = Sampler(rows), []
     for _ in range(50):
