@@ -217,3 +217,5 @@ class Column:
                 step = search.send(Trial(step, there.loss, backend.inner(there.gradient, along)))
             except StopIteration as end:
                 return None if end.value is None else lbfgs.advance(backend, state, there)
+            if self.evaluations >= self.max_evaluations:
+                return None
