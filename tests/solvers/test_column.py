@@ -144,6 +144,20 @@ def test_budget_of_evaluations_is_kept(make_problem, budget, C):
     assert np.isfinite(column.coefficients).all()
 
 
+def test_budget_ends_a_search_that_finds_nothing(make_problem, monkeypatch):
+    def restless(start, rounding):
+        while True:
+            yield 0.5
+
+    monkeypatch.setattr("solvers.column.step_length", restless)
+    problem = make_problem()
+    rows, subject = bench(problem)
+    column = column_for(subject, problem.penalty(1.0), max_evaluations=17)
+    run(rows, column)
+    assert column.evaluations == 17
+    assert np.isfinite(column.coefficients).all()
+
+
 def test_a_start_at_the_optimum_needs_one_evaluation(make_problem, newton):
     problem = make_problem(rows=300, width=8)
     rows, subject = bench(problem)
