@@ -27,6 +27,8 @@ _FLOOR = 1e-10
 _CUT = 0.01
 """A row with less than this share of the mean importance for a class is left out of that class's block."""
 _TINY = 1e-300
+_STEEPEST = 1e18
+"""What a column of a block is scaled up by at most, so that float32 can square it: such a column does not vary."""
 _JITTER = 1e-5
 """What is added to a unit diagonal at first, so that float32 still finds the matrix positive definite."""
 
@@ -91,7 +93,7 @@ class Curvature:
         center = self.mean * stretch + self.frame.offset
         if self.blocks is None:
             return Metric(center, self.mass, root)
-        shrink, blocks = stretch / root, self.blocks
+        shrink, blocks = (stretch / root).clip(None, _STEEPEST), self.blocks
 
         def work(classes: list[int]) -> list[Any]:
             return [_factor(backend, blocks[k], shrink[k].astype(blocks[k].dtype)) for k in classes]
