@@ -220,6 +220,18 @@ def test_constant_and_repeated_columns_have_a_metric(make_rows, dtype):
             assert np.sum(step * gradient) > 0
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [False, True])
+def test_columns_that_all_stay_the_same_leave_a_metric_of_the_intercept(dtype, scale):
+    problem = pose(np.full((50, 4), 7.0), np.arange(50) % 3, scale=scale)
+    for penalty in (0.0, 1e-2):
+        metric = measured(problem, np.zeros((3, 5)), dtype).under(NUMPY, penalty)
+        gradient = np.zeros((3, 5))
+        gradient[:, -1] = [0.2, 0.1, -0.3]
+        # Each class has p = 1/3, and 2/9 of the curvature.
+        np.testing.assert_allclose(metric.solve(NUMPY, gradient), 4.5 * gradient, rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [30.0, 1e3, 1e9])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_probe_without_a_doubt_has_a_metric(make_problem, dtype, size):
