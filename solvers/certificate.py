@@ -165,6 +165,8 @@ def _judge(trial: _Trial, means: _ProbeMeans) -> _Trial:
     certificate = Certificate(bound, loss, _norm(trial, means), trial.coefficients)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
     reached = gap if trial.penalty > 0 else certificate.gradient_norm
+    repaired = gap <= (1 + _SHARE) * unrepaired
+    enough = reached <= trial.enough_nats and (repaired or trial.penalty > 0)
     if means.cross_entropy > trial.ceiling:
         moved = replace(trial, step=trial.step / 2, best=best)
         exact = False
@@ -175,11 +177,11 @@ def _judge(trial: _Trial, means: _ProbeMeans) -> _Trial:
             trial, base=trial.coefficients, step=step, ceiling=ceiling, reached_nats=reached, best=best
         )
         settled = np.max(np.abs(step)) < _SMALL_STEP and reached >= (1 - _SHARE) * trial.reached_nats
-        exact = settled and gap <= (1 + _SHARE) * unrepaired
+        exact = settled and repaired
     tried = moved.base.copy()
     tried[:, -1] += moved.step
     still = np.max(np.abs(moved.step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1]))
-    return replace(moved, coefficients=tried, done=bool(exact or still or reached <= trial.enough_nats))
+    return replace(moved, coefficients=tried, done=bool(exact or still or enough))
 
 
 def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from solvers.sampling import Sampler
     from solvers.working import Frame
 
-__all__ = ["Column", "Subject", "ladder"]
+__all__ = ["Column", "Subject", "cold_start", "ladder"]
 
 _RUNG = math.sqrt(10)
 """Ratio of one penalty of a ladder to the next."""
@@ -87,8 +87,16 @@ def ladder(start: float, end: float) -> list[float]:
     """Penalties after ``start`` down (or up) to ``end``, in ratios of at most √10; an end of 0 comes after 1e-10."""
     if end == 0:
         return [*ladder(start, _LAST * start), 0.0]
-    rungs = max(1, math.ceil(abs(math.log(start / end)) / math.log(_RUNG) - 1e-9))
-    return [end if rung == rungs else start * (end / start) ** (rung / rungs) for rung in range(1, rungs + 1)]
+    first, last = math.log(start), math.log(end)
+    rungs = max(1, math.ceil(abs(last - first) / math.log(_RUNG) - 1e-9))
+    return [*(math.exp(first + (last - first) * rung / rungs) for rung in range(1, rungs)), end]
+
+
+def cold_start(subject: Subject, penalty: float) -> tuple[Any, list[float]]:
+    """Coefficients of zero, and the ladder from where they are nearly optimal to a penalty."""
+    coefficients = subject.backend.xp.zeros((subject.targets.classes, len(subject.frame.stretch) + 1))
+    strong = _FIRST * subject.variance
+    return coefficients, [penalty] if penalty >= strong else [strong, *ladder(strong, penalty)]
 
 
 @dataclass
@@ -135,6 +143,10 @@ class Column:
     def _run(self) -> Generator[Any, Answer, None]:
         answer = yield self.coefficients
         state = self._state(self.penalties[0], self.coefficients, answer)
+        if self._misled(state) and self.evaluations < self.max_evaluations:
+            self.coefficients, self.penalties = cold_start(self.subject, self.penalties[-1])
+            answer = yield self.coefficients
+            state = self._state(self.penalties[0], self.coefficients, answer)
         for penalty in self.penalties:
             last = penalty == self.penalties[-1]
             state = self._moved_to(penalty, state)
@@ -142,6 +154,10 @@ class Column:
             self.close = last
             if self.evaluations >= self.max_evaluations:
                 return
+
+    def _misled(self, state: State) -> bool:
+        """Whether a start is worse than none: of one that is sure and wrong no row has any curvature left."""
+        return not state.loss <= math.log(self.subject.targets.classes) * (1 + self.subject.rounding)
 
     def _state(self, penalty: float, coefficients: Any, answer: Answer) -> State:
         gradient = self.subject.frame.from_rows(answer.gradient)
@@ -230,3 +246,5 @@ class Column:
                     return None
                 self._length = end.value.step
                 return lbfgs.advance(backend, state, there)
+            if self.evaluations >= self.max_evaluations:
+                return None

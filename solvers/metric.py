@@ -27,6 +27,8 @@ _FLOOR = 1e-10
 _CUT = 0.01
 """A row with less than this share of the mean importance for a class is left out of that class's block."""
 _TINY = 1e-300
+_STEEPEST = 1e18
+"""What a column of a block is scaled up by at most, so that float32 can square it: such a column does not vary."""
 _JITTER = 1e-5
 """What is added to a unit diagonal at first, so that float32 still finds the matrix positive definite."""
 
@@ -97,7 +99,7 @@ class Curvature:
         if self.blocks is None:
             return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _TINY), basis=self.basis)
         root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _TINY)
-        shrink, blocks = stretch / root, self.blocks
+        shrink, blocks = (stretch / root).clip(None, _STEEPEST), self.blocks
 
         def work(classes: list[int]) -> list[Any]:
             return [_factor(backend, blocks[k], shrink[k].astype(blocks[k].dtype)) for k in classes]
@@ -119,7 +121,7 @@ def measure(
     v = targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
     if blocks:
         importance = v * sample.leverage
-        v = xp.where(importance > _CUT * importance.mean(axis=1)[:, None], v, 0)
+        v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
     v = (v / len(targets.codes)).astype(sample.x.dtype)
     mass = backend.float64(v.sum(axis=1))[:, None]
     mass = mass + _FLOOR * float(mass.max()) + _TINY

@@ -33,6 +33,8 @@ _UNIFORM = 0.1
 """Share of the probability that ignores leverage."""
 _TRUST = 10.0
 """The leverage counts directions whose curvature exceeds this many penalties."""
+_LEAST = 1e-12
+"""Added to the Gram matrix for layers of which no column varies; those that do are of order 1 in the rows' units."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Sampler:
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
         doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
         doubt, leverage = host(doubt).astype(np.float64), host(leverage).astype(np.float64)
+        if not doubt.any():
+            doubt = np.ones_like(doubt)
         score = doubt * leverage
         tiny = np.finfo(np.float64).tiny
         score = (1 - _UNIFORM) * score / max(score.sum(), tiny) + _UNIFORM * doubt / max(doubt.sum(), tiny)
@@ -98,7 +102,7 @@ class Sampler:
     def _sketch(self, penalties: Any) -> Any:
         """Directions P (width, d) for which ‖x P‖² is about xᵀ (Gram + 10 λ)⁻¹ x."""
         xp, backend = self._rows.backend.xp, self._rows.backend
-        ridge = _TRUST * penalties + 1e-6 * xp.diagonal(self.gram).mean()
+        ridge = _TRUST * penalties + 1e-6 * xp.diagonal(self.gram).mean() + _LEAST
         factor = backend.factor(self.gram + xp.diag(ridge))
         draws = self._generator.standard_normal((self._rows.width, _DIRECTIONS)) / _DIRECTIONS**0.5
         if factor is None:

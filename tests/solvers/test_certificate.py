@@ -224,3 +224,30 @@ def test_gradient_norm_is_that_at_the_intercept_found(make_problem, newton):
         away.gradient_norm**2 / (2 * problem.penalty(1.0)) >= 0.9 * away.gap_nats or away.gap_nats == away.loss
     )
     assert away.gradient_norm > 0.1
+
+
+def test_the_intercept_is_solved_no_further_than_is_enough(make_problem, newton):
+    problem = make_problem(weighted=True)
+    near = newton(problem, 1.0).coefficients
+    near[:, -1] += [1e-3, 0.0, -1e-3]
+    certifier = Certifier([problem], NUMPY)
+    passes = certifier.rows.passes
+    (enough,) = certifier.certify([Claim(0, near, 1.0, enough_nats=1e-2)])
+    assert certifier.rows.passes - passes == 1
+    (least,) = certifier.certify([Claim(0, near, 1.0)])
+    assert certifier.rows.passes - passes > 2
+    assert least.gap_nats < 1e-11 < enough.gap_nats <= 1e-2
+
+
+def test_without_a_penalty_the_intercept_is_solved_before_anything_is_enough(make_problem, newton):
+    """The gradient by the weights is small wherever all rows are certain: only at the best intercept it says much."""
+    problem = make_problem()
+    near = newton(problem, 1.0).coefficients
+    near[:, -1] += [5.0, 0.0, -5.0]
+    (certificate,) = Certifier([problem], NUMPY).certify([Claim(0, near, np.inf, enough_nats=100.0)])
+    z = (problem.source[:] - problem.mean) @ certificate.coefficients[:, :-1].T + certificate.coefficients[
+        :, -1
+    ]
+    p = np.exp(z - logsumexp(z, axis=1, keepdims=True))
+    by_intercept = (p - np.eye(3)[problem.codes]).mean(axis=0)
+    assert np.abs(by_intercept).max() <= 0.01 * certificate.gradient_norm

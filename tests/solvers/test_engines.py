@@ -14,7 +14,7 @@ from solvers.certificate import Certifier, Claim
 from solvers.engines.base import Goal
 from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device
 from solvers.errors import EngineError
-from solvers.problem import pose
+from solvers.problem import pose, pose_together
 from solvers.sweep import ColumnSolver
 
 GAP = 1e-6
@@ -92,6 +92,33 @@ def test_engine_reaches_the_optimum(name, classes, weighted, make_problem):
     assert sum(rows.passes for rows in prepared.readings) > 0
     assert sum(rows.bytes_read for rows in prepared.readings) > 0
     assert all(each.evaluations > 0 for each in solutions)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_engine_solves_several_problems_on_the_same_rows(name):
+    engine = engine_or_skip(name)
+    activations, labels = _mixture(200, 8, 4, 5)
+    weights = [None, (np.arange(200) % 3 > 0) * np.random.default_rng(6).exponential(size=200)]
+    problems = pose_together(activations, [labels, labels > 1], weights, scale=True)
+    prepared = engine.prepare(problems)
+    goals = [Goal((0.1, 10.0), 1e-8, 0), Goal((1.0,), 1e-8, 1)]
+    solutions = [each for found in prepared.sweep(goals) for each in found]
+    assert sorted((each.problem, each.C) for each in solutions) == [(0, 0.1), (0, 10.0), (1, 1.0)]
+    claims = [Claim(each.problem, each.coefficients, each.C) for each in solutions]
+    for certificate in Certifier(problems, NUMPY).certify(claims):
+        assert certificate.gap_nats < 1e-7  # ten times the goal: engines stop by estimates of their own
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_engine_without_a_penalty_comes_to_a_small_gradient(name, classes):
+    engine_or_skip(name)
+    activations, labels = _mixture(300, 5, classes, 7)
+    fit = solvers.fit(activations, labels, C=np.inf, gap_nats=1e-4, engine=name)
+    assert fit.status == "unpenalised"
+    assert fit.gradient_norm <= 1e-4
+    assert fit.gap_nats == fit.loss
+    assert np.isfinite(fit.weights).all()
 
 
 @pytest.mark.parametrize("problem_name", GRID)

@@ -9,6 +9,7 @@ import pytest
 from solvers.backend import NUMPY
 from solvers.errors import ProblemError
 from solvers.path import Plan, Track, follow
+from solvers.problem import pose_together
 from solvers.sweep import ColumnSolver
 from solvers.validation import Validation
 
@@ -123,7 +124,7 @@ def test_columns_in_flight_change_neither_choice_nor_points(make_problem, monkey
 def test_only_the_chosen_point_is_taken_to_the_gap(make_problem):
     problem = make_problem(rows=300, width=8)
     recorder = Recorder(problem)
-    followed = follow(problem, STRENGTHS, plan_for(recorder, gap_nats=1e-9), Scripted([3, 2, 1, 2, 1, 2]))
+    followed = follow_one(problem, STRENGTHS, plan_for(recorder, gap_nats=1e-9), Scripted([3, 2, 1, 2, 1, 2]))
     assert followed.best.certificate.gap_nats <= 1e-9
     rest = [point.certificate.gap_nats for point in followed.points if point is not followed.best]
     assert all(gap <= 1e-3 for gap in rest)
@@ -166,6 +167,45 @@ def test_a_gap_that_rounding_forbids_ends(make_problem):
     (point,) = follow_one(problem, [100.0], plan_for(Recorder(problem), gap_nats=1e-300)).points
     assert point.missed
     assert point.certificate.gap_nats < 1e-11
+
+
+def test_paths_of_several_problems_each_end_where_they_would_alone(make_rows):
+    activations, labels = make_rows(200, 8, 4)
+    weights = [None, np.random.default_rng(1).exponential(size=200)]
+    problems = pose_together(activations, [labels, labels > 1], weights, scale=True)
+    tracks = [Track(problems[0], Scripted([3, 2, 1, 2, 3, 4])), Track(problems[1])]
+    (chosen, whole), walk = follow(tracks, STRENGTHS, plan_for(ColumnSolver(problems, NUMPY)))
+    assert len(chosen.points) >= 5  # two rises, and what was in flight by then
+    assert STRENGTHS.index(chosen.best.C) == 2
+    assert [point.C for point in whole.points] == STRENGTHS
+    assert whole.best is None
+    assert walk.passes < sum(point.passes for point in (*chosen.points, *whole.points))
+    for problem, followed in zip(problems, (chosen, whole), strict=True):
+        alone = follow_one(problem, STRENGTHS, plan_for(ColumnSolver([problem], NUMPY)))
+        for point, other in zip(followed.points, alone.points, strict=False):
+            assert point.certificate.gap_nats <= point.goal_nats
+            gaps = point.certificate.gap_nats + other.certificate.gap_nats
+            assert abs(point.certificate.loss - other.certificate.loss) <= gaps
+
+
+def test_progress_counts_the_points_of_all_problems(make_rows):
+    activations, labels = make_rows(100, 5, 3)
+    problems = pose_together(activations, [labels, labels > 0], [None, None])
+    heard = []
+    plan = plan_for(ColumnSolver(problems, NUMPY), progress=heard.append)
+    follow([Track(problem) for problem in problems], STRENGTHS, plan)
+    assert [each.done for each in heard] == list(range(1, 13))
+    assert {each.total for each in heard} == {12}
+    assert all(0 <= each.worst_gap_nats <= 1e-5 for each in heard)
+
+
+def test_without_a_penalty_the_gradient_is_held_to_the_number_asked_for(make_problem):
+    problem = make_problem()
+    missed, met = follow_one(problem, [1.0, np.inf], plan_for(Recorder(problem), gap_nats=1e-6)).points
+    assert not missed.missed
+    assert met.reached_nats == met.certificate.gradient_norm <= 1e-6
+    assert not met.missed
+    assert met.certificate.gap_nats == met.certificate.loss > 1e-6
 
 
 def test_validation_cross_entropy_is_the_textbook_formula(make_rows, make_problem):

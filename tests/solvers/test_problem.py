@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solvers.errors import ProblemError
-from solvers.problem import check_strength, encode, pose
+from solvers.problem import check_strength, encode, pose, pose_together
 
 ROWS = np.random.default_rng(0).standard_normal((6, 3))
 LABELS = np.array(["a", "b", "a", "c", "b", "a"])
@@ -85,6 +85,68 @@ def test_column_constant_to_the_rounding_of_its_dtype_has_infinite_scale(dtype):
 def test_penalty_for_two_classes_is_that_of_half_the_strength():
     assert pose(ROWS, LABELS).penalty(3.0) == pytest.approx(1 / (3 * 6))
     assert pose(ROWS, LABELS == "a").penalty(3.0) == pytest.approx(1 / (1.5 * 6))
+
+
+def test_without_a_limit_there_is_no_penalty():
+    assert check_strength(np.inf) == np.inf
+    assert pose(ROWS, LABELS).penalty(np.inf) == 0
+    assert pose(ROWS, LABELS == "a").penalty(np.inf) == 0
+
+
+OTHERS = np.ma.masked_array([0, 1, 0, 1, 1, 0], [True, False, False, True, False, False])
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_problems_posed_together_are_what_each_is_alone(scale):
+    weights = [1, 2, 3, 4, 0, 0]
+    together = pose_together(ROWS, [LABELS, OTHERS, LABELS == "a"], [weights, None, [1.0] * 6], scale=scale)
+    alone = [pose(ROWS, *each, scale=scale) for each in [(LABELS, weights), (OTHERS,), (LABELS == "a",)]]
+    for one, other in zip(together, alone, strict=True):
+        assert one.source is together[0].source
+        np.testing.assert_array_equal(one.classes, other.classes)
+        assert (one.rows, one.unlabelled, one.total_weight) == (
+            other.rows,
+            other.unlabelled,
+            other.total_weight,
+        )
+        np.testing.assert_allclose(
+            one.mean, other.mean, atol=1e-15
+        )  # rows of weight 0 add nothing but rounding
+        np.testing.assert_allclose(one.scale, other.scale, rtol=1e-14)
+        assert one.penalty(3.0) == other.penalty(3.0)
+        used = slice(None) if one.weights is None else one.weights > 0
+        np.testing.assert_array_equal(one.source[:][used], other.source[:])
+        np.testing.assert_array_equal(one.codes[used], other.codes)
+
+
+def test_rows_of_others_weigh_nothing_and_rows_of_no_one_are_left_out():
+    labels = np.ma.masked_array(LABELS, LABELS == "c")
+    first, second = pose_together(ROWS, [labels, OTHERS], [[1, 1, 1, 1, 1, 0], None])
+    np.testing.assert_array_equal(first.source[:], ROWS[[0, 1, 2, 4, 5]])
+    np.testing.assert_array_equal(first.weights > 0, [True, True, True, True, False])
+    np.testing.assert_array_equal(second.weights > 0, [False, True, True, True, True])
+    assert first.weights.mean() == second.weights.mean() == pytest.approx(1)
+    assert (first.codes.min(), second.codes.min()) == (0, 0)  # no code is -1, for any index of classes
+
+
+def test_center_and_divisor_keep_the_rows_in_range_for_every_problem():
+    rows = ROWS * [1e-20, 1.0, 1e25] + [0, 1e3, 0]
+    first, second = pose_together(rows, [LABELS, OTHERS], [None, None], scale=True)
+    np.testing.assert_array_equal(first.center, second.center)
+    np.testing.assert_array_equal(first.divisor, second.divisor)
+    x = (rows - first.center) / first.divisor
+    assert x.std(axis=0).min() > 0.3
+    assert x.std(axis=0).max() < 3
+    np.testing.assert_array_equal(np.exp2(np.log2(first.divisor).round()), first.divisor)
+    assert pose(rows.astype(np.float32), LABELS).center.astype(np.float32).tolist() == pytest.approx(
+        pose(rows.astype(np.float32), LABELS).center.tolist(), rel=0, abs=0
+    )  # a center that float32 holds, so that taking it off float32 rows rounds once
+
+
+def test_a_column_that_does_not_vary_or_varies_wildly_has_a_divisor_in_range():
+    rows = np.column_stack([ROWS[:, 0] * 1e-150, ROWS[:, 1] * 1e150, np.full(6, 7.0)])
+    divisor = pose(rows, LABELS).divisor
+    assert divisor.tolist() == [2.0**-100, 2.0**100, 1.0]
 
 
 def test_features_are_flattened_in_c_order():

@@ -1,0 +1,241 @@
+"""One column: the ladder it goes down, where it ends, and what makes it give up."""
+
+import math
+
+import numpy as np
+import pytest
+
+from solvers.backend import NUMPY
+from solvers.certificate import Certifier, Claim
+from solvers.column import Column, Subject, cold_start, ladder
+from solvers.objective import Answer, Targets, evaluate
+from solvers.problem import pose
+from solvers.sampling import Sampler
+from solvers.working import Frame, WorkingRows
+
+RATIO = math.sqrt(10) * (1 + 1e-9)
+
+
+def bench(problem, dtype=np.float64, *, blocks=True, sample_rows=1000):
+    """The rows of a problem, and the subject that a column of it works on."""
+    rows = WorkingRows(problem, NUMPY, dtype, resident=True)
+    targets, frame = Targets.of(problem, NUMPY, dtype), Frame.of(problem, rows)
+    rounding = 10 * float(np.finfo(dtype).eps)
+    return rows, Subject(NUMPY, targets, frame, Sampler(rows), rounding, blocks, sample_rows)
+
+
+def column_for(subject, penalty, gap_nats=1e-8, start=None, max_evaluations=1000):
+    coefficients, penalties = cold_start(subject, penalty) if start is None else (start, [penalty])
+    return Column(subject, 0, coefficients, penalties, gap_nats, max_evaluations)
+
+
+def run(rows, column):
+    """Answer a column until it is over; (close, gap estimate) after every answer."""
+    history = []
+    while not column.done:
+        (answer,) = evaluate(rows, [column.ask()])
+        column.tell(answer)
+        history.append((column.close, column.gap_estimate))
+    return history
+
+
+def gap(problem, column, C):
+    (certificate,) = Certifier([problem], NUMPY).certify([Claim(0, column.coefficients, C)])
+    return certificate.gap_nats
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(1.0, 1e-3), (1.0, 0.9), (1e-3, 1.0), (2.0, 2.0), (1e12, 1e-12), (1e300, 1e-300), (1, 0.1)],
+)
+def test_ladder_ends_exactly_at_its_end_in_steps_of_at_most_a_root_of_ten(start, end):
+    rungs = ladder(start, end)
+    assert rungs[-1] == end
+    assert rungs[0] == end or start not in rungs
+    for before, after in zip([start, *rungs[:-1]], rungs, strict=True):
+        assert 1 / RATIO <= after / before <= RATIO
+        assert (after - before) * (end - start) >= 0  # always onwards
+    # No more of them than it takes.
+    assert len(rungs) == max(1, math.ceil(2 * abs(math.log10(start) - math.log10(end)) - 1e-6))
+
+
+def test_ladder_without_a_penalty_in_the_end_goes_far_down_first():
+    rungs = ladder(3.0, 0.0)
+    assert rungs[-1] == 0.0
+    assert rungs[-2] == pytest.approx(3e-10)
+    assert rungs[:-1] == ladder(3.0, rungs[-2])
+
+
+def test_cold_start_is_zero_from_a_penalty_where_zero_is_nearly_optimal(make_problem):
+    problem = make_problem(scale=True)
+    rows, subject = bench(problem)
+    assert subject.variance == pytest.approx(1.0)  # of scaled columns
+    coefficients, penalties = cold_start(subject, 1e-3)
+    assert not coefficients.any()
+    assert penalties[0] == pytest.approx(0.1)
+    assert penalties[-1] == 1e-3
+    assert cold_start(subject, 5.0)[1] == [5.0]
+    column = column_for(subject, penalties[0], gap_nats=1e-9)
+    run(rows, column)
+    assert column.evaluations < 12
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("C", [1e-2, 1.0, 1e3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_reaches_the_optimum(make_problem, newton, weighted, C, blocks):
+    problem = make_problem(rows=200, weighted=weighted, scale=weighted)
+    rows, subject = bench(problem, blocks=blocks)
+    column = column_for(subject, problem.penalty(C), gap_nats=1e-12)
+    run(rows, column)
+    optimum = newton(problem, C)
+    assert optimum.loss_at(column.coefficients) - optimum.loss <= 1e-12
+    assert gap(problem, column, C) <= 2e-12
+    assert column.gap_estimate <= 1e-12
+
+
+def test_is_close_before_it_is_done_and_stays_so(make_problem):
+    problem = make_problem(rows=300, width=8)
+    rows, subject = bench(problem)
+    column = column_for(subject, problem.penalty(100.0), gap_nats=1e-10)
+    history = run(rows, column)
+    close = [each for each, _ in history]
+    assert close == sorted(close)
+    first = close.index(True)
+    assert 0 < first < len(close) - 1
+    # Near enough for its neighbour to begin: a tenth of the loss, while its own gap is still far.
+    (answer,) = evaluate(rows, [column.ask()])
+    assert 1e-10 < history[first][1] <= 0.1 * (answer.cross_entropy + 1)
+
+
+def test_a_rung_is_not_taken_for_the_end(make_problem):
+    """Rungs on the way are left early; only the last counts as close."""
+    problem = make_problem(rows=300, width=8)
+    rows, subject = bench(problem)
+    column = column_for(subject, problem.penalty(1e4), gap_nats=1e-8)
+    while not column.close:
+        (answer,) = evaluate(rows, [column.ask()])
+        column.tell(answer)
+    assert gap(problem, column, 1e4) < 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gives_up_on_rounding(make_problem, dtype):
+    problem = make_problem(rows=300, width=8)
+    rows, subject = bench(problem, dtype)
+    column = column_for(subject, problem.penalty(100.0), gap_nats=1e-300, max_evaluations=2000)
+    run(rows, column)
+    assert column.evaluations < 500
+    assert column.close
+    assert np.isfinite(column.coefficients).all()
+    # float32 gradients of rows of order 1 are good to 1e-7: squared, over 2 λ of 7e-5. Of float64 the certificate's
+    # allowance for its own rounding is all that is left.
+    assert gap(problem, column, 100.0) < (1e-6 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("C", [1.0, 1e6])
+def test_budget_of_evaluations_is_kept(make_problem, budget, C):
+    problem = make_problem(rows=300, width=8)
+    rows, subject = bench(problem)
+    column = column_for(subject, problem.penalty(C), gap_nats=1e-15, max_evaluations=budget)
+    run(rows, column)
+    assert column.evaluations == budget
+    assert np.isfinite(column.coefficients).all()
+
+
+def test_budget_ends_a_search_that_finds_nothing(make_problem, monkeypatch):
+    def restless(start, rounding):
+        while True:
+            yield 0.5
+
+    monkeypatch.setattr("solvers.column.step_length", restless)
+    problem = make_problem()
+    rows, subject = bench(problem)
+    column = column_for(subject, problem.penalty(1.0), max_evaluations=17)
+    run(rows, column)
+    assert column.evaluations == 17
+    assert np.isfinite(column.coefficients).all()
+
+
+def test_a_start_at_the_optimum_needs_one_evaluation(make_problem, newton):
+    problem = make_problem(rows=300, width=8)
+    rows, subject = bench(problem)
+    column = column_for(subject, problem.penalty(1.0), start=newton(problem, 1.0).coefficients)
+    run(rows, column)
+    assert column.evaluations == 1
+    np.testing.assert_array_equal(column.coefficients, newton(problem, 1.0).coefficients)
+
+
+def test_an_intercept_off_its_optimum_is_no_optimum(make_problem, newton):
+    """Until a metric is there, the estimate of the gap does not see it."""
+    problem = make_problem(rows=300, width=8)
+    rows, subject = bench(problem)
+    start = newton(problem, 1.0).coefficients.copy()
+    start[:, -1] += [0.5, -0.5, 0.0]
+    column = column_for(subject, problem.penalty(1.0), gap_nats=1e-10, start=start)
+    run(rows, column)
+    assert gap(problem, column, 1.0) <= 2e-10
+
+
+@pytest.mark.parametrize("size", [30.0, 1e4, 1e8, 1e100])
+def test_a_start_worse_than_none_is_left(make_problem, size):
+    problem = make_problem(rows=300, width=8)
+    rows, subject = bench(problem)
+    start = size * np.random.default_rng(0).standard_normal((3, 9))
+    column = column_for(subject, problem.penalty(1.0), start=start - start.mean(axis=0))
+    cold = column_for(subject, problem.penalty(1.0))
+    run(rows, column)
+    run(rows, cold)
+    assert gap(problem, column, 1.0) <= 2e-8
+    assert column.evaluations <= 2 * cold.evaluations
+
+
+def test_a_start_is_left_only_once_there_is_budget_for_another(make_problem):
+    problem = make_problem(rows=300, width=8)
+    rows, subject = bench(problem)
+    column = column_for(
+        subject, problem.penalty(1.0), start=np.full((3, 9), 1e4) * np.eye(3, 9), max_evaluations=1
+    )
+    run(rows, column)
+    assert column.evaluations == 1
+
+
+def test_separable_rows_without_a_penalty_end(make_rows):
+    activations, _ = make_rows(100, 4, 2)
+    problem = pose(activations, activations[:, 0] > 0, scale=True)
+    rows, subject = bench(problem)
+    column = column_for(subject, 0.0, gap_nats=1e-6)
+    run(rows, column)
+    assert np.isfinite(column.coefficients).all()
+    assert column.gap_estimate <= 1e-6
+    assert np.linalg.norm(column.coefficients) > 10  # on its way to infinity, where the loss is 0
+
+
+def test_columns_of_no_spread_end_at_the_shares_of_the_classes():
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    problem = pose(np.full((10, 2), 7.0), labels, scale=True)
+    rows, subject = bench(problem)
+    for C in (1.0, np.inf):
+        column = column_for(subject, problem.penalty(C), gap_nats=1e-12)
+        run(rows, column)
+        # Without a penalty the weights' gradient is all that a column is held to; the certificate solves the intercept.
+        (certificate,) = Certifier([problem], NUMPY).certify([Claim(0, column.coefficients, C, 1e-12)])
+        p = np.exp(certificate.coefficients[:, -1])
+        np.testing.assert_allclose(p / p.sum(), [0.6, 0.3, 0.1], atol=1e-6)  # a gap of 1e-12, its root off
+        assert not column.coefficients[:, :-1].any()
+        assert certificate.gradient_norm == 0
+
+
+def test_an_objective_that_is_not_a_number_ends_a_column(make_problem):
+    """As rows that change under it would make it."""
+    problem = make_problem()
+    rows, subject = bench(problem)
+    column = column_for(subject, problem.penalty(1.0))
+    told = 0
+    while not column.done:
+        (answer,) = evaluate(rows, [column.ask()])
+        told += 1
+        column.tell(answer if told < 4 else Answer(np.nan, np.full_like(answer.gradient, np.nan)))
+        assert told < 200
+    assert np.isfinite(column.coefficients).all()
