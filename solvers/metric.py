@@ -26,7 +26,8 @@ _FLOOR = 1e-10
 """Curvature below this share of the largest is taken for rounding."""
 _CUT = 0.01
 """A row with less than this share of the mean importance for a class is left out of that class's block."""
-_TINY = 1e-300
+_TINY = 1e-20
+"""Curvature below this is none: a step divided by it is still one that a line search can cut."""
 _JITTER = 1e-5
 """What is added to a unit diagonal at first, so that float32 still finds the matrix positive definite."""
 
@@ -87,7 +88,7 @@ class Curvature:
     def under(self, backend: Backend, penalty: float) -> Metric:
         """The metric under a penalty λ."""
         xp, stretch = backend.xp, self.frame.stretch
-        root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _TINY)
+        root = xp.sqrt(xp.square(stretch) * self.spread + penalty + 1e-300)
         center = self.mean * stretch + self.frame.offset
         if self.blocks is None:
             return Metric(center, self.mass, root)
@@ -96,7 +97,10 @@ class Curvature:
         def work(classes: list[int]) -> list[Any]:
             return [_factor(backend, blocks[k], shrink[k].astype(blocks[k].dtype)) for k in classes]
 
-        return Metric(center, self.mass, root, tuple(_by_class(backend, work, len(blocks))))
+        factors = _by_class(backend, work, len(blocks))
+        return Metric(
+            center, self.mass, root, None if any(each is None for each in factors) else tuple(factors)
+        )
 
 
 def measure(backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *, blocks: bool) -> Curvature:
@@ -111,7 +115,7 @@ def measure(backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *,
     v = targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
     if blocks:
         importance = v * sample.leverage
-        v = xp.where(importance > _CUT * importance.mean(axis=1)[:, None], v, 0)
+        v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
     v = (v / len(targets.codes)).astype(sample.x.dtype)
     mass = backend.float64(v.sum(axis=1))[:, None]
     mass = mass + _FLOOR * float(mass.max()) + _TINY
@@ -144,13 +148,15 @@ def _block(backend: Backend, x: Any, v: Any, mean: Any) -> Any:
 
 
 def _factor(backend: Backend, block: Any, shrink: Any) -> Any:
-    """The Cholesky factor of one class's block, scaled to a unit diagonal."""
+    """The Cholesky factor of one class's block, scaled to a unit diagonal; None where it holds no numbers."""
     scaled = block * shrink[:, None] * shrink[None, :]
     diagonal = backend.xp.arange(len(block))
     jitter = _JITTER
-    while True:
+    # Off the diagonal nothing exceeds 1 by more than rounding, so a diagonal as large as the sum of a row must do.
+    while jitter < 10 * len(block):
         scaled[diagonal, diagonal] = 1 + jitter
         factor = backend.factor(scaled)
         if factor is not None:
             return factor
         jitter *= 10
+    return None

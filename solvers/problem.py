@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "check_strength", "encode", "not_finite", "pose", "pose_together"]
 
 _BLOCK_ELEMENTS = 1 << 17
-_EXPONENT = 100
-"""Divisors lie within 2 to this power, so that their inverses do not overflow in float32."""
+_EXPONENTS = {4: 100, 8: 340}
+"""Divisors lie within 2 to this power, by the bytes of an entry, so that their inverses do not overflow."""
+_WEAKEST = 1e-300
+"""Penalties lie within this and its inverse, which no loss can tell from what lies beyond."""
+_LARGEST = 1e100
+"""Activations beyond this are refused, as the squares of their sums would overflow."""
 _MEAN_ROUNDING = 64 * float(np.finfo(np.float64).eps)
 """Relative error that a mean over many blocks may carry."""
 
@@ -64,8 +69,10 @@ class Problem:
 
         scikit-learn fits two classes with one vector v, which is W = (-v/2, v/2): ``‖v‖² = 2 ‖W‖²``.
         """
-        effective = C / 2 if len(self.classes) == 2 else C
-        return 1.0 / (effective * self.total_weight)
+        if math.isinf(C):
+            return 0.0
+        strength = (C / 2 if len(self.classes) == 2 else C) * self.total_weight
+        return 1.0 / min(max(strength, _WEAKEST), 1.0 / _WEAKEST)
 
 
 def pose(
@@ -251,6 +258,7 @@ def _moments(source: RowSource, weights: NDArray[np.float64]) -> _Moments:
     """Weighted mean and population standard deviation of each column."""
     width = flat_width(source)
 
+    @np.errstate(over="ignore", invalid="ignore")  # told from what comes out of it
     def work(parts: list[slice]) -> _Run:
         run = _Run(0.0, np.zeros(width), np.zeros(width), 0)
         for part in parts:
@@ -258,14 +266,25 @@ def _moments(source: RowSource, weights: NDArray[np.float64]) -> _Moments:
         return run
 
     shares = NUMPY.shares(source.shape[0], max(1, _BLOCK_ELEMENTS // max(1, width)))
-    whole = reduce(_Run.joined, NUMPY.map(work, shares))
+    runs = NUMPY.map(work, shares)
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = reduce(_Run.joined, runs)
     if whole.bad:
         msg = (
             f"{whole.bad:,} of {len(weights):,} rows hold NaN or infinite activations; "
             "expected finite numbers: leave those rows out, or dump in a wider dtype"
         )
         raise ProblemError(msg)
-    return whole.mean, np.sqrt(whole.squares / whole.mass)
+    deviation = np.sqrt(whole.squares / whole.mass)
+    size = np.maximum(np.abs(whole.mean), deviation)
+    if not np.all(size <= _LARGEST):
+        column = int(np.flatnonzero(~(size <= _LARGEST))[0])
+        msg = (
+            f"column {column} of the activations holds numbers beyond {_LARGEST:g}, whose squares overflow; "
+            "divide the activations by a constant"
+        )
+        raise ProblemError(msg)
+    return whole.mean, deviation
 
 
 def _block_run(block: NDArray[Any], weight: NDArray[np.float64]) -> _Run:
@@ -289,7 +308,8 @@ def _range(
     if dtype != np.float64:
         center = center.astype(np.float32).astype(np.float64)
     deviation = np.maximum.reduce([each for _, each in moments])
-    exponent = np.log2(np.where(deviation > 0, deviation, 1.0)).round().clip(-_EXPONENT, _EXPONENT)
+    limit = _EXPONENTS[8 if dtype == np.float64 else 4]
+    exponent = np.log2(np.where(deviation > 0, deviation, 1.0)).round().clip(-limit, limit)
     return center, np.exp2(exponent)
 
 

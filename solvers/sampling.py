@@ -63,6 +63,8 @@ class Sampler:
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
         doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
         doubt, leverage = host(doubt).astype(np.float64), host(leverage).astype(np.float64)
+        if not doubt.any():
+            doubt[:] = 1.0  # every row is certain, rightly or not
         score = doubt * leverage
         tiny = np.finfo(np.float64).tiny
         score = (1 - _UNIFORM) * score / max(score.sum(), tiny) + _UNIFORM * doubt / max(doubt.sum(), tiny)
@@ -81,7 +83,8 @@ class Sampler:
     def _sketch(self, penalties: Any) -> Any:
         """Directions P (width, d) for which ‖x P‖² is about xᵀ (Gram + 10 λ)⁻¹ x."""
         xp, backend = self._rows.backend.xp, self._rows.backend
-        ridge = _TRUST * penalties + 1e-6 * xp.diagonal(self.gram).mean()
+        # Rows are of about unit variance; the last term is for those that are all zero.
+        ridge = _TRUST * penalties + 1e-6 * xp.diagonal(self.gram).mean() + 1e-12
         factor = backend.factor(self.gram + xp.diag(ridge))
         draws = self._generator.standard_normal((self._rows.width, _DIRECTIONS)) / _DIRECTIONS**0.5
         if factor is None:
