@@ -65,8 +65,7 @@ class Subject:
     @property
     def variance(self) -> float:
         """Mean variance of the columns in the problem's coordinates, about."""
-        spread = self.backend.xp.diagonal(self.sampler.gram)
-        return float((self.backend.xp.square(self.frame.stretch) * spread).mean())
+        return float((self.backend.xp.square(self.frame.stretch) * self.sampler.diagonal).mean())
 
 
 def ladder(start: float, end: float) -> list[float]:

@@ -26,6 +26,8 @@ _FLOOR = 1e-10
 """Curvature below this share of the largest is taken for rounding."""
 _CUT = 0.01
 """A row with less than this share of the mean importance for a class is left out of that class's block."""
+_CHUNK_ELEMENTS = 1 << 22
+"""Entries of rows that a worker scales at a time, as every one of them holds a copy."""
 _TINY = 1e-20
 """Curvature below this is none: a step divided by it is still one that a line search can cut."""
 _JITTER = 1e-5
@@ -141,10 +143,15 @@ def _block(backend: Backend, x: Any, v: Any, mean: Any) -> Any:
     """Σ v (x - mean)(x - mean)ᵀ of one class: (width, width)."""
     xp = backend.xp
     kept = xp.flatnonzero(v)
-    scaled = x[kept]
-    scaled *= xp.sqrt(v[kept])[:, None]
     mean = mean.astype(x.dtype)
-    return scaled.T @ scaled - v.sum() * mean[:, None] * mean[None, :]
+    block = -v.sum() * mean[:, None] * mean[None, :]
+    step = max(len(mean), _CHUNK_ELEMENTS // len(mean))
+    for start in range(0, len(kept), step):
+        few = kept[start : start + step]
+        scaled = x[few]
+        scaled *= xp.sqrt(v[few])[:, None]
+        block += scaled.T @ scaled
+    return block
 
 
 def _factor(backend: Backend, block: Any, shrink: Any) -> Any:

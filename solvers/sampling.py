@@ -30,6 +30,7 @@ _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
 _UNIFORM = 0.1
 """Share of the probability that ignores leverage."""
+_TINY = 1e-300
 _TRUST = 10.0
 """The leverage counts directions whose curvature exceeds this many penalties."""
 
@@ -45,15 +46,22 @@ class Sample:
 
 
 class Sampler:
-    """Draws rows of one layer, for any problem on it."""
+    """Draws rows of one layer, for any problem on it.
 
-    def __init__(self, rows: WorkingRows) -> None:
+    ``most`` bounds the rows that are looked at closely; ``whole`` asks for their Gram matrix rather than its diagonal.
+    """
+
+    def __init__(self, rows: WorkingRows, most: int, *, whole: bool) -> None:
         self._rows = rows
         self._generator = np.random.default_rng(0)
-        count = min(rows.rows, max(1000, _GRAM_ROWS * rows.width))
+        count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))
         few = np.sort(self._generator.choice(rows.rows, count, replace=False))
         x = rows.pick(few)
-        self.gram = rows.backend.float64(x.T @ x) / count
+        self._gram = rows.backend.float64(x.T @ x) / count if whole else None
+        if self._gram is None:
+            self.diagonal = (x * x).sum(axis=0, dtype=rows.backend.xp.float64) / count
+        else:
+            self.diagonal = rows.backend.xp.diagonal(self._gram)
 
     def draw(self, targets: Targets, coefficients: Any, penalties: Any, count: int) -> Sample:
         """About ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.
@@ -62,12 +70,14 @@ class Sampler:
         """
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
         doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
-        doubt, leverage = host(doubt).astype(np.float64), host(leverage).astype(np.float64)
+        doubt, leverage = host(doubt).astype(np.float64), host(leverage)
         if not doubt.any():
             doubt[:] = 1.0  # every row is certain, rightly or not
         score = doubt * leverage
-        tiny = np.finfo(np.float64).tiny
-        score = (1 - _UNIFORM) * score / max(score.sum(), tiny) + _UNIFORM * doubt / max(doubt.sum(), tiny)
+        score *= (1 - _UNIFORM) / max(score.sum(), _TINY)
+        doubt *= _UNIFORM / max(doubt.sum(), _TINY)
+        score += doubt
+        del doubt  # in vectors of all rows there is nothing to spare
         chance = _chances(score, count) if count < len(score) else np.ones(len(score))
         numbers = np.flatnonzero(self._generator.random(len(chance)) < chance)
         if not len(numbers):
@@ -84,11 +94,11 @@ class Sampler:
         """Directions P (width, d) for which ‖x P‖² is about xᵀ (Gram + 10 λ)⁻¹ x."""
         xp, backend = self._rows.backend.xp, self._rows.backend
         # Rows are of about unit variance; the last term is for those that are all zero.
-        ridge = _TRUST * penalties + 1e-6 * xp.diagonal(self.gram).mean() + 1e-12
-        factor = backend.factor(self.gram + xp.diag(ridge))
+        ridge = _TRUST * penalties + 1e-6 * self.diagonal.mean() + 1e-12
+        factor = None if self._gram is None else backend.factor(self._gram + xp.diag(ridge))
         draws = self._generator.standard_normal((self._rows.width, _DIRECTIONS)) / _DIRECTIONS**0.5
         if factor is None:
-            return xp.asarray(draws) / xp.sqrt(xp.diagonal(self.gram) + ridge)[:, None]
+            return xp.asarray(draws) / xp.sqrt(self.diagonal + ridge)[:, None]
         # (L Lᵀ)⁻¹ L ω has the covariance of (L Lᵀ)⁻¹, and any factor's product with its lower half will do.
         return backend.solve(factor, xp.tril(factor) @ xp.asarray(draws))
 
