@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from solvers.sampling import Sampler
     from solvers.working import Frame
 
-__all__ = ["Column", "Subject", "ladder"]
+__all__ = ["Column", "Subject", "cold", "ladder"]
 
 _RUNG = math.sqrt(10)
 """Ratio of one penalty of a ladder to the next."""
@@ -43,6 +43,8 @@ _FIRST_SAMPLE = 16
 """Rows per column of the first sample, and how it grows to the largest."""
 _GROWTH = 4
 _LARGEST_SAMPLE = 64
+_SENSELESS = 1.01
+"""A start whose loss exceeds that of zero coefficients, log K, by this factor is given up for those."""
 _PATIENCE = 25
 """Steps without a better estimate of the gap after which rounding is taken to have stopped a column."""
 
@@ -66,6 +68,13 @@ class Subject:
     def variance(self) -> float:
         """Mean variance of the columns in the problem's coordinates, about."""
         return float((self.backend.xp.square(self.frame.stretch) * self.sampler.diagonal).mean())
+
+
+def cold(subject: Subject, penalty: float) -> tuple[Any, list[float]]:
+    """Where a column begins that knows nothing, (classes, width + 1), and its penalties."""
+    zero = subject.backend.xp.zeros((subject.targets.classes, len(subject.frame.stretch) + 1))
+    strong = _FIRST * subject.variance
+    return zero, [penalty] if penalty >= strong else [strong, *ladder(strong, penalty)]
 
 
 def ladder(start: float, end: float) -> list[float]:
@@ -121,6 +130,10 @@ class Column:
     def _run(self) -> Generator[Any, Answer, None]:
         answer = yield self.coefficients
         state = self._state(self.penalties[0], self.coefficients, answer)
+        if not state.loss <= _SENSELESS * math.log(len(self.coefficients)):
+            self.coefficients, self.penalties = cold(self.subject, self.penalties[-1])
+            answer = yield self.coefficients
+            state = self._state(self.penalties[0], self.coefficients, answer)
         for penalty in self.penalties:
             last = penalty == self.penalties[-1]
             state = self._moved_to(penalty, state)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from solvers.backend import one_blas_thread
-from solvers.column import Column, Subject, ladder
+from solvers.column import Column, Subject, cold, ladder
 from solvers.engines.base import Solution
 from solvers.objective import Targets, evaluate
 from solvers.sampling import Sampler
@@ -143,9 +143,7 @@ class _Chain:
         if self.goal.start is not None:
             start = backend.float64(self.goal.start)
             return start - start.mean(axis=0), [penalty]
-        cold = backend.xp.zeros((len(self._problem.classes), self._problem.width + 1))
-        strong = 0.1 * self._subject.variance
-        return cold, [penalty] if penalty >= strong else [strong, *ladder(strong, penalty)]
+        return cold(self._subject, penalty)
 
     def _solution(self, column: Column, rows: WorkingRows) -> Solution:
         centered = column.coefficients - column.coefficients.mean(axis=0)  # rounding put it off zero

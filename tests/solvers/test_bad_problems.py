@@ -1,5 +1,7 @@
 """Problems at the edges: they end soon, in a status that is true, without a warning (which would be an error here)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -230,6 +232,17 @@ def test_one_feature(fit, data, kind):
     found = fit((20 * data[0][:, :1]).astype(kind), data[1])
     assert found.status == "converged"
     assert found.weights.shape == (1, CLASSES)
+
+
+@pytest.mark.parametrize("size", [10.0, 1e10, 1e30])
+def test_a_warm_start_of_nonsense_is_no_worse_than_none(fit, data, dtype, size):
+    activations, labels = data[0].astype(dtype), data[1]
+    cold = fit(activations, labels)
+    weights = size * np.random.default_rng(0).standard_normal((6, CLASSES))
+    start = replace(cold, weights=weights, bias=np.zeros(CLASSES))
+    warm = fit(activations, labels, warm_start=start)
+    assert warm.status == "converged"
+    assert abs(warm.loss - cold.loss) <= warm.gap_nats + cold.gap_nats
 
 
 def test_two_rows(fit, data):
