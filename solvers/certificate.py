@@ -203,7 +203,8 @@ def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, 
     rounding = size * np.sqrt(known.moment) + 8 * _EPS * float(np.linalg.norm(pull))
     slope = float(np.linalg.norm(repaired[:, :-1] + pull)) + rounding
     plain = float(np.linalg.norm(residual[:, :-1] + pull)) + rounding
-    return t * divergence + slope**2 / (2 * trial.penalty), plain**2 / (2 * trial.penalty)
+    # Products, not powers: a power of a float that overflows raises.
+    return t * divergence + slope * slope / (2 * trial.penalty), plain * plain / (2 * trial.penalty)
 
 
 def _norm(trial: _Trial, means: _ProbeMeans) -> float:

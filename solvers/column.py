@@ -34,7 +34,7 @@ _RUNG = math.sqrt(10)
 _FIRST = 0.1
 """A cold start begins at this share of the mean variance of the columns."""
 _LAST = 1e-10
-"""Without a penalty in the end, the ladder goes down to this share of where it began."""
+"""The ladder goes down to this share of where it began; a weaker penalty, or none, is the next rung."""
 _RUNG_GAP = 0.1
 """A rung is left once its estimated gap is this share of the loss."""
 _AGE = 16
@@ -79,14 +79,16 @@ class Subject:
     @property
     def variance(self) -> float:
         """Mean variance of the columns in the problem's coordinates, about."""
-        spread = self.backend.xp.diagonal(self.sampler.gram)
-        return float((self.backend.xp.square(self.frame.stretch) * spread).mean())
+        return float((self.backend.xp.square(self.frame.stretch) * self.sampler.diagonal).mean())
 
 
 def ladder(start: float, end: float) -> list[float]:
-    """Penalties after ``start`` down (or up) to ``end``, in ratios of at most √10; an end of 0 comes after 1e-10."""
-    if end == 0:
-        return [*ladder(start, _LAST * start), 0.0]
+    """Penalties after ``start`` down (or up) to ``end``, in ratios of at most √10; an end below 1e-10 comes after that.
+
+    Rounding hides a penalty that weak, so rungs further down would differ in nothing.
+    """
+    if end < _LAST * start * (1 - 1e-9):
+        return [*ladder(start, _LAST * start), end]
     first, last = math.log(start), math.log(end)
     rungs = max(1, math.ceil(abs(last - first) / math.log(_RUNG) - 1e-9))
     return [*(math.exp(first + (last - first) * rung / rungs) for rung in range(1, rungs)), end]
@@ -218,9 +220,10 @@ class Column:
         """The state with a metric made at its coefficients."""
         subject = self.subject
         count, blocks = subject.level(self.level)
-        penalties = state.penalty / subject.backend.xp.square(subject.frame.stretch).clip(1e-300, None)
+        squares = subject.backend.xp.square(subject.frame.stretch)
+        penalties = min(state.penalty, 1e150) / squares.clip(1e-150, None)
         at = subject.frame.to_rows(state.coefficients)
-        sample = subject.sampler.draw(subject.targets, at, penalties.clip(0, 1e300), count)
+        sample = subject.sampler.draw(subject.targets, at, penalties, count)
         here = (subject.targets, subject.frame, state.coefficients)
         basis = None if blocks else subject.sampler.basis(subject.frame.stretch)
         self.curvature = measure(subject.backend, sample, here, blocks=blocks, basis=basis)

@@ -26,7 +26,11 @@ _FLOOR = 1e-10
 """Curvature below this share of the largest is taken for rounding."""
 _CUT = 0.01
 """A row with less than this share of the mean importance for a class is left out of that class's block."""
-_TINY = 1e-300
+_CHUNK_ELEMENTS = 1 << 22
+"""Entries of rows that a worker scales at a time, as every one of them holds a copy."""
+_TINY = 1e-20
+"""Curvature below this is none: a step divided by it is still one that a line search can cut."""
+_LEAST = 1e-300
 _STEEPEST = 1e18
 """What a column of a block is scaled up by at most, so that float32 can square it: such a column does not vary."""
 _JITTER = 1e-5
@@ -97,14 +101,17 @@ class Curvature:
         xp, stretch = backend.xp, self.frame.stretch
         center = self.mean * stretch + self.frame.offset
         if self.blocks is None:
-            return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _TINY), basis=self.basis)
-        root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _TINY)
+            return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _LEAST), basis=self.basis)
+        root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _LEAST)
         shrink, blocks = (stretch / root).clip(None, _STEEPEST), self.blocks
 
         def work(classes: list[int]) -> list[Any]:
             return [_factor(backend, blocks[k], shrink[k].astype(blocks[k].dtype)) for k in classes]
 
-        return Metric(center, self.mass, root, tuple(_by_class(backend, work, len(blocks))))
+        factors = _by_class(backend, work, len(blocks))
+        return Metric(
+            center, self.mass, root, None if any(each is None for each in factors) else tuple(factors)
+        )
 
 
 def measure(
@@ -152,20 +159,27 @@ def _block(backend: Backend, x: Any, v: Any, mean: Any) -> Any:
     """Σ v (x - mean)(x - mean)ᵀ of one class: (width, width)."""
     xp = backend.xp
     kept = xp.flatnonzero(v)
-    scaled = x[kept]
-    scaled *= xp.sqrt(v[kept])[:, None]
     mean = mean.astype(x.dtype)
-    return scaled.T @ scaled - v.sum() * mean[:, None] * mean[None, :]
+    block = -v.sum() * mean[:, None] * mean[None, :]
+    step = max(len(mean), _CHUNK_ELEMENTS // len(mean))
+    for start in range(0, len(kept), step):
+        few = kept[start : start + step]
+        scaled = x[few]
+        scaled *= xp.sqrt(v[few])[:, None]
+        block += scaled.T @ scaled
+    return block
 
 
 def _factor(backend: Backend, block: Any, shrink: Any) -> Any:
-    """The Cholesky factor of one class's block, scaled to a unit diagonal."""
+    """The Cholesky factor of one class's block, scaled to a unit diagonal; None where it holds no numbers."""
     scaled = block * shrink[:, None] * shrink[None, :]
     diagonal = backend.xp.arange(len(block))
     jitter = _JITTER
-    while True:
+    # Off the diagonal nothing exceeds 1 by more than rounding, so a diagonal as large as the sum of a row must do.
+    while jitter < 10 * len(block):
         scaled[diagonal, diagonal] = 1 + jitter
         factor = backend.factor(scaled)
         if factor is not None:
             return factor
         jitter *= 10
+    return None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.backend import NUMPY
 from solvers.errors import ProblemError
-from solvers.rows import Rows, as_source, flat_width, read
+from solvers.moments import all_moments, common_range, spread
+from solvers.rows import Rows, as_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 
     from solvers.rows import RowSource
 
-__all__ = ["Problem", "check_strength", "encode", "not_finite", "pose", "pose_together"]
+__all__ = ["Problem", "check_strength", "encode", "pose", "pose_together"]
 
-_BLOCK_ELEMENTS = 1 << 17
-_EXPONENT = 100
-"""Divisors lie within 2 to this power, so that their inverses do not overflow in float32."""
-_MEAN_ROUNDING = 64 * float(np.finfo(np.float64).eps)
-"""Relative error that a mean over many blocks may carry."""
+_WEAKEST = 1e-300
+"""Penalties lie within this and its inverse, which no loss can tell from what lies beyond."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,10 @@ class Problem:
 
         scikit-learn fits two classes with one vector v, which is W = (-v/2, v/2): ``‖v‖² = 2 ‖W‖²``.
         """
-        effective = C / 2 if len(self.classes) == 2 else C
-        return 1.0 / (effective * self.total_weight)
+        if math.isinf(C):
+            return 0.0
+        strength = (C / 2 if len(self.classes) == 2 else C) * self.total_weight
+        return 1.0 / min(max(strength, _WEAKEST), 1.0 / _WEAKEST)
 
 
 def pose(
@@ -107,8 +106,8 @@ def pose_together(
     if not used.all():
         source = Rows(source, np.flatnonzero(used))
     weights = [one.weights[used] for one in posed]
-    moments = _all_moments(source, weights)
-    center, divisor = _range(moments, source.dtype)
+    moments = all_moments(source, weights)
+    center, divisor = common_range(moments, source.dtype)
     return [
         Problem(
             source=source,
@@ -117,7 +116,7 @@ def pose_together(
             weights=None if np.all(mine == mine[0]) else mine / mine.mean(),
             total_weight=float(mine.sum()),
             mean=mean,
-            scale=_scale(deviation, mean, source.dtype) if scale else np.ones_like(mean),
+            scale=spread(deviation, mean, source.dtype) if scale else np.ones_like(mean),
             center=center,
             divisor=divisor,
             unlabelled=one.unlabelled,
@@ -212,97 +211,3 @@ def _present(classes: NDArray[Any], codes: NDArray[np.int64]) -> tuple[NDArray[A
         msg = f"all labels are {only!r}; a probe needs rows of at least two classes"
         raise ProblemError(msg)
     return classes[present], codes.astype(np.int64)
-
-
-_Moments = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
-
-
-def _all_moments(source: RowSource, weights: Sequence[NDArray[np.float64]]) -> list[_Moments]:
-    """The moments of the columns under each weighting; a weighting that was there before costs no reading."""
-    found: list[_Moments] = []
-    for index, mine in enumerate(weights):
-        same = next((place for place in range(index) if np.array_equal(weights[place], mine)), None)
-        found.append(_moments(source, mine) if same is None else found[same])
-    return found
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Sums over a run of blocks: weight, mean and squared deviations from it (width,), rows that are not finite."""
-
-    mass: float
-    mean: Any
-    squares: Any
-    bad: int
-
-    def joined(self, other: _Run) -> _Run:
-        """The sums over both runs (Chan et al. 1983)."""
-        mass = self.mass + other.mass
-        if self.bad or other.bad or other.mass == 0:
-            return _Run(self.mass, self.mean, self.squares, self.bad + other.bad)
-        if self.mass == 0:
-            return other
-        shift = other.mean - self.mean
-        squares = self.squares + other.squares + np.square(shift) * (self.mass * other.mass / mass)
-        return _Run(mass, self.mean + shift * (other.mass / mass), squares, 0)
-
-
-def _moments(source: RowSource, weights: NDArray[np.float64]) -> _Moments:
-    """Weighted mean and population standard deviation of each column."""
-    width = flat_width(source)
-
-    def work(parts: list[slice]) -> _Run:
-        run = _Run(0.0, np.zeros(width), np.zeros(width), 0)
-        for part in parts:
-            run = run.joined(_block_run(read(source, part), weights[part]))
-        return run
-
-    shares = NUMPY.shares(source.shape[0], max(1, _BLOCK_ELEMENTS // max(1, width)))
-    whole = reduce(_Run.joined, NUMPY.map(work, shares))
-    if whole.bad:
-        msg = (
-            f"{whole.bad:,} of {len(weights):,} rows hold NaN or infinite activations; "
-            "expected finite numbers: leave those rows out, or dump in a wider dtype"
-        )
-        raise ProblemError(msg)
-    return whole.mean, np.sqrt(whole.squares / whole.mass)
-
-
-def _block_run(block: NDArray[Any], weight: NDArray[np.float64]) -> _Run:
-    bad, mass = not_finite(block), float(weight.sum())
-    if bad or mass == 0:
-        return _Run(0.0, 0.0, 0.0, bad)
-    deviations = block.astype(np.float64)
-    mean = weight @ deviations / mass
-    deviations -= mean
-    # The rounding of that mean, which a constant column would show as spread.
-    slip = weight @ deviations / mass
-    deviations -= slip
-    return _Run(mass, mean + slip, weight @ np.square(deviations), 0)
-
-
-def _range(
-    moments: Sequence[_Moments], dtype: np.dtype[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A center and a divisor of each column that keep products in range and can be applied without rounding twice."""
-    center = moments[0][0]
-    if dtype != np.float64:
-        center = center.astype(np.float32).astype(np.float64)
-    deviation = np.maximum.reduce([each for _, each in moments])
-    exponent = np.log2(np.where(deviation > 0, deviation, 1.0)).round().clip(-_EXPONENT, _EXPONENT)
-    return center, np.exp2(exponent)
-
-
-def not_finite(block: NDArray[Any]) -> int:
-    """Number of rows with an entry that is NaN or infinite."""
-    if block.dtype.kind != "f":
-        return 0
-    return int(np.count_nonzero(~np.isfinite(block).all(axis=1)))
-
-
-def _scale(
-    deviation: NDArray[np.float64], mean: NDArray[np.float64], dtype: np.dtype[Any]
-) -> NDArray[np.float64]:
-    """Standard deviations, inf where a column varies by no more than the rounding of its own dtype."""
-    rounding = max(np.finfo(dtype if dtype.kind == "f" else np.float64).eps, _MEAN_ROUNDING)
-    return np.where(deviation > rounding * np.abs(mean), deviation, np.inf)

@@ -29,8 +29,10 @@ _GRAM_ROWS = 16
 _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
 _BASIS_WIDTH = 2048
+"""Layers wider than this have too large a Gram matrix to take eigenvectors of."""
 _UNIFORM = 0.1
 """Share of the probability that ignores leverage."""
+_TINY = 1e-300
 _TRUST = 10.0
 """The leverage counts directions whose curvature exceeds this many penalties."""
 _LEAST = 1e-12
@@ -48,16 +50,23 @@ class Sample:
 
 
 class Sampler:
-    """Draws rows of one layer, for any problem on it."""
+    """Draws rows of one layer, for any problem on it.
 
-    def __init__(self, rows: WorkingRows) -> None:
+    ``most`` bounds the rows that are looked at closely; ``whole`` asks for their Gram matrix rather than its diagonal.
+    """
+
+    def __init__(self, rows: WorkingRows, most: int, *, whole: bool) -> None:
         self._rows = rows
         self._generator = np.random.default_rng(0)
-        count = min(rows.rows, max(1000, _GRAM_ROWS * rows.width))
+        count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))
         few = np.sort(self._generator.choice(rows.rows, count, replace=False))
         x = rows.pick(few)
         self._bases: dict[bytes, Any] = {}
-        self.gram = rows.backend.float64(x.T @ x) / count
+        self._gram = rows.backend.float64(x.T @ x) / count if whole else None
+        if self._gram is None:
+            self.diagonal = (x * x).sum(axis=0, dtype=rows.backend.xp.float64) / count
+        else:
+            self.diagonal = rows.backend.xp.diagonal(self._gram)
 
     def basis(self, stretch: Any) -> Any:
         """Eigenvectors (width, width) of the Gram matrix in a problem's coordinates; None where it is too wide to pay.
@@ -65,12 +74,12 @@ class Sampler:
         In them the Hessian of every class is nearly diagonal, whatever C is: exactly where all probabilities are
         equal, and nearly later, as the weights p (1 - p) change its diagonal more than its eigenvectors.
         """
-        if self._rows.width > _BASIS_WIDTH:
+        if self._gram is None or self._rows.width > _BASIS_WIDTH:
             return None
         key = self._rows.backend.to_host(stretch).tobytes()
         if key not in self._bases:
             self._bases[key] = self._rows.backend.xp.linalg.eigh(
-                self.gram * stretch[:, None] * stretch[None, :]
+                self._gram * stretch[:, None] * stretch[None, :]
             )[1]
         return self._bases[key]
 
@@ -81,12 +90,14 @@ class Sampler:
         """
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
         doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
-        doubt, leverage = host(doubt).astype(np.float64), host(leverage).astype(np.float64)
+        doubt, leverage = host(doubt).astype(np.float64), host(leverage)
         if not doubt.any():
-            doubt = np.ones_like(doubt)
+            doubt[:] = 1.0  # every row is certain, rightly or not
         score = doubt * leverage
-        tiny = np.finfo(np.float64).tiny
-        score = (1 - _UNIFORM) * score / max(score.sum(), tiny) + _UNIFORM * doubt / max(doubt.sum(), tiny)
+        score *= (1 - _UNIFORM) / max(score.sum(), _TINY)
+        doubt *= _UNIFORM / max(doubt.sum(), _TINY)
+        score += doubt
+        del doubt  # in vectors of all rows there is nothing to spare
         chance = _chances(score, count) if count < len(score) else np.ones(len(score))
         numbers = np.flatnonzero(self._generator.random(len(chance)) < chance)
         if not len(numbers):
@@ -102,11 +113,11 @@ class Sampler:
     def _sketch(self, penalties: Any) -> Any:
         """Directions P (width, d) for which ‖x P‖² is about xᵀ (Gram + 10 λ)⁻¹ x."""
         xp, backend = self._rows.backend.xp, self._rows.backend
-        ridge = _TRUST * penalties + 1e-6 * xp.diagonal(self.gram).mean() + _LEAST
-        factor = backend.factor(self.gram + xp.diag(ridge))
+        ridge = _TRUST * penalties + 1e-6 * self.diagonal.mean() + _LEAST
+        factor = None if self._gram is None else backend.factor(self._gram + xp.diag(ridge))
         draws = self._generator.standard_normal((self._rows.width, _DIRECTIONS)) / _DIRECTIONS**0.5
         if factor is None:
-            return xp.asarray(draws) / xp.sqrt(xp.diagonal(self.gram) + ridge)[:, None]
+            return xp.asarray(draws) / xp.sqrt(self.diagonal + ridge)[:, None]
         # (L Lᵀ)⁻¹ L ω has the covariance of (L Lᵀ)⁻¹, and any factor's product with its lower half will do.
         return backend.solve(factor, xp.tril(factor) @ xp.asarray(draws))
 

@@ -27,8 +27,10 @@ __all__ = ["ColumnSolver"]
 
 _COLUMNS = 160
 """Coefficient columns in flight: their products then run at the speed of the cores (docs/solving.md)."""
-_BLOCK_BYTES = 1 << 29
-"""Memory for the Hessians' blocks of all columns in flight, where no memory was named."""
+_COPIES = 3
+"""Blocks of the Hessian of one column: as they are, factored, and the factors they take the place of."""
+_BLOCK_BYTES = _COPIES << 29
+"""At most so much memory is for the Hessians' blocks of all columns in flight."""
 _BLOCK_WIDTH = 4096
 """Layers wider than this have too large blocks to factor."""
 
@@ -48,7 +50,7 @@ class ColumnSolver:
         small = rows * max(width, classes) <= DOUBLE_ELEMENTS
         dtype = backend.xp.float64 if small else backend.xp.float32
         itemsize = 8 if small else 4
-        block_bytes = classes * width * width * itemsize
+        block_bytes = _COPIES * classes * width * width * itemsize
         # A quarter is for blocks of the Hessian, a quarter for the rows that they are made of.
         spare = min(_BLOCK_BYTES, budget // 4)
         self._blocks = width <= _BLOCK_WIDTH and block_bytes <= spare
@@ -56,7 +58,7 @@ class ColumnSolver:
         self._sample_rows = max(64, budget // 4 // (3 * itemsize * width))
         self.rows = WorkingRows(first, backend, dtype, resident=rows * width * itemsize <= budget // 2)
         self._exact: WorkingRows | None = self.rows if small else None
-        self._sampler = Sampler(self.rows)
+        self._sampler = Sampler(self.rows, self._sample_rows, whole=4 * 8 * width * width <= spare)
 
     @property
     def readings(self) -> list[WorkingRows]:

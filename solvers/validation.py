@@ -9,7 +9,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from solvers.errors import ProblemError
-from solvers.problem import encode, not_finite
+from solvers.moments import not_finite
+from solvers.problem import encode
 from solvers.rows import as_source, blocks, flat_width
 
 if TYPE_CHECKING:

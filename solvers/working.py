@@ -80,8 +80,9 @@ class WorkingRows:
         self.passes = 0
         self.bytes_read = 0
         self._source: RowSource = problem.source
-        self._center = self.backend.xp.asarray(self.center.astype(self.dtype))
-        self._inverse = self.backend.xp.asarray((1.0 / self.divisor).astype(self.dtype))
+        with np.errstate(over="ignore"):  # float64 beyond float32, which is transformed before it is cast
+            self._center = self.backend.xp.asarray(self.center.astype(self.dtype))
+            self._inverse = self.backend.xp.asarray((1.0 / self.divisor).astype(self.dtype))
         self._kept = self._keep() if resident else None
 
     def shares(self, columns: int = 1) -> list[Blocks]:

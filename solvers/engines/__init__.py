@@ -72,6 +72,10 @@ def choose(name: str, problem: Problem, fits: int, device: str | None = None) ->
     """
     gpu = _gpu_number(device)
     if gpu is not None:
+        no_gpu = available("cupy")
+        if no_gpu is not None and name in (AUTO, "cupy"):
+            msg = f"device {device!r} can not be used here: {no_gpu}; choose cpu, or none"
+            raise EngineError(msg)
         choice = choose("cupy" if name == AUTO else name, problem, fits)
         if choice.engine.name != "cupy":
             msg = f"engine {name!r} does not run on device {device!r}; choose cupy, or device='cpu'"

@@ -13,6 +13,7 @@ import pytest
 
 import solvers
 from cli.fit import Reporter
+from solvers import engines
 from solvers import layer as layer_module
 from solvers.layers import LayerProgress
 from solvers.result import FitProgress
@@ -248,6 +249,46 @@ def test_without_those_the_solver_decides(run, store, monkeypatch):
 def test_a_memory_that_is_no_size(run, store, text):
     line = run(["probe", "fit", store, "--target", "sign", "--memory", text, "-o", "p.h5"], code=2).stderr
     assert f"'{text}' is no size; write for example 2GB, 512MB or 1GiB" in line
+
+
+def test_rows_that_do_not_fit_the_memory_give_the_same_probes(run, store, folder):
+    for name, memory in (("resident", "100MB"), ("streamed", "10kB")):
+        run(f"probe fit {store} --target sign --C 0.1,1 --memory {memory} -o {name}.h5")
+    resident, streamed = solvers.load(folder / "resident.h5"), solvers.load(folder / "streamed.h5")
+    assert list(resident) == list(streamed)
+    for key, one in resident.items():
+        other = streamed[key]
+        assert (one.C, one.status, one.rows) == (other.C, other.status, other.rows)
+        assert one.status == "converged"
+        assert abs(one.loss - other.loss) <= one.gap_nats + other.gap_nats
+
+
+def test_no_penalty_end_to_end(run, store, folder):
+    done = run(f"probe fit {store} --target sign --C inf -o p.h5")
+    assert (done.stdout, done.stderr) == ("p.h5: 2 probes by numpy, unpenalised\n", "")
+    run(f"probe fit {store} --target sign --C 1 -o one.h5")
+    strong = records(run, "one.h5")
+    for key, row in records(run, "p.h5").items():
+        assert (row["status"], row["gap_nats"], row["C"]) == ("unpenalised", None, None)
+        # Without the penalty the rows trained on are told apart at least as well.
+        assert row["cross_entropy"]["train"] <= strong[key]["cross_entropy"]["train"]
+    assert run("probe show p.h5").stdout.split("\n")[1].split()[-4:] == ["inf", "-", "numpy", "unpenalised"]
+
+
+@pytest.mark.skipif(engines.available("cupy") is None, reason="a GPU works here")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there(refused, store, device):
+    said = refused(f"probe fit {store} --target sign --C 1 --device {device} -o p.h5")
+    assert (
+        said
+        == f"Error: device '{device}' can not be used here: {engines.available('cupy')}; choose cpu, or none"
+    )
+
+
+def test_devices(run, refused, store):
+    said = refused(f"probe fit {store} --target sign --C 1 --device tpu -o p.h5")
+    assert said == "Error: device is 'tpu'; expected cpu, cuda, or cuda:N for one of several GPUs"
+    assert "2 probes by numpy" in run(f"probe fit {store} --target sign --C 1 --device cpu -o p.h5").stdout
 
 
 def test_probes_without_a_penalty_are_said_to_be_so_and_no_failure(run, store, folder, monkeypatch):

@@ -118,9 +118,9 @@ def test_weights_are_repeated_rows(data, estimator):
     assert abs(weighted.loss_ - repeated.loss_) <= max(weighted.gap_, repeated.gap_)
     assert weighted.fit_.C == repeated.fit_.C
     if isinstance(estimator, LogisticProbePath):
-        # Both follow the same steps, up to the rounding of sums in another order.
+        # Points that are only compared are solved to 1e-3 nats each, on other samples of other rows.
         found, expected = (each.validation_cross_entropy_ for each in (weighted, repeated))
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 def test_class_whose_rows_weigh_nothing_is_not_there(data):

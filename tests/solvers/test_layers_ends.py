@@ -50,7 +50,11 @@ def test_bad_rows_that_are_in_no_split_do_no_harm(layers, labels):
 def test_progress(layers, labels):
     seen = []
     solvers.fit_layers(layers, labels, C=1.0, progress=seen.append)
-    assert seen == [LayerProgress("input", 0, 2), LayerProgress("conv", 1, 2)]
+    begun = [each for each in seen if each.fit is None]
+    assert begun == [LayerProgress("input", 0, 2), LayerProgress("conv", 1, 2)]
+    within = [(each.layer, each.done, each.fit.done, each.fit.total) for each in seen if each.fit is not None]
+    assert within == [("input", 0, 1, 1), ("conv", 1, 1, 1)]
+    assert all(0 <= each.fit.worst_gap_nats <= 1e-5 and each.fit.passes > 0 for each in seen if each.fit)
 
 
 def test_an_interrupt_keeps_the_finished_layers(layers, labels):

@@ -52,7 +52,7 @@ def splits():
 @pytest.mark.parametrize("strengths", [1.0, STRENGTHS])
 @pytest.mark.parametrize("named", [True, False], ids=["val", "held out"])
 def test_each_target_is_fitted_as_if_it_were_alone(layers, labels, splits, strengths, named):
-    options = {"C": strengths, "splits": splits if named else None, "seed": 4}
+    options = {"C": strengths, "splits": splits if named else None, "seed": 4, "gap_nats": 1e-10}
     together = solvers.fit_layers(layers, labels, **options)
     assert list(together) == [(layer, target, 0) for layer in layers for target in labels]
     for target, own in labels.items():
@@ -66,7 +66,8 @@ def test_each_target_is_fitted_as_if_it_were_alone(layers, labels, splits, stren
             assert probe.classes.tolist() == alone.classes.tolist()
             assert probe.error == alone.error
             for split, nats in probe.cross_entropy.items():
-                assert nats == pytest.approx(alone.cross_entropy[split], rel=1e-9)
+                # Logits err by the root of the gap, about, and cross-entropies by no more.
+                assert nats == pytest.approx(alone.cross_entropy[split], abs=2e-5)
 
 
 def test_a_mapping_of_one_is_the_same_as_one_array(layers, labels):
