@@ -133,13 +133,18 @@ def measure(
     mass = backend.float64(v.sum(axis=1))[:, None]
     mass = mass + _FLOOR * float(mass.max()) + _TINY
     mean = backend.float64(v @ sample.x) / mass
-    x, middle = sample.x, mean
-    if not blocks:
-        turn = xp.eye(len(frame.stretch)) if basis is None else basis
-        turn = frame.stretch[:, None] * turn
+    x, middle, size = sample.x, mean, frame.stretch
+    if basis is not None:
+        turn = frame.stretch[:, None] * basis
+        size = xp.abs(turn).max(axis=0)
+        turn = turn / size.clip(_LEAST, None)  # float32 could not square what comes of columns of 1e30
         x, middle = x @ turn.astype(x.dtype), mean @ turn
     spread = backend.float64(v @ xp.square(x)) - mass * xp.square(middle)
     spread = spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
+    if not blocks:
+        spread = spread * xp.square(size)
+    if basis is not None:  # as eigenvectors are known but to a rounding of the largest of them
+        spread = spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
     if not blocks:
         return Curvature(frame, mean, mass, spread, None, basis)
 

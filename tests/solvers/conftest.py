@@ -174,6 +174,7 @@ class DeviceModule:
 
     float32, float64, newaxis = np.float32, np.float64, None
     finfo = staticmethod(np.finfo)
+    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh))
 
     @staticmethod
     def asarray(array, dtype=None):

@@ -21,7 +21,7 @@ def bench(problem, dtype=np.float64, *, blocks=True, sample_rows=1000):
     rows = WorkingRows(problem, NUMPY, dtype, resident=True)
     targets, frame = Targets.of(problem, NUMPY, dtype), Frame.of(problem, rows)
     rounding = 10 * float(np.finfo(dtype).eps)
-    return rows, Subject(NUMPY, targets, frame, Sampler(rows), rounding, blocks, sample_rows)
+    return rows, Subject(NUMPY, targets, frame, Sampler(rows, sample_rows, whole=True), rounding, blocks, sample_rows)
 
 
 def column_for(subject, penalty, gap_nats=1e-8, start=None, max_evaluations=1000):
@@ -46,7 +46,7 @@ def gap(problem, column, C):
 
 @pytest.mark.parametrize(
     ("start", "end"),
-    [(1.0, 1e-3), (1.0, 0.9), (1e-3, 1.0), (2.0, 2.0), (1e12, 1e-12), (1e300, 1e-300), (1, 0.1)],
+    [(1.0, 1e-3), (1.0, 0.9), (1e-3, 1.0), (2.0, 2.0), (1e5, 1e-5), (1e-12, 1e12), (1e-300, 1e300), (1, 0.1)],
 )
 def test_ladder_ends_exactly_at_its_end_in_steps_of_at_most_a_root_of_ten(start, end):
     rungs = ladder(start, end)
@@ -59,9 +59,10 @@ def test_ladder_ends_exactly_at_its_end_in_steps_of_at_most_a_root_of_ten(start,
     assert len(rungs) == max(1, math.ceil(2 * abs(math.log10(start) - math.log10(end)) - 1e-6))
 
 
-def test_ladder_without_a_penalty_in_the_end_goes_far_down_first():
-    rungs = ladder(3.0, 0.0)
-    assert rungs[-1] == 0.0
+@pytest.mark.parametrize("end", [0.0, 1e-300, 2e-10])
+def test_ladder_to_next_to_no_penalty_goes_far_down_first_and_then_in_one(end):
+    rungs = ladder(3.0, end)
+    assert rungs[-1] == end
     assert rungs[-2] == pytest.approx(3e-10)
     assert rungs[:-1] == ladder(3.0, rungs[-2])
 
@@ -92,6 +93,45 @@ def test_reaches_the_optimum(make_problem, newton, weighted, C, blocks):
     assert optimum.loss_at(column.coefficients) - optimum.loss <= 1e-12
     assert gap(problem, column, C) <= 2e-12
     assert column.gap_estimate <= 1e-12
+
+
+def spent_at_each_price(problem, blocks=True):
+    """What a column's metrics were, as (level, steps spent before, steps since the last metric), as they were made."""
+    rows, subject = bench(problem, blocks=blocks)
+    column = column_for(subject, problem.penalty(1e6), gap_nats=1e-12)
+    bought, before = [], (0, 0)
+    while not column.done:
+        (answer,) = evaluate(rows, [column.ask()])
+        before = (column.level, column.spent)
+        column.tell(answer)
+        if column.level > before[0]:
+            bought.append((column.level, before[1] + 1))
+    return subject, column, bought
+
+
+@pytest.mark.parametrize("factor", [0.0, 20.0, 45.0, 1e9])
+def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_problem, monkeypatch, factor):
+    real = Subject.price
+    monkeypatch.setattr(Subject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number))
+    subject, column, bought = spent_at_each_price(make_problem(rows=600, width=20, classes=4))
+    assert subject.level(0)[1] is False  # the first is a diagonal
+    assert subject.level(1)[1] is True
+    assert [level for level, _ in bought] == list(range(1, len(bought) + 1))  # one at a time, none left out
+    for level, spent in bought:
+        assert spent >= max(subject.price(level), 1)
+    assert column.level == len(bought)
+    assert bool(bought) == (factor < 1e9)
+
+
+def test_a_better_metric_costs_more_unless_memory_has_room_for_no_more_of_it(make_problem):
+    problem = make_problem(rows=5000, width=20)
+    _, subject = bench(problem, sample_rows=5000)
+    prices = [subject.price(number) for number in range(3)]
+    assert prices == sorted(prices)
+    assert 0 < prices[0] < prices[-1]
+    assert [subject.level(number) for number in range(3)] == [(160, False), (320, True), (1280, True)]
+    _, small = bench(problem, blocks=False, sample_rows=200)
+    assert [small.level(number) for number in range(3)] == [(160, False), (200, False), (200, False)]
 
 
 def test_is_close_before_it_is_done_and_stays_so(make_problem):
@@ -145,7 +185,7 @@ def test_budget_of_evaluations_is_kept(make_problem, budget, C):
 
 
 def test_budget_ends_a_search_that_finds_nothing(make_problem, monkeypatch):
-    def restless(start, rounding):
+    def restless(start, rounding, first):
         while True:
             yield 0.5
 

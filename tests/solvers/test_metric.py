@@ -26,6 +26,11 @@ def measured(problem, coefficients, dtype=np.float64, backend=NUMPY, **settings)
     return measure(backend, all_rows(rows), at, **{"blocks": True, **settings})
 
 
+def schur_of(hessian):
+    """What is left of a class's block (width + 1, width + 1) once its intercept is solved for."""
+    return hessian[:-1, :-1] - np.outer(hessian[:-1, -1], hessian[:-1, -1]) / hessian[-1, -1]
+
+
 def hessians(problem, coefficients, penalty):
     """Each class's own block of the Hessian (width + 1, width + 1), in the problem's coordinates, by its definition."""
     x = (np.asarray(problem.source[:], dtype=np.float64) - problem.mean) / problem.scale
@@ -87,7 +92,7 @@ def test_blocks_are_those_of_each_class_hessian_about_its_own_mean(problem):
     curvature = measured(problem, at)
     stretch = curvature.frame.stretch
     for k, hessian in enumerate(hessians(problem, at, 0.0)):
-        schur = hessian[:-1, :-1] - np.outer(hessian[:-1, -1], hessian[:-1, -1]) / hessian[-1, -1]
+        schur = schur_of(hessian)
         block = curvature.blocks[k] * stretch[:, None] * stretch
         np.testing.assert_allclose(block, schur, atol=1e-9 * np.abs(schur).max())
         np.testing.assert_allclose(curvature.spread[k] * stretch**2, np.diag(schur), rtol=1e-8)
@@ -101,7 +106,8 @@ def test_the_diagonal_alone_is_the_diagonal_of_the_blocks(problem):
     whole, plain = measured(problem, at), measured(problem, at, blocks=False)
     assert plain.blocks is None
     assert plain.under(NUMPY, 0.05).factors is None
-    np.testing.assert_allclose(plain.spread, whole.spread, rtol=1e-9)
+    # The diagonal is of the problem's own coordinates, in which it is solved; blocks are of the rows'.
+    np.testing.assert_allclose(plain.spread, whole.spread * whole.frame.stretch**2, rtol=1e-9)
     exact = []
     for hessian, v in zip(hessians(problem, at, 0.05), vector, strict=True):
         center = hessian[:-1, -1] / hessian[-1, -1]
@@ -110,6 +116,45 @@ def test_the_diagonal_alone_is_the_diagonal_of_the_blocks(problem):
         exact.append(np.append(weights, v[-1] / hessian[-1, -1] - center @ weights))
     exact = np.array(exact) - np.mean(exact, axis=0)
     np.testing.assert_allclose(plain.under(NUMPY, 0.05).solve(NUMPY, vector), exact, atol=1e-7)
+
+
+def test_the_diagonal_in_a_basis_is_that_of_the_turned_hessian_and_solving_its_inverse(problem):
+    at, vector = doubtful(problem), np.random.default_rng(6).standard_normal((len(problem.classes), 6))
+    rows = WorkingRows(problem, NUMPY, np.float64, resident=True)
+    basis = Sampler(rows, 200, whole=True).basis(Frame.of(problem, rows).stretch)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(5), atol=1e-12)
+    assert np.abs(basis).max(axis=0).min() < 0.99  # not the columns themselves, which would show nothing
+    curvature = measured(problem, at, blocks=False, basis=basis)
+    assert curvature.blocks is None
+    exact = []
+    for k, hessian in enumerate(hessians(problem, at, 0.0)):
+        turned = np.diag(basis.T @ schur_of(hessian) @ basis)
+        np.testing.assert_allclose(curvature.spread[k], turned, rtol=1e-8)
+        center, v = hessian[:-1, -1] / hessian[-1, -1], vector[k]
+        weights = basis @ ((basis.T @ (v[:-1] - center * v[-1])) / (turned + 0.05))
+        exact.append(np.append(weights, v[-1] / hessian[-1, -1] - center @ weights))
+    exact = np.array(exact) - np.mean(exact, axis=0)
+    # The floor of the mass, 1e-10 of it, and rounding.
+    metric = curvature.under(NUMPY, 0.05)
+    np.testing.assert_allclose(metric.solve(NUMPY, vector), exact, atol=1e-8 * np.abs(exact).max())
+
+
+def test_the_diagonal_in_the_basis_is_closer_to_the_hessian_than_that_of_the_columns(make_rows):
+    """Where columns are correlated, which is what the basis is for."""
+    activations, labels = make_rows(400, 6, 3)
+    problem = pose(activations @ np.random.default_rng(2).standard_normal((6, 6)), labels)
+    rows = WorkingRows(problem, NUMPY, np.float64, resident=True)
+    basis = Sampler(rows, 400, whole=True).basis(Frame.of(problem, rows).stretch)
+    at = 0.1 * np.random.default_rng(3).standard_normal((3, 7))
+    conditions = {}
+    for name, turn in (("columns", None), ("basis", basis)):
+        curvature = measured(problem, at, blocks=False, basis=turn)
+        axes = np.eye(6) if turn is None else turn
+        conditions[name] = [
+            np.linalg.cond((axes.T @ schur_of(h) @ axes) / np.sqrt(np.outer(d, d)))
+            for h, d in zip(hessians(problem, at, 0.0), curvature.spread, strict=True)
+        ]
+    assert max(conditions["basis"]) < min(conditions["columns"])
 
 
 @pytest.mark.parametrize("blocks", [False, True])
@@ -154,7 +199,7 @@ def test_rows_of_little_importance_to_a_class_cost_its_block_little(make_problem
     curvature = measured(problem, at)
     stretch = curvature.frame.stretch
     for k, hessian in enumerate(hessians(problem, at, 0.0)):
-        schur = hessian[:-1, :-1] - np.outer(hessian[:-1, -1], hessian[:-1, -1]) / hessian[-1, -1]
+        schur = schur_of(hessian)
         block = curvature.blocks[k] * stretch[:, None] * stretch
         # Each row left out has less than a hundredth of the mean importance.
         assert 0 < np.linalg.norm(block - schur) <= 0.02 * np.linalg.norm(schur)
@@ -166,11 +211,11 @@ def test_a_sample_of_the_rows_makes_a_metric_close_to_that_of_all(make_rows):
     rows = WorkingRows(problem, NUMPY, np.float64, resident=True)
     targets, frame = Targets.of(problem, NUMPY, np.float64), Frame.of(problem, rows)
     at = 0.5 * np.random.default_rng(3).standard_normal((3, 7))
-    sample = Sampler(rows).draw(targets, frame.to_rows(at), np.full(6, 1e-3), 800)
+    sample = Sampler(rows, 4000, whole=True).draw(targets, frame.to_rows(at), np.full(6, 1e-3), 800)
     assert len(sample.numbers) < 1000
     found = measure(NUMPY, sample, (targets, frame, at), blocks=True)
     for k, hessian in enumerate(hessians(problem, at, 1e-3)):
-        schur = hessian[:-1, :-1] - np.outer(hessian[:-1, -1], hessian[:-1, -1]) / hessian[-1, -1]
+        schur = schur_of(hessian)
         half = np.linalg.inv(np.linalg.cholesky(schur))
         whitened = half @ (found.blocks[k] * np.outer(frame.stretch, frame.stretch) + 1e-3 * np.eye(6)) @ half.T
         # 800 rows for 6 directions and 3 classes: a third off at the worst of them, and mostly far less.
@@ -187,14 +232,17 @@ FACTORS = {"tiny": 1e-30, "huge": 1e30, "mixed": np.array([1e-30, 1.0, 0.0, 1e30
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("kind", ["blocks", "diagonal", "basis"])
 @pytest.mark.parametrize("penalty", [0.0, 1e-300, 1e-3, 1e30])
 @pytest.mark.parametrize("name", FACTORS)
-def test_columns_of_any_size_have_a_metric(make_problem, name, penalty, blocks, dtype):
+def test_columns_of_any_size_have_a_metric(make_problem, name, penalty, kind, dtype):
     problem = make_problem(rows=200, scale=True)
     with np.errstate(divide="ignore"):
         problem = stretched(problem, np.asarray(FACTORS[name]))
-    metric = measured(problem, np.zeros((3, 6)), dtype, blocks=blocks).under(NUMPY, penalty)
+    rows = WorkingRows(problem, NUMPY, dtype, resident=True)
+    basis = Sampler(rows, 200, whole=True).basis(Frame.of(problem, rows).stretch) if kind == "basis" else None
+    curvature = measured(problem, np.zeros((3, 6)), dtype, blocks=kind == "blocks", basis=basis)
+    metric = curvature.under(NUMPY, penalty)
     stretch = np.broadcast_to(1 / problem.scale, 5)
     gradient = np.random.default_rng(8).standard_normal((3, 6)) * np.append(stretch, 1.0)
     gradient -= gradient.mean(axis=0)

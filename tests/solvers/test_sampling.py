@@ -24,6 +24,11 @@ def layer(make_rows):
 PENALTIES = np.full(6, 1e-3)
 
 
+def sampler_of(rows, *, whole=True):
+    """A sampler that may look closely at every row."""
+    return Sampler(rows, rows.rows, whole=whole)
+
+
 def curvature(x, coefficients, weights=1.0):
     """Σ s (1 - Σ p²) x xᵀ over rows, each with its weight."""
     z = x @ coefficients[:, :-1].T + coefficients[:, -1]
@@ -58,7 +63,7 @@ def test_the_weighted_sample_stands_for_the_whole(layer, count):
     rows, targets, coefficients = layer
     x = rows.pick(np.arange(1200))
     expected = curvature(x, coefficients)
-    sampler, found, sizes = Sampler(rows), [], []
+    sampler, found, sizes = sampler_of(rows), [], []
     for _ in range(200):
         sample = sampler.draw(targets, coefficients, PENALTIES, count)
         np.testing.assert_array_equal(sample.x, x[sample.numbers])
@@ -77,7 +82,7 @@ def test_the_weighted_sample_stands_for_the_whole(layer, count):
 
 def test_rows_of_high_leverage_are_always_drawn(layer):
     rows, targets, coefficients = layer
-    sampler = Sampler(rows)
+    sampler = sampler_of(rows)
     for _ in range(30):
         sample = sampler.draw(targets, 0 * coefficients, PENALTIES, 200)
         chosen = dict(zip(sample.numbers.tolist(), sample.weights.tolist(), strict=True))
@@ -89,7 +94,7 @@ def test_leverage_is_about_what_it_is_by_the_whole_inverse(layer):
     x = rows.pick(np.arange(1200))
     ridge = 10 * PENALTIES + 1e-6 * np.diagonal(x.T @ x / 1200).mean() + 1e-12
     exact = np.sum(x * np.linalg.solve(x.T @ x / 1200 + np.diag(ridge), x.T).T, axis=1)
-    sampler, ratios = Sampler(rows), []
+    sampler, ratios = sampler_of(rows), []
     for _ in range(50):
         sample = sampler.draw(targets, coefficients, PENALTIES, 1200)
         assert len(sample.numbers) == 1200  # all are asked for, all come
@@ -102,7 +107,7 @@ def test_rows_of_weight_zero_are_not_drawn(layer):
     rows, targets, coefficients = layer
     weights = (np.arange(1200) % 4 > 0) * 4 / 3
     weighted = Targets(targets.codes, weights, targets.classes)
-    sample = Sampler(rows).draw(weighted, coefficients, PENALTIES, 300)
+    sample = sampler_of(rows).draw(weighted, coefficients, PENALTIES, 300)
     assert len(sample.numbers) > 200
     assert (weights[sample.numbers] > 0).all()
 
@@ -110,7 +115,7 @@ def test_rows_of_weight_zero_are_not_drawn(layer):
 @pytest.mark.parametrize("penalty", [0.0, 1e-300, 1e300])
 def test_any_penalty_gives_finite_leverages(layer, penalty):
     rows, targets, coefficients = layer
-    sample = Sampler(rows).draw(targets, coefficients, np.full(6, penalty), 100)
+    sample = sampler_of(rows).draw(targets, coefficients, np.full(6, penalty), 100)
     assert len(sample.numbers) > 0
     assert np.isfinite(sample.leverage).all()
     assert np.isfinite(sample.weights).all()
@@ -120,7 +125,7 @@ def test_any_penalty_gives_finite_leverages(layer, penalty):
 def test_a_probe_without_a_doubt_is_sampled_all_the_same(layer, size):
     rows, targets, _ = layer
     sure = size * np.random.default_rng(2).standard_normal((3, 7))
-    sample = Sampler(rows).draw(targets, sure, PENALTIES, 100)
+    sample = sampler_of(rows).draw(targets, sure, PENALTIES, 100)
     assert len(sample.numbers) > 0
     assert np.isfinite(sample.weights).all()
 
@@ -130,7 +135,7 @@ def test_columns_that_repeat_or_vanish_are_no_obstacle(make_rows):
     problem = pose(np.column_stack([activations, activations, np.full(500, 7.0)]), labels)
     for dtype in (np.float32, np.float64):
         rows = WorkingRows(problem, NUMPY, dtype)
-        sample = Sampler(rows).draw(Targets.of(problem, NUMPY, dtype), np.zeros((3, 14)), np.zeros(13), 100)
+        sample = sampler_of(rows).draw(Targets.of(problem, NUMPY, dtype), np.zeros((3, 14)), np.zeros(13), 100)
         assert sample.x.dtype == sample.weights.dtype == sample.leverage.dtype == dtype
         assert np.isfinite(sample.leverage).all()
         assert sample.leverage.min() > 0
@@ -138,7 +143,7 @@ def test_columns_that_repeat_or_vanish_are_no_obstacle(make_rows):
 
 def test_samples_are_the_same_each_time_and_not_all_alike(layer):
     rows, targets, coefficients = layer
-    one, other = Sampler(rows), Sampler(rows)
+    one, other = sampler_of(rows), sampler_of(rows)
     first = one.draw(targets, coefficients, PENALTIES, 100).numbers
     np.testing.assert_array_equal(first, other.draw(targets, coefficients, PENALTIES, 100).numbers)
     assert first.tolist() != one.draw(targets, coefficients, PENALTIES, 100).numbers.tolist()
@@ -146,7 +151,7 @@ def test_samples_are_the_same_each_time_and_not_all_alike(layer):
 
 def test_a_draw_is_one_reading(layer):
     rows, targets, coefficients = layer
-    sampler = Sampler(rows)
+    sampler = sampler_of(rows)
     passes = rows.passes
     sampler.draw(targets, coefficients, PENALTIES, 100)
     assert rows.passes == passes + 1
@@ -159,7 +164,7 @@ def test_the_same_on_a_device(make_problem, device):
     for backend in (NUMPY, device):
         rows = WorkingRows(problem, backend, np.float64, resident=True)
         targets = Targets.of(problem, backend, np.float64)
-        samples.append(Sampler(rows).draw(targets, backend.float64(at), backend.float64(np.full(5, 1e-3)), 100))
+        samples.append(sampler_of(rows).draw(targets, backend.float64(at), backend.float64(np.full(5, 1e-3)), 100))
     here, there = samples
     np.testing.assert_array_equal(here.numbers, there.numbers._host)
     np.testing.assert_allclose(here.weights, there.weights._host, rtol=1e-9)

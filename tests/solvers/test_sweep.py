@@ -204,9 +204,9 @@ def metrics_of(monkeypatch):
 
     made = []
 
-    def noted(backend, sample, at, *, blocks):
+    def noted(backend, sample, at, *, blocks, basis):
         made.append((blocks, len(sample.numbers)))
-        return measure(backend, sample, at, blocks=blocks)
+        return measure(backend, sample, at, blocks=blocks, basis=basis)
 
     measure = column.measure
     monkeypatch.setattr(column, "measure", noted)
