@@ -51,12 +51,13 @@ class ColumnSolver:
         dtype = backend.xp.float64 if small else backend.xp.float32
         itemsize = 8 if small else 4
         block_bytes = _COPIES * classes * width * width * itemsize
-        # A quarter is for blocks of the Hessian, a quarter for the rows that they are made of.
-        spare = min(_BLOCK_BYTES, budget // 4)
+        resident = rows * width * itemsize <= budget // 2
+        # A quarter is for the rows that the Hessian's blocks are made of, what other rows leave for the blocks.
+        spare = min(_BLOCK_BYTES, budget // 4 if resident else budget // 2)
         self._blocks = width <= _BLOCK_WIDTH and block_bytes <= spare
         self._capacity = max(1, min(_COLUMNS // classes, spare // block_bytes if self._blocks else _COLUMNS))
         self._sample_rows = max(64, budget // 4 // (3 * itemsize * width))
-        self.rows = WorkingRows(first, backend, dtype, resident=rows * width * itemsize <= budget // 2)
+        self.rows = WorkingRows(first, backend, dtype, resident=resident)
         self._exact: WorkingRows | None = self.rows if small else None
         self._sampler = Sampler(self.rows, self._sample_rows, whole=4 * 8 * width * width <= spare)
 
