@@ -211,9 +211,11 @@ def test_a_class_that_weighs_nothing_to_speak_of(fit, data):
     weights = np.where(data[1] == 2, 1e-12, 1e12)
     found = fit(*data, sample_weight=weights)
     without = fit(data[0][data[1] < 2], data[1][data[1] < 2], C=1e12)
-    # Its share of 1e-24 is below the rounding of a sum, so nothing is proven; the loss is that of the other two.
-    assert found.status == "gap_missed"
+    # Its share of 1e-24 is below the rounding of a sum, which decides whether anything is proven: so long as the class
+    # is given no more than that share. Either way the loss is that of the other two, and what is said is true.
     assert found.loss == pytest.approx(without.loss, abs=1e-6)
+    assert found.status == ("converged" if found.gap_nats <= 1e-5 else "gap_missed")
+    assert abs(found.loss - without.loss) <= found.gap_nats + without.gap_nats
 
 
 @pytest.mark.parametrize("classes", [2, 5, 30, 300])

@@ -21,7 +21,9 @@ def bench(problem, dtype=np.float64, *, blocks=True, sample_rows=1000):
     rows = WorkingRows(problem, NUMPY, dtype, resident=True)
     targets, frame = Targets.of(problem, NUMPY, dtype), Frame.of(problem, rows)
     rounding = 10 * float(np.finfo(dtype).eps)
-    return rows, Subject(NUMPY, targets, frame, Sampler(rows, sample_rows, whole=True), rounding, blocks, sample_rows)
+    return rows, Subject(
+        NUMPY, targets, frame, Sampler(rows, sample_rows, whole=True), rounding, blocks, sample_rows
+    )
 
 
 def column_for(subject, penalty, gap_nats=1e-8, start=None, max_evaluations=1000):
@@ -112,7 +114,9 @@ def spent_at_each_price(problem, blocks=True):
 @pytest.mark.parametrize("factor", [0.0, 20.0, 45.0, 1e9])
 def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_problem, monkeypatch, factor):
     real = Subject.price
-    monkeypatch.setattr(Subject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number))
+    monkeypatch.setattr(
+        Subject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number)
+    )
     subject, column, bought = spent_at_each_price(make_problem(rows=600, width=20, classes=4))
     assert subject.level(0)[1] is False  # the first is a diagonal
     assert subject.level(1)[1] is True

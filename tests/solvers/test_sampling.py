@@ -164,7 +164,9 @@ def test_the_same_on_a_device(make_problem, device):
     for backend in (NUMPY, device):
         rows = WorkingRows(problem, backend, np.float64, resident=True)
         targets = Targets.of(problem, backend, np.float64)
-        samples.append(sampler_of(rows).draw(targets, backend.float64(at), backend.float64(np.full(5, 1e-3)), 100))
+        samples.append(
+            sampler_of(rows).draw(targets, backend.float64(at), backend.float64(np.full(5, 1e-3)), 100)
+        )
     here, there = samples
     np.testing.assert_array_equal(here.numbers, there.numbers._host)
     np.testing.assert_allclose(here.weights, there.weights._host, rtol=1e-9)
