@@ -126,7 +126,7 @@ def measure(
     weights, intercepts, _ = padded(xp, [frame.to_rows(coefficients)], sample.x.dtype)
     p, _ = softmax(xp, logits(xp, sample.x, weights, intercepts))
     v = targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
-    if blocks:
+    if blocks and sample.leverage is not None:
         importance = v * sample.leverage
         v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
     v = (v / len(targets.codes)).astype(sample.x.dtype)

@@ -28,6 +28,8 @@ _GRAM_ROWS = 16
 """Rows per column that the Gram matrix of the leverage is made of."""
 _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
+_WHOLE_ELEMENTS = 1 << 20
+"""Layers of so few entries are taken whole, without looking for the rows that matter."""
 _BASIS_WIDTH = 2048
 """Layers wider than this have too large a Gram matrix to take eigenvectors of."""
 _UNIFORM = 0.1
@@ -41,7 +43,10 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows x (n, width) by number, the inverse of their probabilities (n,), and an estimate of their leverage (n,)."""
+    """Rows x (n, width) by number, the inverse of their probabilities (n,), and an estimate of their leverage (n,).
+
+    No leverage means that every row was taken for what it is.
+    """
 
     numbers: Any
     x: Any
@@ -89,6 +94,10 @@ class Sampler:
         ``penalties`` (width,) are those of the columns of the rows.
         """
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
+        if count >= self._rows.rows and self._rows.rows * self._rows.width <= _WHOLE_ELEMENTS:
+            numbers = np.arange(self._rows.rows)
+            ones = xp.ones(len(numbers), dtype=self._rows.dtype)
+            return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None)
         doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
         doubt, leverage = host(doubt).astype(np.float64), host(leverage)
         if not doubt.any():
