@@ -97,9 +97,9 @@ def test_reaches_the_optimum(make_problem, newton, weighted, C, blocks):
     assert column.gap_estimate <= 1e-12
 
 
-def spent_at_each_price(problem, blocks=True):
-    """What a column's metrics were, as (level, steps spent before, steps since the last metric), as they were made."""
-    rows, subject = bench(problem, blocks=blocks)
+def bought_by(problem):
+    """A column run to its end: its subject, itself, and (level, steps spent by then) as it bought better metrics."""
+    rows, subject = bench(problem)
     column = column_for(subject, problem.penalty(1e6), gap_nats=1e-12)
     bought, before = [], (0, 0)
     while not column.done:
@@ -117,7 +117,7 @@ def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_
     monkeypatch.setattr(
         Subject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number)
     )
-    subject, column, bought = spent_at_each_price(make_problem(rows=600, width=20, classes=4))
+    subject, column, bought = bought_by(make_problem(rows=600, width=20, classes=4))
     assert subject.level(0)[1] is False  # the first is a diagonal
     assert subject.level(1)[1] is True
     assert [level for level, _ in bought] == list(range(1, len(bought) + 1))  # one at a time, none left out
@@ -127,7 +127,7 @@ def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_
     assert bool(bought) == (factor < 1e9)
 
 
-def test_a_better_metric_costs_more_unless_memory_has_room_for_no_more_of_it(make_problem):
+def test_better_metrics_cost_more_and_are_no_larger_than_memory_allows(make_problem):
     problem = make_problem(rows=5000, width=20)
     _, subject = bench(problem, sample_rows=5000)
     prices = [subject.price(number) for number in range(3)]

@@ -143,10 +143,17 @@ def test_center_and_divisor_keep_the_rows_in_range_for_every_problem():
     )  # a center that float32 holds, so that taking it off float32 rows rounds once
 
 
-def test_a_column_that_does_not_vary_or_varies_wildly_has_a_divisor_in_range():
-    rows = np.column_stack([ROWS[:, 0] * 1e-150, ROWS[:, 1] * 1e150, np.full(6, 7.0)])
-    divisor = pose(rows, LABELS).divisor
-    assert divisor.tolist() == [2.0**-100, 2.0**100, 1.0]
+@pytest.mark.parametrize(
+    ("dtype", "small", "large", "expected"),
+    [
+        (np.float32, 1e-36, 1e36, [2.0**-100, 2.0**100, 1.0]),
+        # Activations beyond 1e100 are refused, so nothing is too large for a divisor in float64.
+        (np.float64, 1e-150, 1e30, [2.0**-340, 2.0**99, 1.0]),
+    ],
+)
+def test_a_column_that_does_not_vary_or_varies_wildly_has_a_divisor_in_range(dtype, small, large, expected):
+    rows = np.column_stack([ROWS[:, 0] * small, ROWS[:, 1] * large, np.full(6, 7.0)]).astype(dtype)
+    assert pose(rows, LABELS).divisor.tolist() == expected
 
 
 def test_features_are_flattened_in_c_order():
