@@ -43,6 +43,8 @@ _LEVELS = ((8, False), (16, True), (64, True))
 """What metrics are made of, from cheap to good: rows per column of the layer, and whether whole blocks are made."""
 _BLOCK_SPEED = 14
 """A block of b rows costs as much as b · width / (14 · rows) evaluations: large products run faster than tall ones."""
+_CHEAP = 5.0
+"""A column begins with the best metric that costs no more evaluations than this: on narrow layers the best of all."""
 _LONGER = 1.5
 """A step is first tried at this many times the last one's length, but no more than whole."""
 _PATIENCE = 25
@@ -53,7 +55,8 @@ _PATIENCE = 25
 class Subject:
     """One problem as a column sees it, and what it may use.
 
-    ``blocks`` says whether whole blocks of the Hessian fit the memory; ``sample_rows`` bounds the rows of a metric.
+    ``blocks`` says whether whole blocks of the Hessian fit the memory; ``sample_rows`` bounds the rows of a metric;
+    ``variance`` is the mean of the columns', in the problem's own coordinates.
     """
 
     backend: Backend
@@ -63,6 +66,7 @@ class Subject:
     rounding: float
     blocks: bool
     sample_rows: int
+    variance: float
 
     def level(self, number: int) -> tuple[int, bool]:
         """Rows to sample, and whether to make blocks, at a level."""
@@ -75,11 +79,6 @@ class Subject:
         rows, blocks = self.level(number)
         classes = 1 if blocks else self.targets.classes
         return rows * len(self.frame.stretch) / (_BLOCK_SPEED * classes * len(self.targets.codes))
-
-    @property
-    def variance(self) -> float:
-        """Mean variance of the columns in the problem's coordinates, about."""
-        return float((self.backend.xp.square(self.frame.stretch) * self.sampler.diagonal).mean())
 
 
 def ladder(start: float, end: float) -> list[float]:
@@ -208,8 +207,7 @@ class Column:
     def _due(self) -> bool:
         """Whether it is time for a metric: a better one once as much was spent without it as it costs."""
         if self.curvature is None:
-            # On narrow layers even the best model costs less than an evaluation.
-            cheap = [number for number in range(len(_LEVELS)) if self.subject.price(number) <= 1]
+            cheap = [number for number in range(len(_LEVELS)) if self.subject.price(number) <= _CHEAP]
             self.level = max(cheap, default=0)
             return True
         if self._age < _AGE:

@@ -42,6 +42,7 @@ class Problem:
     total_weight: float
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
+    deviation: NDArray[np.float64]
     center: NDArray[np.float64]
     divisor: NDArray[np.float64]
     unlabelled: int
@@ -117,6 +118,7 @@ def pose_together(
             total_weight=float(mine.sum()),
             mean=mean,
             scale=spread(deviation, mean, source.dtype) if scale else np.ones_like(mean),
+            deviation=deviation,
             center=center,
             divisor=divisor,
             unlabelled=one.unlabelled,

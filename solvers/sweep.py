@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from solvers.backend import one_blas_thread
 from solvers.column import Column, Subject, cold_start, ladder
 from solvers.engines.base import Solution
@@ -100,6 +102,7 @@ class ColumnSolver:
             10 * float(self.backend.xp.finfo(rows.dtype).eps),
             self._blocks,
             self._sample_rows,
+            float(np.square(mine.deviation / mine.scale).mean()),
         )
 
 

@@ -21,8 +21,9 @@ def bench(problem, dtype=np.float64, *, blocks=True, sample_rows=1000):
     rows = WorkingRows(problem, NUMPY, dtype, resident=True)
     targets, frame = Targets.of(problem, NUMPY, dtype), Frame.of(problem, rows)
     rounding = 10 * float(np.finfo(dtype).eps)
+    variance = float(np.square(problem.deviation / problem.scale).mean())
     return rows, Subject(
-        NUMPY, targets, frame, Sampler(rows, sample_rows, whole=True), rounding, blocks, sample_rows
+        NUMPY, targets, frame, Sampler(rows, sample_rows, whole=True), rounding, blocks, sample_rows, variance
     )
 
 
@@ -113,6 +114,7 @@ def bought_by(problem):
 
 @pytest.mark.parametrize("factor", [0.0, 20.0, 45.0, 1e9])
 def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_problem, monkeypatch, factor):
+    monkeypatch.setattr("solvers.column._CHEAP", 0.0)  # nothing comes for free
     real = Subject.price
     monkeypatch.setattr(
         Subject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number)
@@ -125,6 +127,15 @@ def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_
         assert spent >= max(subject.price(level), 1)
     assert column.level == len(bought)
     assert bool(bought) == (factor < 1e9)
+
+
+def test_on_a_narrow_layer_a_column_begins_with_the_best_metric(make_problem):
+    problem = make_problem(rows=600, width=20, classes=4)
+    rows, subject = bench(problem)
+    column = column_for(subject, problem.penalty(1.0))
+    run(rows, column)
+    assert subject.price(2) <= 5
+    assert column.level == 2
 
 
 def test_better_metrics_cost_more_and_are_no_larger_than_memory_allows(make_problem):

@@ -15,7 +15,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import (
-    check_sample_weight_equivalence_on_dense_data,
     parametrize_with_checks,
 )
 
@@ -40,13 +39,6 @@ def names(data):
     return activations, np.array(["noun", "verb", "x"])[labels]
 
 
-def not_as_smooth_as_the_check_wants(estimator):
-    """What scikit-learn's checks ask beyond what the gap of an estimator gives."""
-    # It compares outputs to 1e-7, and they err by the root of the gap (LogisticRegressionCV(tol=1e-10) fails likewise).
-    # That weights are repeated rows is proven by losses below, and by this very check on estimators of a smaller gap.
-    return {"check_sample_weight_equivalence_on_dense_data": "an optimum is certified by loss"}
-
-
 @parametrize_with_checks(
     [
         LogisticProbe(),
@@ -54,29 +46,11 @@ def not_as_smooth_as_the_check_wants(estimator):
         LogisticProbePath(),
         LogisticProbePath(Cs=[0.01, 1.0], cv=3),
     ],
-    expected_failed_checks=not_as_smooth_as_the_check_wants,
 )
 def test_scikit_learns_own_checks(estimator, check):
     # Every check asserts for itself; that it has an estimator of ours to judge is all there is to add.
     assert isinstance(estimator, LogisticProbe | LogisticProbePath)
     check(estimator)
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        LogisticProbe(gap=1e-18),
-        LogisticProbe(C=0.1, scale=True, class_weight="balanced", gap=1e-18),
-        LogisticProbePath(Cs=[0.01, 1.0], cv=3, gap=1e-18),
-    ],
-    ids=str,
-)
-def test_weights_are_repeated_rows_to_scikit_learns_own_check(estimator):
-    # It asserts for itself; that it leaves the estimator it was given alone is all there is to add. No proof is that
-    # fine, so the solver goes on until rounding stops it.
-    with pytest.warns(ConvergenceWarning, match="gap_missed"):
-        check_sample_weight_equivalence_on_dense_data(type(estimator).__name__, estimator)
-    assert not hasattr(estimator, "coef_")
 
 
 def columns(model):

@@ -89,7 +89,8 @@ def test_rows_of_high_leverage_are_always_drawn(layer):
         assert [chosen.get(row) for row in range(5)] == [1.0] * 5
 
 
-def test_leverage_is_about_what_it_is_by_the_whole_inverse(layer):
+def test_leverage_is_about_what_it_is_by_the_whole_inverse(layer, monkeypatch):
+    monkeypatch.setattr("solvers.sampling._WHOLE_ELEMENTS", 0)
     rows, targets, coefficients = layer
     x = rows.pick(np.arange(1200))
     ridge = 10 * PENALTIES + 1e-6 * np.diagonal(x.T @ x / 1200).mean() + 1e-12
@@ -171,3 +172,13 @@ def test_the_same_on_a_device(make_problem, device):
     np.testing.assert_array_equal(here.numbers, there.numbers._host)
     np.testing.assert_allclose(here.weights, there.weights._host, rtol=1e-9)
     np.testing.assert_array_equal(here.x, there.x._host)
+
+
+def test_a_small_layer_is_taken_whole_and_as_it_is(layer):
+    rows, targets, coefficients = layer
+    before = rows.passes
+    sample = sampler_of(rows).draw(targets, coefficients, PENALTIES, 1200)
+    assert np.array_equal(sample.numbers, np.arange(1200))
+    assert (sample.weights == 1).all()
+    assert sample.leverage is None
+    assert rows.passes == before
