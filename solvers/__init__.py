@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from solvers.certifying import certify
     from solvers.errors import EngineError, ProbeFileError, ProblemError, SolverError
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
-    from solvers.fitting import certify, fit
+    from solvers.fitting import fit
     from solvers.layers import fit_layers
     from solvers.probe import Probe, Probes, evaluate, load
     from solvers.result import Fit, FitProgress, Path, Status
@@ -35,7 +36,7 @@ _HOME = {
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
     "Status": "solvers.result",
-    "certify": "solvers.fitting",
+    "certify": "solvers.certifying",
     "evaluate": "solvers.probe",
     "fit": "solvers.fitting",
     "fit_layers": "solvers.layers",

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack, overload
 import numpy as np
 
 from solvers import engines
-from solvers.backend import NUMPY
-from solvers.certificate import Certifier, Claim
 from solvers.errors import ProblemError
 from solvers.form import Form
 from solvers.path import Plan, Track, follow
-from solvers.problem import check_strength, pose, pose_together
+from solvers.problem import check_strength, pose_together
 from solvers.result import FitProgress
 from solvers.rows import Columns, as_source, draw_columns, flat_width
 from solvers.validation import Validation
@@ -26,12 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.certificate import Certificate
     from solvers.problem import Problem
     from solvers.result import Fit, Path
     from solvers.rows import RowSource
 
-__all__ = ["FitProgress", "Settings", "Start", "certify", "fit"]
+__all__ = ["FitProgress", "Settings", "Start", "fit"]
 
 
 class Settings(TypedDict, total=False):
@@ -266,49 +263,4 @@ def _start(warm_start: Start, problem: Problem, columns: NDArray[np.int64] | Non
             f"{problem.width:,} features and the same {len(problem.classes)} classes as the rows to fit"
         )
         raise ProblemError(msg)
-    return _scaled(weights, warm_start.bias, problem)
-
-
-def certify(
-    activations: RowSource | ArrayLike,
-    labels: ArrayLike,
-    weights: NDArray[Any],
-    bias: NDArray[Any],
-    *,
-    C: float = 1.0,
-    sample_weight: ArrayLike | None = None,
-    scale: bool = False,
-) -> Certificate:
-    """Bound how far a probe of anyone's is from the optimum of :func:`fit`'s objective.
-
-    Args:
-        activations: as :func:`fit` takes them; so are ``labels``, ``C``, ``sample_weight`` and ``scale``.
-        labels: (rows,).
-        weights: (width, classes), for raw activations, classes in sorted order. Of scikit-learn's one vector v for two
-            classes they are (-v/2, v/2).
-        bias: (classes,).
-        C: of the penalty.
-        sample_weight: (rows,).
-        scale: whether the penalty is taken in columns of unit standard deviation.
-
-    Returns:
-        The :class:`Certificate`, at the best intercept for these weights.
-
-    Raises:
-        ProblemError: as :func:`fit` does, and where the weights do not fit the rows and classes.
-    """
-    problem = pose(activations, labels, sample_weight, scale=scale)
-    expected = (problem.width, len(problem.classes))
-    if np.shape(weights) != expected or np.shape(bias) != expected[1:]:
-        msg = f"weights {np.shape(weights)} and bias {np.shape(bias)}; expected {expected} and {expected[1:]}"
-        raise ProblemError(msg)
-    (certificate,) = Certifier([problem], NUMPY).certify(
-        [Claim(0, _scaled(weights, bias, problem), check_strength(C))]
-    )
-    return certificate
-
-
-def _scaled(weights: NDArray[Any], bias: NDArray[Any], problem: Problem) -> NDArray[np.float64]:
-    """Coefficients (classes, width + 1) in a problem's scaled coordinates of a probe for raw activations."""
-    scale = np.where(np.isfinite(problem.scale), problem.scale, 0.0)
-    return np.column_stack([weights.T * scale, bias + problem.mean @ weights])
+    return problem.coefficients(weights, warm_start.bias)
