@@ -23,8 +23,8 @@ __all__ = ["Choice", "available", "choose", "get", "names"]
 
 AUTO = "auto"
 SKLEARN_ENTRIES = 0
-"""Entries of rows up to which ``auto`` leaves one C to scikit-learn: none, as it was measured no faster from 120
-entries up (docs/solving.md). Where another machine's measurement differs, this is the number to change."""
+"""Entries of rows up to which ``auto`` leaves one C to scikit-learn: none, as what it saves on small problems is little
+beside what importing it takes (docs/solving.md). Where that is otherwise, this is the number to change."""
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,8 @@ def _automatic(problem: Problem, fits: int) -> Choice:
     if fits == 1 and problem.rows * problem.width <= SKLEARN_ENTRIES and available("sklearn") is None:
         reason = f"auto: one C on {entries}, where scikit-learn was measured no slower; cupy: {no_gpu}"
         return Choice(get("sklearn"), reason, finisher=get("numpy"))
-    reason = f"auto: {fits} C on {entries}, where scikit-learn was measured slower; cupy: {no_gpu}"
+    saved = "scikit-learn would save less than importing it takes"
+    reason = f"auto: {fits} columns on {entries}, where {saved}; cupy: {no_gpu}"
     return Choice(get("numpy"), reason)
 
 

@@ -182,7 +182,7 @@ def test_choice_and_reasons_are_kept_in_the_fit():
     fit = solvers.fit(activations, labels, C=[1.0, 2.0])[0]
     assert fit.engine == "numpy"
     assert "no GPU here" in fit.engine_reason
-    assert "2 C on 1,600 entries" in fit.engine_reason
+    assert "2 columns on 1,600 entries" in fit.engine_reason
     assert solvers.fit(activations, labels, engine="sklearn").engine_reason == "asked for by name"
 
 
