@@ -286,9 +286,10 @@ class _Sums:
         return cls(0.0, xp.zeros((classes, width + 1)), xp.zeros((classes, classes)), xp.zeros(classes))
 
     def add(self, xp: Any, targets: Targets, part: slice, z: Any, x: Any) -> None:
-        p, normaliser = softmax(xp, z)
+        p, normaliser = found = softmax(xp, z)
         self.spread += targets.weighted(part, p) @ p.T
         self.log_p += targets.weighted(part, z - normaliser).sum(axis=1)
-        self.cross_entropy += residual_block(xp, targets, part, z, p)
-        self.residual[:, :-1] += p @ x
-        self.residual[:, -1] += p.sum(axis=1)
+        residuals, loss = residual_block(xp, targets, part, z, found)
+        self.cross_entropy += loss
+        self.residual[:, :-1] += residuals @ x
+        self.residual[:, -1] += residuals.sum(axis=1)

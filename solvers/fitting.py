@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from solvers.result import Fit, Path
     from solvers.rows import RowSource
 
-__all__ = ["FitProgress", "Settings", "Start", "fit"]
+__all__ = ["FitProgress", "FittedWeights", "Settings", "fit"]
 
 
 class Settings(TypedDict, total=False):
@@ -42,14 +42,14 @@ class Settings(TypedDict, total=False):
     device: str | None
     gap_nats: float
     seed: int
-    warm_start: Start | Mapping[Any, Start | None] | None
+    warm_start: FittedWeights | Mapping[Any, FittedWeights | None] | None
     full_path: bool
     random_features: int | None
     memory_bytes: int | None
     progress: Callable[[FitProgress], None] | None
 
 
-class Start(Protocol):
+class FittedWeights(Protocol):
     """What a fit can start from: a :class:`Fit`, a probe, or anything with weights for the same columns and classes."""
 
     @property
@@ -134,7 +134,8 @@ def fit(
         gap_nats: certified distance from the optimum, in nats per row; with validation that of the chosen C,
             while those it is compared with need 1e-3.
         seed: for ``random_features``.
-        warm_start: a fit of the same width and classes to start from; a dict of them where labels are a dict.
+        warm_start: a fit of the same width and classes to start from; where labels are a dict, a dict of those
+            that do not start cold.
         full_path: try every C, whatever validation says.
         random_features: fit on this many columns, drawn without replacement; the others get weight 0.
         memory_bytes: what rows and work may take, on the GPU where it fits: rows that do not fit half of it are
@@ -186,7 +187,7 @@ def _fit(
     choice = engines.choose(engine, problems[0], len(set(asked)) * len(names), device)
     tracks = []
     for name, problem in zip(names, problems, strict=True):
-        start = _of(warm_start, name)
+        start = warm_start.get(name) if isinstance(warm_start, Mapping) else warm_start
         choosing = None if validation is None or np.ndim(C) == 0 else (validation[0], _of(validation[1], name))
         tracks.append(
             Track(
@@ -216,7 +217,12 @@ def _fit(
 
 def _of(given: Any, name: Any) -> Any:
     """What was given for one target: its own where there is a dict of them."""
-    return given.get(name) if isinstance(given, Mapping) else given
+    if not isinstance(given, Mapping):
+        return given
+    if name not in given:
+        msg = f"what was given by target has nothing for {name!r}; it has {', '.join(map(repr, given)) or 'nothing'}"
+        raise ProblemError(msg)
+    return given[name]
 
 
 def _asked(C: float | Sequence[float] | NDArray[Any], gap_nats: float, memory_bytes: int | None) -> list[float]:
@@ -254,7 +260,9 @@ def _validation(
     return Validation.of(_selected(as_source(activations), columns), labels, problem)
 
 
-def _start(warm_start: Start, problem: Problem, columns: NDArray[np.int64] | None) -> NDArray[np.float64]:
+def _start(
+    warm_start: FittedWeights, problem: Problem, columns: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
     """Coefficients (classes, width + 1) of an earlier fit in a problem's scaled coordinates."""
     weights = warm_start.weights if columns is None else warm_start.weights[columns]
     if weights.shape[0] != problem.width or not np.array_equal(warm_start.classes, problem.classes):

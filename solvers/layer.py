@@ -215,9 +215,9 @@ def _choose(
         options["warm_start"] = {target: warm[target] for target in tasks}
     activations, labels = rows_and_labels(rows, tasks, "train")
     if len(settings.C) == 1:
-        fits: Any = fit(activations, labels, C=settings.C[0], **options)
+        fits = fit(activations, labels, C=settings.C[0], **options)
         nats = np.array([np.nan])
-        paths: Any = {
+        paths = {
             target: Path((one,), nats, 0, one.passes, one.seconds, one.bytes_read)
             for target, one in fits.items()
         }

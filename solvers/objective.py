@@ -78,7 +78,8 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
                 lanes = xp.zeros((len(x), weights.shape[1]), dtype=rows.dtype)
             for index, ask in enumerate(asks):
                 mine = z[ends[index] : ends[index + 1]]
-                losses[index] += residual_block(xp, ask.targets, part, mine, mine)
+                mine[...], loss = residual_block(xp, ask.targets, part, mine, softmax(xp, mine))
+                losses[index] += loss
             shifts += z.sum(axis=1, dtype=xp.float64)
             lanes[:, : ends[-1]] = z.T
             slopes = slopes + float64(lanes.T @ x)
@@ -128,11 +129,13 @@ def softmax(xp: Any, z: Any) -> tuple[Any, Any]:
     return p, top + xp.log(total)
 
 
-def residual_block(xp: Any, targets: Targets, part: Any, z: Any, out: Any) -> float:
-    """Fill ``out`` with ``s_i (p_i - e_{y_i})`` of a block of logits z (classes, n); return its total cross-entropy."""
+def residual_block(xp: Any, targets: Targets, part: Any, z: Any, found: tuple[Any, Any]) -> tuple[Any, float]:
+    """Residuals ``s_i (p_i - e_{y_i})`` of a block of logits z (classes, n), and its total cross-entropy.
+
+    ``found`` is what :func:`softmax` made of z; its probabilities are overwritten.
+    """
+    p, normaliser = found
     codes, index = targets.codes[part], xp.arange(z.shape[1])
-    p, normaliser = softmax(xp, z)
     losses = targets.weighted(part, normaliser - z[codes, index])
     p[codes, index] -= 1
-    out[...] = targets.weighted(part, p)
-    return float(losses.sum(dtype=xp.float64))
+    return targets.weighted(part, p), float(losses.sum(dtype=xp.float64))

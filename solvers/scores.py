@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from solvers.probes import Probe
     from solvers.rows import RowSource
 
-__all__ = ["LEFT_OUT", "Score", "Scored", "evaluate", "logit_blocks", "nonfinite_rows", "score", "score_each"]
+__all__ = [
+    "LEFT_OUT",
+    "Score",
+    "Scored",
+    "evaluate",
+    "logit_blocks",
+    "nonfinite_rows",
+    "row_nats",
+    "score",
+    "score_each",
+]
 
 LEFT_OUT = -2
 """The code of a row that is not scored."""
@@ -71,7 +81,7 @@ class _Tally:
         self.nonfinite += int(np.sum(bad & counted))
         seen = np.flatnonzero(counted & (truth != UNSEEN) & ~bad)
         self.errors += int(np.sum((logits.argmax(axis=1) != truth) & counted))
-        self.nats += float(np.sum(logsumexp(logits[seen], axis=1) - logits[seen, truth[seen]]))
+        self.nats += float(np.sum(row_nats(logits[seen], truth[seen])))
 
     def score(self) -> Score:
         """What the rows counted come to."""
@@ -136,6 +146,11 @@ def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> 
 def nonfinite_rows(source: RowSource) -> int:
     """The number of rows that hold NaN or infinite values."""
     return sum(int(np.sum(~np.isfinite(block).all(axis=1))) for _, block in blocks(source, _block_rows(source)))
+
+
+def row_nats(logits: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The cross-entropy of each row (rows,), in nats, for logits (rows, classes) and the codes of the right classes."""
+    return logsumexp(logits, axis=1) - logits[np.arange(len(logits)), codes]
 
 
 def logit_blocks(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logsumexp
 
 from solvers.errors import ProblemError
 from solvers.moments import not_finite
 from solvers.problem import encode
 from solvers.rows import as_source, blocks, flat_width
+from solvers.scores import row_nats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -65,7 +65,7 @@ class Validation:
             bad += not_finite(used)
             if not bad:
                 z = (used - problem.mean) @ weights + coefficients[:, -1]
-                total += float(np.sum(logsumexp(z, axis=1) - z[np.arange(len(index)), codes]))
+                total += float(np.sum(row_nats(z, codes)))
         if bad:
             msg = f"{bad:,} validation rows hold NaN or infinite activations; expected finite numbers: leave those out"
             raise ProblemError(msg)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FittedProbe"]
 
-_PROVEN = (Status.CONVERGED, "unpenalised")
+_PROVEN = (Status.CONVERGED, Status.UNPENALISED)
 """How a fit ends that did what was asked; without a penalty there is no gap to prove."""
 
 

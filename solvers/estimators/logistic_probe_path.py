@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 
@@ -18,7 +17,7 @@ from solvers.labels import UNSEEN, place_labels
 from solvers.path import ROUGH_GAP_NATS
 from solvers.result import Status
 from solvers.rows import Rows
-from solvers.scores import logit_blocks
+from solvers.scores import logit_blocks, row_nats
 from solvers.weights import row_weights
 
 if TYPE_CHECKING:
@@ -99,8 +98,8 @@ class LogisticProbePath(FittedProbe):
         folds = list(check_cv(self.cv, labels, classifier=True).split(rows, labels, groups))
         weights = row_weights(labels, self.class_weight, sample_weight)
         settings: dict[str, Any] = {"scale": self.scale, "engine": self.engine, "memory_bytes": self.memory}
-        by_fold: Any = {fold: _masked_but(labels, train) for fold, (train, _) in enumerate(folds)}
-        paths: Any = fit_probe(
+        by_fold = {fold: _masked_but(labels, train) for fold, (train, _) in enumerate(folds)}
+        paths = fit_probe(
             rows,
             by_fold,
             C=strengths,
@@ -166,8 +165,7 @@ def _cross_entropy(
 
 def _nats(fit: Fit, rows: Rows, codes: NDArray[np.int64], weights: NDArray[np.float64]) -> float:
     """Summed cross-entropy of a fit over rows, times their weights."""
-    total = 0.0
-    for part, _, logits in logit_blocks(rows, fit.weights, fit.bias):
-        right = logits[np.arange(len(logits)), codes[part]]
-        total += float(weights[part] @ (logsumexp(logits, axis=1) - right))
-    return total
+    return sum(
+        float(weights[part] @ row_nats(logits, codes[part]))
+        for part, _, logits in logit_blocks(rows, fit.weights, fit.bias)
+    )
