@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 
 from solvers.errors import ProblemError
-from solvers.rows import as_source, blocks, flat_width
+from solvers.rows import as_source, flat_width
+from solvers.scores import logit_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from solvers.rows import RowSource
 
 __all__ = ["Fit", "FitProgress", "Path", "Status"]
-
-BLOCK_ELEMENTS = 1 << 22
-"""Entries of a block of rows read at a time where a result is applied (32 MB in float64)."""
 
 
 class Status(StrEnum):
@@ -126,8 +124,8 @@ class Fit:
             )
             raise ProblemError(msg)
         logits = np.empty((source.shape[0], len(self.classes)))
-        for rows, block in blocks(source, max(1, BLOCK_ELEMENTS // max(1, self.width))):
-            logits[rows] = block.astype(np.float64) @ self.weights + self.bias
+        for rows, _, values in logit_blocks(source, self.weights, self.bias):
+            logits[rows] = values
         return logits
 
     def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:

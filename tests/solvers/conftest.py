@@ -46,6 +46,26 @@ def make_rows():
 
 
 @pytest.fixture
+def data():
+    """Rows and labels of columns with means and deviations of their own."""
+    activations, labels = _rows(300, 6, 3)
+    return activations * np.linspace(0.2, 4, 6) + 3, labels
+
+
+@pytest.fixture
+def labels():
+    """One of three classes for each of 300 rows."""
+    return np.random.default_rng(0).integers(0, 3, 300)
+
+
+@pytest.fixture
+def layers(labels):
+    """A network at one step: two layers, features with a little to say about three classes."""
+    generator = np.random.default_rng(1)
+    return {name: np.eye(3, 8)[labels] + generator.normal(size=(len(labels), 8)) for name in ("input", "conv")}
+
+
+@pytest.fixture
 def make_problem():
     def make(rows=120, width=5, classes=3, seed=0, weighted=False, scale=False):
         activations, labels = _rows(rows, width, classes, seed)

@@ -28,12 +28,6 @@ TIGHT = 1e-11
 
 
 @pytest.fixture
-def data(make_rows):
-    activations, labels = make_rows(300, 6, 3)
-    return activations * np.linspace(0.2, 4, 6) + 3, labels
-
-
-@pytest.fixture
 def names(data):
     activations, labels = data
     return activations, np.array(["noun", "verb", "x"])[labels]

@@ -18,12 +18,6 @@ TIGHT = 1e-11
 
 
 @pytest.fixture
-def data(make_rows):
-    activations, labels = make_rows(300, 6, 3)
-    return activations * np.linspace(0.2, 4, 6) + 3, labels
-
-
-@pytest.fixture
 def noisy(make_rows):
     """Few rows for their width, so that neither the strongest nor the weakest penalty is best."""
     return make_rows(120, 20, 3)

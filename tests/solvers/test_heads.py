@@ -5,12 +5,7 @@ import solvers
 from solvers.errors import ProblemError
 from solvers.heads import cut
 
-ROWS = 200
-
-
-@pytest.fixture
-def labels():
-    return np.random.default_rng(0).integers(0, 3, ROWS)
+ROWS = 300
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ class Spy:
 
 
 @pytest.fixture
-def labels():
-    return np.random.default_rng(0).integers(0, 3, ROWS)
-
-
-@pytest.fixture
 def layers(labels):
     """Two layers: the second tells the classes apart better than the first, and has two feature axes."""
     generator = np.random.default_rng(1)

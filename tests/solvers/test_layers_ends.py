@@ -13,18 +13,6 @@ STRENGTHS = (0.01, 1.0, 100.0)
 
 
 @pytest.fixture
-def labels():
-    return np.random.default_rng(0).integers(0, 3, ROWS)
-
-
-@pytest.fixture
-def layers(labels):
-    """Two layers, features with a little to say about three classes."""
-    generator = np.random.default_rng(1)
-    return {name: np.eye(3, 8)[labels] + generator.normal(size=(ROWS, 8)) for name in ("input", "conv")}
-
-
-@pytest.fixture
 def splits():
     """Scattered rows: about 60% train, 20% val, 20% test."""
     return np.random.default_rng(2).choice(["train", "val", "test"], size=ROWS, p=[0.6, 0.2, 0.2])

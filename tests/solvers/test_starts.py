@@ -7,18 +7,6 @@ from solvers.errors import ProblemError
 ROWS = 300
 
 
-@pytest.fixture
-def labels():
-    return np.random.default_rng(0).integers(0, 3, ROWS)
-
-
-@pytest.fixture
-def layers(labels):
-    """A network at one step: two layers of eight features."""
-    generator = np.random.default_rng(1)
-    return {name: np.eye(3, 8)[labels] + generator.normal(size=(ROWS, 8)) for name in ("input", "conv")}
-
-
 def passes(probes):
     """Readings of the rows that the solver needed, of all layers."""
     return sum(tried.passes for probe in probes.values() for tried in probe.path)
