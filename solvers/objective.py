@@ -25,8 +25,9 @@ __all__ = ["Answer", "Ask", "Targets", "evaluate", "logits", "padded", "residual
 
 _NEGLIGIBLE = -60.0
 """Logits in float32 are not taken further below the largest: what exp makes of those multiplies 30 times as slowly."""
-_LANES = 16
-"""Columns of a product are padded to a multiple of this: on a CPU ten columns take longer than sixteen."""
+_LANES, _FEW = 16, 2
+"""More than a few columns of a product are padded to a multiple of this: on a CPU ten take longer than sixteen, and four
+longer than four times one."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def padded(xp: Any, coefficients: Sequence[Any], dtype: Any) -> tuple[Any, Any, 
     for each in coefficients:
         ends.append(ends[-1] + len(each))
     width = coefficients[0].shape[1] - 1
-    weights = xp.zeros((width, -(-ends[-1] // _LANES) * _LANES), dtype=dtype)
+    lanes = ends[-1] if ends[-1] <= _FEW else -(-ends[-1] // _LANES) * _LANES
+    weights = xp.zeros((width, lanes), dtype=dtype)
     intercepts = xp.empty((ends[-1], 1), dtype=dtype)
     for each, first, last in zip(coefficients, ends[:-1], ends[1:], strict=True):
         weights[:, first:last] = each[:, :-1].T
