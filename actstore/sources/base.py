@@ -33,12 +33,15 @@ class Batch:
         rows: how many rows these are.
         targets: (rows,) labels that came along, by name.
         indices: (rows,) int64, the place of each row in its source; None until ``SplitData`` tells.
+        words: (rows,) int64, how many words each example has, where the rows of the source are words (its ``row_unit``
+            is "word"): ``targets`` then have a label per word, (sum(words),). None elsewhere.
     """
 
     inputs: object
     rows: int
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     indices: np.ndarray | None = None
+    words: np.ndarray | None = field(default=None)
 
     @property
     def places(self) -> np.ndarray:
