@@ -129,7 +129,7 @@ WORD = "1\tone\t_\t_\t_\t_\t0\t_\t_\t_\n"
         (WORD.replace("\t0\t", "\t1\t"), "line 1: the HEAD '1' came where 0, _ or another word's ID was expected"),
         (WORD.replace("\t0\t", "\t-1\t"), "line 1: the HEAD '-1' came"),
         (WORD.replace("\t0\t", "\t\t"), "line 1: the HEAD '' came"),
-        ("# c\n" + WORD.replace("\t0\t", "\t7\t") + "\n" + WORD, "line 2: the sentence that ends here has 1 words, but"),
+        ("# c\n" + WORD.replace("\t0\t", "\t7\t") + "\n" + WORD, "line 2: the sentence that ends here has 1 words, b"),
         (WORD.replace("\t0\t", "\t7\t"), "line 1: the sentence that ends here has 1 words, but a HEAD is 7"),
         ("# only a comment\n\n", "has no words; sentences in the CoNLL-U format were expected"),
         ("", "has no words"),
