@@ -12,6 +12,7 @@ from actstore.errors import DumpError
 from actstore.loop import DumpLoop, LoopSettings, Progress, described
 from actstore.reductions import ReductionSettings
 from actstore.shares import all_of, share_of
+from actstore.skipping import without_bad
 from actstore.store.place import Place
 from actstore.store.writer import Writer
 
@@ -39,6 +40,8 @@ class DumpSettings:
         step: the training step; a store can have several, of the same rows. None for a store without steps.
         rank: which share of the rows this process dumps, from 0.
         world_size: how many processes share them.
+        skip_bad: leave out images that can not be read, and record which. All that are wanted are read once to know,
+            before the first row is stored; the other rows keep their ids.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with what an interrupted dump of the same left, where there is such.
         command: the command line, for the provenance.
@@ -53,6 +56,7 @@ class DumpSettings:
     step: int | None = None
     rank: int = 0
     world_size: int = 1
+    skip_bad: bool = False
     overwrite: bool = False
     resume: bool = False
     command: str = ""
@@ -90,6 +94,8 @@ def dump(
     adapter = adapt(model, settings.device)
     loop_settings = settings.loop()
     choice = loop_settings.choice
+    if settings.skip_bad:
+        data = without_bad(data, choice)
     share = (
         share_of(data, settings.batch_size, choice, settings.rank, settings.world_size)
         if settings.world_size > 1

@@ -198,11 +198,19 @@ class DumpLoop:
             self._writer.append(RowBatch(activations, ids, splits, batch.targets), seen)
             self._report(batch.rows, sum(layer.array.nbytes for layer in activations.values()))
         inputs, spec = self._replay.item_hash(), item.source.spec
-        self._data.append({"split": item.split, "source": spec, "rows": rows, "inputs": inputs})
+        self._data.append(
+            {"split": item.split, "source": spec, "rows": rows, "inputs": inputs, **self._skipped(item)}
+        )
 
     def _batches(self, data: Sequence[SplitData], position: int, numbers: range | None) -> Iterator[Batch]:
         settings = self._settings
         return data[position].batches(settings.batch_size, settings.choice, position, numbers)
+
+    def _skipped(self, item: SplitData) -> dict[str, JSON]:
+        """The ids that the rows of bad files would have had, and the files."""
+        ids = self.ids.at(item.split, item.left_out)
+        files = item.left_out.values()
+        return {"skipped": [{"id": i, "file": file} for i, file in zip(ids, files, strict=True)]} if ids else {}
 
     def _spanned(self, item: SplitData) -> int:
         """How many rows the ids of an item count, left out or not."""

@@ -92,17 +92,26 @@ class SplitData:
         split: "" where none was named.
         source: where the inputs come from.
         targets: (rows of the source,) labels by name, besides those that the source brings along itself.
+        left_out: the places that are not read, each with the file that is bad there; of a source that can be sliced.
     """
 
     split: str
     source: Source
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     def expected_rows(self, choice: RowChoice, position: int = 0) -> int | None:
         """How many rows ``batches`` gives; None where only reading tells."""
         if self.source.rows is None:
             return None
+        if self.left_out:
+            return len(self.places(choice, position))
         return KeptRows(choice, position, self.split).count(choice.limited(self.source.rows))
+
+    def places(self, choice: RowChoice, position: int = 0) -> np.ndarray | range:
+        """The places, ascending, of the rows that ``batches`` gives, of a source that can be sliced."""
+        places = KeptRows(choice, position, self.split).all(choice.limited(self.source.rows or 0))
+        return np.setdiff1d(places, [*self.left_out], assume_unique=True) if self.left_out else places
 
     def batch_rows(self, batch_rows: int, choice: RowChoice, position: int = 0) -> list[int] | None:
         """The size of each batch that ``batches`` gives; None where only reading tells."""
@@ -135,11 +144,11 @@ class SplitData:
         Raises:
             SourceError: no rows, none that the sample kept, or labels of another length.
         """
-        kept = KeptRows(choice, position, self.split)
         source = self.source
         if isinstance(source, SlicedSource):
-            yield from self._sliced(source, batch_rows, kept.all(choice.limited(source.rows)), numbers)
+            yield from self._sliced(source, batch_rows, self.places(choice, position), numbers)
         else:
+            kept = KeptRows(choice, position, self.split)
             yield from self._thinned(source.batches(choice.limited(batch_rows)), choice, kept, numbers)
 
     def _sliced(

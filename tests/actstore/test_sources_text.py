@@ -5,7 +5,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from actstore.errors import SourceError
+from actstore.dump import DumpSettings, dump
+from actstore.errors import DumpError, SourceError
 from actstore.sources import RowChoice, split_data
 
 
@@ -72,12 +73,43 @@ def test_what_is_no_text_is_refused_before_the_first_row(text, content, message)
         split_data([text(content)])
 
 
-def test_a_missing_text_is_named_and_texts_are_no_array(text, tmp_path):
+def test_a_text_that_can_not_be_read_is_named(text, tmp_path, monkeypatch):
     with pytest.raises(SourceError, match=r"there is no file .*none.txt"):
         split_data([f"{tmp_path}/none.txt"])
-    (tmp_path / "folder.txt").mkdir()
-    with pytest.raises(SourceError, match=r"folder.txt can not be read: Is a directory"):
-        split_data([f"{tmp_path}/folder.txt"])
-    (item,) = split_data([text(b"one\n")])
+    spec = text(b"one\n")
+    (item,) = split_data([spec])
     with pytest.raises(SourceError, match=r"lines.txt holds text; an array of numbers was expected"):
         item.source.opened()
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)
+    with pytest.raises(SourceError, match=r"lines.txt can not be read: Permission denied"):
+        split_data([spec])
+
+
+def test_lines_are_dumped_and_a_dump_is_resumed_with_the_same_lines_only(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("actstore.store.room.SHARD_BYTES", (8, 8))  # a shard per batch
+    lines = ["x" * number for number in range(20)]
+    spec, out = text("\n".join(lines).encode() + b"\n"), tmp_path / "run.acts"
+
+    def dumped(**options):
+        return dump(lengths, split_data([f"train={spec}"]), out, DumpSettings(("length",), 4, **options))
+
+    def lengths(texts):
+        if lines[13] in texts:
+            raise ValueError("stop")
+        return {"length": np.array([[len(text)] for text in texts], np.float32)}
+
+    lengths.fingerprint = "lengths"
+    with pytest.raises(DumpError, match=r"the model failed on batch 4 .*stop"):
+        dumped()
+    text("\n".join(["", "xy", *lines[2:]]).encode() + b"\n")
+    with pytest.raises(DumpError, match=r"the inputs are not those of the interrupted dump"):
+        dumped(resume=True)
+    text("\n".join(lines).encode() + b"\n")
+    lines[13] = "none of these"
+    with dumped(resume=True) as store:
+        assert store.layers["length"][:][:, 0].tolist() == [*range(20)]
+        assert [*store.ids] == [f"train/{number}" for number in range(20)]
