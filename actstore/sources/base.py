@@ -26,22 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that go through the model together.
+    """Examples that go through the model together: the rows of the source.
 
     Args:
         inputs: an array, a tuple or dict of arrays, or whatever else the model takes.
-        rows: how many rows these are.
-        targets: (rows,) labels that came along, by name.
+        rows: how many examples these are.
+        targets: (rows,) labels that came along, by name; (sum of words,) where there are ``words``.
         indices: (rows,) int64, the place of each row in its source; None until ``SplitData`` tells.
-        words: (rows,) int64, how many words each example has, where the rows of the source are words (its ``row_unit``
-            is "word"): ``targets`` then have a label per word, (sum(words),). None elsewhere.
+        words: (rows,) int64, how many words each example has; None where a row of the source is no example of words.
     """
 
     inputs: object
     rows: int
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     indices: np.ndarray | None = None
-    words: np.ndarray | None = field(default=None)
+    words: np.ndarray | None = None
 
     @property
     def places(self) -> np.ndarray:
@@ -92,13 +91,13 @@ class SplitData:
         split: "" where none was named.
         source: where the inputs come from.
         targets: (rows of the source,) labels by name, besides those that the source brings along itself.
-        left_out: the places that are not read, each with the file that is bad there; of a source that can be sliced.
     """
 
     split: str
     source: Source
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     left_out: Mapping[int, str] = field(default_factory=dict)
+    """The places that are not read, each with the file that is bad there; of a source that can be sliced."""
 
     def expected_rows(self, choice: RowChoice, position: int = 0) -> int | None:
         """How many rows ``batches`` gives; None where only reading tells."""
