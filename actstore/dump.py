@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from actstore.adapters import LayerRow, adapt
+from actstore.badrows import without_bad
 from actstore.choice import RowChoice
 from actstore.errors import DumpError
 from actstore.loop import DumpLoop, LoopSettings, Progress, described
 from actstore.reductions import ReductionSettings
 from actstore.shares import all_of, share_of
-from actstore.skipping import without_bad
 from actstore.store.place import Place
 from actstore.store.writer import Writer
 
@@ -92,10 +92,10 @@ def dump(
             a disk that is too small; and where a dump can not be resumed because something else would come of it.
     """
     adapter = adapt(model, settings.device)
+    if settings.skip_bad:
+        data = without_bad(data, settings.loop().choice)
     loop_settings = settings.loop()
     choice = loop_settings.choice
-    if settings.skip_bad:
-        data = without_bad(data, choice)
     share = (
         share_of(data, settings.batch_size, choice, settings.rank, settings.world_size)
         if settings.world_size > 1

@@ -110,6 +110,7 @@ class DumpLoop:
         self._so_far = Progress()
         self._data: list[JSON] = []
         self._announced: list[JSON] = []
+        self._skipped: list[JSON] = []
         self._model: Mapping[str, JSON] | None = None
         self._stored: Seen | None = None
         self._replay = Replay()
@@ -155,6 +156,7 @@ class DumpLoop:
         with plan.adapter.running(plan.layers, plan.reductions) as run:
             for position, item in enumerate(plan.data):
                 self._store(plan, position, run)
+                self._note_skipped(item)
                 self.ids.pass_over(item.split, self._spanned(item))
         self._writer.note(data=self._data, **_reported(plan.reductions, self._stored))
 
@@ -198,19 +200,18 @@ class DumpLoop:
             self._writer.append(RowBatch(activations, ids, splits, batch.targets), seen)
             self._report(batch.rows, sum(layer.array.nbytes for layer in activations.values()))
         inputs, spec = self._replay.item_hash(), item.source.spec
-        self._data.append(
-            {"split": item.split, "source": spec, "rows": rows, "inputs": inputs, **self._skipped(item)}
-        )
+        self._data.append({"split": item.split, "source": spec, "rows": rows, "inputs": inputs})
 
     def _batches(self, data: Sequence[SplitData], position: int, numbers: range | None) -> Iterator[Batch]:
         settings = self._settings
         return data[position].batches(settings.batch_size, settings.choice, position, numbers)
 
-    def _skipped(self, item: SplitData) -> dict[str, JSON]:
-        """The ids that the rows of bad files would have had, and the files."""
+    def _note_skipped(self, item: SplitData) -> None:
+        """Note the ids that the rows of bad files would have had, and the files."""
         ids = self.ids.at(item.split, item.left_out)
-        files = item.left_out.values()
-        return {"skipped": [{"id": i, "file": file} for i, file in zip(ids, files, strict=True)]} if ids else {}
+        self._skipped += [{"id": i, "file": file} for i, file in zip(ids, item.left_out.values(), strict=True)]
+        if ids:
+            self._writer.note(skipped=self._skipped)
 
     def _spanned(self, item: SplitData) -> int:
         """How many rows the ids of an item count, left out or not."""

@@ -196,11 +196,10 @@ def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
             "(ranks in stores of their own: join them with actstore merge)"
         )
     own = store.at(settings.step or 0) if (settings.step or 0) in store.steps else store
-    for item in own.provenance.get("data", []):
-        skipped = item.get("skipped", [])
-        if skipped:
-            first = f"the first is {skipped[0]['id']}, {skipped[0]['file']}"
-            click.echo(f"warning: {len(skipped):,} images of {item['source']} were left out; {first}", err=True)
+    skipped = own.provenance.get("skipped", [])
+    if skipped:
+        first = f"the first is {skipped[0]['id']}, {skipped[0]['file']}"
+        click.echo(f"warning: {len(skipped):,} images were left out; {first}", err=True)
     for name, rows in own.nonfinite.items():
         if rows:
             click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)

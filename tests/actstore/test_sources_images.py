@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from actstore.badrows import without_bad
 from actstore.choice import RowChoice
 from actstore.errors import SourceError
 from actstore.imagefiles import Preparation, preparation
-from actstore.skipping import without_bad
 from actstore.sources import images, split_data
 
 
