@@ -145,6 +145,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         batch_size=given["batch_size"],
         limit=given["limit"],
         sample=given["sample"],
+        skip_bad=given["skip_bad"],
         reductions=ReductionSettings(
             pool=given["pool"],
             random_features=given["random_features"],
@@ -153,7 +154,6 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
             seed=given["seed"],
         ),
         device=given["device"],
-        skip_bad=given["skip_bad"],
         step=given["step"],
         rank=rank or 0,
         world_size=world_size or 1,
