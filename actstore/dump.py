@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from actstore.adapters import LayerRow, adapt
+from actstore.badrows import without_bad
 from actstore.choice import RowChoice
 from actstore.errors import DumpError
 from actstore.loop import DumpLoop, LoopSettings, Progress, described
@@ -39,6 +40,8 @@ class DumpSettings:
         step: the training step; a store can have several, of the same rows. None for a store without steps.
         rank: which share of the rows this process dumps, from 0.
         world_size: how many processes share them.
+        skip_bad: leave out images that can not be read, and record which. All that are wanted are read once to know,
+            before the first row is stored; the other rows keep their ids.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with what an interrupted dump of the same left, where there is such.
         command: the command line, for the provenance.
@@ -53,6 +56,7 @@ class DumpSettings:
     step: int | None = None
     rank: int = 0
     world_size: int = 1
+    skip_bad: bool = False
     overwrite: bool = False
     resume: bool = False
     command: str = ""
@@ -88,6 +92,8 @@ def dump(
             a disk that is too small; and where a dump can not be resumed because something else would come of it.
     """
     adapter = adapt(model, settings.device)
+    if settings.skip_bad:
+        data = without_bad(data, settings.loop().choice)
     loop_settings = settings.loop()
     choice = loop_settings.choice
     share = (

@@ -110,6 +110,7 @@ class DumpLoop:
         self._so_far = Progress()
         self._data: list[JSON] = []
         self._announced: list[JSON] = []
+        self._skipped: list[JSON] = []
         self._model: Mapping[str, JSON] | None = None
         self._stored: Seen | None = None
         self._replay = Replay()
@@ -155,6 +156,7 @@ class DumpLoop:
         with plan.adapter.running(plan.layers, plan.reductions) as run:
             for position, item in enumerate(plan.data):
                 self._store(plan, position, run)
+                self._note_skipped(item)
                 self.ids.pass_over(item.split, self._spanned(item))
         self._writer.note(data=self._data, **_reported(plan.reductions, self._stored))
 
@@ -203,6 +205,13 @@ class DumpLoop:
     def _batches(self, data: Sequence[SplitData], position: int, numbers: range | None) -> Iterator[Batch]:
         settings = self._settings
         return data[position].batches(settings.batch_size, settings.choice, position, numbers)
+
+    def _note_skipped(self, item: SplitData) -> None:
+        """Note the ids that the rows of bad files would have had, and the files."""
+        ids = self.ids.at(item.split, item.left_out)
+        self._skipped += [{"id": i, "file": file} for i, file in zip(ids, item.left_out.values(), strict=True)]
+        if ids:
+            self._writer.note(skipped=self._skipped)
 
     def _spanned(self, item: SplitData) -> int:
         """How many rows the ids of an item count, left out or not."""

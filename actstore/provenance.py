@@ -53,8 +53,12 @@ class InputHash:
         elif interop.is_array(inputs):
             self._add(name, inputs)
         elif isinstance(inputs, (tuple, list)):
-            if all(isinstance(item, str) for item in inputs):
-                self._state(name).update("".join(f"{len(item)}:{item}" for item in inputs).encode())
+            if _are_texts(inputs):
+                self._state(name).update(_spelled(inputs).encode())
+                return
+            if isinstance(inputs, list) and all(isinstance(row, list) and _are_texts(row) for row in inputs):
+                rows = "".join(f"{len(row)};{_spelled(row)}" for row in inputs)  # sentences, each its words
+                self._state(f"{name}\0words").update(rows.encode())
                 return
             for index, value in enumerate(inputs):
                 self.update(value, f"{name}.{index}")
@@ -105,6 +109,15 @@ def versions() -> dict[str, JSON]:
             except importlib.metadata.PackageNotFoundError:
                 found[package] = "not installed as a package"
     return found
+
+
+def _are_texts(items: Iterable[object]) -> bool:
+    return all(isinstance(item, str) for item in items)
+
+
+def _spelled(texts: Iterable[str]) -> str:
+    """Texts as one, from which they can be told apart again."""
+    return "".join(f"{len(text)}:{text}" for text in texts)
 
 
 def _update(state: xxhash.xxh3_128, array: np.ndarray) -> None:

@@ -69,6 +69,7 @@ _OPTIONS = (
         metavar="W",
         help="... of W shares. Both are taken from RANK and WORLD_SIZE where torchrun sets them.",
     ),
+    click.option("--skip-bad", is_flag=True, help="Leave out images that can not be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
     overwrite_option,
 )
@@ -144,6 +145,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         batch_size=given["batch_size"],
         limit=given["limit"],
         sample=given["sample"],
+        skip_bad=given["skip_bad"],
         reductions=ReductionSettings(
             pool=given["pool"],
             random_features=given["random_features"],
@@ -194,6 +196,10 @@ def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
             "(ranks in stores of their own: join them with actstore merge)"
         )
     own = store.at(settings.step or 0) if (settings.step or 0) in store.steps else store
+    skipped = own.provenance.get("skipped", [])
+    if skipped:
+        first = f"the first is {skipped[0]['id']}, {skipped[0]['file']}"
+        click.echo(f"warning: {len(skipped):,} images were left out; {first}", err=True)
     for name, rows in own.nonfinite.items():
         if rows:
             click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)

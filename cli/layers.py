@@ -19,7 +19,8 @@ _MODEL_OPTIONS = (
         "--data",
         multiple=True,
         metavar="[SPLIT=]SPEC",
-        help="FILE.npy, FILE.npz:KEY, FILE.h5:/PATH, file.py:name or digits; repeatable.",
+        help="FILE.npy, FILE.npz:KEY, FILE.h5:/PATH, FILE.txt, FILE.csv or .jsonl[:COLUMN], FILE.conllu[.gz], "
+        "FOLDER of images[:resize=N,crop=N], file.py:name or digits; repeatable.",
     ),
     click.option(
         "--arg",

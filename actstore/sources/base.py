@@ -26,19 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that go through the model together.
+    """Examples that go through the model together: the rows of the source.
 
     Args:
         inputs: an array, a tuple or dict of arrays, or whatever else the model takes.
-        rows: how many rows these are.
-        targets: (rows,) labels that came along, by name.
+        rows: how many examples these are.
+        targets: (rows,) labels that came along, by name; (sum of words,) where there are ``words``.
         indices: (rows,) int64, the place of each row in its source; None until ``SplitData`` tells.
+        words: (rows,) int64, how many words each example has; None where a row of the source is no example of words.
     """
 
     inputs: object
     rows: int
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     indices: np.ndarray | None = None
+    words: np.ndarray | None = None
 
     @property
     def places(self) -> np.ndarray:
@@ -94,12 +96,21 @@ class SplitData:
     split: str
     source: Source
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    """The places that are not read, each with the file that is bad there; of a source that can be sliced."""
 
     def expected_rows(self, choice: RowChoice, position: int = 0) -> int | None:
         """How many rows ``batches`` gives; None where only reading tells."""
         if self.source.rows is None:
             return None
+        if self.left_out:
+            return len(self.places(choice, position))
         return KeptRows(choice, position, self.split).count(choice.limited(self.source.rows))
+
+    def places(self, choice: RowChoice, position: int = 0) -> np.ndarray | range:
+        """The places, ascending, of the rows that ``batches`` gives, of a source that can be sliced."""
+        places = KeptRows(choice, position, self.split).all(choice.limited(self.source.rows or 0))
+        return np.setdiff1d(places, [*self.left_out], assume_unique=True) if self.left_out else places
 
     def batch_rows(self, batch_rows: int, choice: RowChoice, position: int = 0) -> list[int] | None:
         """The size of each batch that ``batches`` gives; None where only reading tells."""
@@ -132,11 +143,11 @@ class SplitData:
         Raises:
             SourceError: no rows, none that the sample kept, or labels of another length.
         """
-        kept = KeptRows(choice, position, self.split)
         source = self.source
         if isinstance(source, SlicedSource):
-            yield from self._sliced(source, batch_rows, kept.all(choice.limited(source.rows)), numbers)
+            yield from self._sliced(source, batch_rows, self.places(choice, position), numbers)
         else:
+            kept = KeptRows(choice, position, self.split)
             yield from self._thinned(source.batches(choice.limited(batch_rows)), choice, kept, numbers)
 
     def _sliced(

@@ -34,7 +34,15 @@ def streamed(*batches):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda a: a, lambda a: (a, a + 1), lambda a: {"x": a}, lambda a: [str(value) for value in a[:, 0]]]
+    "make",
+    [
+        lambda a: a,
+        lambda a: (a, a + 1),
+        lambda a: {"x": a},
+        lambda a: [str(value) for value in a[:, 0]],
+        lambda a: [[str(value)] * int(1 + value) for value in a[:, 0]],
+    ],
+    ids=["array", "tuple", "dict", "texts", "sentences"],
 )
 def test_batches_do_not_enter_the_hash_of_inputs(make):
     whole = streamed(make(A))
@@ -47,6 +55,24 @@ def test_batches_do_not_enter_the_hash_of_inputs(make):
 def test_components_dtypes_and_features_enter_it():
     hashes = {streamed(A), streamed((A,)), streamed({"x": A}), streamed({"y": A}), streamed(A.astype(float))}
     assert len(hashes | {streamed(A.reshape(6, 2, 1)), streamed(["ab", "c"]), streamed(["a", "bc"])}) == 8
+
+
+def test_texts_and_sentences_are_told_apart_however_they_are_cut():
+    inputs = [
+        ["ab", "c"],
+        ["a", "bc"],
+        ["abc"],
+        [["ab", "c"]],
+        [["ab"], ["c"]],
+        [["a"], ["bc"]],
+        [["ab", "c"], []],
+        [[], ["ab", "c"]],
+        [["1:a"]],
+        [["1", "a"]],
+    ]
+    hashes = [streamed(batch) for batch in inputs]
+    assert "not seen" not in hashes
+    assert len(set(hashes)) == len(inputs)
 
 
 @pytest.mark.parametrize("batch", [object(), np.array([None, "a"], dtype=object), [[1, 2], [3]]])
