@@ -13,30 +13,31 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from warnings import warn
 
 from actstore import interop
-from actstore.adapters import torch_layers, torch_model, torch_trace, torch_weights, torch_wrappers
+from actstore.adapters import (
+    torch_layers,
+    torch_model,
+    torch_trace,
+    torch_watching,
+    torch_weights,
+    torch_wrappers,
+)
 from actstore.adapters.base import (
-    INPUT,
     Adapter,
     Keep,
     LayerRow,
     Run,
-    TrainingModeWarning,
-    capture_layer,
 )
 from actstore.adapters.torch_axes import AxisNames
 from actstore.errors import AdapterError
-from actstore.patterns import asks_for_inputs, listed, matcher, module_of, unknown
+from actstore.patterns import module_of
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
-
-    from torch import Tensor
-    from torch.nn import Module
 
     from actstore.adapters.torch_layers import Call, Place, Watch
     from actstore.adapters.torch_trace import Trace
@@ -146,7 +147,7 @@ class TorchAdapter(Adapter):
         def see(call: Call, value: Value) -> None:
             layer = wanted.get(call.name)
             if layer is not None:
-                captured[layer.name] = keep(layer.name, _tensor(layer.name, value), layer.axes)
+                captured[layer.name] = keep(layer.name, torch_layers.tensor_of(call, value), layer.axes)
                 if len(captured) == len(wanted):
                     raise _EnoughError
             elif call.index >= calls_before[call.place.name]:
@@ -166,35 +167,10 @@ class TorchAdapter(Adapter):
         with torch_model.evaluating(self.model, self.device), torch_layers.watched(places, see) as watch:
             yield run
 
-    @contextmanager
-    def watching(self, patterns: Sequence[str]) -> Iterator[Mapping[str, Captured]]:
+    def watching(self, patterns: Sequence[str]) -> AbstractContextManager[Mapping[str, Captured]]:
         """Captures the latest forward pass, which it leaves alone; warns of modules in training mode."""
         torch_wrappers.refuse_replicas(self._outside)
-        places = torch_layers.places(self.model)
-        meant = _meant(patterns, places)
-        captured: dict[str, Captured] = {}
-        axis_names = AxisNames()
-
-        def start(_model: Module, arguments: tuple[object, ...], keywords: dict[str, object]) -> None:
-            watch.calls.clear()
-            captured.clear()
-            if INPUT in meant.keys() - places.keys():
-                captured[INPUT] = capture_layer(INPUT, next(iter([*arguments, *keywords.values()]), None))
-
-        def see(call: Call, value: Value) -> None:
-            row = torch_layers.describe(call, value, axis_names)
-            named = call.name in patterns
-            if (row.shape is not None or named) and any(test(call.name) for test in meant[call.place.name]):
-                captured[call.name] = capture_layer(call.name, _tensor(call.name, value), row.axes)
-
-        _warn_of_training(self.model)
-        handle = self.model.register_forward_pre_hook(start, with_kwargs=True)
-        try:
-            watched = [place for name, place in places.items() if name in meant]
-            with torch_wrappers.uncompiled(), torch_layers.watched(watched, see) as watch:
-                yield captured
-        finally:
-            handle.remove()
+        return torch_watching.watching(self.model, patterns)
 
     def provenance(self) -> dict[str, JSON]:
         """The hash of the state dict: names, dtypes, shapes and bytes, in its order; and how else it is to run."""
@@ -207,44 +183,11 @@ class TorchAdapter(Adapter):
         torch_weights.load_weights(self.model, path, key)
 
 
-def _tensor(name: str, value: Value) -> Tensor:
-    if value.tensor is None:
-        msg = f"layer {name!r} can not be stored: {value.note}"
-        raise AdapterError(msg)
-    return value.tensor
-
-
 def _silent(place: Place, inputs: object | None) -> LayerRow | None:
     """What is told of a place that was not called; nothing of an operation that gave no tensor."""
     note = "" if inputs is None else "it was not called for this batch"
     if torch_layers.is_script(place):
-        note = "it is a torch.jit.ScriptModule, which takes no hooks; ask for the layer before or after it"
+        note = torch_layers.SCRIPTED
     elif place.module is None and inputs is not None:
         return None
     return LayerRow(place.name, place.kinds[0], note=note, explicit=place.explicit)
-
-
-def _meant(patterns: Sequence[str], places: Mapping[str, Place]) -> dict[str, list[Callable[[str], bool]]]:
-    """The places that patterns pick, each with tests of its calls; ``explicit`` ones where a pattern asks for such."""
-    names = [*places, INPUT]
-    explicit = {name for name in names if name not in places or places[name].explicit}
-    meant: dict[str, list[Callable[[str], bool]]] = {}
-    for pattern in patterns:
-        test = matcher(pattern, names)
-        asked = {pattern} | {name for name in explicit if asks_for_inputs(pattern) and asks_for_inputs(name)}
-        found = {name for name in names if test(name) or name == module_of(pattern)} - (explicit - asked)
-        if not found:
-            raise unknown(pattern, names)
-        for name in found:
-            meant.setdefault(name, []).append(test)
-    return meant
-
-
-def _warn_of_training(model: Module) -> None:
-    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
-    if training:
-        msg = (
-            f"capturing with {len(training)} modules in training mode ({listed(training)}): dropout and batch "
-            "statistics are part of what is captured; call model.eval() before, if that is not meant"
-        )
-        warn(msg, TrainingModeWarning, stacklevel=6)

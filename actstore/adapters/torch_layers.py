@@ -12,17 +12,20 @@ from actstore import interop
 from actstore.adapters import torch_values
 from actstore.adapters.base import OUTPUT, LayerRow
 from actstore.adapters.torch_wrappers import named_modules
+from actstore.errors import AdapterError
 from actstore.patterns import INTO
 from actstore.store.format import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from torch import Tensor
     from torch.nn import Module
 
     from actstore.adapters.torch_axes import AxisNames
     from actstore.adapters.torch_values import Value
 
+SCRIPTED = "it is a torch.jit.ScriptModule, which takes no hooks; ask for the layer before or after it"
 See: TypeAlias = "Callable[[Call, Value], None]"
 
 
@@ -138,6 +141,14 @@ def watched(watched_places: Sequence[Place], see: See) -> Iterator[Watch]:
 def is_script(place: Place) -> bool:
     """Whether a place is a ``torch.jit`` module, which takes no hooks."""
     return "ScriptModule" in place.kinds
+
+
+def tensor_of(call: Call, value: Value) -> Tensor:
+    """AdapterError where there is none."""
+    if value.tensor is None:
+        msg = f"layer {call.name!r} can not be stored: {value.note}"
+        raise AdapterError(msg)
+    return value.tensor
 
 
 def describe(call: Call, value: Value, axis_names: AxisNames) -> LayerRow:
