@@ -2,9 +2,10 @@
 
 Layers are modules by their dotted names, in the order in which their calls return; ``NAME:in`` is what goes into one,
 and comes before everything inside it; ``output`` is what the whole model returns. Modules around the model are passed
-over (``torch_wrappers``); functional calls are layers where a trace is asked for (``torch_trace``). The model gets the
-batch as one tensor, a tuple as positional and a dict as keyword arguments, on its own device; floating-point inputs in
-the dtype of its parameters, integers as they are (an embedding needs them so).
+over (``torch_wrappers``); functional calls are layers where a trace is asked for (``torch_tracing``).
+
+The model gets the batch as one tensor, a tuple as positional and a dict as keyword arguments, on its own device;
+floating-point inputs in the dtype of its parameters, integers as they are (an embedding needs them so).
 """
 
 from __future__ import annotations
@@ -18,17 +19,12 @@ from actstore import interop
 from actstore.adapters import (
     torch_layers,
     torch_model,
-    torch_trace,
+    torch_tracing,
     torch_watching,
     torch_weights,
     torch_wrappers,
 )
-from actstore.adapters.base import (
-    Adapter,
-    Keep,
-    LayerRow,
-    Run,
-)
+from actstore.adapters.base import Adapter, Keep, LayerRow, Run
 from actstore.adapters.torch_axes import AxisNames
 from actstore.errors import AdapterError
 from actstore.patterns import module_of
@@ -91,7 +87,11 @@ class TorchAdapter(Adapter):
 
         def see(call: Call, value: Value) -> None:
             row = torch_layers.describe(call, value, axis_names)
-            if call.place.module is None and value.tensor is not None and len(value.tensor) != rows:
+            if (
+                call.place.module is None
+                and row.shape is not None
+                and len(torch_layers.tensor_of(call, value)) != rows
+            ):
                 row = LayerRow(row.name, row.type, note="its first axis is not the batch")
             seen.append((call.place.name, row))
 
@@ -115,11 +115,11 @@ class TorchAdapter(Adapter):
 
     def _traced(self, places: Mapping[str, Place], inputs: object | None) -> Trace:
         if inputs is None:
-            return torch_trace.trace(self.model, places, (), {})
+            return torch_tracing.trace(self.model, places, (), {})
         traces = []
 
         def make(*arguments: object, **keywords: object) -> None:
-            traces.append(torch_trace.checked(self.model, places, arguments, keywords))
+            traces.append(torch_tracing.checked(self.model, places, arguments, keywords))
 
         torch_model.forward(self.model, interop.copied(inputs), self._autocast, make)
         return traces[0]

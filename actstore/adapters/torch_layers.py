@@ -163,5 +163,5 @@ def describe(call: Call, value: Value, axis_names: AxisNames) -> LayerRow:
         note = f"it {how} {interop.describe(tensor)}, which no store holds"
         return LayerRow(call.name, kind, note=note, explicit=place.explicit)
     shape = tuple(tensor.shape[1:])
-    axes = axis_names.of_input(place.kinds, shape) if place.into else axis_names.of_output(place.kinds, shape)
+    axes = axis_names.of_input(place.kinds, tensor) if place.into else axis_names.of_output(place.kinds, tensor)
     return LayerRow(call.name, kind, shape, axes, dtype, value.note, explicit=place.explicit)
