@@ -84,14 +84,12 @@ class TorchAdapter(Adapter):
         places = torch_layers.places(self.model)
         seen: list[tuple[str, LayerRow]] = []
         axis_names = AxisNames()
+        rows = 0 if inputs is None else interop.count_rows(inputs)
 
         def see(call: Call, value: Value) -> None:
             row = torch_layers.describe(call, value, axis_names)
-            if (
-                call.place.module is None
-                and row.shape is not None
-                and len(torch_layers.tensor_of(call, value)) != rows
-            ):
+            operation = call.place.module is None and row.shape is not None
+            if operation and len(torch_layers.tensor_of(call, value)) != rows:
                 row = LayerRow(row.name, row.type, note="its first axis is not the batch")
             seen.append((call.place.name, row))
 
@@ -101,7 +99,6 @@ class TorchAdapter(Adapter):
             places = self._places()
             with torch_layers.watched([*places.values()], see) as watch:
                 if inputs is not None:
-                    rows = interop.count_rows(inputs)
                     self._forward(inputs, watch)
         described = [replace(row, calls=watch.calls[name]) for name, row in seen]
         silent = [place for place in places.values() if place.name not in watch.calls]

@@ -95,7 +95,10 @@ def aliases(model: Module) -> dict[str, str]:
 
 
 class Watch:
-    """Hands each call of some places to ``see``, and counts them; ``calls`` is for the caller to clear."""
+    """Hands each call of some places to ``see``, and counts them; ``calls`` is for the caller to clear.
+
+    Counted is when something goes in or comes out: the same numbers, but for a module that calls itself.
+    """
 
     def __init__(self, watched_places: Sequence[Place], see: See) -> None:
         self.calls: Counter[str] = Counter()

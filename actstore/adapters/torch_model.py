@@ -108,7 +108,9 @@ def _autocast(device_type: str, autocast: str | None) -> AbstractContextManager[
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # torch warns of a dtype that a device can not, and goes on without it
+        warnings.simplefilter(
+            "error", UserWarning
+        )  # torch warns of a dtype that a device can not, and goes on without it
         try:
             return torch.autocast(device_type, getattr(torch, _AUTOCAST[autocast]))
         except (UserWarning, RuntimeError) as error:

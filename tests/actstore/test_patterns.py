@@ -139,7 +139,8 @@ def test_errors_name_inputs_only_where_these_are_asked_for():
 
 def test_what_goes_into_a_layer_is_refused_where_nothing_shows_it():
     with pytest.raises(
-        LayerError, match=r"no layer matches 'head:in': nothing inside .* name the layer before it"
+        LayerError,
+        match=r"no layer matches 'head:in': none of the layers here is what goes into .* name the layer before it",
     ):
         picked(["head:in"], *NAMES)
 

@@ -131,7 +131,7 @@ def test_an_input_that_is_no_batch_is_refused(captured):
 
 def test_the_model_itself_has_none(captured):
     with pytest.raises(
-        LayerError, match=r"'output:in': nothing inside this model .* or 'input' for what goes into"
+        LayerError, match=r"'output:in': none of the layers here .* or 'input' for what goes into"
     ):
         captured(nn.Linear(3, 2), vectors(), "output:in")
 
