@@ -99,8 +99,8 @@ def unknown(pattern: str, names: Sequence[str]) -> LayerError:
     alike = [name for name in names if asks_for_inputs(name) == asks_for_inputs(pattern)]
     if not alike and asks_for_inputs(pattern):
         return LayerError(
-            f"no layer matches {pattern!r}: none of the layers here is what goes into a module (those inside torch models "
-            "are there for the asking); name the layer before it, or 'input' for what goes into the model"
+            f"no layer matches {pattern!r}: none of the layers here is what goes into a module (of those inside torch "
+            "models they are there for the asking); name the layer before it, or 'input' for what goes into the model"
         )
     names = alike or names
     return LayerError(

@@ -117,10 +117,6 @@ def test_a_device_that_can_not_is_named(monkeypatch):
         adapt(network(), autocast="bf16").layers(vectors())
 
 
-def test_other_words_and_other_models_are_refused():
+def test_other_words_are_refused():
     with pytest.raises(DumpError, match="autocast is 'float16'; bf16 or fp16 was expected"):
         DumpSettings(("0",), autocast="float16")
-    with pytest.raises(
-        AdapterError, match="only torch models take the option autocast, and this is a function model"
-    ):
-        adapt(lambda batch: {"a": batch}, autocast="bf16")

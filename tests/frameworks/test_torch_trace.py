@@ -250,10 +250,3 @@ def test_a_dump_stores_operations_in_batches_of_any_size(tmp_path, images):
         # Convolutions of other batch sizes may sum in another order.
         np.testing.assert_allclose(store.layers["blocks.1.add"][:], expected, rtol=1e-5, atol=1e-6)
         assert store.layers["blocks.1.add"].axes == ("channel", "height", "width")
-
-
-def test_only_torch_models_are_traced():
-    with pytest.raises(
-        AdapterError, match="only torch models take the option trace, and this is a function model"
-    ):
-        adapt(lambda batch: {"a": batch}, trace=True)
