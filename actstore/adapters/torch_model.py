@@ -41,7 +41,7 @@ def evaluating(model: Module, device: str | None) -> Iterator[None]:
                 "is overridden: mend it, since dropout and batch statistics would make the activations random"
             )
             raise AdapterError(msg)
-        with _on_device(model, device), uncompiled():
+        with _on_device(model, device), uncompiled(model):
             yield
     finally:
         for module, training in modes:

@@ -50,7 +50,7 @@ def watching(model: Module, patterns: Sequence[str]) -> Iterator[Mapping[str, Ca
     handle = model.register_forward_pre_hook(start, with_kwargs=True)
     try:
         watched = [place for name, place in places.items() if name in meant]
-        with torch_wrappers.uncompiled(), torch_layers.watched(watched, see) as watch:
+        with torch_wrappers.uncompiled(model), torch_layers.watched(watched, see) as watch:
             yield captured
     finally:
         handle.remove()

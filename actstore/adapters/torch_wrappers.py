@@ -7,10 +7,11 @@ not called, or make torch compile again.
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from actstore.errors import AdapterError
+from actstore.patterns import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,11 +67,11 @@ def refuse_replicas(model: Module) -> None:
 
 
 @contextmanager
-def uncompiled() -> Iterator[None]:
+def uncompiled(model: Module) -> Iterator[None]:
     """Runs what was compiled as it was written.
 
     Raises:
-        AdapterError: something was compiled, and this torch can not.
+        AdapterError: something inside ``model`` was compiled, and this torch has no way around it.
     """
     if _COMPILER not in sys.modules:  # nothing was compiled; looking would take a second
         yield
@@ -79,10 +80,18 @@ def uncompiled() -> Iterator[None]:
 
     set_stance = getattr(torch.compiler, "set_stance", None)
     if set_stance is None:
-        msg = "a compiled model runs uncompiled only from torch 2.6 on; do not compile it for the dump"
-        raise AdapterError(msg)
-    with set_stance("force_eager"):
+        compiled = [
+            path or type(module).__name__ for path, module in model.named_modules() if _is_compiled(module)
+        ]
+        if compiled:
+            msg = f"compiled modules ({listed(compiled)}) can be run uncompiled from torch 2.6 on; do not compile them"
+            raise AdapterError(msg)
+    with nullcontext() if set_stance is None else set_stance("force_eager"):
         yield
+
+
+def _is_compiled(module: Module) -> bool:
+    return _inside(module) == "_orig_mod" or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _inside(module: Module) -> str | None:

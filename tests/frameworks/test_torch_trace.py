@@ -1,6 +1,7 @@
 """Torch: functional calls between modules, found by tracing the model with torch.fx."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -126,6 +127,15 @@ def test_a_module_returns_what_it_changed_after_making_it(captured, images):
     np.testing.assert_allclose(expected, 2 * (images + 1), rtol=1e-6)
 
 
+def test_a_model_that_changes_its_input_is_compared_over_the_same(images):
+    model = Calls(lambda self, x: x.add_(1).mul(2))
+    before = images.copy()
+    found = traced(model, images, "input", "mul")
+    np.testing.assert_array_equal(found["input"].array, before)
+    np.testing.assert_allclose(found["mul"].array, 2 * (before + 1), rtol=1e-6)
+    np.testing.assert_array_equal(images, before)
+
+
 def test_the_pass_stops_after_the_deepest_operation_asked_for(images):
     seen = []
     tail = nn.Identity()
@@ -137,6 +147,28 @@ def test_the_pass_stops_after_the_deepest_operation_asked_for(images):
     with adapter.running(layers) as run:
         run(images)
     assert len(seen) == before
+
+
+def test_results_are_let_go_once_nothing_needs_them(images):
+    alive, given = [], []
+
+    def look(_module, inputs, _output):
+        alive.append(sum(reference() is not None for reference in given))
+        given.append(weakref.ref(inputs[0]))
+
+    steps = [nn.Identity() for _ in range(5)]
+    for step in steps:
+        step.register_forward_hook(look)
+
+    def forward(self, x):
+        x = x * 1
+        for step in self.steps:
+            x = step(x) + 1
+        return x
+
+    traced(Calls(forward, steps=nn.ModuleList(steps)), images, "add_4")
+    assert len(alive) == 4 * len(steps), "the model and its trace, to compare; to describe; to run"
+    assert max(alive[-len(steps) :]) == 0
 
 
 def test_the_model_is_left_as_it_was_found(images):

@@ -100,11 +100,15 @@ def test_a_model_that_is_not_compiled_loads_no_compiler(captured, monkeypatch):
     assert "torch._dynamo" not in sys.modules
 
 
-def test_a_torch_that_can_not_run_it_uncompiled_is_named(captured, monkeypatch):
-    model = compiled(network())
-    monkeypatch.delattr(torch.compiler, "set_stance")
-    with pytest.raises(AdapterError, match=r"runs uncompiled only from torch 2.6 on; do not compile it"):
+@pytest.mark.parametrize(("wrap", "named"), [(compiled_inside, "'1'"), (compiled_in_place, "'Sequential'")])
+def test_a_torch_that_can_not_run_them_uncompiled_is_told(captured, monkeypatch, wrap, named):
+    model = wrap(network())
+    around = compiled(network())
+    monkeypatch.delattr(torch.compiler, "set_stance")  # as before torch 2.6
+    message = rf"compiled modules \({named}\) can be run uncompiled from torch 2.6 on; do not compile them"
+    with pytest.raises(AdapterError, match=message):
         captured(model, vectors(), "0")
+    assert list(captured(around, vectors(), "0")) == ["0"], "one around the whole model is passed over"
 
 
 def test_copies_on_several_gpus_are_refused(captured):
