@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from actstore.adapters import LayerRow, adapt
+from actstore.adapters.base import AUTOCAST
 from actstore.badrows import without_bad
 from actstore.choice import RowChoice
 from actstore.errors import DumpError
@@ -37,6 +38,8 @@ class DumpSettings:
         sample: keep each row with this probability; None for all.
         reductions: what is kept of each layer. Its seed is the sample's, too.
         device: where the model runs; None for where it is.
+        autocast: ``bf16`` or ``fp16``: run a torch model under autocast to it; layers keep the dtypes that come.
+        trace: show the functional calls between torch modules as layers, too (``add``, ``layer1.0.relu_1``).
         step: the training step; a store can have several, of the same rows. None for a store without steps.
         rank: which share of the rows this process dumps, from 0.
         world_size: how many processes share them.
@@ -53,6 +56,8 @@ class DumpSettings:
     sample: float | None = None
     reductions: ReductionSettings = field(default_factory=ReductionSettings)
     device: str | None = None
+    autocast: str | None = None
+    trace: bool = False
     step: int | None = None
     rank: int = 0
     world_size: int = 1
@@ -64,6 +69,9 @@ class DumpSettings:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             msg = f"batch_size is {self.batch_size}; at least 1 was expected"
+            raise DumpError(msg)
+        if self.autocast not in (None, *AUTOCAST):
+            msg = f"autocast is {self.autocast!r}; {' or '.join(AUTOCAST)} was expected"
             raise DumpError(msg)
         Place(self.step, self.rank, self.world_size)
         self.loop()
@@ -91,10 +99,10 @@ def dump(
         ActstoreError: unknown layers, labels of another length, a model or a source that fails, an existing ``out``,
             a disk that is too small; and where a dump can not be resumed because something else would come of it.
     """
-    adapter = adapt(model, settings.device)
-    if settings.skip_bad:
-        data = without_bad(data, settings.loop().choice)
+    adapter = adapt(model, settings.device, autocast=settings.autocast, trace=settings.trace)
     loop_settings = settings.loop()
+    if settings.skip_bad:
+        data = without_bad(data, loop_settings.choice)
     choice = loop_settings.choice
     share = (
         share_of(data, settings.batch_size, choice, settings.rank, settings.world_size)
@@ -116,14 +124,21 @@ def dump(
 
 
 def describe_layers(
-    model: object, data: Sequence[SplitData] | None = None, device: str | None = None
+    model: object,
+    data: Sequence[SplitData] | None = None,
+    device: str | None = None,
+    *,
+    autocast: str | None = None,
+    trace: bool = False,
 ) -> list[LayerRow]:
     """Every layer of ``model`` in call order, as one small batch of ``data`` shows them; without data, what is known.
+
+    With them, as ``goes_in``, what goes into each; the other arguments are those of ``DumpSettings``.
 
     Raises:
         ActstoreError: the model or the source fails, or shows its layers only when it runs.
     """
-    adapter = adapt(model, device)
+    adapter = adapt(model, device, autocast=autocast, trace=trace)
     if not data:
         return adapter.layers(None)
     with closing(data[0].batches(_DESCRIBED_ROWS, RowChoice())) as batches:

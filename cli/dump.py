@@ -89,8 +89,8 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     """Run MODEL over the data and store the activations of the layers asked for.
 
     MODEL is file.py:name, package.module:name or demo:NAME. In a PATTERN, * stops at dots and ** crosses them;
-    re:EXPRESSION is a regular expression; `input` is what goes into the model. Without --layers, the layers are
-    listed and nothing is stored.
+    re:EXPRESSION is a regular expression; `input` is what goes into the model, NAME:in what goes into a layer of a
+    torch model (`**:in` into all of them). Without --layers, the layers are listed and nothing is stored.
 
     \b
     Examples:
@@ -111,7 +111,7 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
     data = split_data(given["data"], given["targets"])
     if not patterns:
-        echo_layers(model, data, given["device"])
+        echo_layers(model, data, given)
         raise click.UsageError(
             "--layers is missing: choose from the layers above, for example --layers '**' for all"
         )
@@ -154,6 +154,8 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
             seed=given["seed"],
         ),
         device=given["device"],
+        autocast=given["autocast"],
+        trace=given["trace"],
         step=given["step"],
         rank=rank or 0,
         world_size=world_size or 1,

@@ -9,7 +9,7 @@ import click
 from cli.shared import echo_json, echo_table, json_option, shape, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from actstore.sources import SplitData
 
@@ -32,6 +32,16 @@ _MODEL_OPTIONS = (
     click.option("--weights", metavar="FILE[:KEY]", help="A state dict to load into the model."),
     click.option(
         "--device", metavar="D", help="Where the model runs, for example cuda:0. Default: where it is."
+    ),
+    click.option(
+        "--autocast",
+        type=click.Choice(["bf16", "fp16"]),
+        help="Run a torch model under autocast to this precision.",
+    ),
+    click.option(
+        "--trace",
+        is_flag=True,
+        help="Trace a torch model, so that functional calls between modules are layers.",
     ),
     click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, metavar="N"),
 )
@@ -68,18 +78,20 @@ def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> No
 
     made = load_model(model, parse_arguments(given["arguments"]), given["weights"])
     rows = split_data(data) if data else None
-    echo_layers(made, rows, given["device"], as_json=as_json)
+    echo_layers(made, rows, given, as_json=as_json)
 
 
 def echo_layers(
-    model: Any, data: Sequence[SplitData] | None, device: str | None, *, as_json: bool = False
+    model: Any, data: Sequence[SplitData] | None, given: Mapping[str, Any], *, as_json: bool = False
 ) -> None:
-    """Print the layers as a table, or as JSON."""
+    """Print the layers as a table, or as JSON, without what goes into them; ``given`` has the model's options."""
     from dataclasses import asdict
 
     from actstore.dump import describe_layers
 
-    rows = describe_layers(model, data, device)
+    options = {"autocast": given["autocast"], "trace": given["trace"]}
+    every = describe_layers(model, data, given["device"], **options)
+    rows = [row for row in every if not row.goes_in]
     if as_json:
         echo_json([asdict(row) for row in rows])
         return
@@ -87,3 +99,5 @@ def echo_layers(
         ["layer", "type", "shape of a row", "dtype", "bytes per row"],
         [[row.name, row.type, shape(row.shape), row.dtype or "?", size(row.bytes_per_row)] for row in rows],
     )
+    if len(rows) < len(every):
+        click.echo("NAME:in is what goes into a layer; name it, or **:in, to store it")

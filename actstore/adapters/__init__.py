@@ -29,15 +29,25 @@ def adapters() -> tuple[type[Adapter], ...]:
     return tuple(sorted(classes, key=lambda adapter: adapter.fallback))
 
 
-def adapt(model: object, device: str | None = None) -> Adapter:
+def adapt(
+    model: object, device: str | None = None, *, autocast: str | None = None, trace: bool = False
+) -> Adapter:
     """The adapter that runs ``model``.
 
+    Args:
+        model: of any framework.
+        device: where it runs; None for where it is.
+        autocast: ``bf16`` or ``fp16``: run under torch's autocast.
+        trace: show the functional calls between torch modules as layers, too.
+
     Raises:
-        AdapterError: no adapter knows such a model.
+        AdapterError: no adapter knows such a model, or its adapter can not do what is asked.
     """
     for adapter in adapters():
         if adapter.accepts(model):
-            return adapter(model, device)
+            adapted = adapter(model, device)
+            adapted.ask(autocast=autocast, trace=trace)
+            return adapted
     known = ", ".join(adapter.name for adapter in adapters())
     msg = f"{interop.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"
     raise AdapterError(msg)

@@ -3,9 +3,9 @@
 A new framework is one file ``for_NAME.py`` in this folder with one subclass of ``Adapter``, and one example in the
 conformance check of the tests. It says which objects are its models (``accepts``), what layers a batch goes
 through (``describe``), how to run batches and keep some layers (``capturing``, which gives each to ``keep`` before it
-can change), and what identifies the weights
-(``provenance``). It imports its framework inside functions only; where it grows, its further files are called
-``NAME_*.py``. The layer ``input`` comes from this file, for all.
+can change), and what identifies the weights (``provenance``); what only some adapters can do is asked for by ``ask``.
+It imports its framework inside functions only; where it grows, its further files are called ``NAME_*.py``. The layer
+``input`` comes from this file, for all.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from actstore import interop
 from actstore.adapters.keep import Keep, Keeper, capture_layer, check_rows
 from actstore.captured import Captured
 from actstore.errors import AdapterError
+from actstore.patterns import asks_for_inputs
 from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from actstore.store.format import JSON
 
 __all__ = [
+    "AUTOCAST",
     "INPUT",
     "OUTPUT",
     "Adapter",
@@ -41,6 +43,8 @@ __all__ = [
     "row_of",
 ]
 
+AUTOCAST = ("bf16", "fp16")
+"""Precisions that a model can be asked to run in."""
 INPUT = "input"
 OUTPUT = "output"
 Run: TypeAlias = Callable[[object], Mapping[str, Captured]]
@@ -56,13 +60,15 @@ class LayerRow:
     """One layer of a model, as ``actstore layers`` lists it.
 
     Args:
-        name: ``relu``, and ``relu#1`` for what a module gives when it is called again.
+        name: ``relu``, and ``relu#1`` for what a module gives when it is called again; ``relu:in`` and ``relu:in#1``
+            for what goes into it.
         type: of what computes it: ``Conv2d``, ``StandardScaler``, ``array`` for a plain function.
         shape: the features of one row; None where nothing can be stored or only a batch would tell.
         axes: the name of each feature axis.
         dtype: as it would be stored; "" where ``shape`` is None.
         note: why nothing can be stored, or which part of an output is taken.
-        explicit: taken by its exact name only, never by a glob (``input``, ``output``).
+        explicit: taken by its exact name only, never by a glob (``input``, ``output``); ``NAME:in`` also by a pattern
+            that ends so.
         calls: how many times its module is called in one run.
         bytes_per_row: what one row takes on disk; None where the shape is not known.
     """
@@ -80,6 +86,11 @@ class LayerRow:
     def __post_init__(self) -> None:
         nbytes = None if self.shape is None else prod(self.shape) * numpy_dtype(self.dtype).itemsize
         object.__setattr__(self, "bytes_per_row", nbytes)
+
+    @property
+    def goes_in(self) -> bool:
+        """Whether this is what goes into a layer, ``NAME:in``."""
+        return self.explicit and asks_for_inputs(self.name)
 
 
 class Adapter(ABC):
@@ -115,6 +126,21 @@ class Adapter(ABC):
     @abstractmethod
     def provenance(self) -> dict[str, JSON]:
         """What identifies the model: ``weights`` (a hash, or "not seen") and whatever else helps."""
+
+    def ask(self, *, autocast: str | None = None, trace: bool = False) -> None:
+        """Run otherwise from now on: in the precision ``autocast``, or showing functional calls (``trace``).
+
+        An adapter that can overrides this.
+
+        Raises:
+            AdapterError: the adapter can not, or not this model.
+        """
+        for option, asked in (("autocast", autocast is not None), ("trace", trace)):
+            if asked:
+                msg = (
+                    f"only torch models take the option {option}, and this is a {self.name} model; leave it out"
+                )
+                raise AdapterError(msg)
 
     def load_weights(self, path: Path, key: str | None) -> None:
         """Load ``--weights``. An adapter that can overrides this."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.errors import LayerError
-from actstore.patterns import matcher, unknown
+from actstore.patterns import matching, unknown
 from actstore.reductions.settings import NONE, pool_entry
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def choose_pools(entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str
 
 
 def _picked(pattern: str, layers: Sequence[LayerRow], names: Sequence[str]) -> list[str]:
-    matches = matcher(pattern, names)
-    exact = pattern in names
-    picked = [layer.name for layer in layers if matches(layer.name) and (exact or not layer.explicit)]
+    picked = [name for name, matches in zip(names, matching(pattern, layers), strict=True) if matches]
     if not picked:
         raise unknown(pattern, names)
     return picked

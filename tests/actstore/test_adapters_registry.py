@@ -30,6 +30,13 @@ def test_what_no_adapter_knows_is_refused(model):
         adapt(model)
 
 
+@pytest.mark.parametrize(("option", "asked"), [("autocast", {"autocast": "bf16"}), ("trace", {"trace": True})])
+def test_what_only_some_adapters_can_is_refused_by_others(option, asked):
+    message = f"only torch models take the option {option}, and this is a function model; leave it out"
+    with pytest.raises(AdapterError, match=message):
+        adapt(lambda batch: {"a": batch}, **asked)
+
+
 def test_choosing_and_running_an_adapter_loads_no_framework():
     code = (
         "import sys, numpy, actstore.dump, actstore.models, actstore.recording\n"

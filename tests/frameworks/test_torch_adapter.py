@@ -81,6 +81,16 @@ def test_channels_last_memory_is_stored_in_the_order_of_its_axes(captured, image
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # sums in another order
 
 
+def test_a_batch_in_channels_last_memory_is_stored_in_the_order_of_its_axes(captured):
+    images = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)
+    batch = images.to(memory_format=torch.channels_last)
+    assert not batch.is_contiguous()
+    found = captured(nn.Sequential(nn.Identity()), batch, "input", "0:in", "0")
+    for layer in found.values():
+        assert layer.array.flags.c_contiguous
+        np.testing.assert_array_equal(layer.array, images)
+
+
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64"])
 def test_floats_keep_their_own_bits(captured, name):
     dtype = getattr(torch, name)
