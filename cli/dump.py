@@ -69,6 +69,11 @@ _OPTIONS = (
         metavar="W",
         help="... of W shares. Both are taken from RANK and WORLD_SIZE where torchrun sets them.",
     ),
+    click.option(
+        "--no-selfcheck",
+        is_flag=True,
+        help="Store what a model gives that is random or mixes rows, instead of refusing it.",
+    ),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
     overwrite_option,
 )
@@ -157,6 +162,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         world_size=world_size or 1,
         overwrite=given["overwrite"],
         resume=given["resume"],
+        selfcheck=not given["no_selfcheck"],
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
 
