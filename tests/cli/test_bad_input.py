@@ -168,3 +168,18 @@ def test_layers_whose_batch_sizes_disagree(refused, net, folder):
     line = refused(f"actstore dump net.py:run {DATA} --layers a --layers b -o s.h5")
     assert "'b'" in line
     assert not left_in(folder)
+
+
+@pytest.mark.parametrize("output", ["s.h5", "s.acts"])
+def test_a_model_that_mixes_rows_is_refused_by_the_self_check_unless_it_is_off(
+    run, refused, folder, net, output
+):
+    (folder / "mixing.py").write_text("def run(batch):\n    return {'norm': batch - batch.mean(axis=0)}\n")
+    line = f"actstore dump mixing.py:run {DATA} --layers norm -o {output}"
+    message = refused(line)
+    assert re.search(
+        r"^Error: self-check: layer 'norm' \(array\) gives row 0 other values alone .*--no-selfcheck", message
+    )
+    assert left_in(folder) == {"mixing.py"}
+    run(f"{line} --no-selfcheck")
+    assert left_in(folder) == {"mixing.py", output}
