@@ -74,8 +74,9 @@ FRAMEWORKS = [
 def test_arrays_and_labels_of_any_library_are_stored(tmp_path, wrap):
     if wrap is OnGpu and np.lib.NumpyVersion(np.__version__) < "2.1.0":
         pytest.skip("NumPy before 2.1 can not ask for a copy to the CPU")
+    activations, digits = {"x": wrap(X), "y": wrap(X[:, 0].copy())}, wrap(Y)
     with actstore.create(tmp_path / "run.h5") as recording:
-        recording.append({"x": wrap(X), "y": wrap(X[:, 0].copy())}, targets={"digit": wrap(Y)})
+        recording.append(activations, targets={"digit": digits})
     with actstore.open(tmp_path / "run.h5") as store:
         np.testing.assert_array_equal(store.layers["x"][:], X)
         np.testing.assert_array_equal(store.layers["y"][:], X[:, 0])
