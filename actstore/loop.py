@@ -140,7 +140,7 @@ class DumpLoop:
         self._model = model
         reductions = plan_reductions(self._settings.reductions, layers)
         whole = all_of(data, self._settings.choice)
-        check = SelfCheck(adapter, every, layers, first.inputs)
+        check = SelfCheck(adapter, every, layers, first.inputs, model)
         return Plan(adapter, layers, reductions, data, share or whole, chain([first], batches), check)
 
     def run(self, plan: Plan) -> None:

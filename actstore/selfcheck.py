@@ -1,7 +1,8 @@
 """The self-check: a model gives the same rows again, and a row alone what it gives it among others.
 
-Before a dump begins, up to 8 rows of its first batch run twice and then one by one. The layers asked for, before any
-reduction, must agree, in their floats, relative to the largest magnitude that the layer has in these rows:
+Before a dump begins, up to 8 rows of its first batch (in every rank the first of all) run twice and then one by one.
+The layers asked for, before any reduction, must agree, in their floats, relative to the largest magnitude that the
+layer has in these rows:
 
 - within 1e-3 where every layer of the model is float32 or wider, 2e-2 where one is float16, 5e-2 where one is
   bfloat16. Products of other heights sum in another order, and may be rounded to TensorFloat-32 or to the narrow dtype
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from actstore.adapters import Adapter, LayerRow
     from actstore.adapters.base import Run
     from actstore.captured import Captured
+    from actstore.store.format import JSON
 
 ROWS = 8
-LAYER_BYTES = 256 * 2**20
+LAYER_BYTES = 128 * 2**20
 """Fewer rows are checked where 8 would take more than this, but never fewer than 2."""
 TOLERANCES = {"float16": 2e-2, BFLOAT16: 5e-2}
 _WIDE = 1e-3
@@ -69,12 +71,14 @@ class SelfCheck:
         every: all layers of the model, whose dtypes tell how precisely it computes.
         layers: those asked for.
         inputs: of the first batch.
+        model: the adapter's provenance as it was before.
     """
 
     adapter: Adapter
     every: Sequence[LayerRow]
     layers: Sequence[LayerRow]
     inputs: object
+    model: Mapping[str, JSON]
 
     def run(self) -> None:
         """Run some rows twice, and then one by one.
@@ -83,31 +87,37 @@ class SelfCheck:
             DumpError: they differ; named by the first layer in call order.
             AdapterError: the model can not be run (its own exceptions come as they are).
         """
-        weights = self.adapter.provenance()
         with self.adapter.running(self.layers) as run:
-            inputs, first = self._first(run)
+            inputs, first, failed = self._first(run)
             kept = {name: replace(layer, array=layer.array.copy()) for name, layer in first.items()}
             again = run(inputs)
             self._refuse_rewritten(kept, first)
-            self._compare_runs(kept, again, weights)
-            self._compare_rows(run, inputs, kept)
+            self._compare_runs(kept, again)
+            failed = failed or self._compare_rows(run, inputs, kept)
+        if failed is not None:
+            rows = interop.count_rows(inputs)
+            msg = (
+                f"self-check: fewer rows than a batch of {rows} can not be run ({explain(failed)}), so it was not "
+                "checked whether rows depend on each other; a shorter last batch would fail alike"
+            )
+            warnings.warn(msg, SelfCheckWarning, stacklevel=2)
 
     @property
     def tolerance(self) -> float:
         """Of floats, relative to the largest magnitude of a layer."""
         return max((TOLERANCES.get(layer.dtype, _WIDE) for layer in self.every), default=_WIDE)
 
-    def _first(self, run: Run) -> tuple[object, Mapping[str, Captured]]:
-        """Some rows of the first batch, and what they give; all of it where the model takes no fewer."""
+    def _first(self, run: Run) -> tuple[object, Mapping[str, Captured], Exception | None]:
+        """Some rows of the first batch and what they give; all of it, and the error, where the model takes no fewer."""
         row_bytes = sum(layer.bytes_per_row or 0 for layer in self.layers)
         rows = max(2, min(ROWS, LAYER_BYTES // max(row_bytes, 1)))
-        if interop.count_rows(self.inputs) > rows:
-            try:
-                head = interop.first_rows(self.inputs, rows)
-                return head, run(head)
-            except Exception:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again just below
-                pass
-        return self.inputs, run(self.inputs)
+        if interop.count_rows(self.inputs) <= rows:
+            return self.inputs, run(self.inputs), None
+        try:
+            head = interop.first_rows(self.inputs, rows)
+            return head, run(head), None
+        except Exception as error:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again just below
+            return self.inputs, run(self.inputs), error
 
     def _refuse_rewritten(self, kept: Mapping[str, Captured], first: Mapping[str, Captured]) -> None:
         for layer in self.layers:
@@ -115,9 +125,7 @@ class SelfCheck:
                 msg = f"self-check: {_named(layer)} was rewritten by the next run: {_SHARED}"
                 raise DumpError(msg)
 
-    def _compare_runs(
-        self, first: Mapping[str, Captured], again: Mapping[str, Captured], weights: object
-    ) -> None:
+    def _compare_runs(self, first: Mapping[str, Captured], again: Mapping[str, Captured]) -> None:
         found = [
             (layer, _difference(first[layer.name], again[layer.name]), self._allowed(first[layer.name], 0))
             for layer in self.layers
@@ -125,7 +133,7 @@ class SelfCheck:
         differing = [item for item in found if item[1] > 0]
         for layer, difference, allowed in differing:
             if difference > allowed:
-                why = _RANDOM if self.adapter.provenance() == weights else _CHANGES
+                why = _RANDOM if self.adapter.provenance() == self.model else _CHANGES
                 what = f"{_named(layer)} gives other values when the same batch runs again"
                 raise DumpError(_message(what, difference, allowed, why))
         if differing:
@@ -136,21 +144,19 @@ class SelfCheck:
             )
             warnings.warn(msg, SelfCheckWarning, stacklevel=2)
 
-    def _compare_rows(self, run: Run, inputs: object, whole: Mapping[str, Captured]) -> None:
-        """Each row alone; half of the rows where a row alone fails, as BatchNorm's batch statistics do."""
+    def _compare_rows(self, run: Run, inputs: object, whole: Mapping[str, Captured]) -> Exception | None:
+        """Each row alone; half of the rows where a row alone fails, as BatchNorm's batch statistics do.
+
+        Returns:
+            the error of a model that takes no fewer rows.
+        """
         rows = interop.count_rows(inputs)
-        if not 1 < rows <= ROWS:
-            return
+        if rows == 1:
+            return None
         single = [range(row, row + 1) for row in range(rows)]
-        failed = self._compare_parts(run, inputs, single, whole)
-        if failed is not None:
-            failed = self._compare_parts(run, inputs, [range(rows // 2)], whole)
-        if failed is not None:
-            msg = (
-                f"self-check: fewer rows than a batch of {rows} can not be run ({explain(failed)}), so it was not "
-                "checked whether rows depend on each other; a shorter last batch would fail alike"
-            )
-            warnings.warn(msg, SelfCheckWarning, stacklevel=2)
+        if self._compare_parts(run, inputs, single, whole) is None:
+            return None
+        return self._compare_parts(run, inputs, [range(rows // 2)], whole)
 
     def _compare_parts(
         self, run: Run, inputs: object, parts: Sequence[range], whole: Mapping[str, Captured]

@@ -70,9 +70,10 @@ _OPTIONS = (
         "jax.distributed that the model's file initialised, else the tasks of a Slurm step (srun).",
     ),
     click.option(
-        "--no-selfcheck",
-        is_flag=True,
-        help="Store what a model gives that is random or mixes rows, instead of refusing it.",
+        "--selfcheck/--no-selfcheck",
+        default=True,
+        show_default=True,
+        help="Refuse a model that is random or mixes rows: a few rows run twice, and one by one, before the dump.",
     ),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
     overwrite_option,
@@ -162,7 +163,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         world_size=world_size,
         overwrite=given["overwrite"],
         resume=given["resume"],
-        selfcheck=not given["no_selfcheck"],
+        selfcheck=given["selfcheck"],
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
 
