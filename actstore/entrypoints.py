@@ -1,8 +1,9 @@
 """What other packages add through packaging entry points: adapters (``actstore.adapters``), sources
 (``actstore.sources``). ``docs/extending.md`` shows one of each.
 
-Ours are asked first, so that installing a package changes nothing of what could be dumped before; theirs come in the
-order of their names. One that can not be used is left out with a line that says why.
+Ours are asked first, so that installing a package does not change what runs or reads what we know; theirs come in the
+order of their names, and plain functions last, since the models of others can be called, too. One that can not be used
+is left out with a line that says why.
 """
 
 from __future__ import annotations
