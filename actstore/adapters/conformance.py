@@ -41,8 +41,7 @@ def check_adapter(
     adapter = adapt(model)
     before = adapter.provenance()
     given = interop.copied(inputs)
-    described = adapter.describe(interop.copied(inputs))
-    layers = [layer for layer in described if layer.shape is not None and not layer.explicit]
+    layers = [layer for layer in adapter.layers(inputs) if layer.shape is not None and not layer.explicit]
     with adapter.running(layers) as run:
         whole = run(inputs)
         kept = {name: layer.array.copy() for name, layer in whole.items()}
