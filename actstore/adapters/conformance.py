@@ -39,42 +39,35 @@ def check_adapter(
             weights that are hashed.
     """
     adapter = adapt(model)
-    before = adapter.provenance()
-    given = interop.copied(inputs)
+    before, given = adapter.provenance(), interop.copied(inputs)
     layers = [layer for layer in adapter.layers(inputs) if layer.shape is not None and not layer.explicit]
     with adapter.running(layers) as run:
         whole = run(inputs)
         kept = {name: layer.array.copy() for name, layer in whole.items()}
         parts = [run(part) for part in _halves(inputs)]
     _check_names(layers, whole, expected)
-    for layer in layers:
-        _require(
-            np.array_equal(kept[layer.name], whole[layer.name].array),
-            layer.name,
-            "is rewritten by the next run: copy it",
-        )
-        joined = np.concatenate([part[layer.name].array for part in parts])
-        _require(
-            _close(joined, kept[layer.name], tolerance), layer.name, "differs between one batch and its halves"
-        )
-        if expected is not None:
-            _require(
-                _close(kept[layer.name], expected[layer.name], tolerance),
-                layer.name,
-                "has other values than expected",
-            )
-        with adapter.running([layer]) as run:
-            alone = run(inputs)[layer.name].array
-        _require(np.array_equal(alone, kept[layer.name]), layer.name, "is another when it is captured alone")
+    for name, values in kept.items():
+        _require(np.array_equal(values, whole[name].array), name, "is rewritten by the next run: copy it")
+        joined = np.concatenate([part[name].array for part in parts])
+        _require(_close(joined, values, tolerance), name, "differs between one batch and its halves")
+        known = values if expected is None else expected[name]
+        _require(_close(values, known, tolerance), name, "has other values than expected")
+    _check_alone(adapter, layers, inputs, kept)
     _require(_same(given, inputs), "", "the inputs were changed")
     _check_errors(adapter, layers)
     _require(adapter.provenance() == before, "", "the model is not left as it was found")
     weights = before.get("weights")
-    _require(
-        weights == "not seen" or ":" in str(weights),
-        "",
-        f"provenance gives weights {weights!r}, not KIND:HASH or 'not seen'",
-    )
+    hashed = weights == "not seen" or ":" in str(weights)
+    _require(hashed, "", f"provenance gives weights {weights!r}, not KIND:HASH or 'not seen'")
+
+
+def _check_alone(
+    adapter: Adapter, layers: Sequence[LayerRow], inputs: object, kept: Mapping[str, np.ndarray]
+) -> None:
+    for layer in layers:
+        with adapter.running([layer]) as run:
+            alone = run(inputs)[layer.name].array
+        _require(np.array_equal(alone, kept[layer.name]), layer.name, "is another when it is captured alone")
 
 
 def _check_names(
