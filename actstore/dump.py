@@ -47,6 +47,8 @@ class DumpSettings:
             before the first row is stored; the other rows keep their ids.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with what an interrupted dump of the same left, where there is such.
+        selfcheck: whether to refuse a model whose first batch comes out differently when run again, or row by row
+            (see ``actstore.selfcheck``). A dump that is resumed was checked when it began.
         command: the command line, for the provenance.
     """
 
@@ -64,6 +66,7 @@ class DumpSettings:
     skip_bad: bool = False
     overwrite: bool = False
     resume: bool = False
+    selfcheck: bool = True
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -79,7 +82,7 @@ class DumpSettings:
     def loop(self) -> LoopSettings:
         """What decides which activations there are."""
         choice = RowChoice(self.limit, self.sample, self.reductions.seed)
-        return LoopSettings(self.layers, self.batch_size, choice, self.reductions)
+        return LoopSettings(self.layers, self.batch_size, choice, self.reductions, self.selfcheck)
 
 
 def dump(

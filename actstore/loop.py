@@ -18,6 +18,7 @@ from actstore.provenance import versions
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
 from actstore.replay import Replay
 from actstore.rowids import RowIds
+from actstore.selfcheck import SelfCheck
 from actstore.shares import Share, all_of
 from actstore.store.format import LayerInfo
 from actstore.store.records import Seen
@@ -49,12 +50,14 @@ class LoopSettings:
         batch_size: rows that go through the model together, where the source lets us choose.
         choice: which rows of each source.
         reductions: what is kept of each layer.
+        selfcheck: whether to compare runs of the first batch before a row is stored (see ``actstore.selfcheck``).
     """
 
     layers: tuple[str, ...]
     batch_size: int = 256
     choice: RowChoice = field(default_factory=RowChoice)
     reductions: ReductionSettings = field(default_factory=ReductionSettings)
+    selfcheck: bool = True
 
     def document(self) -> dict[str, JSON]:
         """The settings that an interrupted dump has to be resumed with; layers and reductions are compared as such."""
@@ -90,6 +93,7 @@ class Plan:
     data: Sequence[SplitData]
     share: Share
     first_batches: Iterator[Batch]
+    selfcheck: SelfCheck
 
     def stored(self) -> list[LayerInfo]:
         """The layers as they are stored."""
@@ -128,7 +132,8 @@ class DumpLoop:
             item.check_lengths()
         batches = self._batches(data, 0, None)
         first = next(batches)
-        layers = select(self._settings.layers, described(adapter, first))
+        every = described(adapter, first)
+        layers = select(self._settings.layers, every)
         model = adapter.provenance()
         if self._model not in (None, model):
             msg = "the model is not the one this store was begun with (its weights changed); begin another step for it"
@@ -136,7 +141,8 @@ class DumpLoop:
         self._model = model
         reductions = plan_reductions(self._settings.reductions, layers)
         whole = all_of(data, self._settings.choice)
-        return Plan(adapter, layers, reductions, data, share or whole, chain([first], batches))
+        check = SelfCheck(adapter, every, layers, first.inputs, model)
+        return Plan(adapter, layers, reductions, data, share or whole, chain([first], batches), check)
 
     def run(self, plan: Plan) -> None:
         """Store all rows of the share, but for those that an interrupted dump has stored already.
@@ -148,6 +154,9 @@ class DumpLoop:
         if self._stored is None:
             self._stored = self._writer.begin(plan.stored())
             self._warn_of_same_weights()
+            if self._settings.selfcheck and not self._stored.batches:
+                with blaming_model("the self-check of the first batch"):
+                    plan.selfcheck.run()
         total, share = self._so_far.total_rows, plan.share
         self._so_far = replace(
             self._so_far, total_rows=None if total is None or share.rows is None else total + share.rows

@@ -133,6 +133,9 @@ class Recording:
         ]
         loop = self._at(step)
         loop.run(loop.plan(adapt(model), data))
+        self._settings = replace(
+            self._settings, selfcheck=False
+        )  # once is enough: further steps have the same layers
 
     def append(
         self,
@@ -197,6 +200,7 @@ def create(
     reductions: ReductionSettings | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    selfcheck: bool = True,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
 
@@ -207,11 +211,14 @@ def create(
         reductions: what ``dump`` keeps of each layer; None for all of it.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was interrupted.
+        selfcheck: whether the first ``dump`` refuses a model whose first batch comes out differently when run again, or
+            row by row (``actstore.selfcheck``).
 
     Raises:
         StoreError: ``path`` exists, or has another suffix.
     """
-    settings = LoopSettings(_patterns(layers), batch_size, reductions=reductions or ReductionSettings())
+    kept = reductions or ReductionSettings()
+    settings = LoopSettings(_patterns(layers), batch_size, reductions=kept, selfcheck=selfcheck)
     return Recording(path, settings, overwrite=overwrite, resume=resume)
 
 

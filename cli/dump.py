@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.layers import echo_layers, model_options, parse_arguments
+from cli.ranks import rank_and_world_size
 from cli.shared import ProgressLine, duration, overwrite_option, size
 
 if TYPE_CHECKING:
@@ -59,15 +61,19 @@ _OPTIONS = (
         metavar="N",
         help="Add training step N to NAME.acts, on the same rows.",
     ),
-    click.option(
-        "--rank", type=click.IntRange(min=0), envvar="RANK", metavar="R", help="Dump share R of the batches ..."
-    ),
+    click.option("--rank", type=click.IntRange(min=0), metavar="R", help="Dump share R of the batches ..."),
     click.option(
         "--world-size",
         type=click.IntRange(min=1),
-        envvar="WORLD_SIZE",
         metavar="W",
-        help="... of W shares. Both are taken from RANK and WORLD_SIZE where torchrun sets them.",
+        help="... of W shares. Without them: RANK and WORLD_SIZE (torchrun sets them), else the processes of a "
+        "jax.distributed that the model's file initialised, else the tasks of a Slurm step (srun).",
+    ),
+    click.option(
+        "--selfcheck/--no-selfcheck",
+        default=True,
+        show_default=True,
+        help="Refuse a model that is random or mixes rows: a few rows run twice, and one by one, before the dump.",
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that can not be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
@@ -100,6 +106,7 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
       actstore dump net.py:make --data images.npy --layers 'layer*' --pool mean --dtype float16 -o run.acts --resume
       torchrun --nproc-per-node 4 --no-python actstore dump net.py:make --data images.npy --layers '**' -o run.acts
     """
+    from actstore.choice import RowChoice
     from actstore.dump import dump as dump_activations
     from actstore.models import load_model
     from actstore.sources import split_data
@@ -111,7 +118,8 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
     data = split_data(given["data"], given["targets"])
     if not patterns:
-        echo_layers(model, data, given)
+        choice = RowChoice(given["limit"], given["sample"], given["seed"])
+        echo_layers(model, data, given, choice=choice)
         raise click.UsageError(
             "--layers is missing: choose from the layers above, for example --layers '**' for all"
         )
@@ -130,14 +138,11 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
 
 
 def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
+    from actstore.adapters.jax_processes import jax_process
     from actstore.dump import DumpSettings
     from actstore.reductions import ReductionSettings
 
-    rank, world_size = given["rank"], given["world_size"]
-    if (rank is None) != (world_size is None):
-        raise click.UsageError(
-            "--rank and --world-size come together (or RANK and WORLD_SIZE in the environment)"
-        )
+    rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, jax_process)
     if given["resume"] and given["overwrite"]:
         raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
     return DumpSettings(
@@ -157,10 +162,11 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         autocast=given["autocast"],
         trace=given["trace"],
         step=given["step"],
-        rank=rank or 0,
-        world_size=world_size or 1,
+        rank=rank,
+        world_size=world_size,
         overwrite=given["overwrite"],
         resume=given["resume"],
+        selfcheck=given["selfcheck"],
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
 

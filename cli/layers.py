@@ -11,6 +11,8 @@ from cli.shared import echo_json, echo_table, json_option, shape, size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from actstore.adapters import LayerRow
+    from actstore.choice import RowChoice
     from actstore.sources import SplitData
 
 _MODEL_OPTIONS = (
@@ -67,7 +69,9 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
 @model_options
 @json_option
 def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """List the layers of MODEL; with --data, one batch is run to know their shapes.
+    """List the layers of MODEL in call order; with --data, two rows are run to know shapes, axes and sizes.
+
+    A layer that gives nothing to store says why.
 
     \b
     Example:
@@ -82,22 +86,71 @@ def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> No
 
 
 def echo_layers(
-    model: Any, data: Sequence[SplitData] | None, given: Mapping[str, Any], *, as_json: bool = False
+    model: Any,
+    data: Sequence[SplitData] | None,
+    given: Mapping[str, Any],
+    *,
+    choice: RowChoice | None = None,
+    as_json: bool = False,
 ) -> None:
-    """Print the layers as a table, or as JSON, without what goes into them; ``given`` has the model's options."""
-    from dataclasses import asdict
+    """Print the layers in call order, with what a dump of the data would take, as a table or as JSON.
 
+    ``given`` has the model's options. What goes into layers is left out.
+    """
+    from actstore.adapters.base import INPUT
     from actstore.dump import describe_layers
 
     options = {"autocast": given["autocast"], "trace": given["trace"]}
     every = describe_layers(model, data, given["device"], **options)
-    rows = [row for row in every if not row.goes_in]
+    described = [row for row in every if not row.goes_in]
+    # With data and without, a layer has the same number.
+    first = 0 if described and described[0].type == INPUT else 1
+    rows = _row_count(data, choice)
+    found = [_described(order, layer, rows) for order, layer in enumerate(described, start=first)]
     if as_json:
-        echo_json([asdict(row) for row in rows])
+        echo_json(found)
         return
     echo_table(
-        ["layer", "type", "shape of a row", "dtype", "bytes per row"],
-        [[row.name, row.type, shape(row.shape), row.dtype or "?", size(row.bytes_per_row)] for row in rows],
+        ["layer", "order", "type", "shape of a row", "axes", "dtype", "bytes per row", "note"],
+        [_cells(layer) for layer in found],
+        left=(0, 2, 4, 7),
     )
-    if len(rows) < len(every):
+    if rows is not None:
+        globbed = sum(layer["dump_bytes"] or 0 for layer in found if not layer["explicit"])
+        click.echo(f"{rows:,} rows: {size(globbed)} for all layers that '**' picks")
+    if len(described) < len(every):
         click.echo("NAME:in is what goes into a layer; name it, or **:in, to store it")
+
+
+def _row_count(data: Sequence[SplitData] | None, choice: RowChoice | None) -> int | None:
+    """How many rows a dump of the data would have; None where only reading tells."""
+    from actstore.choice import RowChoice
+    from actstore.shares import all_of
+
+    return all_of(data, choice or RowChoice()).rows if data else None
+
+
+def _described(order: int, layer: LayerRow, rows: int | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    known = layer.bytes_per_row is not None and rows is not None
+    return {
+        "order": None if layer.shape is None else order,
+        **asdict(layer),
+        "dump_bytes": (layer.bytes_per_row or 0) * (rows or 0) if known else None,
+    }
+
+
+def _cells(layer: dict[str, Any]) -> list[str]:
+    nothing = layer["shape"] is None
+    notes = [layer["note"], "by its exact name only" if layer["explicit"] and not nothing else ""]
+    return [
+        layer["name"],
+        "" if nothing else str(layer["order"]),
+        layer["type"],
+        "-" if nothing and layer["note"] else shape(layer["shape"]),
+        ", ".join(layer["axes"]),
+        layer["dtype"] or ("-" if layer["note"] else "?"),
+        "-" if nothing and layer["note"] else size(layer["bytes_per_row"]),
+        "; ".join(note for note in notes if note),
+    ]

@@ -248,7 +248,7 @@ def check_labels(values: object, where: str) -> np.ndarray:
 
 def _as_array(values: object, where: str) -> np.ndarray:
     try:
-        return interop.to_bits(values)[0] if interop.is_array(values) else np.asarray(values)
+        return interop.to_bits(values)[0] if interop.speaks_arrays(values) else np.asarray(values)
     except (TypeError, ValueError) as error:
         msg = f"{where} can not be read as labels: {error}"
         raise SourceError(msg) from error

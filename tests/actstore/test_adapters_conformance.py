@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from actstore.adapters import adapt, adapters
+from actstore.adapters.conformance import check_adapter
 from actstore.patterns import select
 from actstore.reductions import ReductionSettings, plan_reductions
 
@@ -216,3 +217,9 @@ def test_the_model_is_left_as_it_was_found_after_an_error(example):
 def test_provenance_says_what_the_weights_are(example):
     weights = adapt(example.model).provenance()["weights"]
     assert weights == "not seen" or weights.startswith("xxh3_128:")
+
+
+def test_the_check_that_other_packages_call_passes(example):
+    before = adapt(example.model).provenance()
+    check_adapter(example.model, example.inputs, example.expected)
+    assert adapt(example.model).provenance() == before
