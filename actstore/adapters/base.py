@@ -88,6 +88,8 @@ class Adapter(ABC):
     name: ClassVar[str]
     fallback: ClassVar[bool] = False
     """Whether the adapter is asked last, since it takes what others may know better."""
+    loads: ClassVar[tuple[str, ...]] = ()
+    """Which MODEL specs are for ``load``: their endings (``.onnx``) or their beginnings (``hf:``)."""
 
     def __init__(self, model: Any, device: str | None = None) -> None:
         self.model = model
@@ -115,6 +117,15 @@ class Adapter(ABC):
     @abstractmethod
     def provenance(self) -> dict[str, JSON]:
         """What identifies the model: ``weights`` (a hash, or "not seen") and whatever else helps."""
+
+    @staticmethod
+    def load(spec: str) -> object:
+        """The model that a whole MODEL spec of ``loads`` names. An adapter that has ``loads`` overrides this.
+
+        Raises:
+            AdapterError: there is no such model, or it can not be read.
+        """
+        raise NotImplementedError(spec)
 
     def load_weights(self, path: Path, key: str | None) -> None:
         """Load ``--weights``. An adapter that can overrides this."""
