@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from actstore.captured import Captured
     from actstore.store.format import JSON
 
-_DESCRIBED_ROWS = 2
+_DESCRIBED_ROWS = (2, 3)
 
 
 class OnnxAdapter(Adapter):
@@ -65,9 +65,7 @@ class OnnxAdapter(Adapter):
         if inputs is None:
             described = onnx_layers.declared_layers(self._proto)
         else:
-            rows = self._inputs.fixed_rows or _DESCRIBED_ROWS
-            run = self._open(list(self._names))
-            described = onnx_layers.found_layers(run(few_rows(self._inputs.feeds(inputs), rows)), rows)
+            described = self._found(self._inputs.feeds(inputs))
         known = {tensor: described.get(tensor) or onnx_layers.unknown_layer(tensor) for tensor in self._names}
         shapes = {tensor: layer.shape for tensor, layer in known.items() if layer.shape is not None}
         axes = onnx_names.axis_names(self._computed, shapes, onnx_graph.constants_of(self._proto.graph))
@@ -116,6 +114,22 @@ class OnnxAdapter(Adapter):
         """
         msg = f"an ONNX model comes with its weights, so {path.name} can not be loaded into it: leave --weights out"
         raise AdapterError(msg)
+
+    def _found(self, feeds: Mapping[str, np.ndarray]) -> dict[str, LayerRow]:
+        """Every layer as runs of a few rows show it: one of two and one of three, where the model takes any number.
+
+        An axis of the same length in both is not the batch, though it may have two entries.
+        """
+        fixed = self._inputs.fixed_rows
+        run = self._open(list(self._names))
+        runs = [
+            onnx_layers.found_layers(run(few_rows(feeds, rows)), rows)
+            for rows in ((fixed,) if fixed is not None else _DESCRIBED_ROWS)
+        ]
+        return {
+            tensor: min((found[tensor] for found in runs), key=lambda layer: layer.shape is not None)
+            for tensor in runs[0]
+        }
 
     def _open(self, tensors: Sequence[str]) -> Callable[[Mapping[str, np.ndarray]], dict[str, Any]]:
         """A function from feeds to the values of these tensors."""

@@ -29,7 +29,7 @@ _CHANNELS_FIRST = {
 }  # fmt: skip
 _BY_WEIGHTS = {"Gather", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
 """Features last where one of their inputs is a weight: linear layers and embeddings."""
-_OTHER_LENGTHS = {"Concat", "Pad", "Resize", "Slice", "Split"}
+_OTHER_LENGTHS = {"Concat", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Resize", "Slice", "Split"}
 """Their outputs have the axes of their inputs, though perhaps of other lengths."""
 
 
@@ -61,14 +61,29 @@ def layer_names(nodes: Sequence[Computed], tensors: Collection[str]) -> dict[str
 
 def _path(node: NodeProto) -> tuple[str, ...]:
     """The scopes of a node, and then its own name; nothing for a node without a name."""
-    own = tuple(part for part in node.name.split("/") if part)
+    parts = [part for part in node.name.split("/") if part]
+    if not parts:
+        return ()
     for entry in node.metadata_props:
-        if (
-            own and entry.key == _TORCH_SCOPES
-        ):  # ['', 'block', 'block.0', 'relu']: modules, and then the operation
-            modules = literal_eval(entry.value)[:-1]
-            return (*(part for part in modules[-1].split(".") if part), *own) if modules else own
-    return own
+        if entry.key == _TORCH_SCOPES:  # ['', 'block', 'block.0', 'relu']: modules, and then the operation
+            return (*_split(_module(entry.value)), parts[-1])
+    scopes: list[str] = []
+    for part in parts[:-1]:
+        if scopes and part.startswith(f"{scopes[-1]}."):  # /blocks/blocks.0/Relu, of a sequence of modules
+            scopes.pop()
+        scopes.append(part)
+    return (*_split(".".join(scopes)), parts[-1])
+
+
+def _module(scopes: str) -> str:
+    try:
+        return str(["", *literal_eval(scopes)][-2])
+    except (ValueError, SyntaxError, TypeError):  # not as torch writes it: a note for people, and not for us
+        return ""
+
+
+def _split(scope: str) -> list[str]:
+    return [part for part in scope.split(".") if part]
 
 
 def _scopes(paths: Sequence[tuple[str, ...]]) -> dict[int, str]:
