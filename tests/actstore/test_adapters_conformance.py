@@ -106,6 +106,30 @@ def torch_example():
     return Example(model, inputs(), {name: layer.numpy() for name, layer in expected.items()}, condition)
 
 
+def keras_example():
+    """The same ReLU twice, inside a layer of the user's own, and layers that are the same in training only."""
+    from tests.frameworks.keras_networks import residual
+
+    model = residual()
+    kernels = model.get_weights()
+    first = inputs() @ kernels[0] + kernels[1]
+    second = np.maximum(first, 0) @ kernels[2] + kernels[3]
+    expected = {
+        "block.first": first,
+        "block.relu": np.maximum(first, 0),
+        "block.drop": np.maximum(first, 0),
+        "block.second": second,
+        "block.relu#1": np.maximum(second, 0),
+        "block": np.maximum(second, 0) + inputs(),
+    }
+
+    def condition():
+        layers = [model, *model._flatten_layers()]
+        return [sorted(vars(layer)) for layer in layers], [getattr(layer, "training", None) for layer in layers]
+
+    return Example(model, inputs(), expected, condition)
+
+
 def onnx_example():
     """A scope of two nodes, nodes without names, an output, and a sum of weights that is no layer."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: make test-frameworks")
@@ -138,11 +162,12 @@ def onnx_example():
 
 EXAMPLES = {
     "function": function_example,
+    "keras": keras_example,
     "onnx": onnx_example,
     "scikit-learn": sklearn_example,
     "torch": torch_example,
 }
-FRAMEWORKS = {"onnx", "torch"}
+FRAMEWORKS = {"keras", "onnx", "torch"}
 
 
 @pytest.fixture(
