@@ -12,6 +12,7 @@ import pytest
 
 from actstore.adapters import adapt, adapters
 from actstore.errors import AdapterError
+from actstore.interop import to_bits
 from actstore.patterns import select
 from actstore.reductions import ReductionSettings, plan_reductions
 
@@ -111,7 +112,7 @@ def keras_example():
     from tests.frameworks.keras_networks import residual
 
     model = residual()
-    kernels = model.get_weights()
+    kernels = [to_bits(weight.value)[0] for weight in model.weights]
     first = inputs() @ kernels[0] + kernels[1]
     second = np.maximum(first, 0) @ kernels[2] + kernels[3]
     expected = {
