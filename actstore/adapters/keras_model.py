@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BACKENDS = ("torch", "jax", "tensorflow")
+_UNKNOWN_CLASS = re.compile(r"Could not locate class '(\w+)'")
 
 
 def read(path: Path) -> object:
@@ -32,20 +35,28 @@ def read(path: Path) -> object:
     if not path.is_file():
         msg = f"there is no file {path}"
         raise AdapterError(msg)
+    if not is_zipfile(path):
+        msg = f"{path} is not what model.save writes (a zip file), or it is damaged"
+        raise AdapterError(msg)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras stumbles over in a file
-        if "Lambda" in str(error):
-            msg = (
-                f"{path} has a Lambda layer, whose code could do anything, and is refused; if it is your own, load it "
-                "by a function in a file of yours: net.py:make, with keras.saving.load_model(..., safe_mode=False)"
-            )
-        else:
-            msg = (
-                f"{path} can not be loaded: {explain(error)}; a model of classes of your own is loaded by a function "
-                "beside them: net.py:make"
-            )
+        msg = f"{path} can not be loaded: {_reason(error)}"
         raise AdapterError(msg) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why Keras could not load a file, which it says at the end of pages of configuration."""
+    text = str(error)
+    if "Lambda" in text and "safe_mode" in text:
+        return (
+            "it has a Lambda layer, whose code could do anything; if it is your own, load it by a function in a file "
+            "of yours (net.py:make) with keras.saving.load_model(..., safe_mode=False)"
+        )
+    unknown = _UNKNOWN_CLASS.search(text)
+    if unknown:
+        return f"it needs the class {unknown[1]!r}; load it by a function in the file that has it (net.py:make)"
+    return explain(error)
 
 
 def load_weights(model: Any, path: Path, key: str | None) -> None:
@@ -76,7 +87,7 @@ def check_ready(model: Any, device: str | None) -> None:
             "call it on a batch, or call model.build(shape), before"
         )
         raise AdapterError(msg)
-    places = sorted({_place(variable.value) for variable in model.weights})
+    places = sorted({place(variable.value) for variable in model.weights})
     if device is not None and places and places != [_device(device)]:
         msg = (
             f"the model is on {listed(places)} and not on device {device!r}, and a Keras model stays where its backend "
@@ -88,8 +99,8 @@ def check_ready(model: Any, device: str | None) -> None:
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """On the torch backend no gradients, and the modes of torch's own modules, which calls change, kept."""
-    modules = getattr(model, "modules", None)
-    modes = [(module, module.training) for module in modules()] if callable(modules) else []
+    layers = [model, *model._flatten_layers()] if backend() == "torch" else []
+    modes = [(module, module.training) for layer in layers for module in layer.modules()]
     try:
         with _without_gradients():
             yield
@@ -138,11 +149,14 @@ def _given(inputs: Any) -> Any:
     if not interop.is_array(inputs):
         return inputs
     array, dtype = interop.to_bits(inputs)
+    if array.dtype.kind not in "biufc" and backend() != "tensorflow":  # which has layers that take text
+        msg = f"a Keras model takes numbers on its {backend()} backend, but the batch is {interop.describe(inputs)}"
+        raise AdapterError(msg)
     array = widened(array) if dtype == BFLOAT16 else array
     return np.asarray(array, dtype=array.dtype.newbyteorder("="))
 
 
-def _place(value: Any) -> str:
+def place(value: Any) -> str:
     """Where a backend's array is: ``cpu:0``, ``cuda:1``."""
     devices = getattr(value, "devices", None)
     return _device(str(next(iter(devices()))) if callable(devices) else str(value.device))
