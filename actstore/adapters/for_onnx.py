@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from actstore.adapters import onnx_file, onnx_graph, onnx_layers, onnx_names
 from actstore.adapters.base import OUTPUT, Adapter, Keep, LayerRow, Run
-from actstore.adapters.onnx_session import Inputs, few_rows, session_of
+from actstore.adapters.onnx_session import Inputs, Session, few_rows
 from actstore.errors import AdapterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -86,12 +86,12 @@ class OnnxAdapter(Adapter):
         if output is not None:
             by_name.setdefault(OUTPUT, output)
         tensors = {layer.name: by_name.get(layer.name, layer.name) for layer in layers}
-        run_part = self._open(list(dict.fromkeys(tensors.values())))
+        session = self._open(list(dict.fromkeys(tensors.values())))
 
         def run(inputs: object) -> dict[str, Captured]:
             feeds = self._inputs.feeds(inputs)
             self._inputs.check_rows(feeds)
-            found = run_part(feeds)
+            found = session.run(feeds)
             return {layer.name: keep(layer.name, found[tensors[layer.name]], layer.axes) for layer in layers}
 
         yield run
@@ -120,20 +120,20 @@ class OnnxAdapter(Adapter):
 
         An axis of the same length in both is not the batch, though it may have two entries.
         """
+        session = self._open(list(self._names))
         fixed = self._inputs.fixed_rows
-        run = self._open(list(self._names))
-        runs = [
-            onnx_layers.found_layers(run(few_rows(feeds, rows)), rows)
-            for rows in ((fixed,) if fixed is not None else _DESCRIBED_ROWS)
-        ]
+        try:
+            counts = _DESCRIBED_ROWS if fixed is None else (fixed,)
+            runs = [onnx_layers.found_layers(session, few_rows(feeds, rows)) for rows in counts]
+        except Exception:  # noqa: BLE001 - the graph may have a batch size in it that its inputs do not declare
+            runs = [onnx_layers.found_layers(session, feeds)]
         return {
             tensor: min((found[tensor] for found in runs), key=lambda layer: layer.shape is not None)
             for tensor in runs[0]
         }
 
-    def _open(self, tensors: Sequence[str]) -> Callable[[Mapping[str, np.ndarray]], dict[str, Any]]:
-        """A function from feeds to the values of these tensors."""
-        return session_of(onnx_graph.part_computing(self._proto, tensors), self._folder, self.device, tensors)
+    def _open(self, tensors: Sequence[str]) -> Session:
+        return Session(onnx_graph.part_computing(self._proto, tensors), tensors, self._folder, self.device)
 
     def _output(self) -> str | None:
         """The tensor that is ``output``: that of a model with one output, unless a layer has that name already."""

@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 
     from onnx import ModelProto
 
+    from actstore.adapters.onnx_session import Session
+
 _ONLY_A_BATCH = "only a batch tells its shape: give --data"
 
 
-def found_layers(values: Mapping[str, Any], rows: int) -> dict[str, LayerRow]:
-    """A layer for each tensor that was computed from ``rows`` rows; without a shape where a store can not hold it."""
-    return {tensor: _found(tensor, value, rows) for tensor, value in values.items()}
+def found_layers(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, LayerRow]:
+    """A layer for each tensor of a session, as a batch shows it; without a shape where a store can not hold it."""
+    values = session.run(feeds)
+    rows = interop.count_rows(feeds)
+    return {
+        tensor: _found(tensor, values[tensor], rows)
+        if tensor in values
+        else LayerRow(tensor, "", note=f"it is a {kind}, which no store holds")
+        for tensor, kind in session.kinds.items()
+    }
 
 
 def declared_layers(model: ModelProto) -> dict[str, LayerRow]:
@@ -46,15 +55,12 @@ def unknown_layer(tensor: str) -> LayerRow:
     return LayerRow(tensor, "", note=_ONLY_A_BATCH)
 
 
-def _found(tensor: str, value: Any, rows: int) -> LayerRow:
-    dtype = str(value.dtype) if isinstance(value, np.ndarray) else ""
-    if dtype not in DTYPES:
-        return LayerRow(tensor, "", note=f"it is {interop.describe(value)}, which no store holds")
+def _found(tensor: str, value: np.ndarray, rows: int) -> LayerRow:
     if value.shape[:1] != (rows,):
         note = f"it has the shape {value.shape} for a batch of {rows}; its first axis must be the batch"
         return LayerRow(tensor, "", note=note)
     shape = value.shape[1:]
-    return LayerRow(tensor, "", shape, interop.default_axes(len(shape)), dtype)
+    return LayerRow(tensor, "", shape, interop.default_axes(len(shape)), value.dtype.name)
 
 
 def _rank(value: Any) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +18,19 @@ from actstore.store.format import BFLOAT16
 from actstore.usercode import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from onnx import ModelProto, ValueInfoProto
 
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _SUFFIX = "ExecutionProvider"
+_BFLOAT16 = "tensor(bfloat16)"
+_STORED = {
+    _BFLOAT16, "tensor(bool)", "tensor(double)", "tensor(float)", "tensor(float16)", "tensor(int16)", "tensor(int32)",
+    "tensor(int64)", "tensor(int8)", "tensor(uint16)", "tensor(uint32)", "tensor(uint64)", "tensor(uint8)",
+}  # fmt: skip
+"""Of the others some come as bits (float8 as uint8), and some can not be fetched at all."""
 
 
 class Inputs:
@@ -103,37 +111,72 @@ def few_rows(feeds: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray
     return {name: array[places] if array.shape[:1] == (count,) else array for name, array in feeds.items()}
 
 
-def session_of(
-    part: ModelProto, folder: Path | None, device: str | None, tensors: Sequence[str]
-) -> Callable[[Mapping[str, np.ndarray]], dict[str, Any]]:
-    """A session of onnxruntime that computes each node by itself: a function from feeds to the values of ``tensors``.
+class Session:
+    """onnxruntime, computing each node by itself: ``run`` gives the values of tensors.
 
     Its optimisations fuse nodes whose results nobody asked for, so a convolution before a batch normalisation gave
     other bits (1e-6) when it was captured than when it was not, from the "basic" level on. Without them each layer is
     the same bits whatever else is captured; a small network of convolutions then takes 1.3 times the time.
 
+    Args:
+        part: a model whose first outputs are ``tensors``.
+        tensors: to be given.
+        folder: where files with weights lie; None for none.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``coreml``, ...; None for the CPU.
+
     Raises:
         AdapterError: onnxruntime can not run the model, or not on this device.
     """
-    runtime = required("onnxruntime", "onnx", "an ONNX model")
-    provider = _provider(runtime.get_available_providers(), device)
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # what is wrong comes as an exception, once
-    if folder is not None:
-        options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
-    try:
-        session = runtime.InferenceSession(part.SerializeToString(), options, providers=[provider])
-    except Exception as error:  # its own exceptions, which have no base of their own
-        msg = f"onnxruntime {runtime.__version__} can not run the model: {explain(error)}"
-        raise AdapterError(msg) from error
-    found = session.get_providers()[0]
-    if found != provider[0]:
-        msg = (
-            f"onnxruntime could not start {provider[0]} for device {device!r} and would run on {found} instead"
+
+    def __init__(
+        self, part: ModelProto, tensors: Sequence[str], folder: Path | None, device: str | None
+    ) -> None:
+        self._runtime = required("onnxruntime", "onnx", "an ONNX model")
+        provider = _provider(self._runtime.get_available_providers(), device)
+        options = self._runtime.SessionOptions()
+        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4  # what is wrong comes as an exception, once
+        if folder is not None:
+            options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
+        try:
+            self._session = self._runtime.InferenceSession(
+                part.SerializeToString(), options, providers=[provider]
+            )
+        except Exception as error:  # its own exceptions, which have no base of their own
+            msg = f"onnxruntime {self._runtime.__version__} can not run the model: {explain(error)}"
+            raise AdapterError(msg) from error
+        found = self._session.get_providers()[0]
+        if found != provider[0]:
+            msg = f"onnxruntime could not start {provider[0]} for device {device!r} and would run on {found} instead"
+            raise AdapterError(msg)
+        kinds = {output.name: output.type for output in self._session.get_outputs()}
+        self.kinds: dict[str, str] = {tensor: kinds[tensor] for tensor in tensors}
+        """What each tensor is: ``tensor(float)``, ``seq(tensor(float))``, ...."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The values of those tensors that a store may hold."""
+        wanted = [tensor for tensor, kind in self.kinds.items() if kind in _STORED]
+        if _BFLOAT16 not in self.kinds.values():
+            return dict(zip(wanted, self._session.run(wanted, dict(feeds)), strict=True))
+        value_of = self._runtime.OrtValue.ortvalue_from_numpy
+        values = self._session.run_with_ort_values(
+            wanted, {name: value_of(array) for name, array in feeds.items()}
         )
+        return {tensor: _array(value) for tensor, value in zip(wanted, values, strict=True)}
+
+
+def _array(value: Any) -> np.ndarray:
+    """A value as NumPy's; bfloat16, for which onnxruntime knows no array, from its bits."""
+    if value.data_type() != _BFLOAT16:
+        return value.numpy()
+    from onnx import TensorProto, helper
+
+    if value.device_name() != "cpu":
+        msg = f"a bfloat16 layer can not be fetched from {value.device_name()}: leave --device out"
         raise AdapterError(msg)
-    return lambda feeds: dict(zip(tensors, session.run(tensors, dict(feeds)), strict=True))
+    shape = tuple(value.shape())
+    bits = (ctypes.c_uint16 * prod(shape)).from_address(value.data_ptr()) if prod(shape) else b""
+    return np.frombuffer(bits, helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)).reshape(shape).copy()
 
 
 def _provider(available: Sequence[str], device: str | None) -> tuple[str, dict[str, str]]:
@@ -156,6 +199,9 @@ def _cast(name: str, given: object, declared: np.dtype) -> np.ndarray:
         raise AdapterError(msg) from error
     if kind == BFLOAT16:
         array = widened(array)
+    if declared.name == BFLOAT16:
+        msg = f"input {name!r} is declared bfloat16, which can not be handed over: export the model with float32 inputs"
+        raise AdapterError(msg)
     alike = any(array.dtype.kind in kinds and declared.kind in kinds for kinds in ("f", "iu", "b", "UO"))
     if not alike:
         msg = (

@@ -17,12 +17,12 @@ def value(name, *shape, kind=FLOAT):
     return onnx.helper.make_tensor_value_info(name, kind, shape)
 
 
-def model_of(nodes, inputs, outputs, **weights):
+def model_of(nodes, inputs, outputs, opset=17, **weights):
     """A model; its weights by name."""
     initialisers = [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
     graph = onnx.helper.make_graph(nodes, "test", inputs, outputs, initialisers)
-    opset = [onnx.helper.make_opsetid("", 17)]
-    model = onnx.helper.make_model(graph, ir_version=8, opset_imports=opset, producer_name="by hand")
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=opsets, producer_name="by hand")
     onnx.checker.check_model(model)
     return model
 

@@ -6,6 +6,7 @@ import pytest
 from actstore.adapters import adapt
 from actstore.errors import AdapterError, LayerError
 from actstore.patterns import select
+from actstore.store.bfloat16 import narrowed, widened
 from tests.frameworks.onnx_networks import FLOAT, convnet, model_of, node, onnx, value
 
 
@@ -90,9 +91,45 @@ def test_what_no_store_holds_is_told():
         zero=np.array(0),
     )
     with pytest.raises(
-        LayerError, match=r"'list' can not be stored: it is list of 1 \(ndarray\), which no store"
+        LayerError, match=r"'list' can not be stored: it is a seq\(tensor\(float\)\), which no store"
     ):
         select(["list"], adapt(model).layers(np.zeros((2, 2), np.float32)))
+
+
+def cast_model(kind):
+    nodes = [node("Cast", ["x"], ["cast"], to=kind), node("Cast", ["cast"], ["y"], to=FLOAT)]
+    return model_of(nodes, [value("x", "rows", 2)], [value("y", "rows", 2)], opset=21)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("FLOAT8E4M3FN", "float8e4m3fn"), ("INT4", "int4"), ("STRING", "string")]
+)
+def test_dtypes_that_no_store_holds_are_told(captured, kind, name):
+    model = cast_model(onnx.TensorProto.DataType.Value(kind))
+    x = np.array([[1, 2], [3, 4]], np.float32)
+    with pytest.raises(
+        LayerError, match=rf"'cast' can not be stored: it is a tensor\({name}\), which no store holds"
+    ):
+        select(["cast"], adapt(model).layers(x))
+    np.testing.assert_array_equal(captured(model, x, "y")["y"].array, x)
+
+
+def test_bfloat16_keeps_its_bits(captured):
+    x = np.array([[1, 1 / 3], [-3e38, 4]], np.float32)
+    found = captured(cast_model(onnx.TensorProto.BFLOAT16), x)
+    assert (found["cast"].dtype, found["cast"].array.dtype) == ("bfloat16", np.uint16)
+    np.testing.assert_array_equal(found["cast"].array, narrowed(x))
+    np.testing.assert_array_equal(found["y"].array, widened(narrowed(x)))
+
+
+def test_a_batch_size_inside_the_graph_that_no_input_declares(captured):
+    model = model_of(
+        [node("Reshape", ["x", "shape"], ["y"])],
+        [value("x", "rows", 4)],
+        [value("y", "rows", 2, 2)],
+        shape=np.array([1, 2, 2]),
+    )
+    assert captured(model, np.ones((1, 4), np.float32), "y")["y"].array.shape == (1, 2, 2)
 
 
 # Axes and shapes
