@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from actstore.adapters import onnx_file, onnx_graph, onnx_layers, onnx_names
 from actstore.adapters.base import OUTPUT, Adapter, Keep, LayerRow, Run
-from actstore.adapters.onnx_session import Inputs, Session, few_rows
+from actstore.adapters.onnx_inputs import Inputs, few_rows
+from actstore.adapters.onnx_session import Session
 from actstore.errors import AdapterError
 
 if TYPE_CHECKING:
