@@ -45,8 +45,7 @@ class OnnxAdapter(Adapter):
         graph = self._proto.graph
         self._inputs = Inputs(onnx_graph.inputs_of(graph))
         self._computed = onnx_graph.computed_from_rows(graph)
-        every = {name for node in graph.node for name in (*node.input, *node.output)}
-        self._names = onnx_names.layer_names(self._computed, every)
+        self._names = onnx_names.layer_names(self._computed)
 
     @staticmethod
     def accepts(model: object) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from actstore import interop
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence, Set
+    from collections.abc import Mapping, Sequence, Set
 
     from onnx import NodeProto
 
@@ -33,18 +33,13 @@ _OTHER_LENGTHS = {"Concat", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Resi
 """Their outputs have the axes of their inputs, though perhaps of other lengths."""
 
 
-def layer_names(nodes: Sequence[Computed], tensors: Collection[str]) -> dict[str, str]:
-    """The layer that each tensor is, by tensor, in graph order; every name once.
-
-    Args:
-        nodes: those that compute on rows.
-        tensors: every name in the graph: a layer is not called as another tensor is.
-    """
+def layer_names(nodes: Sequence[Computed]) -> dict[str, str]:
+    """The layer that each tensor is, by tensor, in graph order; every name once, and none that another tensor has."""
     paths = [_path(computed.node) for computed in nodes]
     whole = [".".join(path) for path in paths]
     counts = Counter(whole)
     scopes = _scopes(paths)
-    taken = set(tensors)
+    taken = {tensor for computed in nodes for tensor in computed.tensors}
     names: dict[str, str] = {}
     for index, computed in enumerate(nodes):
         first, *others = computed.tensors
