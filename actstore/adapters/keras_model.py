@@ -144,6 +144,8 @@ def _given(inputs: Any) -> Any:
     """Arrays of any library as NumPy's, which every backend takes; Keras casts floats to what its layers compute in."""
     if isinstance(inputs, Mapping):
         return {name: _given(value) for name, value in inputs.items()}
+    if isinstance(inputs, list) and all(isinstance(value, str) for value in inputs):
+        inputs = np.array(inputs)
     if isinstance(inputs, (tuple, list)):
         return [_given(value) for value in inputs]
     if not interop.is_array(inputs):

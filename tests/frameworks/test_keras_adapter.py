@@ -260,11 +260,20 @@ def test_bfloat16_keeps_its_bits(captured):
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow has layers that take text")
-def test_text_is_refused(captured):
+@pytest.mark.parametrize("batch", [np.array(["a", "b"]), ["a", "b"]])
+def test_text_is_refused(captured, batch):
     with pytest.raises(
         AdapterError, match=rf"takes numbers on its {BACKEND} backend, but the batch is ndarray <U1"
     ):
-        captured(residual(), np.array(["a", "b"]), "block")
+        captured(residual(), batch, "block")
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow has layers that take text")
+@pytest.mark.parametrize("batch", [np.array(["b", "a"]), ["b", "a"]])
+def test_text_is_given_to_layers_that_take_it(captured, batch):
+    model = keras.Sequential([layers.StringLookup(vocabulary=["a", "b"], name="codes")])
+    model.build((None,))
+    assert captured(model, batch, "codes")["codes"].array.tolist() == [2, 1]
 
 
 def test_a_model_without_weights_is_refused():

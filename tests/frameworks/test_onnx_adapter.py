@@ -226,6 +226,13 @@ def test_several_inputs_come_as_a_dict_or_in_order(captured):
         np.testing.assert_array_equal(found.array, x + count)
 
 
+@pytest.mark.parametrize("batch", [np.array(["1.5", "2"]), ["1.5", "2"]])
+def test_text_is_given_to_models_that_take_it(captured, batch):
+    text = value("x", "rows", kind=onnx.TensorProto.STRING)
+    model = model_of([node("Cast", ["x"], ["y"], to=FLOAT)], [text], [value("y", "rows")])
+    assert captured(model, batch, "y")["y"].array.tolist() == [1.5, 2]
+
+
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
