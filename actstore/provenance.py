@@ -16,7 +16,7 @@ from actstore import interop
 if TYPE_CHECKING:
     from actstore.store.format import JSON
 
-_PACKAGES = ("actstore", "numpy", "h5py", "scikit-learn", "torch")
+_PACKAGES = ("actstore", "numpy", "h5py", "scikit-learn", "torch", "onnx", "onnxruntime", "keras", "tensorflow")
 _ALGORITHM = "xxh3_128"
 
 
@@ -107,7 +107,8 @@ def versions() -> dict[str, JSON]:
             try:
                 found[package] = importlib.metadata.version(package)
             except importlib.metadata.PackageNotFoundError:
-                found[package] = "not installed as a package"
+                module = sys.modules.get(package)  # onnxruntime-gpu and tensorflow-cpu are called otherwise
+                found[package] = getattr(module, "__version__", "not installed as a package")
     return found
 
 

@@ -16,7 +16,7 @@ from actstore.entrypoints import ADAPTERS, of_other_packages
 from actstore.errors import AdapterError
 from actstore.patterns import listed
 
-__all__ = ["Adapter", "LayerRow", "adapt", "adapters"]
+__all__ = ["Adapter", "LayerRow", "adapt", "adapters", "loader"]
 
 _PREFIX = "for_"
 
@@ -68,3 +68,12 @@ def adapt(
     known = ", ".join(adapter.name for adapter in adapters())
     msg = f"{interop.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"
     raise AdapterError(msg)
+
+
+def loader(spec: str) -> type[Adapter] | None:
+    """The adapter whose ``load`` understands a MODEL spec: by its ending (``.onnx``) or its beginning (``hf:``)."""
+    for adapter in adapters():
+        for known in adapter.loads:
+            if spec.endswith(known) if known.startswith(".") else spec.startswith(known):
+                return adapter
+    return None

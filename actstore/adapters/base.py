@@ -99,6 +99,8 @@ class Adapter(ABC):
     name: ClassVar[str]
     fallback: ClassVar[bool] = False
     """Whether the adapter is asked last, since it takes what others may know better."""
+    loads: ClassVar[tuple[str, ...]] = ()
+    """Which MODEL specs are for ``load``: their endings (``.onnx``) or their beginnings (``hf:``)."""
 
     def __init__(self, model: Any, device: str | None = None) -> None:
         self.model = model
@@ -141,6 +143,15 @@ class Adapter(ABC):
                     f"only torch models take the option {option}, and this is a {self.name} model; leave it out"
                 )
                 raise AdapterError(msg)
+
+    @staticmethod
+    def load(spec: str) -> object:
+        """The model that a whole MODEL spec of ``loads`` names. An adapter that has ``loads`` overrides this.
+
+        Raises:
+            AdapterError: there is no such model, or it can not be read.
+        """
+        raise NotImplementedError(spec)
 
     def load_weights(self, path: Path, key: str | None) -> None:
         """Load ``--weights``. An adapter that can overrides this."""

@@ -12,6 +12,8 @@ import pytest
 
 from actstore.adapters import adapt, adapters
 from actstore.adapters.conformance import check_adapter
+from actstore.errors import AdapterError
+from actstore.interop import to_bits
 from actstore.patterns import select
 from actstore.reductions import ReductionSettings, plan_reductions
 
@@ -106,8 +108,68 @@ def torch_example():
     return Example(model, inputs(), {name: layer.numpy() for name, layer in expected.items()}, condition)
 
 
-EXAMPLES = {"function": function_example, "scikit-learn": sklearn_example, "torch": torch_example}
-FRAMEWORKS = {"torch"}
+def keras_example():
+    """The same ReLU twice, inside a layer of the user's own, and layers that are the same in training only."""
+    from tests.frameworks.keras_networks import residual
+
+    model = residual()
+    kernels = [to_bits(weight.value)[0] for weight in model.weights]
+    first = inputs() @ kernels[0] + kernels[1]
+    second = np.maximum(first, 0) @ kernels[2] + kernels[3]
+    expected = {
+        "block.first": first,
+        "block.relu": np.maximum(first, 0),
+        "block.drop": np.maximum(first, 0),
+        "block.second": second,
+        "block.relu#1": np.maximum(second, 0),
+        "block": np.maximum(second, 0) + inputs(),
+    }
+
+    def condition():
+        layers = [model, *model._flatten_layers()]
+        return [sorted(vars(layer)) for layer in layers], [getattr(layer, "training", None) for layer in layers]
+
+    return Example(model, inputs(), expected, condition)
+
+
+def onnx_example():
+    """A scope of two nodes, nodes without names, an output, and a sum of weights that is no layer."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: make test-frameworks")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-frameworks")
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(6, 6)).astype(np.float32)
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            node("Add", ["one", "one"], ["two"], name="/first/Constant"),
+            node("MatMul", ["x", "weights"], ["product"], name="/first/MatMul"),
+            node("Add", ["product", "two"], ["sum"], name="/first/Add"),
+            node("Relu", ["sum"], ["relu"]),
+            node("Add", ["relu", "x"], ["y"]),
+        ],
+        "example",
+        [value("x", onnx.TensorProto.FLOAT, ["rows", 6])],
+        [value("y", onnx.TensorProto.FLOAT, ["rows", 6])],
+        [
+            onnx.numpy_helper.from_array(weights, "weights"),
+            onnx.numpy_helper.from_array(np.ones(6, np.float32), "one"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    product = inputs() @ weights
+    relu = np.maximum(product + 2, 0)
+    expected = {"first.MatMul": product, "first": product + 2, "relu": relu, "y": relu + inputs()}
+    return Example(model, inputs(), expected, lambda: model.SerializeToString(deterministic=True))
+
+
+EXAMPLES = {
+    "function": function_example,
+    "keras": keras_example,
+    "onnx": onnx_example,
+    "scikit-learn": sklearn_example,
+    "torch": torch_example,
+}
+FRAMEWORKS = {"keras", "onnx", "torch"}
 
 
 @pytest.fixture(
@@ -209,7 +271,7 @@ def test_the_model_is_left_as_it_was_found_after_an_error(example):
     layers = select(("**",), adapter.layers(example.inputs))
     with pytest.raises(KeyError, match="somewhere else"), adapter.running(layers):
         raise KeyError("somewhere else")
-    with pytest.raises((ValueError, RuntimeError)), adapter.running(layers) as run:
+    with pytest.raises((ValueError, RuntimeError, AdapterError)), adapter.running(layers) as run:
         run(example.inputs[:, :5])  # a feature is missing, which each framework says in its own words
     assert (example.condition(), adapter.provenance()) == before
 
