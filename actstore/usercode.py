@@ -18,8 +18,8 @@ from actstore.patterns import hint
 if TYPE_CHECKING:
     from actstore.errors import ActstoreError
 
-_EXTRAS = {"torch": "torch", "onnx": "onnx", "onnxruntime": "onnx", "keras": "keras"}
-"""The extras that install packages."""
+_EXTRAS = ("torch", "onnx", "keras")
+"""Packages that an extra of the same name installs."""
 _LONGEST = 400
 _NOT_THE_USERS = (
     *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
@@ -53,8 +53,8 @@ def explain(error: BaseException) -> str:
         text = f"{text[:_LONGEST]} ..."
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     line += _place(error)
-    if isinstance(error, ModuleNotFoundError) and (extra := _EXTRAS.get((error.name or "").partition(".")[0])):
-        line += f"; pip install 'actstore[{extra}]'"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
+        line += f"; pip install 'actstore[{(error.name or '').partition('.')[0]}]'"
     return "; ".join([line, *getattr(error, "__notes__", ())])
 
 
