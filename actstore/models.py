@@ -51,7 +51,7 @@ def load_model(spec: str, arguments: Mapping[str, str] | None = None, weights: s
     if weights is not None:
         path, key = _weights_file(weights)
         adapter.load_weights(path, key)
-    return model
+    return adapter.model
 
 
 def _make(maker: Callable[..., Any], spec: str, values: Mapping[str, object]) -> object:
