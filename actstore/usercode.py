@@ -55,7 +55,7 @@ def explain(error: BaseException) -> str:
     line += _place(error)
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         line += f"; pip install 'actstore[{(error.name or '').partition('.')[0]}]'"
-    return "; ".join([line, *getattr(error, "__notes__", ())])
+    return "; ".join([line, *(" ".join(note.split()) for note in getattr(error, "__notes__", ()))])
 
 
 def _place(error: BaseException) -> str:

@@ -80,7 +80,8 @@ class JaxAdapter(FunctionAdapter):
             yield
 
     def _call(self, inputs: object) -> Mapping[str, object]:
-        tree = self._run(inputs)
+        with jax_arrays.explaining(inputs):
+            tree = self._run(inputs)
         arrays = jax_arrays.named(tree)
         if not arrays:
             msg = f"{self._called} returned {interop.describe(tree)}, where a tree of arrays was expected"

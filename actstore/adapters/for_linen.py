@@ -60,7 +60,7 @@ class LinenAdapter(FlaxAdapter):
                 def returned(module: Any, method: str) -> bool:
                     return method == CALL and recorder.returned(".".join(module.path), type(module))
 
-                with _explained():
+                with _explaining_mode():
                     _, sown = self._module.apply(
                         variables, *args, **named, capture_intermediates=returned, mutable=False
                     )
@@ -89,17 +89,12 @@ class LinenAdapter(FlaxAdapter):
         return {"weights": hash_arrays(variables), "class": type(self._module).__qualname__}
 
     def load_weights(self, path: Path, key: str | None) -> None:
-        """Variables, or their ``params`` alone, from a ``.safetensors`` or ``.msgpack`` file."""
+        """All variables, or ``params`` where there is nothing else, from a ``.safetensors`` or ``.msgpack`` file."""
         loaded = jax_weights.read(path, key)
-        names = [*jax_arrays.named(self._variables)]
-        if "params" in self._variables and not any(name.startswith("params.") for name in loaded):
+        if [*self._variables] == ["params"] and not any(name.startswith("params.") for name in loaded):
             loaded = {f"params.{name}": value for name, value in loaded.items()}
-            loaded |= {name: value for name, value in self._others().items() if name in names}
         self._variables = jax_weights.filled(self._variables, loaded, path)
         self.model = (self._module, self._variables)
-
-    def _others(self) -> dict[str, Any]:
-        return jax_arrays.named({name: value for name, value in self._variables.items() if name != "params"})
 
 
 def _parted(model: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -117,7 +112,7 @@ def _parted(model: Any) -> tuple[Any, Mapping[str, Any]]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explaining_mode() -> Iterator[None]:
     from flax import errors
 
     try:

@@ -102,7 +102,8 @@ class NnxAdapter(FlaxAdapter):
 
     def _state(self) -> dict[str, Any]:
         nnx = _nnx()
-        return nnx.to_pure_dict(nnx.state(self.model, nnx.Not(nnx.RngState)))
+        # What an earlier pass sowed, or where random streams have come to, makes no other model.
+        return nnx.to_pure_dict(nnx.state(self.model, nnx.Not(nnx.Any(nnx.RngState, nnx.Intermediate))))
 
 
 @contextmanager

@@ -20,6 +20,9 @@ from actstore.usercode import explain
 if TYPE_CHECKING:
     import jax
 
+_HIDDEN_FRAMES = "-----"
+"""How JAX's note on an error begins that says that its own frames are left out of the traceback."""
+
 
 def named(tree: object) -> dict[str, Any]:
     """The leaves of a tree by their paths, joined with dots (``block.0.attn``); a single array is ``output``.
@@ -63,10 +66,13 @@ def is_nested(tree: object) -> bool:
 
 
 def hashed(leaves: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """Names and arrays as ``hash_arrays`` takes them: random keys by their data, text of what is no array."""
+    """Names and arrays as ``hash_arrays`` takes them: random keys by their data, text of what is no array.
+
+    Sorted by name: JAX sorts a tree now and then, which makes no other model.
+    """
     import jax
 
-    for name, leaf in leaves.items():
+    for name, leaf in sorted(leaves.items(), key=lambda item: item[0]):
         if not interop.is_array(leaf):
             yield name, np.array(repr(leaf))
         elif isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -102,6 +108,18 @@ def find_device(name: str) -> jax.Device:
         reason = f"JAX has {listed([f'{platform}:{index}' for index in range(len(devices))])}"
     msg = f"the model can not go to device {name!r}: {reason}"
     raise AdapterError(msg)
+
+
+@contextmanager
+def explaining(inputs: object, **arguments: object) -> Iterator[None]:
+    """Errors of a model with a note that says what it was given, and without JAX's note on the frames it hides."""
+    try:
+        yield
+    except Exception as error:  # whatever the user's model raises goes on
+        notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(_HIDDEN_FRAMES)]
+        given_too = "".join(f", {name}={value}" for name, value in arguments.items())
+        error.__notes__ = [*notes, f"the model was given {interop.describe(inputs)}{given_too}"]
+        raise
 
 
 @contextmanager

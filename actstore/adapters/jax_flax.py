@@ -120,14 +120,9 @@ class FlaxAdapter(Adapter):
 
             def run(inputs: object, recorder: Recorder) -> list[Call]:
                 args, named = self._arguments(jax_arrays.given(inputs, floating, device))
-                try:
+                mode = {name: value for name, value in named.items() if name in _EVALUATION}
+                with jax_arrays.explaining(inputs, **mode):
                     return recorder.calls(pass_once(args, named, recorder))
-                except Exception as error:  # whatever the model raises goes on
-                    error.add_note(
-                        f"the model was given {interop.describe(inputs)}"
-                        + "".join(f", {name}={value}" for name, value in named.items() if name in _EVALUATION)
-                    )
-                    raise
 
             yield run
 

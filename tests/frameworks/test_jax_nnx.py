@@ -1,0 +1,148 @@
+"""Flax nnx: which layers there are, and that the model is left as it was found."""
+
+import numpy as np
+import pytest
+
+from actstore.adapters import adapt
+from actstore.patterns import select
+
+jax = pytest.importorskip("jax", reason="jax is not installed: make test-frameworks")
+nnx = pytest.importorskip("flax.nnx", reason="flax is not installed: make test-frameworks")
+jnp = jax.numpy
+
+
+class Net(nnx.Module):
+    """Convolution, batch statistics, dropout, a list of layers, and a layer that is never called."""
+
+    def __init__(self, seed=0):
+        rngs = nnx.Rngs(seed)
+        self.conv = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.dense = nnx.List([nnx.Linear(4, 4, rngs=rngs), nnx.Linear(4, 3, rngs=rngs)])
+        self.unused = nnx.Linear(2, 2, rngs=rngs)
+        self.seen = nnx.Variable(jnp.zeros((), jnp.int32))
+
+    def __call__(self, x):
+        self.seen[...] += len(x)
+        x = self.drop(nnx.relu(self.norm(self.conv(x))))
+        self.sow(nnx.Intermediate, "pooled", x.mean((1, 2)))
+        for dense in self.dense:
+            x = dense(x)
+        return x.mean((1, 2))
+
+
+def pixels(rows=4):
+    return np.random.default_rng(0).normal(size=(rows, 5, 5, 1)).astype(np.float32)
+
+
+@pytest.fixture
+def net():
+    return Net()
+
+
+def run_batches(model, patterns, *batches):
+    adapter = adapt(model)
+    layers = select(patterns, adapter.layers(batches[0]))
+    with adapter.running(layers) as run:
+        return [run(batch) for batch in batches]
+
+
+def test_layers_by_their_paths_in_call_order(net):
+    rows = {row.name: row for row in adapt(net).layers(pixels())}
+    assert list(rows) == [
+        "input", "conv", "norm", "drop", "dense.0", "dense.1", "pooled", "output", "unused",
+    ]  # fmt: skip
+    pixel = ("height", "width", "channel")
+    assert [rows[name].axes for name in ("conv", "norm", "drop", "dense.0", "dense.1")] == [pixel] * 5
+    assert (rows["conv"].type, rows["pooled"].type) == ("Conv", "sown value")
+    assert rows["unused"].note == "it was not called for this batch"
+    assert (rows["output"].explicit, rows["output"].shape) == (True, (3,))
+
+
+def test_without_data_the_modules_are_known(net):
+    rows = adapt(net).layers(None)
+    assert {row.name for row in rows} == {
+        "conv", "norm", "drop", "dense.0", "dense.1", "unused", "output",
+    }  # fmt: skip
+    assert all(row.shape is None for row in rows)
+
+
+def test_values_are_those_of_the_model_in_evaluation_mode(net):
+    (found,) = run_batches(net, ["conv", "pooled", "output"], pixels())
+    net.eval()
+    np.testing.assert_array_equal(found["output"].array, nnx.capture(net, nnx.Intermediate)(pixels())[0])
+    np.testing.assert_array_equal(found["conv"].array, net.conv(pixels()))
+    assert found["pooled"].array.shape == (4, 4)
+
+
+def test_the_model_is_left_as_it_was_found(net):
+    net.norm.use_running_average = True
+    modes = (net.drop.deterministic, net.norm.use_running_average, net.seen[...].item())
+    calls = [type(module).__call__ for module in (net, net.conv, net.norm)]
+    statistics = np.array(net.norm.mean[...])
+    attributes = [sorted(vars(module)) for _, module in nnx.iter_modules(net)]
+    run_batches(net, ["**"], pixels(), pixels())
+    assert (net.drop.deterministic, net.norm.use_running_average, net.seen[...].item()) == modes
+    assert [type(module).__call__ for module in (net, net.conv, net.norm)] == calls
+    assert [sorted(vars(module)) for _, module in nnx.iter_modules(net)] == attributes
+    np.testing.assert_array_equal(net.norm.mean[...], statistics)
+
+
+def test_classes_are_restored_after_an_error_in_the_model(net):
+    before = nnx.Conv.__call__, Net.__call__
+    with pytest.raises(ValueError, match="feature dimension size") as caught:
+        run_batches(net, ["**"], pixels()[..., [0, 0]])
+    assert caught.value.__notes__ == ["the model was given ndarray float32 (4, 5, 5, 2)"]
+    assert (nnx.Conv.__call__, Net.__call__) == before
+
+
+def test_every_batch_meets_the_model_as_it_was_given():
+    class Counting(nnx.Module):
+        def __init__(self):
+            self.calls = nnx.Variable(np.zeros((), np.float32))
+
+        def __call__(self, x):
+            self.calls[...] += 1
+            return x * self.calls[...]
+
+    first, second = run_batches(Counting(), ["output"], np.ones((2, 3)), np.ones((2, 3)))
+    np.testing.assert_array_equal(first["output"].array, second["output"].array)
+
+
+def test_a_class_that_calls_its_parent_is_one_layer():
+    class Parent(nnx.Module):
+        def __call__(self, x):
+            return x + 1
+
+    class Child(Parent):
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    class Both(nnx.Module):
+        def __init__(self):
+            self.parent, self.child = Parent(), Child()
+
+        def __call__(self, x):
+            return self.child(self.parent(x))
+
+    (found,) = run_batches(Both(), ["**"], np.ones((2, 3), np.float32))
+    assert {name: layer.array[0, 0] for name, layer in found.items()} == {"parent": 2, "child": 6}
+
+
+def test_the_weights_hash_leaves_random_streams_out(net):
+    weights = adapt(net).provenance()["weights"]
+    net.drop(jnp.ones((2, 3)))  # draws
+    assert adapt(net).provenance()["weights"] == weights
+    net.norm.mean[...] += 1
+    assert adapt(net).provenance()["weights"] != weights
+    assert adapt(Net(seed=1)).provenance()["weights"] != weights
+
+
+def test_bfloat16_layers_keep_their_own_bits():
+    model = nnx.Linear(3, 2, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    inputs = np.random.default_rng(0).normal(size=(4, 3))
+    (found,) = run_batches(model, ["output"], inputs)
+    assert (found["output"].dtype, found["output"].array.dtype) == ("bfloat16", np.uint16)
+    expected = np.asarray(model(jnp.asarray(inputs, jnp.bfloat16)))
+    np.testing.assert_array_equal(found["output"].array, expected.view(np.uint16))
