@@ -127,7 +127,7 @@ def test_users_mistakes_are_one_line(net, tmp_path):
 def test_a_model_that_fails_is_told_in_one_line(net, tmp_path):
     recording = actstore.create(tmp_path / "run.h5", layers=["**"])
     with pytest.raises(
-        DumpError, match=r"the model failed on the first batch: .*the model was given ndarray"
+        DumpError, match=r"the model failed on the first batch: .*; the model was given"
     ) as caught:
         recording.dump(load_model(f"{net}:linen"), vectors()[:, :2])
     assert "\n" not in str(caught.value)

@@ -70,15 +70,8 @@ def test_two_leaves_of_one_name_are_refused():
 
 
 def test_a_function_that_returns_nothing_is_refused():
-    with pytest.raises(
-        AdapterError, match="function 'nothing' returned None, where a tree of arrays was expected"
-    ):
-
-        @jax.jit
-        def nothing(x):
-            return None
-
-        layers(nothing)
+    with pytest.raises(AdapterError, match=r"returned None, where a tree of arrays was expected"):
+        layers(jax.jit(lambda x: None))
 
 
 def test_a_pair_is_called_with_its_parameters():
@@ -132,7 +125,7 @@ def test_errors_say_what_the_function_was_given():
 
 @pytest.mark.parametrize("model", [(3, {}), ("a", "b", "c"), (dict, {}), ({}, len)])
 def test_other_pairs_are_no_models(model):
-    with pytest.raises(AdapterError, match="tuple of .* is not a model that an adapter knows"):
+    with pytest.raises(AdapterError, match=r"tuple of .* is not a model that an adapter knows"):
         adapt(model)
 
 
