@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from actstore import interop
 from actstore.adapters.base import OUTPUT, LayerRow
@@ -126,37 +128,49 @@ def taken(output: object) -> tuple[Any | None, str]:
 
 
 class AxisNames:
-    """Names the axes of outputs, in call order: by the type of the module, else as the output before of that shape.
+    """Names the axes of outputs, in call order: by the type of the module, else as the output before.
 
-    So activations, normalisations and containers inherit the names that the layer before them has; a dense layer over
-    pixels keeps their names too.
+    Activations, normalisations and containers inherit the names of the layer before them, whose shape they have;
+    so does pooling, which has its channels; a dense layer over pixels keeps their names too. What was sown inherits
+    from any layer, since its place is not known.
     """
 
     def __init__(self) -> None:
-        self._shape: tuple[int, ...] = ()
-        self._axes: tuple[str, ...] = ()
+        self._seen: list[tuple[tuple[int, ...], tuple[str, ...]]] = []
 
     def of(self, kind: type | None, shape: tuple[int, ...]) -> tuple[str, ...]:
         """The names of the feature axes ``shape`` (without the batch) of what a module of class ``kind`` returned."""
-        kinds = {base.__name__ for base in kind.__mro__} if kind is not None else set()
         default = interop.default_axes(len(shape))
-        last = bool(_FEATURES_LAST & kinds)
-        if _CONVOLUTIONS & kinds and len(shape) in _SPATIAL:
-            axes = (*_SPATIAL[len(shape)], "channel")
-        elif len(shape) > 1 and self._inherits(shape, last):
-            axes = self._axes
-        elif len(shape) > 1 and last:
-            axes = ("position", "feature") if len(shape) == 2 else (*default[:-1], "feature")
-        else:
+        if len(shape) < 2:
             axes = default
-        if kind is not None:  # sown values stand beside the modules
-            self._shape, self._axes = shape, axes
+        elif kind is None:
+            return self._inherited(self._seen[::-1], shape) or default
+        else:
+            axes = self._by_type(kind, shape) or self._inherited(self._seen[-1:], shape) or default
+        self._seen.append((shape, axes))
         return axes
 
-    def _inherits(self, shape: tuple[int, ...], last: bool) -> bool:
-        if shape == self._shape and not last:
-            return True
-        return shape[:-1] == self._shape[:-1] and last and self._axes != interop.default_axes(len(shape))
+    def _by_type(self, kind: type, shape: tuple[int, ...]) -> tuple[str, ...] | None:
+        kinds = {base.__name__ for base in kind.__mro__}
+        if _CONVOLUTIONS & kinds and len(shape) in _SPATIAL:
+            return (*_SPATIAL[len(shape)], "channel")
+        if not _FEATURES_LAST & kinds:
+            return None
+        default = interop.default_axes(len(shape))
+        before, axes = self._seen[-1] if self._seen else ((), ())
+        if before[:-1] == shape[:-1] and axes != default:
+            return axes
+        return ("position", "feature") if len(shape) == 2 else (*default[:-1], "feature")
+
+    @staticmethod
+    def _inherited(
+        seen: Sequence[tuple[tuple[int, ...], tuple[str, ...]]], shape: tuple[int, ...]
+    ) -> tuple[str, ...] | None:
+        for before, axes in seen:
+            pooled = axes[-1:] == ("channel",) and len(before) == len(shape) and before[-1] == shape[-1]
+            if before == shape or (pooled and all(np.less_equal(shape, before))):
+                return axes
+        return None
 
 
 def describe(call: Call, rows: int, axis_names: AxisNames) -> LayerRow:
