@@ -54,13 +54,15 @@ class LinenAdapter(FlaxAdapter):
     @contextmanager
     def passing(self, device: jax.Device | None) -> Iterator[Pass]:
         """Passes that keep intermediates alone, and change no other collection."""
+        from flax import linen as nn
+
         with jax_arrays.on_device(device, self._variables) as variables:
 
             def run(args: tuple[Any, ...], named: dict[str, Any], recorder: Recorder) -> Mapping[str, Any]:
                 def returned(module: Any, method: str) -> bool:
                     return method == CALL and recorder.returned(".".join(module.path), type(module))
 
-                with _explaining_mode():
+                with _explaining_mode(), nn.intercept_methods(_seeing(recorder)):
                     _, sown = self._module.apply(
                         variables, *args, **named, capture_intermediates=returned, mutable=False
                     )
@@ -95,6 +97,18 @@ class LinenAdapter(FlaxAdapter):
             loaded = {f"params.{name}": value for name, value in loaded.items()}
         self._variables = jax_weights.filled(self._variables, loaded, path)
         self.model = (self._module, self._variables)
+
+
+def _seeing(recorder: Recorder) -> Any:
+    """What ``nn.intercept_methods`` takes, to show the recorder every output where it is returned."""
+
+    def see(method: Any, args: Any, named: Any, context: Any) -> Any:
+        output = method(*args, **named)
+        if context.method_name == CALL:
+            recorder.saw(".".join(context.module.path), output)
+        return output
+
+    return see
 
 
 def _parted(model: Any) -> tuple[Any, Mapping[str, Any]]:

@@ -135,8 +135,10 @@ def _recording(kind: type[Any], recorder: Recorder) -> Any:
         output = method(self, *args, **named)
         path = getattr(self, _PATH, None)
         # A class further down calls this one by super(); a module made during the pass has no path.
-        if type(self) is kind and path is not None and recorder.returned(path, kind):
-            self.sow(nnx.Intermediate, CALL, output)
+        if type(self) is kind and path is not None:
+            recorder.saw(path, output)
+            if recorder.returned(path, kind):
+                self.sow(nnx.Intermediate, CALL, output)
         return output
 
     return call

@@ -52,6 +52,9 @@ _OTHER_CALLS = (
 class FlaxAdapter(Adapter):
     """Runs a Flax model; ``passing`` is what linen and nnx do each in its own way."""
 
+    _inside = True
+    """Whether layers within jitted and scanned parts are kept; not where a scan can not hand them out."""
+
     @abstractmethod
     def passing(self, device: jax.Device | None) -> AbstractContextManager[Pass]:
         """A context in which the model can be run on ``device`` (None: where it is), and left as it was found."""
@@ -73,10 +76,11 @@ class FlaxAdapter(Adapter):
         if inputs is None:
             return self.uncalled(())
         with self._running() as run:
-            recorder = Recorder()
-            calls = run(inputs, recorder)
+            recorder, calls = run(inputs, None)
             if not recorder.complete:
-                calls = self._uncompiled(run, inputs)
+                with _uncompiled():
+                    recorder, calls = run(inputs, None)
+        hidden = recorder.hidden(calls)
         counts = Counter(call.module for call in calls)
         axis_names, rows = jax_layers.AxisNames(), interop.count_rows(inputs)
         described = [
@@ -87,7 +91,7 @@ class FlaxAdapter(Adapter):
             )
             for call in calls
         ]
-        return described + self.uncalled(counts)
+        return [*described, *hidden, *self.uncalled([*counts, *(row.name for row in hidden)])]
 
     @contextmanager
     def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
@@ -98,7 +102,7 @@ class FlaxAdapter(Adapter):
         with self._running() as run_kept:
 
             def run(inputs: object) -> dict[str, Captured]:
-                calls = run_kept(inputs, Recorder(calls_before))
+                _, calls = run_kept(inputs, calls_before)
                 counts = Counter(call.module for call in calls)
                 for name, before in calls_before.items():
                     if counts[name] != before:
@@ -113,16 +117,25 @@ class FlaxAdapter(Adapter):
             yield run
 
     @contextmanager
-    def _running(self) -> Iterator[Callable[[object, Recorder], list[Call]]]:
+    def _running(self) -> Iterator[Callable[[object, Collection[str] | None], tuple[Recorder, list[Call]]]]:
         device = None if self.device is None else jax_arrays.find_device(self.device)
         floating = self.floating()
         with self.passing(device) as pass_once:
 
-            def run(inputs: object, recorder: Recorder) -> list[Call]:
+            def run(inputs: object, wanted: Collection[str] | None) -> tuple[Recorder, list[Call]]:
                 args, named = self._arguments(jax_arrays.given(inputs, floating, device))
                 mode = {name: value for name, value in named.items() if name in _EVALUATION}
                 with jax_arrays.explaining(inputs, **mode):
-                    return recorder.calls(pass_once(args, named, recorder))
+                    recorder = Recorder(wanted, self._inside)
+                    try:
+                        return recorder, recorder.calls(pass_once(args, named, recorder))
+                    except Exception:  # a scan that can not carry what its modules sow; or the model's own
+                        if not (recorder.was_inside and self._inside):
+                            raise
+                    recorder = Recorder(wanted, inside=False)
+                    calls = recorder.calls(pass_once(args, named, recorder))
+                    self._inside = False
+                    return recorder, calls
 
             yield run
 
@@ -134,13 +147,12 @@ class FlaxAdapter(Adapter):
         free = [name for name in parameters[len(args) :] if name not in named]
         return args, named | {name: _EVALUATION[name] for name in free if name in _EVALUATION}
 
-    @staticmethod
-    def _uncompiled(run: Callable[[object, Recorder], list[Call]], inputs: object) -> list[Call]:
-        """A pass in which every module runs, also those of parts that were compiled before: it shows their places."""
-        import jax
 
-        with jax.disable_jit():
-            return run(inputs, Recorder())
+def _uncompiled() -> AbstractContextManager[None]:
+    """A context in which every module runs, also those of parts that were compiled before: it shows their places."""
+    import jax
+
+    return jax.disable_jit()
 
 
 def _taken(call: Call) -> Any:

@@ -19,6 +19,7 @@ from actstore.store.format import DTYPES
 
 CALL = "__call__"
 _SPATIAL = {2: ("position",), 3: ("height", "width"), 4: ("depth", "height", "width")}
+_HIDDEN = "it is called within a part that is jitted or scanned, which hands out its own result alone"
 _CONVOLUTIONS = {"Conv", "ConvLocal", "ConvTranspose"}
 _FEATURES_LAST = {
     "Bidirectional", "Dense", "DenseGeneral", "Einsum", "Embed", "LayerNorm", "Linear", "LinearGeneral",
@@ -35,12 +36,14 @@ class Call:
         index: how often it was called before.
         kind: the class of the module; None of what was sown.
         output: what it returned.
+        steps: whether it was called within a scan, whose steps come before the rows.
     """
 
     module: str
     index: int
     kind: type | None
     output: object
+    steps: bool = False
 
     @property
     def layer(self) -> str:
@@ -52,16 +55,20 @@ class Recorder:
     """Says which calls of one pass to keep, and remembers the order in which they returned.
 
     Within a part that is jitted, scanned or rematerialised every call is kept: what such a part gives is compiled
-    together with it, so that asking for less could change the bits of the rest.
+    together with it, so that asking for less could change the bits of the rest. ``inside=False`` keeps none of them.
     """
 
-    def __init__(self, wanted: Collection[str] | None = None) -> None:
+    def __init__(self, wanted: Collection[str] | None = None, inside: bool = True) -> None:
         from flax.core.tracers import current_trace
 
-        self._wanted, self._current, self._outside = wanted, current_trace, current_trace()
+        self._wanted, self._inside = wanted, inside
+        self._current, self._outside = current_trace, current_trace()
         self._places: dict[str, list[int]] = defaultdict(list)
         self._kinds: dict[str, type] = {}
+        self._dimensions: dict[str, int] = {}
         self._count = 0
+        self.was_inside = False
+        """Whether a module was called within such a part."""
         self.complete = True
         """Whether the place of every call was seen; JAX does not run again what it compiled before."""
 
@@ -70,13 +77,25 @@ class Recorder:
         self._count += 1
         self._places[path].append(self._count)
         self._kinds[path] = kind
-        inside = self._current() != self._outside
-        return self._wanted is None or inside or (path or OUTPUT) in self._wanted
+        if self._current() != self._outside:
+            self.was_inside = True
+            return self._inside
+        return self._wanted is None or (path or OUTPUT) in self._wanted
+
+    def saw(self, path: str, output: object) -> None:
+        """Note what the module at ``path`` returns, as it is where it returns it: within a scan, of one step."""
+        array, _ = taken(output)
+        if array is not None:
+            self._dimensions[path] = array.ndim
 
     def calls(self, sown: Mapping[Any, Any]) -> list[Call]:
         """What was kept, in call order, of a tree of modules with a tuple of outputs for each ``__call__``."""
         found: list[tuple[float, Call]] = []
-        for (*above, key), outputs in _leaves(sown, ()):
+        leaves = [*_leaves(sown, ())]
+        scanned = {
+            ".".join(above) for (*above, key), outputs in leaves if key == CALL and self._steps(above, outputs)
+        }
+        for (*above, key), outputs in leaves:
             path, own = ".".join(above), key == CALL
             if own and not path and OUTPUT in sown:
                 continue  # a module of that name hides the model's own output
@@ -86,8 +105,21 @@ class Recorder:
                 # What a module sows comes before it returns.
                 place = self._place(path, index) - (0 if own else 0.5)
                 self.complete &= not own or index < len(self._places[path])
-                found.append((place, Call(name, index, kind, output)))
+                found.append((place, Call(name, index, kind, output, path in scanned)))
         return [call for _, call in sorted(found, key=lambda item: item[0])]
+
+    def hidden(self, calls: Collection[Call]) -> list[LayerRow]:
+        """Modules that were called, but none of whose calls was kept."""
+        kept = {call.module for call in calls}
+        return [
+            LayerRow(path or OUTPUT, kind.__name__, note=_HIDDEN, explicit=not path)
+            for path, kind in self._kinds.items()
+            if (path or OUTPUT) not in kept
+        ]
+
+    def _steps(self, path: Sequence[str], outputs: Sequence[object]) -> bool:
+        array, _ = taken(outputs[0]) if outputs else (None, "")
+        return array is not None and array.ndim > self._dimensions.get(".".join(path), array.ndim)
 
     def _place(self, path: str, index: int) -> int:
         places = self._places[path] or [self._count + 1]
@@ -182,8 +214,11 @@ def describe(call: Call, rows: int, axis_names: AxisNames) -> LayerRow:
     dtype = str(array.dtype)
     if array.ndim == 0 or dtype not in DTYPES:
         return LayerRow(call.layer, kind, note=f"it returns {interop.describe(array)}, which no store holds")
+    if call.steps:
+        note = f"it is called within a part that is scanned, which gives its {len(array)} steps before the rows"
+        return LayerRow(call.layer, kind, note=note)
     if len(array) != rows:
-        note = f"its first axis is {len(array)} for a batch of {rows}: a part that is scanned gives its steps first"
+        note = f"its first axis is {len(array)} for a batch of {rows}, where the batch was expected"
         return LayerRow(call.layer, kind, note=note)
     shape = tuple(array.shape[1:])
     return LayerRow(call.layer, kind, shape, axis_names.of(call.kind, shape), dtype, note)

@@ -75,15 +75,17 @@ def test_a_layer_of_a_jitted_part_is_named_however_often_it_was_compiled():
         assert rows["inner.dense#1"].type == "Dense"
 
 
-def test_steps_of_a_scanned_part_are_told_from_rows():
+@pytest.mark.parametrize("steps", [4, 5])
+def test_steps_of_a_scanned_part_are_told_from_rows(steps):
     class Step(nn.Module):
         @nn.compact
         def __call__(self, x, _):
             x = nn.Dense(3, name="dense")(x)
+            self.sow("intermediates", "half", x / 2)
             return x, x
 
     scanned = nn.scan(
-        Step, variable_axes={"params": 0, "intermediates": 0}, split_rngs={"params": True}, length=5
+        Step, variable_axes={"params": 0, "intermediates": 0}, split_rngs={"params": True}, length=steps
     )
 
     class Outer(nn.Module):
@@ -93,10 +95,10 @@ def test_steps_of_a_scanned_part_are_told_from_rows():
 
     model = made(Outer(), vectors())
     assert rows_by_name(model, vectors())["last"].shape == (2,)
-    with pytest.raises(
-        LayerError, match=r"'steps\.dense' can not be stored: its first axis is 5 for a batch of 4"
-    ):
-        run_batches(model, ["steps.dense"], vectors())
+    for name in ("dense", "half"):
+        note = rf"'steps\.{name}' can not be stored: .* gives its {steps} steps before the rows"
+        with pytest.raises(LayerError, match=note):
+            run_batches(model, [f"steps.{name}"], vectors())
 
 
 def test_what_a_module_sows_is_a_layer_and_does_not_pile_up():
@@ -133,3 +135,29 @@ def test_outputs_of_several_arrays():
 def test_layers_are_not_known_without_data(convnet):
     with pytest.raises(AdapterError, match="shows its layers only when it runs; give it --data"):
         adapt(convnet).layers(None)
+
+
+def test_modules_that_a_scan_does_not_hand_out_are_listed():
+    model = made(nn.RNN(nn.SimpleCell(4, name="cell")), vectors()[:, None])
+    rows = rows_by_name(model, vectors()[:, None])
+    assert rows["output"].shape == (1, 4)
+    assert (
+        rows["cell.i"].note
+        == "it is called within a part that is jitted or scanned, which hands out its own result alone"
+    )
+    with pytest.raises(
+        LayerError, match=r"'cell\.i' can not be stored: it is called within a part that is jitted"
+    ):
+        run_batches(model, ["cell.i"], vectors()[:, None])
+
+
+def test_a_layer_that_is_called_output_hides_that_of_the_model():
+    class Outer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return 2 * nn.Dense(2, name="output")(x)
+
+    model = made(Outer(), vectors())
+    assert rows_by_name(model, vectors())["output"].type == "Dense"
+    (found,) = run_batches(model, ["output"], vectors())
+    np.testing.assert_array_equal(2 * found["output"].array, model[0].apply(model[1], vectors()))

@@ -146,3 +146,75 @@ def test_bfloat16_layers_keep_their_own_bits():
     assert (found["output"].dtype, found["output"].array.dtype) == ("bfloat16", np.uint16)
     expected = np.asarray(model(jnp.asarray(inputs, jnp.bfloat16)))
     np.testing.assert_array_equal(found["output"].array, expected.view(np.uint16))
+
+
+class Scanned(nnx.Module):
+    """Four layers that are scanned over, and one after them."""
+
+    def __init__(self):
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def layers(key):
+            return nnx.Linear(3, 3, rngs=nnx.Rngs(key))
+
+        self.blocks = layers(jax.random.split(jax.random.key(0), 4))
+        self.last = nnx.Linear(3, 2, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        scan = nnx.scan(lambda x, block: block(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        return self.last(scan(x, self.blocks))
+
+
+class Recurrent(nnx.Module):
+    """A recurrent layer, whose scan can not carry what its cell sows, between a jitted and a plain layer."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.first, self.last = nnx.Linear(3, 3, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+        self.rnn = nnx.RNN(nnx.SimpleCell(3, 4, rngs=rngs))
+
+    def __call__(self, x):
+        x = nnx.jit(lambda layer, x: layer(x))(self.first, x)
+        return self.last(self.rnn(x[:, None]))
+
+
+def vectors(rows=4):
+    return np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("model", "hidden", "why"),
+    [
+        (
+            Scanned,
+            ["blocks"],
+            "it is called within a part that is scanned, which gives its 4 steps before the rows",
+        ),
+        (
+            Recurrent,
+            ["first", "rnn.cell"],
+            "it is called within a part that is jitted or scanned, which hands out its own result alone",
+        ),
+    ],
+)
+def test_layers_within_a_scan_are_told_and_those_around_it_are_right(model, hidden, why):
+    net = model()
+    rows = {row.name: row for row in adapt(net).layers(vectors())}
+    assert {name: rows[name].note for name in hidden} == dict.fromkeys(hidden, why)
+    (found,) = run_batches(net, ["last"], vectors())
+    np.testing.assert_allclose(found["last"].array, net(vectors()), rtol=1e-6, atol=1e-6)  # a scan is compiled
+
+
+def test_a_model_that_is_jitted_as_a_whole_shows_its_layers():
+    class Jitted(nnx.Module):
+        def __init__(self):
+            self.dense = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+
+        @nnx.jit
+        def __call__(self, x):
+            return 2 * self.dense(x)
+
+    net = Jitted()
+    net(vectors())  # compiled before
+    for _ in range(2):
+        (found,) = run_batches(net, ["dense", "output"], vectors())
+        np.testing.assert_array_equal(2 * found["dense"].array, found["output"].array)
