@@ -145,6 +145,9 @@ def _recording(kind: type[Any], recorder: Recorder) -> Any:
 
 
 def _nnx() -> Any:
-    from flax import nnx
+    from flax import __version__, nnx
 
+    if not hasattr(nnx, "capture"):
+        msg = f"an nnx model needs flax 0.12.6 or newer, which has nnx.capture, but this is {__version__}; update flax"
+        raise AdapterError(msg)
     return nnx

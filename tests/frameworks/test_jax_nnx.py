@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from actstore.adapters import adapt
+from actstore.errors import AdapterError
 from actstore.patterns import select
 
 jax = pytest.importorskip("jax", reason="jax is not installed: make test-frameworks")
@@ -218,3 +219,11 @@ def test_a_model_that_is_jitted_as_a_whole_shows_its_layers():
     for _ in range(2):
         (found,) = run_batches(net, ["dense", "output"], vectors())
         np.testing.assert_array_equal(2 * found["dense"].array, found["output"].array)
+
+
+def test_a_flax_without_capture_is_told(net, monkeypatch):
+    monkeypatch.delattr(nnx, "capture")
+    with pytest.raises(
+        AdapterError, match=r"needs flax 0\.12\.6 or newer, which has nnx\.capture, but this is"
+    ):
+        adapt(net).layers(pixels())
