@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from actstore import interop
 from actstore.adapters import jax_arrays, jax_layers
 from actstore.adapters.base import OUTPUT, Adapter, Keep, LayerRow, Run
+from actstore.adapters.jax_axes import AxisNames
 from actstore.adapters.jax_layers import Call, Recorder
 from actstore.errors import AdapterError
 from actstore.patterns import module_of
@@ -82,7 +83,7 @@ class FlaxAdapter(Adapter):
                     recorder, calls = run(inputs, None)
         hidden = recorder.hidden(calls)
         counts = Counter(call.module for call in calls)
-        axis_names, rows = jax_layers.AxisNames(), interop.count_rows(inputs)
+        axis_names, rows = AxisNames(), interop.count_rows(inputs)
         described = [
             replace(
                 jax_layers.describe(call, rows, axis_names),

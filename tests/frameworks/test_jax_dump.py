@@ -133,6 +133,15 @@ def test_a_model_that_fails_is_told_in_one_line(net, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_an_error_that_jax_has_notes_on_is_one_line(tmp_path):
+    recording = actstore.create(tmp_path / "run.h5", layers=["**"])
+    with pytest.raises(
+        DumpError, match="the model failed on the first batch: TypeError: dot_general"
+    ) as caught:
+        recording.dump(lambda x: {"y": jnp.asarray(x) @ jnp.ones((2, 2))}, vectors())
+    assert "\n" not in str(caught.value)
+
+
 def test_training_steps_have_weights_of_their_own(net, tmp_path):
     with actstore.create(tmp_path / "run.acts", layers=["**"]) as recording:
         for step in (0, 1):

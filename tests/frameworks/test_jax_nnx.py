@@ -227,3 +227,18 @@ def test_a_flax_without_capture_is_told(net, monkeypatch):
         AdapterError, match=r"needs flax 0\.12\.6 or newer, which has nnx\.capture, but this is"
     ):
         adapt(net).layers(pixels())
+
+
+@pytest.mark.parametrize("jitted", [True, False])
+def test_an_argument_that_asks_for_training_is_false(jitted):
+    class Asking(nnx.Module):
+        def __init__(self):
+            self.drop = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+
+        def __call__(self, x, train=True):
+            return self.drop(x, deterministic=not train)
+
+    if jitted:
+        Asking.__call__ = nnx.jit(Asking.__call__, static_argnames=("train",))
+    (found,) = run_batches(Asking(), ["drop"], vectors())
+    np.testing.assert_array_equal(found["drop"].array, vectors())
