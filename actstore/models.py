@@ -47,7 +47,7 @@ def load_model(spec: str, arguments: Mapping[str, str] | None = None, weights: s
     adapter = adapt(model)
     if weights is not None:
         path, key = _weights_file(weights)
-        adapter.load_weights(path, key)
+        return adapter.load_weights(path, key)
     return model
 
 

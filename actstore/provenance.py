@@ -16,7 +16,25 @@ from actstore import interop
 if TYPE_CHECKING:
     from actstore.store.format import JSON
 
-_PACKAGES = ("actstore", "numpy", "h5py", "scikit-learn", "torch", "onnx", "onnxruntime", "keras", "tensorflow")
+_PACKAGES = (
+    "actstore",
+    "numpy",
+    "h5py",
+    "scikit-learn",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "jax",
+    "flax",
+    "keras",
+    "tensorflow",
+    "onnx",
+    "onnxruntime",
+    "datasets",
+    "pillow",
+)
+_MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}
+"""Packages that are imported by another name."""
 _ALGORITHM = "xxh3_128"
 
 
@@ -103,11 +121,13 @@ def versions() -> dict[str, JSON]:
     """Versions of Python and of the packages that took part."""
     found: dict[str, JSON] = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
-        if package.replace("scikit-learn", "sklearn") in sys.modules or package == "actstore":
+        module = sys.modules.get(_MODULES.get(package, package))
+        if module is not None or package == "actstore":
             try:
                 found[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                module = sys.modules.get(package)  # onnxruntime-gpu and tensorflow-cpu are called otherwise
+            except (
+                importlib.metadata.PackageNotFoundError
+            ):  # onnxruntime-gpu and tensorflow-cpu are called otherwise
                 found[package] = getattr(module, "__version__", "not installed as a package")
     return found
 

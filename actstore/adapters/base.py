@@ -153,8 +153,12 @@ class Adapter(ABC):
         """
         raise NotImplementedError(spec)
 
-    def load_weights(self, path: Path, key: str | None) -> None:
-        """Load ``--weights``. An adapter that can overrides this."""
+    def load_weights(self, path: Path, key: str | None) -> object:
+        """Load ``--weights``. An adapter that can overrides this.
+
+        Returns:
+            the model with them: the same object, or another where a framework's models can not be changed.
+        """
         msg = (
             f"weights for a {self.name} model can not be loaded from {path.name}: a pickle can run anything; "
             "let the function that makes the model load them"

@@ -128,6 +128,7 @@ class KerasAdapter(Adapter):
             "backend": keras_model.backend(),
         }
 
-    def load_weights(self, path: Path, key: str | None) -> None:
+    def load_weights(self, path: Path, key: str | None) -> object:
         """What ``model.save_weights`` wrote: ``FILE.weights.h5``."""
         keras_model.load_weights(self.model, path, key)
+        return self.model

@@ -175,9 +175,10 @@ class TorchAdapter(Adapter):
         asked = {"autocast": self._autocast} if self._autocast else {}
         return {"weights": weights, "class": type(self.model).__qualname__, **asked}
 
-    def load_weights(self, path: Path, key: str | None) -> None:
+    def load_weights(self, path: Path, key: str | None) -> object:
         """A state dict, of which nothing but tensors is read (``weights_only``), or a ``.safetensors`` file."""
         torch_weights.load_weights(self.model, path, key)
+        return self.model
 
 
 def _silent(place: Place, inputs: object | None) -> LayerRow | None:

@@ -146,7 +146,7 @@ def _splits(folder: Path) -> list[str]:
 
 def _loaded(folder: Path) -> Any:
     if find_spec("datasets") is None:
-        msg = f"{folder} is a dataset of Hugging Face datasets, which is not installed; pip install datasets"
+        msg = f"{folder} is a dataset of Hugging Face datasets, which is not installed; pip install 'actstore[hf]'"
         raise SourceError(msg)
     from datasets import load_from_disk
 

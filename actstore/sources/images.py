@@ -125,7 +125,9 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
     how = preparation(options, spec)
     paths, classes = _listed(folder)
     if find_spec("PIL") is None:
-        msg = f"the images in {folder} are read by Pillow, which is not installed; pip install pillow"
+        msg = (
+            f"the images in {folder} are read by Pillow, which is not installed; pip install 'actstore[images]'"
+        )
         raise SourceError(msg)
     return [(split, ImageSource(paths, classes, spec, how))]
 

@@ -108,6 +108,93 @@ def torch_example():
     return Example(model, inputs(), {name: layer.numpy() for name, layer in expected.items()}, condition)
 
 
+def jax_network():
+    """Weights of a linear layer that is used twice, and what its layers should be."""
+    weights = np.random.default_rng(2).normal(size=(6, 6)).astype(np.float32)
+    first = (inputs() + 1) @ weights
+    return weights, first, np.maximum(first, 0) @ weights
+
+
+def jax_example():
+    jax = pytest.importorskip("jax", reason="jax is not installed: make test-frameworks")
+    weights, first, second = jax_network()
+
+    @jax.jit
+    def function(params, batch):
+        first = (batch + np.ones(6, np.float32)) @ params["w"]
+        return [{"z": first, "a": jax.nn.relu(first) @ params["w"]}]
+
+    model = (function, {"w": jax.numpy.asarray(weights)})
+    return Example(model, inputs(), {"0.a": second, "0.z": first}, lambda: [*model[1]])
+
+
+def linen_example():
+    pytest.importorskip("flax", reason="flax is not installed: make test-frameworks")
+    from flax import linen
+
+    class Twice(linen.Module):
+        """The same layer twice, the second time within a part that is jitted; dropout, and what it sows."""
+
+        def setup(self):
+            self.dense, self.drop = linen.Dense(6, use_bias=False), linen.Dropout(0.5)
+            self.inner = linen.jit(Inner)(self.dense)
+
+        def __call__(self, x, train=True):
+            first = self.dense(x + np.ones(6, np.float32))
+            self.sow("intermediates", "positive", linen.relu(first))
+            return self.inner(self.drop(linen.relu(first), deterministic=not train))
+
+    class Inner(linen.Module):
+        dense: linen.Module
+
+        def __call__(self, x):
+            return linen.relu(self.dense(x))
+
+    weights, first, second = jax_network()
+    variables = {"params": {"dense": {"kernel": weights}}}
+    expected = {
+        "dense": first,
+        "drop": np.maximum(first, 0),
+        "dense#1": second,
+        "inner": np.maximum(second, 0),
+        "positive": np.maximum(first, 0),
+    }
+    return Example((Twice(), variables), inputs(), expected, lambda: [*variables])
+
+
+def nnx_example():
+    pytest.importorskip("flax", reason="flax is not installed: make test-frameworks")
+    from flax import nnx
+
+    class Dense(nnx.Linear):
+        """Inherits its call."""
+
+    class Twice(nnx.Module):
+        """The same layer twice, the second time within a part that is jitted; dropout, and a counter of calls."""
+
+        def __init__(self, weights):
+            self.dense = Dense(6, 6, use_bias=False, rngs=nnx.Rngs(0))
+            self.dense.kernel[...] = weights
+            self.drop = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+            self.calls = nnx.Variable(np.zeros(()))
+
+        def __call__(self, x):
+            self.calls[...] += 1
+            first = self.dense(x + np.ones(6, np.float32))
+            return nnx.jit(lambda module, x: module.dense(x))(self, self.drop(nnx.relu(first)))
+
+    weights, first, second = jax_network()
+    model = Twice(weights)
+    expected = {"dense": first, "drop": np.maximum(first, 0), "dense#1": second}
+    before = Dense.__call__
+
+    def condition():
+        kept = [sorted(vars(module)) for _, module in nnx.iter_modules(model)]
+        return kept, model.drop.deterministic, model.calls[...].item(), Dense.__call__ is before
+
+    return Example(model, inputs(), expected, condition)
+
+
 def keras_example():
     """The same ReLU twice, inside a layer of the user's own, and layers that are the same in training only."""
     from tests.frameworks.keras_networks import residual
@@ -163,13 +250,16 @@ def onnx_example():
 
 
 EXAMPLES = {
+    "flax linen": linen_example,
+    "flax nnx": nnx_example,
     "function": function_example,
+    "jax": jax_example,
     "keras": keras_example,
     "onnx": onnx_example,
     "scikit-learn": sklearn_example,
     "torch": torch_example,
 }
-FRAMEWORKS = {"keras", "onnx", "torch"}
+FRAMEWORKS = {"flax linen", "flax nnx", "jax", "keras", "onnx", "torch"}
 
 
 @pytest.fixture(

@@ -112,9 +112,8 @@ def test_a_folder_that_is_not_there_is_named(folder):
 def test_without_pillow_one_line_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setattr(images, "find_spec", lambda name: None)
-    with pytest.raises(
-        SourceError, match=r"the images in photos are read by Pillow, .* not installed; pip install pillow"
-    ):
+    message = r"the images in photos are read by Pillow, .* not installed; pip install 'actstore\[images\]'"
+    with pytest.raises(SourceError, match=message):
         split_data([folder("a.png")])
 
 
