@@ -29,7 +29,9 @@ def normal(*shape, dtype=np.float32):
 def made(array, unit, *pool, axes=TOKENS, rows=None, word_of=None, mask=None, dtype=None, **settings):
     """What a layer's rows are, and the layer as it is stored."""
     bits = Bits(array, dtype or array.dtype.name)
-    plan = plan_reductions(ReductionSettings(pool, **settings), [layer(array.shape[1:], axes, bits.dtype)], unit)
+    plan = plan_reductions(
+        ReductionSettings(pool, **settings), [layer(array.shape[1:], axes, bits.dtype)], unit
+    )
     rows = BatchRows(unit) if rows is None else rows
     real = RealPositions({"x": array, "attention_mask": mask}, rows)
     rows.begin(len(array), real.mask, word_of)
@@ -80,7 +82,9 @@ def test_rows_that_are_not_kept_are_left_out_wherever_they_are():
 
 
 def test_no_row_may_be_kept_at_all():
-    _, found = made(normal(2, 3, 4), "token", rows=BatchRows("token", kept=lambda _, count: np.zeros(count, bool)))
+    _, found = made(
+        normal(2, 3, 4), "token", rows=BatchRows("token", kept=lambda _, count: np.zeros(count, bool))
+    )
     assert found.shape == (0, 4)
     for pool in ("mean", "max", "first", "last"):
         rows = BatchRows("word", kept=lambda _, count: np.zeros(count, bool))
@@ -129,7 +133,11 @@ def test_words_are_joined_as_the_pool_says_by_default_by_their_mean(pool, dtype)
 def test_bfloat16_words_are_joined_by_value():
     array = narrowed(normal(3, 5, 2))
     values = widened(array)
-    for pool, expected in (("max", values[1, [1, 3]].max(axis=0)), ("first", values[1, 1]), ("last", values[1, 3])):
+    for pool, expected in (
+        ("max", values[1, [1, 3]].max(axis=0)),
+        ("first", values[1, 1]),
+        ("last", values[1, 3]),
+    ):
         found = made(array, "word", pool, word_of=WORD_OF, dtype="bfloat16")[1]
         np.testing.assert_array_equal(widened(found[3]), expected)
     mean = made(array, "word", word_of=WORD_OF, dtype="bfloat16")[1]
@@ -169,8 +177,14 @@ def test_what_was_done_is_recorded():
     [
         (layer((2,), ("feature",), name="pooler"), r"'pooler' has the shape \(2,\) of \(feature\) per example"),
         (layer((), ()), r"'layer' has the shape \(\) of \(no axes\)"),
-        (layer((3, 4, 4), ("channel", "height", "width")), r"'layer' has the shape \(3, 4, 4\) of \(channel, height"),
-        (layer((3, 3), ("position", "position")), r"\(position, position\) per example, so it has no row per token"),
+        (
+            layer((3, 4, 4), ("channel", "height", "width")),
+            r"'layer' has the shape \(3, 4, 4\) of \(channel, height",
+        ),
+        (
+            layer((3, 3), ("position", "position")),
+            r"\(position, position\) per example, so it has no row per token",
+        ),
     ],
 )
 def test_a_layer_without_positions_is_named_with_its_shape(row, message):
@@ -198,7 +212,9 @@ def test_tokens_leave_nothing_to_pool(pool):
 
 @pytest.mark.parametrize("pool", ["none", "cls"])
 def test_words_are_made_of_all_their_subwords_alike(pool):
-    with pytest.raises(LayerError, match=f"pool '{pool}' does not make one row of a word's sub-words; expected mean"):
+    with pytest.raises(
+        LayerError, match=f"pool '{pool}' does not make one row of a word's sub-words; expected mean"
+    ):
         plan_reductions(ReductionSettings((pool,)), [layer()], "word")
 
 
@@ -208,7 +224,9 @@ def test_words_that_nobody_knows():
 
 
 def test_other_words_than_the_source_says():
-    with pytest.raises(RowError, match="row 1 of the batch has 3 words, of which the tokenizer made 2") as caught:
+    with pytest.raises(
+        RowError, match="row 1 of the batch has 3 words, of which the tokenizer made 2"
+    ) as caught:
         made(normal(3, 5, 2), "word", word_of=WORD_OF, rows=BatchRows("word", np.array([2, 3, 0])))
     assert caught.value.row == 1
 
