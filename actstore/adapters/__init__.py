@@ -10,7 +10,7 @@ from actstore import interop
 from actstore.adapters.base import Adapter, LayerRow
 from actstore.errors import AdapterError
 
-__all__ = ["Adapter", "LayerRow", "adapt", "adapters"]
+__all__ = ["Adapter", "LayerRow", "adapt", "adapters", "loader"]
 
 _PREFIX = "for_"
 
@@ -41,3 +41,12 @@ def adapt(model: object, device: str | None = None) -> Adapter:
     known = ", ".join(adapter.name for adapter in adapters())
     msg = f"{interop.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"
     raise AdapterError(msg)
+
+
+def loader(spec: str) -> type[Adapter] | None:
+    """The adapter whose ``load`` understands a MODEL spec: by its ending (``.onnx``) or its beginning (``hf:``)."""
+    for adapter in adapters():
+        for known in adapter.loads:
+            if spec.endswith(known) if known.startswith(".") else spec.startswith(known):
+                return adapter
+    return None

@@ -99,6 +99,8 @@ class Adapter(ABC):
     name: ClassVar[str]
     fallback: ClassVar[bool] = False
     """Whether the adapter is asked last, since it takes what others may know better."""
+    loads: ClassVar[tuple[str, ...]] = ()
+    """Which MODEL specs are for ``load``: their endings (``.onnx``) or their beginnings (``hf:``)."""
 
     def __init__(self, model: Any, device: str | None = None) -> None:
         self.model = model
@@ -127,6 +129,28 @@ class Adapter(ABC):
     def provenance(self) -> dict[str, JSON]:
         """What identifies the model: ``weights`` (a hash, or "not seen") and whatever else helps."""
 
+    @staticmethod
+    def load(spec: str) -> object:
+        """The model that a whole MODEL spec of ``loads`` names. An adapter that has ``loads`` overrides this.
+
+        Raises:
+            AdapterError: there is no such model, or it can not be read.
+        """
+        raise NotImplementedError(spec)
+
+    def load_weights(self, path: Path, key: str | None) -> None:
+        """Load ``--weights``. An adapter that can overrides this."""
+        msg = (
+            f"weights for a {self.name} model can not be loaded from {path.name}: a pickle can run anything; "
+            "let the function that makes the model load them"
+        )
+        raise AdapterError(msg)
+
+    def watching(self, patterns: Sequence[str]) -> AbstractContextManager[Mapping[str, Captured]]:
+        """A context that captures a forward pass which happens anyway. An adapter that can overrides this."""
+        msg = f"a {self.name} model has no hooks to watch; use actstore.create(...).dump(model, batches)"
+        raise AdapterError(msg)
+
     def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
         """What the model takes for a batch of the source, and which words are in it.
 
@@ -141,19 +165,6 @@ class Adapter(ABC):
             RowError: one row of them.
         """
         return inputs, None
-
-    def load_weights(self, path: Path, key: str | None) -> None:
-        """Load ``--weights``. An adapter that can overrides this."""
-        msg = (
-            f"weights for a {self.name} model can not be loaded from {path.name}: a pickle can run anything; "
-            "let the function that makes the model load them"
-        )
-        raise AdapterError(msg)
-
-    def watching(self, patterns: Sequence[str]) -> AbstractContextManager[Mapping[str, Captured]]:
-        """A context that captures a forward pass which happens anyway. An adapter that can overrides this."""
-        msg = f"a {self.name} model has no hooks to watch; use actstore.create(...).dump(model, batches)"
-        raise AdapterError(msg)
 
     def layers(self, inputs: object | None) -> list[LayerRow]:
         """``describe``, and the layer ``input`` where the model takes one numeric array."""
