@@ -16,7 +16,7 @@ from actstore import interop
 if TYPE_CHECKING:
     from actstore.store.format import JSON
 
-_PACKAGES = ("actstore", "numpy", "h5py", "scikit-learn", "torch")
+_PACKAGES = ("actstore", "numpy", "h5py", "scikit-learn", "torch", "transformers", "tokenizers")
 _ALGORITHM = "xxh3_128"
 
 

@@ -117,10 +117,10 @@ def load(spec: str) -> Pretrained:
 def _place(spec: str) -> tuple[str, dict[str, Any]]:
     """Where to load from, and how: a folder that exists without asking the hub."""
     where = spec.removeprefix(PREFIX)
-    if Path(where).is_dir():
+    if where and Path(where).is_dir():
         return where, {"local_files_only": True}
     name, _, revision = where.partition("@")
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         msg = f"{spec}: {name} is a folder, which has no revisions; write {PREFIX}{name}"
         raise AdapterError(msg)
     if not name or name.startswith((".", "/", "~")) or name.count("/") > 1:

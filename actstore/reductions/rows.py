@@ -99,7 +99,7 @@ class BatchRows:
         if self.unit != TOKEN and word_of is None:
             msg = (
                 "a row per word was asked for, but this model's adapter does not know which positions belong to which "
-                "word; give a Hugging Face model with its tokenizer (hf:FOLDER) text or words, or use --row token"
+                "word; give text to a Hugging Face model with a fast tokenizer (hf:FOLDER), or use --row token"
             )
             raise DumpError(msg)
         if self.unit == TOKEN and real is not None:

@@ -105,8 +105,36 @@ def torch_example():
     return Example(model, inputs(), {name: layer.numpy() for name, layer in expected.items()}, condition)
 
 
-EXAMPLES = {"function": function_example, "scikit-learn": sklearn_example, "torch": torch_example}
-FRAMEWORKS = {"torch"}
+def hf_example():
+    """The same module as a model of transformers, which takes arrays as they are."""
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers is not installed: make test-frameworks"
+    )
+    found = torch_example()
+
+    class Model(transformers.PreTrainedModel):
+        config_class = transformers.PretrainedConfig
+
+        def __init__(self, module):
+            super().__init__(transformers.PretrainedConfig())
+            self.inner = module
+
+        def forward(self, x):
+            return self.inner(x)
+
+    model = Model(found.model)
+    expected = {f"inner.{name}": layer for name, layer in found.expected.items()}
+    expected["inner"] = expected["inner.relu#1"] + found.inputs + 1
+    return Example(model, found.inputs, expected, found.condition)
+
+
+EXAMPLES = {
+    "function": function_example,
+    "hf": hf_example,
+    "scikit-learn": sklearn_example,
+    "torch": torch_example,
+}
+FRAMEWORKS = {"hf", "torch"}
 
 
 @pytest.fixture(
