@@ -26,8 +26,9 @@ def described(adapter: Adapter, batch: Batch, ids: Sequence[str] = ()) -> list[L
 
 def _head(batch: Batch) -> object:
     """Two rows of a batch, which show the layers as well as all of them; all, where they can not be taken apart."""
-    apart = interop.is_array(batch.inputs) or isinstance(batch.inputs, list)
-    if not apart or batch.rows <= _DESCRIBED_ROWS:
+    inputs = batch.inputs
+    texts = isinstance(inputs, list) and bool(inputs) and not interop.is_array(inputs[0])
+    if not (interop.is_array(inputs) or texts) or batch.rows <= _DESCRIBED_ROWS:
         return batch.inputs
     return interop.first_rows(batch.inputs, _DESCRIBED_ROWS)
 
