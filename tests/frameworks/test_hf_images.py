@@ -86,14 +86,20 @@ def test_pixel_values_are_given_as_they_are(hf_folder, captured, pictures):
 # Refused in one line
 
 
-def refused(model, inputs):
-    with pytest.raises((AdapterError, DumpError)) as caught:
-        dumped(model, "never.acts", inputs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+@pytest.fixture
+def refused(tmp_path):
+    """``refused(model, inputs)``: the one line that a dump ends with."""
+
+    def line(model, inputs):
+        with pytest.raises((AdapterError, DumpError)) as caught:
+            dumped(model, tmp_path / "never.acts", inputs)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    return line
 
 
-def test_a_processor_that_is_missing_in_the_folder(tmp_path, hf_folder, pictures):
+def test_a_processor_that_is_missing_in_the_folder(refused, tmp_path, hf_folder, pictures):
     transformers.AutoModel.from_pretrained(hf_folder("vit")).save_pretrained(tmp_path / "bare")
     line = refused(load_model(f"hf:{tmp_path}/bare"), pictures)
     assert line.startswith(
@@ -102,14 +108,14 @@ def test_a_processor_that_is_missing_in_the_folder(tmp_path, hf_folder, pictures
     assert "preprocessor_config.json" in line
 
 
-def test_images_for_a_model_of_text_and_text_for_one_of_images(hf_folder, pictures):
+def test_images_for_a_model_of_text_and_text_for_one_of_images(refused, hf_folder, pictures):
     line = refused(load_model(f"hf:{hf_folder('bert')}"), pictures)
     assert line == "images came, but BertModel is a model of text (it takes input_ids); give it text"
     line = refused(load_model(f"hf:{hf_folder('vit')}"), [(["a cat", "a dog"], None)])
     assert line == "text came, but ViTModel is a model of images (it takes pixel_values); give it images"
 
 
-def test_images_without_a_processor(hf_folder, pictures):
+def test_images_without_a_processor(refused, hf_folder, pictures):
     image = pytest.importorskip("PIL.Image", reason="pillow is not installed: make test-frameworks")
     model = transformers.AutoModel.from_pretrained(hf_folder("vit"))
     line = refused(model, [([image.fromarray(picture) for picture in pictures], None)])
