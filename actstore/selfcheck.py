@@ -72,6 +72,7 @@ class SelfCheck:
         layers: those asked for.
         inputs: of the first batch.
         model: the adapter's provenance as it was before.
+        ids: of the rows of ``inputs``, for whoever tells its errors.
     """
 
     adapter: Adapter
@@ -79,6 +80,7 @@ class SelfCheck:
     layers: Sequence[LayerRow]
     inputs: object
     model: Mapping[str, JSON]
+    ids: Sequence[str] = ()
 
     def run(self) -> None:
         """Run some rows twice, and then one by one.

@@ -31,7 +31,12 @@ _OPTIONS = (
     click.option(
         "-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards."
     ),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows of each --data."),
+    click.option(
+        "--row",
+        type=click.Choice(["example", "token", "word"]),
+        help="What a row is. Default: what the data says; words of a treebank, else examples.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N examples of each --data."),
     click.option(
         "--sample-rows", "sample", type=float, metavar="FRACTION", help="Keep each row with this probability."
     ),
@@ -39,7 +44,8 @@ _OPTIONS = (
         "--pool",
         multiple=True,
         metavar="[PATTERN=]HOW",
-        help="mean, max, cls, first, last or none over positions or pixels; repeatable, the last that fits counts.",
+        help="mean, max, cls, first, last or none over positions or pixels (with --row word: over sub-words); "
+        "repeatable, the last that fits counts.",
     ),
     click.option(
         "--random-features",
@@ -147,6 +153,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
     return DumpSettings(
         layers=patterns,
+        row=given["row"],
         batch_size=given["batch_size"],
         limit=given["limit"],
         sample=given["sample"],

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from actstore import interop
 from actstore.adapters.keep import Keep, Keeper, capture_layer, check_rows
@@ -27,7 +27,10 @@ from actstore.store.format import numpy_dtype
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+
     from actstore.reductions.plan import Reductions
+    from actstore.reductions.rows import BatchRows
     from actstore.store.format import JSON
 
 __all__ = [
@@ -49,6 +52,14 @@ INPUT = "input"
 OUTPUT = "output"
 Run: TypeAlias = Callable[[object], Mapping[str, Captured]]
 """Runs the model on one batch's inputs; gives the layers asked for, in call order."""
+
+
+class RunRows(Protocol):
+    """A ``Run`` that takes inputs as the source gives them, and checks what comes."""
+
+    def __call__(self, inputs: object, rows: BatchRows | None = None) -> Mapping[str, Captured]:
+        """The layers of one batch: a row per example, or ``rows``, which are found in it."""
+        ...
 
 
 class TrainingModeWarning(UserWarning):
@@ -170,17 +181,33 @@ class Adapter(ABC):
         msg = f"a {self.name} model has no hooks to watch; use actstore.create(...).dump(model, batches)"
         raise AdapterError(msg)
 
+    def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
+        """What the model takes for a batch of the source, and which words are in it.
+
+        An adapter that turns inputs into others (text into token ids) overrides this.
+
+        Returns:
+            the inputs for ``describe`` and ``capturing``; and (examples, positions) ints, which word of its example
+            each position belongs to, -1 for none, or None where the adapter knows no words.
+
+        Raises:
+            AdapterError: inputs that the model can not be given.
+            RowError: one row of them.
+        """
+        return inputs, None
+
     def layers(self, inputs: object | None) -> list[LayerRow]:
         """``describe``, and the layer ``input`` where the model takes one numeric array."""
-        described = self.describe(interop.copied(inputs))
-        given = input_row(inputs)
+        prepared = None if inputs is None else self.prepared(inputs)[0]
+        described = self.describe(interop.copied(prepared))
+        given = input_row(prepared)
         if given is None or any(layer.name == INPUT for layer in described):
             return described
         return [given, *described]
 
     @contextmanager
-    def running(self, layers: Sequence[LayerRow], reductions: Reductions | None = None) -> Iterator[Run]:
-        """``capturing``, with the layer ``input`` and a check that every layer gives one row per row of the batch.
+    def running(self, layers: Sequence[LayerRow], reductions: Reductions | None = None) -> Iterator[RunRows]:
+        """``capturing`` of prepared inputs, with the layer ``input`` and a check that every layer has every row.
 
         Args:
             layers: to capture, as ``layers`` describes them.
@@ -190,13 +217,14 @@ class Adapter(ABC):
         keeper = Keeper(reductions)
         with self.capturing(inside, keeper.keep) if inside else _nothing_to_run() as run:
 
-            def run_checked(inputs: object) -> dict[str, Captured]:
-                keeper.begin(inputs)
+            def run_checked(inputs: object, rows: BatchRows | None = None) -> dict[str, Captured]:
+                inputs, word_of = self.prepared(inputs)
+                keeper.begin(inputs, rows, word_of)
                 given = {INPUT: keeper.keep(INPUT, inputs)} if len(inside) < len(layers) else {}
                 captured = {**given, **run(interop.copied(inputs))}
-                rows = interop.count_rows(inputs)
+                count = interop.count_rows(inputs) if rows is None else len(rows)
                 for name, layer in captured.items():
-                    check_rows(name, layer.array, rows)
+                    check_rows(name, layer.array, count)
                 return {layer.name: captured[layer.name] for layer in layers}
 
             yield run_checked

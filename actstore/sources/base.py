@@ -6,6 +6,10 @@ A new kind of input is one file in this folder with
 - ``resolve(spec, split)``: the sources of a SPEC, each with its split (the user's, or the source's own), or None where
   the SPEC is not its;
 - ``labels(spec)``, where labels can be read from it too: a flat array, or None.
+
+A source counts examples: what goes through the model. Where a row of the store is rather to be a word of them, it says
+``row_unit = "word"``, its batches have ``words`` and a label per word, and ``word_counts``, (examples,) int64, if it
+knows, how many words each example has.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import numpy as np
 from actstore import interop
 from actstore.choice import KeptRows, RowChoice
 from actstore.errors import SourceError
+from actstore.store.format import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -90,7 +95,8 @@ class SplitData:
     Args:
         split: "" where none was named.
         source: where the inputs come from.
-        targets: (rows of the source,) labels by name, besides those that the source brings along itself.
+        targets: (rows of the source,) labels by name, besides those that the source brings along itself. Where the
+            source knows its words, there may be one per word instead.
     """
 
     split: str
@@ -98,6 +104,22 @@ class SplitData:
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     left_out: Mapping[int, str] = field(default_factory=dict)
     """The places that are not read, each with the file that is bad there; of a source that can be sliced."""
+
+    @property
+    def row_unit(self) -> str:
+        """What the source would have a row be."""
+        return getattr(self.source, "row_unit", EXAMPLE)
+
+    @property
+    def word_counts(self) -> np.ndarray | None:
+        """(rows of the source,) how many words each example has, where the source knows."""
+        return getattr(self.source, "word_counts", None)
+
+    def expected_words(self, choice: RowChoice) -> int | None:
+        """How many words are stored; None where only reading tells."""
+        if self.word_counts is None or choice.sample is not None:
+            return None
+        return int(self.word_counts[: choice.limit].sum())
 
     def expected_rows(self, choice: RowChoice, position: int = 0) -> int | None:
         """How many rows ``batches`` gives; None where only reading tells."""
@@ -189,17 +211,36 @@ class SplitData:
             raise self._nothing_kept(stop)
 
     def _labelled(self, batch: Batch, places: np.ndarray) -> Batch:
-        labels = {name: values[places] for name, values in self.targets.items()}
-        return Batch(batch.inputs, batch.rows, {**batch.targets, **labels}, places)
+        words = batch.words
+        labels = {
+            name: values[places] if words is None else values[self._word_places(len(values), words, places)]
+            for name, values in self.targets.items()
+        }
+        return Batch(batch.inputs, batch.rows, {**batch.targets, **labels}, places, words)
+
+    def _word_places(self, labels: int, words: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """(sum of words,) which of so many labels is that of each word: its own, or that of its example."""
+        if self.word_counts is None or labels == len(self.word_counts):
+            return np.repeat(places, words)
+        before = np.cumsum(self.word_counts) - self.word_counts
+        return np.repeat(before[places] - (np.cumsum(words) - words), words) + np.arange(words.sum())
 
     def _picked(self, batch: Batch, rows: np.ndarray) -> Batch:
         if len(rows) == batch.rows:
             return batch
-        targets = {name: values[rows] for name, values in batch.targets.items()}
-        if rows[-1] == len(rows) - 1:
-            return Batch(interop.first_rows(batch.inputs, len(rows)), len(rows), targets)
+        words, labelled = batch.words, rows
+        if words is not None:
+            words, labelled = (
+                words[rows],
+                np.flatnonzero(np.isin(np.repeat(np.arange(batch.rows), words), rows)),
+            )
+        targets = {name: values[labelled] for name, values in batch.targets.items()}
         try:
-            return Batch(interop.take_rows(batch.inputs, rows), len(rows), targets)
+            if rows[-1] == len(rows) - 1:
+                inputs = interop.first_rows(batch.inputs, len(rows))
+            else:
+                inputs = interop.take_rows(batch.inputs, rows)
+            return Batch(inputs, len(rows), targets, words=words)
         except (TypeError, IndexError) as error:
             msg = f"rows of a batch of {self.source.spec} can not be picked: {error}"
             raise SourceError(msg) from error
@@ -214,11 +255,14 @@ class SplitData:
             self._compare_lengths(rows)
 
     def _compare_lengths(self, rows: int) -> None:
+        words = None if self.word_counts is None else int(self.word_counts.sum())
         for name, labels in self.targets.items():
-            if len(labels) != rows:
+            if len(labels) not in (rows, words):
+                what = f"{rows:,} rows; one label per row"
+                if words is not None:
+                    what = f"{words:,} words in {rows:,} sentences; one label per word, or per sentence,"
                 msg = (
-                    f"target {name!r} has {len(labels):,} labels but {self.source.spec} has {rows:,} rows; "
-                    "one label per row was expected"
+                    f"target {name!r} has {len(labels):,} labels but {self.source.spec} has {what} was expected"
                 )
                 raise SourceError(msg)
 

@@ -108,6 +108,29 @@ def torch_example():
     return Example(model, inputs(), {name: layer.numpy() for name, layer in expected.items()}, condition)
 
 
+def hf_example():
+    """The same module as a model of transformers, which takes arrays as they are."""
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers is not installed: make test-frameworks"
+    )
+    found = torch_example()
+
+    class Model(transformers.PreTrainedModel):
+        config_class = transformers.PretrainedConfig
+
+        def __init__(self, module):
+            super().__init__(transformers.PretrainedConfig())
+            self.inner = module
+
+        def forward(self, x):
+            return self.inner(x)
+
+    model = Model(found.model)
+    expected = {f"inner.{name}": layer for name, layer in found.expected.items()}
+    expected["inner"] = expected["inner.relu#1"] + found.inputs + 1
+    return Example(model, found.inputs, expected, found.condition)
+
+
 def jax_network():
     """Weights of a linear layer that is used twice, and what its layers should be."""
     weights = np.random.default_rng(2).normal(size=(6, 6)).astype(np.float32)
@@ -253,13 +276,14 @@ EXAMPLES = {
     "flax linen": linen_example,
     "flax nnx": nnx_example,
     "function": function_example,
+    "hf": hf_example,
     "jax": jax_example,
     "keras": keras_example,
     "onnx": onnx_example,
     "scikit-learn": sklearn_example,
     "torch": torch_example,
 }
-FRAMEWORKS = {"flax linen", "flax nnx", "jax", "keras", "onnx", "torch"}
+FRAMEWORKS = {"flax linen", "flax nnx", "hf", "jax", "keras", "onnx", "torch"}
 
 
 @pytest.fixture(
