@@ -112,7 +112,6 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
       actstore dump net.py:make --data images.npy --layers 'layer*' --pool mean --dtype float16 -o run.acts --resume
       torchrun --nproc-per-node 4 --no-python actstore dump net.py:make --data images.npy --layers '**' -o run.acts
     """
-    from actstore.choice import RowChoice
     from actstore.dump import dump as dump_activations
     from actstore.models import load_model
     from actstore.sources import split_data
@@ -124,8 +123,7 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
     data = split_data(given["data"], given["targets"])
     if not patterns:
-        choice = RowChoice(given["limit"], given["sample"], given["seed"])
-        echo_layers(model, data, given, choice=choice)
+        echo_layers(model, data, given)
         raise click.UsageError(
             "--layers is missing: choose from the layers above, for example --layers '**' for all"
         )

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from actstore.adapters import LayerRow
-    from actstore.choice import RowChoice
     from actstore.sources import SplitData
 
 _MODEL_OPTIONS = (
@@ -86,16 +85,11 @@ def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> No
 
 
 def echo_layers(
-    model: Any,
-    data: Sequence[SplitData] | None,
-    given: Mapping[str, Any],
-    *,
-    choice: RowChoice | None = None,
-    as_json: bool = False,
+    model: Any, data: Sequence[SplitData] | None, given: Mapping[str, Any], *, as_json: bool = False
 ) -> None:
     """Print the layers in call order, with what a dump of the data would take, as a table or as JSON.
 
-    ``given`` has the model's options. What goes into layers is left out.
+    ``given`` has the options of the command. What goes into layers is left out.
     """
     from actstore.adapters.base import INPUT
     from actstore.dump import describe_layers
@@ -105,7 +99,7 @@ def echo_layers(
     described = [row for row in every if not row.goes_in]
     # With data and without, a layer has the same number.
     first = 0 if described and described[0].type == INPUT else 1
-    rows = _row_count(data, choice)
+    rows = _row_count(data, given)
     found = [_described(order, layer, rows) for order, layer in enumerate(described, start=first)]
     if as_json:
         echo_json(found)
@@ -122,12 +116,16 @@ def echo_layers(
         click.echo("NAME:in is what goes into a layer; name it, or **:in, to store it")
 
 
-def _row_count(data: Sequence[SplitData] | None, choice: RowChoice | None) -> int | None:
-    """How many rows a dump of the data would have; None where only reading tells."""
+def _row_count(data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> int | None:
+    """How many rows a dump of the data would have; None where only reading tells, or where they are no examples."""
     from actstore.choice import RowChoice
+    from actstore.rowunits import row_unit
     from actstore.shares import all_of
+    from actstore.store.format import EXAMPLE
 
-    return all_of(data, choice or RowChoice()).rows if data else None
+    if not data or row_unit(given.get("row"), data) != EXAMPLE:
+        return None
+    return all_of(data, RowChoice(given.get("limit"), given.get("sample"), given.get("seed", 0))).rows
 
 
 def _described(order: int, layer: LayerRow, rows: int | None) -> dict[str, Any]:

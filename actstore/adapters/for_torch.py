@@ -88,9 +88,10 @@ class TorchAdapter(Adapter):
 
         def see(call: Call, value: Value) -> None:
             row = torch_layers.describe(call, value, axis_names)
-            operation = call.place.module is None and row.shape is not None
-            if operation and len(torch_layers.tensor_of(call, value)) != rows:
-                row = LayerRow(row.name, row.type, note="its first axis is not the batch")
+            first = rows if row.shape is None else len(torch_layers.tensor_of(call, value))
+            # A module that gives one row for all is no mistake: embeddings of positions, which the sum repeats.
+            if first != rows and (call.place.module is None or first == 1):
+                row = replace(row, shape=None, axes=(), dtype="", note="its first axis is not the batch")
             seen.append((call.place.name, row))
 
         with torch_model.evaluating(self.model, self.device):

@@ -58,7 +58,9 @@ def test_a_model_spec_is_for_the_adapter_that_loads_its_ending(spec, name):
 
 
 def test_a_model_spec_is_for_the_adapter_that_loads_its_beginning(monkeypatch):
-    last = next(adapter for adapter in adapters() if adapter.name == "scikit-learn")  # of which there is no subclass
+    last = next(
+        adapter for adapter in adapters() if adapter.name == "scikit-learn"
+    )  # of which there is no subclass
     monkeypatch.setattr(last, "loads", ("zoo:",))
     assert loader("zoo:bert.onnx@main") is last
     assert loader("a/zoo:bert") is None

@@ -43,6 +43,12 @@ def test_a_dump_without_layers_counts_the_rows_it_would_have(run, net, more, row
     assert f"{rows} for all layers that '**' picks" in result.stdout
 
 
+def test_a_dump_with_a_row_per_token_has_no_size_by_examples(run, net):
+    result = run(f"actstore dump {net} --data train.npz:x --row token -o s.h5", code=2)
+    assert "hidden" in result.stdout
+    assert "rows:" not in result.stdout
+
+
 def test_data_that_only_reading_counts_has_no_size(run, folder, net):
     (folder / "batches.py").write_text("import numpy as np\nbatches = [np.zeros((2, 6))]\n")
     assert "rows:" not in run(f"actstore layers {net} --data batches.py:batches").stdout

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actstore.adapters import adapt
-from actstore.errors import AdapterError
+from actstore.errors import AdapterError, LayerError
 from actstore.patterns import select
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
@@ -154,6 +154,18 @@ def test_layers_whose_batch_sizes_disagree(captured):
     model = Calls(lambda self, x: self.keep(x.T).T, keep=Counting())
     with pytest.raises(AdapterError, match="batch sizes disagree: 'keep' gave 3 rows for a batch of 4"):
         captured(model, vectors(), "keep")
+
+
+def test_a_module_that_gives_one_row_for_the_whole_batch_is_passed_over_by_globs(captured):
+    places = torch.arange(3)[None]
+    model = Calls(lambda self, x: self.drop(x[..., None] + self.position(places)), position=nn.Embedding(3, 2))
+    model.drop = nn.Identity()
+    assert [*captured(model, vectors(), "**", "**:in")] == ["drop:in", "drop"]
+    for name in ("position", "position:in"):
+        with pytest.raises(
+            LayerError, match=f"layer '{name}' can not be stored: its first axis is not the batch"
+        ):
+            captured(model, vectors(), name)
 
 
 # Stopping

@@ -105,6 +105,9 @@ def test_the_hidden_states_are_those_that_transformers_returns(bert, gpt, captur
     np.testing.assert_array_equal(found["encoder.layer.1"].array, expected.last_hidden_state)
     np.testing.assert_array_equal(found["output"].array, expected.last_hidden_state)
     np.testing.assert_array_equal(found["pooler"].array, expected.pooler_output)
+    every = captured(bert, inputs(), "**")
+    assert {*found} - {"encoder.layer.0:in", "output"} < {*every}
+    assert "embeddings.position_embeddings" not in every, "it has one row for all"
     (first,) = captured(gpt, inputs(), "transformer.h.0").values()
     np.testing.assert_array_equal(first.array, states[1])
 
