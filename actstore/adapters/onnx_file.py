@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,9 @@ def read(path: Path) -> OnnxFile:
         msg = f"{path} is not an ONNX model, or an empty one: it has no nodes"
         raise AdapterError(msg)
     for location in sorted(external_files(proto)):
+        if os.path.isabs(location) or ".." in location.split("/"):
+            msg = f"{path} keeps weights in {location!r}, outside its own folder: such a file is not read"
+            raise AdapterError(msg)
         if not (path.parent / location).is_file():
             msg = f"{path} keeps weights in {location!r}, which is not beside it: copy that file to {path.parent}, too"
             raise AdapterError(msg)

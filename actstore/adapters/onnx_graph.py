@@ -29,7 +29,7 @@ class Computed:
 
 def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
     """What a batch has to give, in order (old files list their weights as inputs, too)."""
-    weights = {tensor.name for tensor in graph.initializer}
+    weights = _weights(graph)
     return [value for value in graph.input if value.name not in weights]
 
 
@@ -48,11 +48,17 @@ def computed_from_rows(graph: GraphProto) -> list[Computed]:
 
 def constants_of(graph: GraphProto) -> set[str]:
     """The tensors that hold weights: initialisers, and what is computed from them alone."""
-    constants = {tensor.name for tensor in graph.initializer}
+    constants = _weights(graph)
     for node in graph.node:
         if constants.issuperset(name for name in _needed_by(node) if name):
             constants.update(node.output)
     return constants
+
+
+def _weights(graph: GraphProto) -> set[str]:
+    return {
+        tensor.name for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))
+    }
 
 
 def part_computing(model: ModelProto, wanted: Collection[str]) -> ModelProto:
@@ -73,7 +79,10 @@ def part_computing(model: ModelProto, wanted: Collection[str]) -> ModelProto:
     graph = part.graph
     graph.name = model.graph.name
     graph.node.extend(nodes)
-    graph.input.extend(model.graph.input)
+    given = {
+        value.name for value in inputs_of(model.graph)
+    }  # all of them: a batch gives what the whole model takes
+    graph.input.extend(value for value in model.graph.input if value.name in needed | given)
     graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in needed)
     graph.sparse_initializer.extend(
         tensor for tensor in model.graph.sparse_initializer if tensor.values.name in needed

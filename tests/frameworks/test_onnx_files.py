@@ -85,6 +85,18 @@ def test_weights_that_are_not_beside_the_file(saved):
         load_model(str(saved))
 
 
+@pytest.mark.parametrize("location", ["../net.data", "/tmp/net.data"])
+def test_weights_outside_the_folder_are_not_read(saved, location):
+    model = onnx.load(saved, load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = location
+    saved.write_bytes(model.SerializeToString())
+    with pytest.raises(
+        AdapterError, match=f"keeps weights in '{location}', outside its own folder: such a file"
+    ):
+        load_model(str(saved))
+
+
 def test_weights_that_were_cut_short(captured, images, saved):
     (saved.parent / "net.data").write_bytes(b"short")
     with pytest.raises(AdapterError, match="the weights 'conv_w' can not be read: "):
