@@ -13,6 +13,7 @@ HOUSE = Path(__file__).resolve().parents[2]
 TESTS = [
     "tests/frameworks/test_keras_adapter.py",
     "tests/frameworks/test_keras_files.py",
+    "tests/frameworks/test_same_network.py",
     "tests/actstore/test_adapters_conformance.py",
 ]
 
@@ -22,7 +23,8 @@ def test_every_test_of_keras_passes_on(backend):
     if backend == BACKEND:
         pytest.skip("this is the backend that the other tests ran on")
     if backend not in INSTALLED:
-        pytest.skip(f"{backend} is not installed: make test-frameworks")
+        where = "test-tensorflow" if backend == "tensorflow" else "test-frameworks"
+        pytest.skip(f"{backend} is not installed: make {where}")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "keras", *TESTS]
     environment = {**os.environ, "KERAS_BACKEND": backend}
     done = subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, check=False)

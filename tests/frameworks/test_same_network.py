@@ -6,7 +6,7 @@ and an entry in each table below, which says what it calls every layer.
 
 import numpy as np
 import pytest
-from frameworks import same_in_linen, same_in_nnx, same_in_torch
+from frameworks import same_in_keras, same_in_linen, same_in_nnx, same_in_onnx, same_in_torch
 from frameworks.same_network import Network, convnet_weights, images, sentences, transformer_weights
 
 import actstore
@@ -27,11 +27,15 @@ CONVNETS = {
     "torch": Network(same_in_torch.convnet, CONV_LAYERS, channels_first),
     "flax linen": Network(same_in_linen.convnet, CONV_LAYERS),
     "flax nnx": Network(same_in_nnx.convnet, CONV_LAYERS),
+    "keras": Network(same_in_keras.convnet, CONV_LAYERS),
+    "onnx": Network(same_in_onnx.convnet, CONV_LAYERS, channels_first),
 }
 TRANSFORMERS = {
     "torch": Network(same_in_torch.transformer, TRANSFORMER_LAYERS),
     "flax linen": Network(same_in_linen.transformer, TRANSFORMER_LAYERS),
     "flax nnx": Network(same_in_nnx.transformer, TRANSFORMER_LAYERS),
+    "keras": Network(same_in_keras.transformer, TRANSFORMER_LAYERS),
+    "onnx": Network(same_in_onnx.transformer, TRANSFORMER_LAYERS),
 }
 
 
