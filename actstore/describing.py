@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from actstore.adapters import Adapter, LayerRow
     from actstore.sources import Batch
 
-_DESCRIBED_ROWS = 2
+DESCRIBED_ROWS = 2
 
 
 def described(adapter: Adapter, batch: Batch, ids: Sequence[str] = ()) -> list[LayerRow]:
@@ -28,9 +28,9 @@ def _head(batch: Batch) -> object:
     """Two rows of a batch, which show the layers as well as all of them; all, where they can not be taken apart."""
     inputs = batch.inputs
     texts = isinstance(inputs, list) and bool(inputs) and not interop.is_array(inputs[0])
-    if not (interop.is_array(inputs) or texts) or batch.rows <= _DESCRIBED_ROWS:
+    if not (interop.is_array(inputs) or texts) or batch.rows <= DESCRIBED_ROWS:
         return batch.inputs
-    return interop.first_rows(batch.inputs, _DESCRIBED_ROWS)
+    return interop.first_rows(batch.inputs, DESCRIBED_ROWS)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from actstore.adapters import LayerRow, adapt
 from actstore.adapters.base import AUTOCAST
 from actstore.badrows import without_bad
 from actstore.choice import RowChoice
-from actstore.describing import described
+from actstore.describing import DESCRIBED_ROWS, described
 from actstore.errors import DumpError
 from actstore.loop import DumpLoop, LoopSettings, Progress
 from actstore.reductions import ReductionSettings
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from actstore.sources import SplitData
     from actstore.store.reader import Store
-
-_DESCRIBED_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -160,5 +158,5 @@ def describe_layers(
     adapter = adapt(model, device, autocast=autocast, trace=trace)
     if not data:
         return adapter.layers(None)
-    with closing(data[0].batches(_DESCRIBED_ROWS, RowChoice())) as batches:
+    with closing(data[0].batches(DESCRIBED_ROWS, RowChoice())) as batches:
         return described(adapter, next(batches))

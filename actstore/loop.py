@@ -131,7 +131,7 @@ class DumpLoop:
         if not data:
             msg = "there is no data to dump; name some"
             raise SourceError(msg)
-        row_unit(self._settings.row, data)
+        row_unit(self._settings.row, data)  # refuses labels of words where a row is none
         for item in data:
             item.check_lengths()
         batches = self._batches(data, 0, None)

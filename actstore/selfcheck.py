@@ -198,22 +198,14 @@ class SelfCheck:
 
 
 def _row_difference(among: Captured, alone: Captured) -> float:
-    """The largest difference; over the positions that both have where one of their axes is shorter alone."""
+    """The largest difference; over the positions that both have where some of their axes are shorter alone."""
     shape, own = among.array.shape, alone.array.shape
-    shorter = [axis for axis in range(min(len(shape), len(own))) if shape[axis] != own[axis]]
-    if len(shape) != len(own) or len(shorter) > 1:
+    if len(shape) != len(own) or any(count > whole for whole, count in zip(shape, own, strict=True)):
         return float("inf")
-    if not shorter:
-        return _difference(among, alone)
-    (axis,) = shorter
-    count = own[axis]
-    if count > shape[axis]:
-        return float("inf")
-    # Padded to the right or to the left.
-    sides = [
-        np.take(among.array, places, axis) for places in (range(count), range(shape[axis] - count, shape[axis]))
-    ]
-    return min(_difference(replace(among, array=side), alone) for side in sides)
+    padded_right = tuple(slice(count) for count in own)
+    padded_left = tuple(slice(whole - count, whole) for whole, count in zip(shape, own, strict=True))
+    sides = (padded_right,) if shape == own else (padded_right, padded_left)
+    return min(_difference(replace(among, array=among.array[side]), alone) for side in sides)
 
 
 def _difference(one: Captured, other: Captured) -> float:

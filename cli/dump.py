@@ -100,9 +100,10 @@ def dump_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     """Run MODEL over the data and store the activations of the layers asked for.
 
-    MODEL is file.py:name, package.module:name or demo:NAME. In a PATTERN, * stops at dots and ** crosses them;
-    re:EXPRESSION is a regular expression; `input` is what goes into the model, NAME:in what goes into a layer of a
-    torch model (`**:in` into all of them). Without --layers, the layers are listed and nothing is stored.
+    MODEL is file.py:name or package.module:name (a model, a function that makes one, or a function of a batch),
+    FILE.onnx, FILE.keras, hf:FOLDER, hf:NAME[@REVISION] or demo:NAME. In a PATTERN, * stops at dots and ** crosses
+    them; re:EXPRESSION is a regular expression; `input` is what goes into the model, NAME:in what goes into a layer of
+    a torch model (`**:in` into all of them). Without --layers, the layers are listed and nothing is stored.
 
     \b
     Examples:
@@ -110,6 +111,7 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
                --data test=mnist.npz:x_test --target test:digit=mnist.npz:y_test \\
                --layers 'conv*' --layers fc1 -o mnist.h5
       actstore dump net.py:make --data images.npy --layers 'layer*' --pool mean --dtype float16 -o run.acts --resume
+      actstore dump hf:all-MiniLM-L6-v2 --data train=train.conllu.gz --layers 'encoder.layer.*' -o words.acts
       torchrun --nproc-per-node 4 --no-python actstore dump net.py:make --data images.npy --layers '**' -o run.acts
     """
     from actstore.dump import dump as dump_activations
@@ -155,7 +157,6 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         batch_size=given["batch_size"],
         limit=given["limit"],
         sample=given["sample"],
-        skip_bad=given["skip_bad"],
         reductions=ReductionSettings(
             pool=given["pool"],
             random_features=given["random_features"],
@@ -169,6 +170,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         step=given["step"],
         rank=rank,
         world_size=world_size,
+        skip_bad=given["skip_bad"],
         overwrite=given["overwrite"],
         resume=given["resume"],
         selfcheck=given["selfcheck"],

@@ -30,7 +30,7 @@ _MODEL_OPTIONS = (
         metavar="KEY=VALUE",
         help="An argument of the function that makes the model; repeatable.",
     ),
-    click.option("--weights", metavar="FILE[:KEY]", help="A state dict to load into the model."),
+    click.option("--weights", metavar="FILE[:KEY]", help="Weights to load into the model."),
     click.option(
         "--device", metavar="D", help="Where the model runs, for example cuda:0. Default: where it is."
     ),

@@ -7,7 +7,7 @@ list or dict of arrays as the model wants them. Calls have ``training=False``.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from actstore import interop
 from actstore.adapters import keras_layers, keras_model
 from actstore.adapters.base import Adapter, Keep, LayerRow, Run
-from actstore.errors import AdapterError
-from actstore.patterns import module_of
+from actstore.adapters.passes import Passes
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
@@ -26,14 +25,6 @@ if TYPE_CHECKING:
     from actstore.store.format import JSON
 
 _DESCRIBED_ROWS = 2
-_OTHER_CALLS = (
-    "layer {!r} is called {} for this batch than for the first; a store needs the same calls for every batch: "
-    "ask for a layer that is always called alike"
-)
-
-
-class _EnoughError(BaseException):
-    """Ends a forward pass once the deepest layer asked for was captured; a model's ``except Exception`` lets it by."""
 
 
 class KerasAdapter(Adapter):
@@ -87,31 +78,16 @@ class KerasAdapter(Adapter):
         """Runs stop after the deepest layer asked for."""
         keras_model.check_ready(self.model, self.device)
         every, _ = keras_layers.layers_by_name(self.model)
-        wanted = {layer.name: layer for layer in layers}
-        homes = {name: name if name in every else module_of(name) for name in wanted}
-        calls_before = {homes[name]: layer.calls for name, layer in wanted.items()}
-        captured: dict[str, Captured] = {}
+        passes = Passes(layers, keep, every, "layer")
 
         def see(name: str, index: int, _layer: Any, output: object) -> None:
-            layer = wanted.get(keras_layers.call_name(name, index))
-            if layer is not None:
-                captured[layer.name] = keep(layer.name, keras_layers.taken(output)[0], layer.axes)
-                if len(captured) == len(wanted):
-                    raise _EnoughError
-            elif index >= calls_before[name]:
-                raise AdapterError(_OTHER_CALLS.format(name, "more often"))
+            passes.see(name, index, lambda: keras_layers.taken(output)[0])
 
         def run(inputs: object) -> dict[str, Captured]:
-            captured.clear()
             calls.clear()
-            with suppress(_EnoughError):
-                keras_model.forward(self.model, inputs)
-            for name in wanted:
-                if name not in captured:
-                    raise AdapterError(_OTHER_CALLS.format(homes[name], "less often"))
-            return dict(captured)
+            return passes.layers_of(lambda: keras_model.forward(self.model, inputs))
 
-        watched = {name: every[name] for name in calls_before}
+        watched = {name: every[name] for name in passes.watched}
         with keras_model.evaluating(self.model), keras_layers.watched(watched, see) as calls:
             yield run
 

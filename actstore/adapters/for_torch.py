@@ -10,7 +10,7 @@ floating-point inputs in the dtype of its parameters, integers as they are (an e
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,9 @@ from actstore.adapters import (
     torch_wrappers,
 )
 from actstore.adapters.base import Adapter, Keep, LayerRow, Run
+from actstore.adapters.passes import Passes
 from actstore.adapters.torch_axes import AxisNames
 from actstore.errors import AdapterError
-from actstore.patterns import module_of
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
@@ -40,16 +40,6 @@ if TYPE_CHECKING:
     from actstore.adapters.torch_values import Value
     from actstore.captured import Captured
     from actstore.store.format import JSON
-
-
-_OTHER_CALLS = (
-    "module {!r} is called {} for this batch than for the first; a store needs the same calls for every batch: "
-    "ask for a layer that is always called alike"
-)
-
-
-class _EnoughError(BaseException):
-    """Ends a forward pass once the deepest layer asked for was captured; a model's ``except Exception`` lets it by."""
 
 
 class TorchAdapter(Adapter):
@@ -137,31 +127,16 @@ class TorchAdapter(Adapter):
     def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
         """Runs stop after the deepest layer asked for; the model is in evaluation mode meanwhile."""
         every = self._places()
-        wanted = {layer.name: layer for layer in layers}
-        homes = {name: name if name in every else module_of(name) for name in wanted}
-        calls_before = {homes[name]: layer.calls for name, layer in wanted.items()}
-        captured: dict[str, Captured] = {}
+        passes = Passes(layers, keep, every, "module")
 
         def see(call: Call, value: Value) -> None:
-            layer = wanted.get(call.name)
-            if layer is not None:
-                captured[layer.name] = keep(layer.name, torch_layers.tensor_of(call, value), layer.axes)
-                if len(captured) == len(wanted):
-                    raise _EnoughError
-            elif call.index >= calls_before[call.place.name]:
-                raise AdapterError(_OTHER_CALLS.format(call.place.name, "more often"))
+            passes.see(call.place.name, call.index, lambda: torch_layers.tensor_of(call, value))
 
         def run(inputs: object) -> dict[str, Captured]:
-            captured.clear()
             watch.calls.clear()
-            with suppress(_EnoughError):
-                self._forward(inputs, watch)
-            for name in wanted:
-                if name not in captured:
-                    raise AdapterError(_OTHER_CALLS.format(homes[name], "less often"))
-            return dict(captured)
+            return passes.layers_of(lambda: self._forward(inputs, watch))
 
-        places = [every[name] for name in calls_before]
+        places = [every[name] for name in passes.watched]
         with torch_model.evaluating(self.model, self.device), torch_layers.watched(places, see) as watch:
             yield run
 

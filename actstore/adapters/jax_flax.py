@@ -22,6 +22,7 @@ from actstore.adapters import jax_arrays, jax_layers
 from actstore.adapters.base import OUTPUT, Adapter, Keep, LayerRow, Run
 from actstore.adapters.jax_axes import AxisNames
 from actstore.adapters.jax_layers import Call, Recorder
+from actstore.adapters.passes import other_calls
 from actstore.errors import AdapterError
 from actstore.patterns import module_of
 
@@ -44,10 +45,6 @@ _EVALUATION = {
     "use_running_average": True,
 }
 """Arguments that put a Flax model into evaluation mode, where its ``__call__`` has them."""
-_OTHER_CALLS = (
-    "module {!r} is called {} for this batch than for the first; a store needs the same calls for every batch: "
-    "ask for a layer that is always called alike"
-)
 
 
 class FlaxAdapter(Adapter):
@@ -108,7 +105,7 @@ class FlaxAdapter(Adapter):
                 for name, before in calls_before.items():
                     if counts[name] != before:
                         how = "more often" if counts[name] > before else "less often"
-                        raise AdapterError(_OTHER_CALLS.format(name, how))
+                        raise other_calls(f"module {name!r}", how)
                 return {
                     call.layer: keep(call.layer, _taken(call), wanted[call.layer].axes)
                     for call in calls

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from actstore import interop
 from actstore.adapters import jax_arrays
+from actstore.adapters.extras import safetensors
 from actstore.errors import AdapterError
 from actstore.patterns import listed
 
@@ -22,7 +22,7 @@ def read(path: Path, key: str | None) -> dict[str, Any]:
         AdapterError: a file of another kind or not readable, or nothing under ``key``.
     """
     if path.suffix == ".safetensors":
-        found = _safetensors(path)
+        found = safetensors(path, "flax")
     elif path.suffix == ".msgpack":
         found = jax_arrays.named(_msgpack(path))
     else:
@@ -69,15 +69,6 @@ def filled(tree: Any, arrays: Mapping[str, Any], path: Path) -> Any:
         return jnp.asarray(arrays[tree_util.keystr(path, simple=True, separator=".")], leaf.dtype)
 
     return tree_util.tree_map_with_path(loaded, tree)
-
-
-def _safetensors(path: Path) -> dict[str, Any]:
-    try:
-        reader = import_module("safetensors.flax")
-    except ModuleNotFoundError as error:
-        msg = f"{path} needs the package safetensors: pip install safetensors"
-        raise AdapterError(msg) from error
-    return reader.load_file(path)
 
 
 def _msgpack(path: Path) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from actstore import interop
+from actstore.adapters.extras import safetensors
 from actstore.adapters.torch_wrappers import WRAPPED_PREFIXES, names_without_wrappers
 from actstore.errors import AdapterError
 from actstore.usercode import explain
@@ -40,7 +40,7 @@ def load_weights(model: Module, path: Path, key: str | None) -> None:
     Raises:
         AdapterError: the file holds anything but tensors, or not exactly the model's.
     """
-    found = _safetensors(path) if path.suffix == ".safetensors" else _pickled_tensors(path)
+    found = safetensors(path, "torch") if path.suffix == ".safetensors" else _pickled_tensors(path)
     if key is not None:
         if not isinstance(found, Mapping) or key not in found:
             msg = f"{path} holds no {key!r} but {interop.describe(found)}"
@@ -73,12 +73,3 @@ def _pickled_tensors(path: Path) -> Any:
     except Exception as error:  # whatever its unpickler stumbles over
         msg = f"{path} does not hold tensors alone (a pickle can run anything, and is refused): save the state_dict"
         raise AdapterError(msg) from error
-
-
-def _safetensors(path: Path) -> Any:
-    try:
-        reader = import_module("safetensors.torch")
-    except ModuleNotFoundError as error:
-        msg = f"{path} needs the package safetensors: pip install safetensors"
-        raise AdapterError(msg) from error
-    return reader.load_file(path)

@@ -249,9 +249,10 @@ def test_texts_that_are_padded_in_a_batch_are_compared_where_they_are_real(side)
         rows = [[float(ord(letter)) for letter in text] for text in texts]
         pad = [[0.0] * (width - len(row)) for row in rows]
         padded = [row + gap if side == "right" else gap + row for row, gap in zip(rows, pad, strict=True)]
-        return {"x": np.array(padded)}
+        letters = np.array(padded)
+        return {"x": letters, "pairs": letters[:, :, None] * letters[:, None, :]}
 
-    assert check(model, ["a", "three", "to"]) == 1
+    assert check(model, ["a", "three", "to"]) == 2
     with pytest.raises(DumpError, match="gives row 0 other values alone than in a batch of 2"):
         check(lambda texts: {"x": model(texts)["x"] + len(texts)}, ["a", "to"])
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from frameworks.torch_calls import Calls
 
 import actstore
 from actstore.adapters import adapt
@@ -11,19 +12,6 @@ from actstore.reductions import ReductionSettings
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
 nn = torch.nn
-
-
-class Calls(nn.Module):
-    """A forward pass given as a function of the module and its inputs, over sub-modules given by name."""
-
-    def __init__(self, forward, **modules):
-        super().__init__()
-        self._forward = forward
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, *inputs, **named):
-        return self._forward(self, *inputs, **named)
 
 
 def vectors(rows=4, width=3):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from frameworks.torch_calls import Calls
 
 from actstore.adapters import adapt
 from actstore.errors import AdapterError, LayerError
@@ -11,19 +12,6 @@ from actstore.patterns import select
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
 nn = torch.nn
-
-
-class Calls(nn.Module):
-    """A forward pass given as a function of the module and the batch, over sub-modules given by name."""
-
-    def __init__(self, forward, **modules):
-        super().__init__()
-        self._forward = forward
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x):
-        return self._forward(self, x)
 
 
 class Returning(nn.Module):
