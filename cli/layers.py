@@ -21,7 +21,7 @@ _MODEL_OPTIONS = (
         multiple=True,
         metavar="[SPLIT=]SPEC",
         help="FILE.npy, FILE.npz:KEY, FILE.h5:/PATH, FILE.txt, FILE.csv or .jsonl[:COLUMN], FILE.conllu[.gz], "
-        "FOLDER of images[:resize=N,crop=N], file.py:name or digits; repeatable.",
+        "FOLDER of images[:resize=N,crop=N], FOLDER of a saved dataset[:COLUMN], file.py:name or digits; repeatable.",
     ),
     click.option(
         "--arg",

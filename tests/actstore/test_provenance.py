@@ -1,9 +1,12 @@
 """Hashes of weights see everything; hashes of inputs do not see how they were cut into batches."""
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
-from actstore.provenance import InputHash, hash_arrays
+from actstore.provenance import InputHash, hash_arrays, versions
 
 A = np.arange(12, dtype=np.float32).reshape(6, 2)
 
@@ -78,3 +81,12 @@ def test_texts_and_sentences_are_told_apart_however_they_are_cut():
 @pytest.mark.parametrize("batch", [object(), np.array([None, "a"], dtype=object), [[1, 2], [3]]])
 def test_what_can_not_be_hashed_is_said_to_be_unseen(batch):
     assert streamed(A, batch) == "not seen"
+
+
+def test_versions_are_those_of_packages_that_are_loaded_whatever_they_are_imported_as(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", ModuleType("PIL"))
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    found = versions()
+    assert {"python", "actstore", "numpy", "pillow"} <= set(found)
+    assert "keras" not in found
+    assert "PIL" not in found
