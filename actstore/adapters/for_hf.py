@@ -23,6 +23,8 @@ from actstore.errors import AdapterError
 from actstore.patterns import listed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from actstore.adapters.base import LayerRow
     from actstore.store.format import JSON
 
@@ -88,6 +90,11 @@ class HfAdapter(TorchAdapter):
             found = self._given.images(images=[_rgb(image) for image in inputs], return_tensors="pt")  # type: ignore[attr-defined]
             return dict(found), None
         return inputs, None
+
+    def load_weights(self, path: Path, key: str | None) -> object:
+        """As a torch model does; the processors stay with it, and nothing of it is random any more."""
+        super().load_weights(path, key)
+        return replace(self._given, untrained=())
 
     def provenance(self) -> dict[str, JSON]:
         """Also the name and revision, and hashes of the processors."""

@@ -154,7 +154,7 @@ class TorchAdapter(Adapter):
     def load_weights(self, path: Path, key: str | None) -> object:
         """A state dict, of which nothing but tensors is read (``weights_only``), or a ``.safetensors`` file."""
         torch_weights.load_weights(self.model, path, key)
-        return self.model
+        return self._outside
 
 
 def _silent(place: Place, inputs: object | None) -> LayerRow | None:
