@@ -1,7 +1,7 @@
 """What an adapter is: the one place where a framework's models are run and their layers copied out.
 
-A new framework is one file ``for_NAME.py`` in this folder with one subclass of ``Adapter``, and one example in the
-conformance check of the tests. It says which objects are its models (``accepts``), what layers a batch goes
+A new framework is one file ``for_NAME.py`` in this folder with one subclass of ``Adapter``, and one of the
+``adapter_examples`` of the tests. It says which objects are its models (``accepts``), what layers a batch goes
 through (``describe``), how to run batches and keep some layers (``capturing``, which gives each to ``keep`` before it
 can change), and what identifies the weights (``provenance``); what only some adapters can do is asked for by ``ask``.
 It imports its framework inside functions only; where it grows, its further files are called ``NAME_*.py``. The layer

@@ -41,8 +41,9 @@ TRANSFORMERS = {
 
 def stored(network, weights, inputs, path):
     """Each layer by the name that all frameworks have for it, with channels or features last, and its other axes."""
+    model = network.build(weights)
     with actstore.create(path, layers=list(network.layers.values())) as recording:
-        recording.dump(network.build(weights), network.inputs(inputs))
+        recording.dump(model, network.inputs(inputs))
     with actstore.open(path) as store:
         return {
             name: by_axes(store.layers[own][:], store.layers[own].axes) for name, own in network.layers.items()
