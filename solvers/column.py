@@ -47,6 +47,8 @@ _CHEAP = 5.0
 """A column begins with the best metric that costs no more evaluations than this: on narrow layers the best of all."""
 _LONGER = 1.5
 """A step is first tried at this many times the last one's length, but no more than whole."""
+_CUT = 0.2
+"""A column that is on its way straight to its goal goes back and takes the ladder after a step shorter than this."""
 _PATIENCE = 25
 """Steps without a better estimate of the gap after which rounding is taken to have stopped a column."""
 
@@ -143,16 +145,21 @@ class Column:
 
     def _run(self) -> Generator[Any, Answer, None]:
         answer = yield self.coefficients
-        state = self._state(self.penalties[0], self.coefficients, answer)
-        if self._misled(state) and self.evaluations < self.max_evaluations:
+        start = self._state(self.penalties[0], self.coefficients, answer)
+        if self._misled(start) and self.evaluations < self.max_evaluations:
             self.coefficients, self.penalties = cold_start(self.subject, self.penalties[-1])
             answer = yield self.coefficients
-            state = self._state(self.penalties[0], self.coefficients, answer)
+            start = self._state(self.penalties[0], self.coefficients, answer)
+        goal = self.penalties[-1]
+        if len(self.penalties) > 1:
+            yield from self._descend(self._moved_to(goal, start), last=True, bold=True)
+            if self.close or self.evaluations >= self.max_evaluations:
+                return
+            self.level, self.spent, self.curvature, self._age, self._length = 0, 0, None, 0, 1.0
+        state = start
         for penalty in self.penalties:
-            last = penalty == self.penalties[-1]
             state = self._moved_to(penalty, state)
-            state = yield from self._descend(state, last)
-            self.close = last
+            state = yield from self._descend(state, last=penalty == goal)
             if self.evaluations >= self.max_evaluations:
                 return
 
@@ -178,8 +185,11 @@ class Column:
             return NO_METRIC
         return self.curvature.under(self.subject.backend, penalty)
 
-    def _descend(self, state: State, last: bool) -> Generator[Any, Answer, State]:
-        """Steps at one penalty, until its goal is met or rounding stops them."""
+    def _descend(self, state: State, *, last: bool, bold: bool = False) -> Generator[Any, Answer, State]:
+        """Steps at one penalty, until its goal is met or rounding stops them.
+
+        A ``bold`` descent, far from where it began, gives up as soon as the model was seen to mislead.
+        """
         best, lowest, idle = math.inf, math.inf, 0
         while True:
             gap = lbfgs.gap_estimate(self.subject.backend, state)
@@ -188,9 +198,12 @@ class Column:
             self.coefficients, self.gap_estimate = state.coefficients, gap
             # An intercept off its optimum hides part of the gap until there is a metric.
             known = self.curvature is not None
-            if known and gap <= (self.gap_nats if last else max(self.gap_nats, _RUNG_GAP * state.loss)):
+            near = known and gap <= max(self.gap_nats, _RUNG_GAP * state.loss)
+            self.close = self.close or (last and near)
+            if near and (not last or gap <= self.gap_nats):
                 return state
-            self.close = self.close or (last and gap <= _RUNG_GAP * state.loss)
+            if bold and not self.close and self._length < _CUT:
+                return state
             if idle > _PATIENCE or self.evaluations >= self.max_evaluations:
                 return state
             if self._due():

@@ -62,10 +62,12 @@ def direction(backend: Backend, state: State) -> Any:
         share = pair.inverse * backend.inner(pair.step, q)
         q -= share * pair.change
         shares.append(share)
-    q = state.metric.solve(backend, q)
     if state.pairs:
         last = state.pairs[-1]
-        q /= last.inverse * backend.inner(last.change, state.metric.solve(backend, last.change))
+        q, taught = state.metric.solve(backend, backend.xp.stack([q, last.change]))
+        q /= last.inverse * backend.inner(last.change, taught)
+    else:
+        q = state.metric.solve(backend, q)
     for pair, share in zip(state.pairs, reversed(shares), strict=True):
         q += (share - pair.inverse * backend.inner(pair.change, q)) * pair.step
     return -q

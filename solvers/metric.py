@@ -33,6 +33,8 @@ _TINY = 1e-20
 _LEAST = 1e-300
 _STEEPEST = 1e18
 """What a column of a block is scaled up by at most, so that float32 can square it: such a column does not vary."""
+_SHARED_ENTRIES = 1 << 18
+"""Entries of all factors from which on several workers solve: below that, to ask them takes longer."""
 _JITTER = 1e-5
 """What is added to a unit diagonal at first, so that float32 still finds the matrix positive definite."""
 
@@ -52,28 +54,39 @@ class Metric:
     basis: Any = None
 
     def centered(self, gradient: Any) -> Any:
-        """The gradient (classes, width + 1) with the intercept taken at the center."""
+        """The gradient (..., classes, width + 1) with the intercept taken at the center."""
         moved = gradient.copy()
-        moved[:, :-1] -= self.center * gradient[:, -1:]
+        moved[..., :-1] -= self.center * gradient[..., -1:]
         return moved
 
-    def solve(self, backend: Backend, gradient: Any) -> Any:
-        """The model's inverse times a gradient (classes, width + 1), of sum zero over classes.
+    def solve(self, backend: Backend, gradients: Any) -> Any:
+        """The model's inverse times gradients (..., classes, width + 1), each of sum zero over classes.
 
         A shift common to all classes changes no probability: such a step could only add to the penalty.
         """
-        step = self.centered(gradient)
-        weights = step[:, :-1] if self.basis is None else step[:, :-1] @ self.basis
+        step = self.centered(gradients)
+        weights = step[..., :-1] if self.basis is None else step[..., :-1] @ self.basis
         weights = weights / self.root
         if self.factors is not None:
-            sides = weights.astype(self.factors[0].dtype)
-            for index, factor in enumerate(self.factors):
-                weights[index] = backend.solve(factor, sides[index])
+            self._solve_blocks(backend, weights.reshape(-1, *weights.shape[-2:]), self.factors)
         weights /= self.root
-        step[:, :-1] = weights if self.basis is None else weights @ self.basis.T
-        step[:, -1:] /= self.mass
-        step[:, -1] -= (self.center * step[:, :-1]).sum(axis=1)
-        return step - step.mean(axis=0)
+        step[..., :-1] = weights if self.basis is None else weights @ self.basis.T
+        step[..., -1:] /= self.mass
+        step[..., -1] -= (self.center * step[..., :-1]).sum(axis=-1)
+        return step - step.mean(axis=-2, keepdims=True)
+
+    def _solve_blocks(self, backend: Backend, sides: Any, factors: tuple[Any, ...]) -> None:
+        """Solve for every class in place; the factors are read once for all sides (n, classes, width)."""
+
+        def work(classes: list[int]) -> list[None]:
+            for k in classes:
+                sides[:, k] = backend.solve(factors[k], sides[:, k].T.astype(factors[k].dtype)).T
+            return []
+
+        if sides[0].size * sides.shape[-1] < _SHARED_ENTRIES:
+            work(list(range(len(factors))))
+        else:
+            _by_class(backend, work, len(factors))
 
 
 NO_METRIC = Metric()

@@ -19,6 +19,7 @@ from solvers.objective import logits, padded, softmax
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from solvers.backend import Backend
     from solvers.objective import Targets
     from solvers.working import Blocks, WorkingRows
 
@@ -67,7 +68,7 @@ class Sampler:
         few = np.sort(self._generator.choice(rows.rows, count, replace=False))
         x = rows.pick(few)
         self._bases: dict[bytes, Any] = {}
-        self._gram = rows.backend.float64(x.T @ x) / count if whole else None
+        self._gram = _gram(rows.backend, x) / count if whole else None
         if self._gram is None:
             self.diagonal = (x * x).sum(axis=0, dtype=rows.backend.xp.float64) / count
         else:
@@ -145,6 +146,15 @@ class Sampler:
 
         rows.backend.map(work, rows.shares(columns=targets.classes))
         return doubt.clip(0, None), leverage
+
+
+def _gram(backend: Backend, x: Any) -> Any:
+    """xᵀ x (width, width) in float64, the rows dealt to the backend's workers."""
+
+    def work(parts: list[slice]) -> Any:
+        return sum(backend.float64(x[part].T @ x[part]) for part in parts)
+
+    return sum(backend.map(work, backend.shares(len(x), -(-len(x) // backend.workers))))
 
 
 def _chances(score: NDArray[np.float64], count: int) -> NDArray[np.float64]:

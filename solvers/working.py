@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DOUBLE_ELEMENTS", "Blocks", "Frame", "WorkingRows"]
 
-DOUBLE_ELEMENTS = 1 << 22
+DOUBLE_ELEMENTS = 1 << 16
 """Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
 halving the bytes buys nothing."""
 

@@ -15,7 +15,7 @@ from actstore.store import durable
 from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from actstore.store.contents import Part
@@ -106,9 +106,10 @@ class OpenFile:
             size = extent.row_bytes
             durable.unmap(self._map, extent.offset + start * size, extent.offset + stop * size)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Bound here, as a module may be gone by the time an interpreter that ends comes to this.
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd)
 
 
 class OpenFiles:

@@ -14,7 +14,6 @@ from solvers.backend import NUMPY, one_blas_thread
 from solvers.engines.base import Goal, Solution
 from solvers.errors import EngineError
 from solvers.rows import read
-from solvers.working import DOUBLE_ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from solvers.problem import Problem
 
 __all__ = ["ENGINE", "SklearnEngine"]
+
+_SMALL = 1 << 22
+"""Entries of rows up to which BLAS is kept to one thread."""
 
 
 class SklearnEngine:
@@ -97,7 +99,7 @@ class _Prepared:
             rows = start[1:] - start[:1] if classes == 2 else start
             model.coef_, model.intercept_ = rows[:, :-1].copy(), rows[:, -1].copy()
         # The cores that BLAS would wake for products this small take longer to wake than to multiply.
-        threads = one_blas_thread() if given.x.size <= DOUBLE_ELEMENTS else nullcontext()
+        threads = one_blas_thread() if given.x.size <= _SMALL else nullcontext()
         with warnings.catch_warnings(), threads:
             # Whether it converged is the certificate's to say, not that of its own stopping rule.
             warnings.simplefilter("ignore", ConvergenceWarning)

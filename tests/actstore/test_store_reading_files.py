@@ -219,3 +219,17 @@ def test_processes_read_what_is_sealed_while_another_writes(tmp_path):
     for reader in readers:
         reader.join()
     assert all(900 <= rows <= 4000 for rows in found)
+
+
+def test_a_file_left_open_is_closed_though_modules_went_before_it(monkeypatch, tmp_path):
+    """As an interpreter that ends may have it, with torch imported for one."""
+    path = tmp_path / "small"
+    path.write_bytes(b"x" * 100)
+    file = OpenFile(Part(path, 0, 0, {}, stamp(path)))
+    number = file._fd
+    monkeypatch.setattr("actstore.store.files.os", None)
+    file.__del__()
+    file._fd = -1  # so that it is not closed again
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
