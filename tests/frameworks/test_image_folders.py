@@ -10,7 +10,7 @@ from actstore.errors import SourceError, StoreError
 from actstore.sources import RowChoice, split_data
 from cli.main import actstore as program
 
-Image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+Image = pytest.importorskip("PIL.Image", reason="pillow is not installed: make test-frameworks")
 
 RNG = np.random.default_rng(0)
 

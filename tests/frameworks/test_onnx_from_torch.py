@@ -46,7 +46,7 @@ def exported(model, inputs, path, new):
 @pytest.mark.parametrize("new", [False, True], ids=["torchscript", "dynamo"])
 def test_layers_are_those_of_torch_by_the_same_names(captured, tmp_path, new):
     if new and not find_spec("onnxscript"):
-        pytest.skip("onnxscript is not installed, which torch's new exporter needs")
+        pytest.skip("onnxscript, which torch's new exporter needs, is not installed: make test-frameworks")
     inputs = np.random.default_rng(0).normal(size=(5, 7, 4)).astype(np.float32)
     model = network()
     expected = captured(model, inputs)

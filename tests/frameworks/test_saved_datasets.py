@@ -6,7 +6,7 @@ import pytest
 from actstore.errors import SourceError
 from actstore.sources import RowChoice, read_labels, split_data
 
-datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+datasets = pytest.importorskip("datasets", reason="datasets is not installed: make test-frameworks")
 
 VECTORS = np.random.default_rng(0).normal(size=(4, 3, 2))
 COLUMNS = {
