@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-frameworks crash fuzz check format figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
+.PHONY: demo test test-frameworks test-tensorflow crash fuzz check format figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -26,6 +26,10 @@ crash: .venv/ready-test
 
 test-frameworks: .venv-frameworks/ready
 	.venv-frameworks/bin/python -m pytest -m framework tests
+
+# Keras once more: TensorFlow wants an older h5py than the rest, so it has an environment and pins of its own.
+test-tensorflow: .venv-tensorflow/ready
+	.venv-tensorflow/bin/python -m pytest -m framework -k keras tests
 
 # 20,000 mutations of a store; other ones: make fuzz FUZZ='--seed 2 --count 1000'
 fuzz: .venv/ready-test
@@ -78,7 +82,7 @@ bench-gpu: $(if $(filter .venv-bench/%,$(GPU_PYTHON)),.venv-bench/ready)
 	PYTHONPATH=. $(GPU_PYTHON) tests/benchmarks/bench_gpu.py
 
 clean:
-	rm -rf .venv .venv-frameworks .venv-bench build/bench demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-frameworks .venv-tensorflow .venv-bench build/bench demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # One environment grows by extras; frameworks get their own, so that the first stays a machine without any.
 .venv/ready-%: pyproject.toml constraints.txt | .venv/bin/python
@@ -88,7 +92,13 @@ clean:
 .venv-frameworks/ready: pyproject.toml constraints.txt
 	@$(call python_is_new_enough)
 	$(PYTHON) -m venv .venv-frameworks
-	.venv-frameworks/bin/python -m pip install --quiet -c constraints.txt -e '.[test,torch]'
+	.venv-frameworks/bin/python -m pip install --quiet -c constraints.txt -e '.[test-frameworks]'
+	@touch $@
+
+.venv-tensorflow/ready: pyproject.toml constraints-tensorflow.txt
+	@$(call python_is_new_enough)
+	$(PYTHON) -m venv .venv-tensorflow
+	.venv-tensorflow/bin/python -m pip install --quiet -c constraints-tensorflow.txt -e '.[test-tensorflow]'
 	@touch $@
 
 .venv-bench/ready: pyproject.toml constraints.txt

@@ -44,4 +44,4 @@ class RowBatch:
     splits: Sequence[str]
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     groups: Sequence[str] | None = None
-    positions: Sequence[int] | None = None
+    positions: Sequence[int] | np.ndarray | None = None

@@ -18,7 +18,8 @@ class RowChoice:
 
     Args:
         limit: the first so many of each source, chosen before sampling; None for all.
-        sample: the probability, between 0 and 1, with which each row is kept, on its own; None for all.
+        sample: the probability, between 0 and 1, with which each row is kept, on its own; None for all. Where rows
+            are tokens or words of examples, these all run, and each row is kept or not.
         seed: of the sample. It also depends on the place of the item in the list of data and on its split, so that
             two items do not keep the same rows; not on the size of batches.
 
@@ -53,9 +54,8 @@ class KeptRows:
         self._sample = choice.sample
         digest = hashlib.blake2b(split.encode(), digest_size=16).digest()
         words = np.frombuffer(digest, "<u4").tolist()
-        self._draws = np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence([choice.seed, position, *words]))
-        )
+        self._seeds = [choice.seed, position, *words]
+        self._draws = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self._seeds)))
         self._next = 0
 
     def among(self, rows: int) -> np.ndarray:
@@ -64,6 +64,13 @@ class KeptRows:
         if self._sample is None:
             return np.arange(start, self._next)
         return start + np.flatnonzero(self._draws.random(rows) < self._sample)
+
+    def within(self, place: int, rows: int) -> np.ndarray:
+        """(rows,) bools: which of the rows of the example at ``place`` are kept, whatever was asked for before."""
+        if self._sample is None:
+            return np.ones(rows, bool)
+        draws = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*self._seeds, place])))
+        return draws.random(rows) < self._sample
 
     def count(self, rows: int) -> int:
         """How many are kept of the next ``rows``."""

@@ -31,3 +31,11 @@ class AdapterError(ActstoreError):
 
 class DumpError(ActstoreError):
     """A dump that can not start or go on as asked."""
+
+
+class RowError(DumpError):
+    """One row that can not be dumped: ``row`` is its place in the batch, ``what`` the rest of the sentence."""
+
+    def __init__(self, row: int, what: str) -> None:
+        super().__init__(f"row {row} of the batch {what}")
+        self.row, self.what = row, what

@@ -14,7 +14,12 @@ from actstore.store.format import BFLOAT16, DTYPES
 
 def is_array(value: object) -> bool:
     """Whether ``value`` is an array of some library (lists and scalars are not)."""
-    return hasattr(value, "shape") and (hasattr(value, "__array__") or hasattr(value, "__dlpack__"))
+    return hasattr(value, "shape") and speaks_arrays(value)
+
+
+def speaks_arrays(value: object) -> bool:
+    """Whether ``value`` can be asked for an array, even where it does not say its shape."""
+    return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
 
 
 def is_tensor(value: object) -> bool:
@@ -32,17 +37,33 @@ def to_bits(value: object) -> tuple[np.ndarray, str]:
     """
     if is_tensor(value):
         return _tensor_bits(value)
-    if not is_array(value):
+    if not speaks_arrays(value):
         msg = f"{describe(value)} is no array"
         raise TypeError(msg)
     try:
-        array = np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)  # type: ignore[arg-type]
-    except (BufferError, RuntimeError, ValueError) as error:
+        array = _as_numpy(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
         msg = f"{describe(value)} can not become a NumPy array: {error}"
         raise TypeError(msg) from error
     if array.dtype.name == BFLOAT16:
         return array.view(np.uint16), BFLOAT16
     return array, array.dtype.name
+
+
+def _as_numpy(value: Any) -> np.ndarray:
+    if hasattr(value, "__array__"):
+        try:
+            return np.asarray(value)
+        except TypeError:  # CuPy's way of saying that a copy from the GPU has to be asked for
+            if not hasattr(value, "__dlpack__"):
+                raise
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError) as error:  # not the CPU's memory
+        try:
+            return np.from_dlpack(value, device="cpu")
+        except TypeError:  # NumPy before 2.1, or a library that copies to nowhere
+            raise error from None
 
 
 def _tensor_bits(tensor: object) -> tuple[np.ndarray, str]:

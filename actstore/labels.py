@@ -41,7 +41,7 @@ class FileLabels:
 
 
 def read_file(spec: str, column: str | None = None) -> FileLabels:
-    """The labels in ``FILE.csv``, by row id, or in ``FILE.npy`` or ``FILE.npz:KEY``, by position.
+    """The labels in ``FILE.csv[:COLUMN]``, by row id, or in ``FILE.npy``, ``FILE.npz:KEY``, ..., by position.
 
     Args:
         spec: which file, and which array in it.
@@ -52,6 +52,9 @@ def read_file(spec: str, column: str | None = None) -> FileLabels:
     """
     if Path(spec).suffix.lower() == TABLE_SUFFIX:
         return _read_table(Path(spec), column)
+    table, _, named = spec.rpartition(":")
+    if column is None and Path(table).suffix.lower() == TABLE_SUFFIX:
+        return _read_table(Path(table), named)  # by the ids here too, as with column
     if column is not None:
         msg = f"{spec} has no columns; --column is for tables ({TABLE_SUFFIX})"
         raise SourceError(msg)

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from actstore import interop
-from actstore.captured import RowBatch
-from actstore.choice import RowChoice
-from actstore.errors import ActstoreError, DumpError, SourceError
+from actstore.choice import KeptRows, RowChoice
+from actstore.describing import blaming_model, described
+from actstore.errors import DumpError, SourceError
 from actstore.patterns import select
 from actstore.provenance import versions
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
+from actstore.reductions.rows import BatchRows
 from actstore.replay import Replay
 from actstore.rowids import RowIds
+from actstore.rowunits import row_batch, row_unit
+from actstore.selfcheck import SelfCheck
 from actstore.shares import Share, all_of
-from actstore.store.format import LayerInfo
+from actstore.store.format import EXAMPLE, LayerInfo
 from actstore.store.records import Seen
-from actstore.usercode import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actstore.adapters import Adapter, LayerRow
-    from actstore.adapters.base import Run
+    from actstore.adapters.base import RunRows
     from actstore.sources import Batch, SplitData
     from actstore.store.format import JSON
     from actstore.store.writer import Writer
-
-
-_DESCRIBED_ROWS = 2
 
 
 class SameWeightsWarning(UserWarning):
@@ -46,15 +43,24 @@ class LoopSettings:
 
     Args:
         layers: patterns (see ``actstore.patterns``).
-        batch_size: rows that go through the model together, where the source lets us choose.
+        batch_size: examples that go through the model together, where the source lets us choose.
         choice: which rows of each source.
         reductions: what is kept of each layer.
+        row: what a row is: "example", "token" or "word".
+        selfcheck: whether to compare runs of the first batch before a row is stored (see ``actstore.selfcheck``).
     """
 
     layers: tuple[str, ...]
     batch_size: int = 256
     choice: RowChoice = field(default_factory=RowChoice)
     reductions: ReductionSettings = field(default_factory=ReductionSettings)
+    row: str = EXAMPLE
+    selfcheck: bool = True
+
+    @property
+    def examples(self) -> RowChoice:
+        """Which examples of each source run: all that the limit leaves, where the sample is one of their parts."""
+        return self.choice if self.row == EXAMPLE else replace(self.choice, sample=None)
 
     def document(self) -> dict[str, JSON]:
         """The settings that an interrupted dump has to be resumed with; layers and reductions are compared as such."""
@@ -69,9 +75,9 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a dump is: rows so far, of how many (None where a source does not know), bytes of activations so far.
+    """How far a dump is: rows so far, of how many (None where only reading tells), bytes of activations so far.
 
-    ``resumed_rows`` of these were there before.
+    ``resumed_rows`` of these were there before; 0 where only running the model would tell.
     """
 
     rows: int = 0
@@ -90,6 +96,7 @@ class Plan:
     data: Sequence[SplitData]
     share: Share
     first_batches: Iterator[Batch]
+    selfcheck: SelfCheck
 
     def stored(self) -> list[LayerInfo]:
         """The layers as they are stored."""
@@ -110,6 +117,7 @@ class DumpLoop:
         self._so_far = Progress()
         self._data: list[JSON] = []
         self._announced: list[JSON] = []
+        self._skipped: list[JSON] = []
         self._model: Mapping[str, JSON] | None = None
         self._stored: Seen | None = None
         self._replay = Replay()
@@ -123,19 +131,23 @@ class DumpLoop:
         if not data:
             msg = "there is no data to dump; name some"
             raise SourceError(msg)
+        row_unit(self._settings.row, data)  # refuses labels of words where a row is none
         for item in data:
             item.check_lengths()
         batches = self._batches(data, 0, None)
         first = next(batches)
-        layers = select(self._settings.layers, described(adapter, first))
+        ids = self.ids.at(data[0].split, first.places.tolist())
+        every = described(adapter, first, ids)
+        layers = select(self._settings.layers, every)
         model = adapter.provenance()
         if self._model not in (None, model):
             msg = "the model is not the one this store was begun with (its weights changed); begin another step for it"
             raise DumpError(msg)
         self._model = model
-        reductions = plan_reductions(self._settings.reductions, layers)
-        whole = all_of(data, self._settings.choice)
-        return Plan(adapter, layers, reductions, data, share or whole, chain([first], batches))
+        reductions = plan_reductions(self._settings.reductions, layers, self._settings.row)
+        whole = all_of(data, self._settings.choice, self._settings.row)
+        check = SelfCheck(adapter, every, layers, first.inputs, model, ids)
+        return Plan(adapter, layers, reductions, data, share or whole, chain([first], batches), check)
 
     def run(self, plan: Plan) -> None:
         """Store all rows of the share, but for those that an interrupted dump has stored already.
@@ -147,6 +159,9 @@ class DumpLoop:
         if self._stored is None:
             self._stored = self._writer.begin(plan.stored())
             self._warn_of_same_weights()
+            if self._settings.selfcheck and not self._stored.batches:
+                with blaming_model("the self-check of the first batch", plan.selfcheck.ids):
+                    plan.selfcheck.run()
         total, share = self._so_far.total_rows, plan.share
         self._so_far = replace(
             self._so_far, total_rows=None if total is None or share.rows is None else total + share.rows
@@ -155,6 +170,7 @@ class DumpLoop:
         with plan.adapter.running(plan.layers, plan.reductions) as run:
             for position, item in enumerate(plan.data):
                 self._store(plan, position, run)
+                self._note_skipped(item)
                 self.ids.pass_over(item.split, self._spanned(item))
         self._writer.note(data=self._data, **_reported(plan.reductions, self._stored))
 
@@ -164,10 +180,9 @@ class DumpLoop:
 
     def announce(self, plan: Plan) -> None:
         """Note what the dump is to be, as it can be told before the first row."""
-        choice = self._settings.choice
         for position, item in enumerate(plan.data):
-            rows = item.expected_rows(choice, position)
-            self._announced.append({"split": item.split, "source": item.source.spec, "rows": rows})
+            rows = item.expected_rows(self._settings.examples, position)
+            self._announced.append({"split": item.split, "source": item.source.spec, self._counted: rows})
         self._writer.note(
             model=self._model,
             options=self._settings.document(),
@@ -176,7 +191,12 @@ class DumpLoop:
             versions=versions(),
         )
 
-    def _store(self, plan: Plan, position: int, run: Run) -> None:
+    @property
+    def _counted(self) -> str:
+        """What the provenance counts of the data."""
+        return "rows" if self._settings.row == EXAMPLE else "examples"
+
+    def _store(self, plan: Plan, position: int, run: RunRows) -> None:
         item, numbers = plan.data[position], plan.share.numbers[position]
         whole_first = position == 0 and numbers is None
         batches = plan.first_batches if whole_first else self._batches(plan.data, position, numbers)
@@ -185,24 +205,44 @@ class DumpLoop:
             return
         self._replay.next_item()
         for number, batch in enumerate(batches, start=numbers.start + 1 if numbers else 1):
-            splits = [item.split] * batch.rows
             ids = self.ids.at(item.split, batch.places.tolist())
             seen = self._replay.update(batch)
             rows += batch.rows
             if self._stored and seen.batches <= self._stored.batches:
                 self._replay.compare(self._stored, seen)
-                self._report(batch.rows, 0, resumed=batch.rows)
+                resumed = batch.rows if self._settings.row == EXAMPLE else 0
+                self._report(resumed, 0, resumed)
                 continue
-            with blaming_model(f"batch {number} (rows {ids[0]!r} to {ids[-1]!r})"):
-                activations = run(batch.inputs)
-            self._writer.append(RowBatch(activations, ids, splits, batch.targets), seen)
-            self._report(batch.rows, sum(layer.array.nbytes for layer in activations.values()))
+            parts = self._parts(item, position, batch)
+            with blaming_model(f"batch {number} (rows {ids[0]!r} to {ids[-1]!r})", ids):
+                activations = run(batch.inputs, parts)
+            stored = row_batch(activations, batch, ids, item.split, parts)
+            self._writer.append(stored, seen)
+            self._report(len(stored.ids), sum(layer.array.nbytes for layer in activations.values()))
         inputs, spec = self._replay.item_hash(), item.source.spec
-        self._data.append({"split": item.split, "source": spec, "rows": rows, "inputs": inputs})
+        self._data.append({"split": item.split, "source": spec, self._counted: rows, "inputs": inputs})
+
+    def _parts(self, item: SplitData, position: int, batch: Batch) -> BatchRows | None:
+        """The tokens or words of a batch, to be found in it; None where its examples are the rows."""
+        settings = self._settings
+        if settings.row == EXAMPLE:
+            return None
+        kept, places = KeptRows(settings.choice, position, item.split), batch.places.tolist()
+        wanted = (
+            None if settings.choice.sample is None else lambda example, rows: kept.within(places[example], rows)
+        )
+        return BatchRows(settings.row, batch.words, wanted)
 
     def _batches(self, data: Sequence[SplitData], position: int, numbers: range | None) -> Iterator[Batch]:
         settings = self._settings
-        return data[position].batches(settings.batch_size, settings.choice, position, numbers)
+        return data[position].batches(settings.batch_size, settings.examples, position, numbers)
+
+    def _note_skipped(self, item: SplitData) -> None:
+        """Note the ids that the rows of bad files would have had, and the files."""
+        ids = self.ids.at(item.split, item.left_out)
+        self._skipped += [{"id": i, "file": file} for i, file in zip(ids, item.left_out.values(), strict=True)]
+        if ids:
+            self._writer.note(skipped=self._skipped)
 
     def _spanned(self, item: SplitData) -> int:
         """How many rows the ids of an item count, left out or not."""
@@ -242,28 +282,3 @@ def _reported(reductions: Reductions, stored: Seen) -> dict[str, JSON]:
     if not report:
         return {}
     return {"cast": report, **({"cast_seen_after_batch": stored.batches} if stored.batches else {})}
-
-
-def described(adapter: Adapter, batch: Batch) -> list[LayerRow]:
-    """The layers that a batch goes through."""
-    with blaming_model("the first batch"):
-        return adapter.layers(_head(batch))
-
-
-def _head(batch: Batch) -> object:
-    """Two rows of a batch, which show the layers as well as all of them; all, where they can not be taken apart."""
-    if not interop.is_array(batch.inputs) or batch.rows <= _DESCRIBED_ROWS:
-        return batch.inputs
-    return interop.first_rows(batch.inputs, _DESCRIBED_ROWS)
-
-
-@contextmanager
-def blaming_model(where: str) -> Iterator[None]:
-    """Errors of the user's model as one line that names the batch."""
-    try:
-        yield
-    except ActstoreError:
-        raise
-    except Exception as error:
-        msg = f"the model failed on {where}: {explain(error)}"
-        raise DumpError(msg) from error

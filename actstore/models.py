@@ -1,8 +1,9 @@
 """MODEL specs: ``file.py:name``, ``package.module:name`` or ``demo:NAME``, with ``--arg`` and ``--weights``.
 
-The name is a model; or a function or class that makes one from ``--arg``s; or a function from a batch to named
-arrays. A maker is told from a batch function by its signature: once ``--arg``s and defaults are filled in, a maker
-needs nothing more, and a batch function exactly one positional argument, the batch.
+What an adapter ``loads`` (``FILE.onnx``) is a whole model. Else the name is a model; or a function or class that makes
+one from ``--arg``s; or a function from a batch to named arrays. A maker is told from a batch function by its
+signature: once ``--arg``s and defaults are filled in, a maker needs nothing more, and a batch function exactly one
+positional argument, the batch.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actstore import demos
-from actstore.adapters import adapt
+from actstore.adapters import adapt, loader
 from actstore.errors import AdapterError
 from actstore.patterns import listed
 from actstore.usercode import explain, load_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from actstore.adapters import Adapter
 
 _DEMO = "demo:"
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -31,27 +34,38 @@ def load_model(spec: str, arguments: Mapping[str, str] | None = None, weights: s
     """The model that a MODEL spec names, ready for ``actstore.dump``.
 
     Args:
-        spec: ``file.py:name``, ``package.module:name`` or ``demo:NAME``.
+        spec: ``file.py:name``, ``package.module:name``, ``demo:NAME``, or what an adapter ``loads``.
         arguments: of ``--arg KEY=VALUE``: Python literals (``3``, ``(64, 32)``, ``True``), or else text.
         weights: ``FILE[:KEY]``, loaded by the model's adapter.
 
     Raises:
         AdapterError: nothing of that name, missing or unknown arguments, a maker that raises, weights that do not fit.
     """
-    found = _demo(spec.removeprefix(_DEMO)) if spec.startswith(_DEMO) else load_object(spec, AdapterError)
     values = {name: _literal(text) for name, text in (arguments or {}).items()}
-    if isinstance(found, type) or inspect.isroutine(found):
-        model = _make(found, spec, values)
-    elif values:
-        msg = f"{spec} is a {type(found).__name__}, no function that makes one; it takes no --arg {next(iter(values))}"
-        raise AdapterError(msg)
-    else:
-        model = found
+    loads = loader(spec)
+    model = _named(spec, values) if loads is None else _loaded(loads, spec, values)
     adapter = adapt(model)
     if weights is not None:
         path, key = _weights_file(weights)
-        adapter.load_weights(path, key)
+        return adapter.load_weights(path, key)
     return model
+
+
+def _loaded(adapter: type[Adapter], spec: str, values: Mapping[str, object]) -> object:
+    if values:
+        msg = f"{spec} is a whole model, no function that makes one; it takes no --arg {next(iter(values))}"
+        raise AdapterError(msg)
+    return adapter.load(spec)
+
+
+def _named(spec: str, values: Mapping[str, object]) -> object:
+    found = _demo(spec.removeprefix(_DEMO)) if spec.startswith(_DEMO) else load_object(spec, AdapterError)
+    if isinstance(found, type) or inspect.isroutine(found):
+        return _make(found, spec, values)
+    if values:
+        msg = f"{spec} is a {type(found).__name__}, no function that makes one; it takes no --arg {next(iter(values))}"
+        raise AdapterError(msg)
+    return found
 
 
 def _make(maker: Callable[..., Any], spec: str, values: Mapping[str, object]) -> object:

@@ -4,7 +4,8 @@ A pattern is an exact name first; else a glob in which ``*`` stops at dots and `
 (``model.layers.*`` is the residual stream); ``re:`` begins a regular expression that the whole name must match.
 A pattern that picks a module picks all its calls (``relu``, ``relu#1``, ...); ``relu#1`` picks one of them.
 ``input`` and ``output`` (what goes into and comes out of the whole model) are taken by their exact names only, so
-that ``**`` does not store them unasked.
+that ``**`` does not store them unasked. ``relu:in`` is what goes into ``relu`` (``relu:in#1`` when it is called again):
+taken by its name, or by a pattern that itself ends in ``:in``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _CALL = re.compile(r"#\d+$")
 _STARS = re.compile(r"(\*\*|\*)")
 _STAR_MEANINGS = {"**": ".*", "*": "[^.]*"}
 _NAMES_SHOWN = 8
+INTO = ":in"
+"""Ends the name of what goes into a layer."""
 
 
 def select(patterns: Sequence[str], layers: Sequence[LayerRow]) -> list[LayerRow]:
@@ -37,39 +40,44 @@ def select(patterns: Sequence[str], layers: Sequence[LayerRow]) -> list[LayerRow
     """
     names = [layer.name for layer in layers]
     if not patterns:
-        msg = f"no layers were asked for; name some of {listed(names)}"
+        msg = f"no layers were asked for; name some of {listed([name for name in names if not asks_for_inputs(name)])}"
         raise LayerError(msg)
     picked = {layer.name for pattern in patterns for layer in _picked(pattern, layers, names)}
     return [layer for layer in layers if layer.name in picked]
 
 
 def _picked(pattern: str, layers: Sequence[LayerRow], names: Sequence[str]) -> list[LayerRow]:
-    matches = matcher(pattern, names)
-    exact = pattern in names
-    meant = [layer for layer in layers if matches(layer.name) and (exact or not layer.explicit)]
+    meant = [layer for layer, matches in zip(layers, matching(pattern, layers), strict=True) if matches]
     if not meant:
         raise unknown(pattern, names)
     storable = [layer for layer in meant if layer.shape is not None]
-    if not storable or (exact and len(storable) < len(meant)):
+    if not storable or (pattern in names and len(storable) < len(meant)):
         layer = next(layer for layer in meant if layer.shape is None)
         msg = f"layer {layer.name!r} can not be stored: {layer.note}"
         raise LayerError(msg)
     return storable
 
 
+def matching(pattern: str, layers: Sequence[LayerRow]) -> list[bool]:
+    """Of each layer, whether the pattern picks it: those that are ``explicit`` only where it asks for such."""
+    names = [layer.name for layer in layers]
+    matches = matcher(pattern, names)
+    exact, inputs = pattern in names, asks_for_inputs(pattern)
+    return [
+        matches(layer.name) and (exact or not layer.explicit or (inputs and layer.goes_in)) for layer in layers
+    ]
+
+
 def matcher(pattern: str, names: Collection[str]) -> Callable[[str], bool]:
     """A test of one call's name (``relu``, ``relu#1``) against a pattern, where the known layers are ``names``.
 
     Raises:
-        LayerError: the pattern is malformed, or asks for what goes into a module.
+        LayerError: the pattern is malformed.
     """
     if pattern in names or module_of(pattern) in names:
         return lambda name: pattern in (name, module_of(name))
     if pattern.startswith("re:"):
         expression = _compiled(pattern)
-    elif pattern.endswith(":in"):
-        msg = f"layer pattern {pattern!r}: what goes into a module can not be stored yet; name the layer before it"
-        raise LayerError(msg)
     else:
         parts = (_STAR_MEANINGS.get(part) or re.escape(part) for part in _STARS.split(pattern))
         expression = re.compile("".join(parts), re.DOTALL)
@@ -81,8 +89,20 @@ def module_of(name: str) -> str:
     return _CALL.sub("", name)
 
 
+def asks_for_inputs(pattern: str) -> bool:
+    """Whether a pattern asks for what goes into layers: it ends in ``:in``, or names one call of such."""
+    return module_of(pattern).endswith(INTO)
+
+
 def unknown(pattern: str, names: Sequence[str]) -> LayerError:
     """The error for a pattern that picks no layer; it names the nearest ones."""
+    alike = [name for name in names if asks_for_inputs(name) == asks_for_inputs(pattern)]
+    if not alike and asks_for_inputs(pattern):
+        return LayerError(
+            f"no layer matches {pattern!r}: none of the layers here is what goes into a module (of those inside torch "
+            "models they are there for the asking); name the layer before it, or 'input' for what goes into the model"
+        )
+    names = alike or names
     return LayerError(
         f"no layer matches {pattern!r}; {hint(pattern.removeprefix('re:').replace('*', ''), names)}"
     )

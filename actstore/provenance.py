@@ -16,7 +16,25 @@ from actstore import interop
 if TYPE_CHECKING:
     from actstore.store.format import JSON
 
-_PACKAGES = ("actstore", "numpy", "h5py", "scikit-learn", "torch")
+_PACKAGES = (
+    "actstore",
+    "numpy",
+    "h5py",
+    "scikit-learn",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "jax",
+    "flax",
+    "keras",
+    "tensorflow",
+    "onnx",
+    "onnxruntime",
+    "datasets",
+    "pillow",
+)
+_MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}
+"""Packages that are imported by another name."""
 _ALGORITHM = "xxh3_128"
 
 
@@ -53,8 +71,12 @@ class InputHash:
         elif interop.is_array(inputs):
             self._add(name, inputs)
         elif isinstance(inputs, (tuple, list)):
-            if all(isinstance(item, str) for item in inputs):
-                self._state(name).update("".join(f"{len(item)}:{item}" for item in inputs).encode())
+            if _are_texts(inputs):
+                self._state(name).update(_spelled(inputs).encode())
+                return
+            if isinstance(inputs, list) and all(isinstance(row, list) and _are_texts(row) for row in inputs):
+                rows = "".join(f"{len(row)};{_spelled(row)}" for row in inputs)  # sentences, each its words
+                self._state(f"{name}\0words").update(rows.encode())
                 return
             for index, value in enumerate(inputs):
                 self.update(value, f"{name}.{index}")
@@ -99,12 +121,24 @@ def versions() -> dict[str, JSON]:
     """Versions of Python and of the packages that took part."""
     found: dict[str, JSON] = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
-        if package.replace("scikit-learn", "sklearn") in sys.modules or package == "actstore":
+        module = sys.modules.get(_MODULES.get(package, package))
+        if module is not None or package == "actstore":
             try:
                 found[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                found[package] = "not installed as a package"
+            except (
+                importlib.metadata.PackageNotFoundError
+            ):  # onnxruntime-gpu and tensorflow-cpu are called otherwise
+                found[package] = getattr(module, "__version__", "not installed as a package")
     return found
+
+
+def _are_texts(items: Iterable[object]) -> bool:
+    return all(isinstance(item, str) for item in items)
+
+
+def _spelled(texts: Iterable[str]) -> str:
+    """Texts as one, from which they can be told apart again."""
+    return "".join(f"{len(text)}:{text}" for text in texts)
 
 
 def _update(state: xxhash.xxh3_128, array: np.ndarray) -> None:

@@ -21,7 +21,7 @@ from actstore.sources import SplitData
 from actstore.sources.base import check_labels
 from actstore.sources.python import TARGET, from_object
 from actstore.store.bfloat16 import widened
-from actstore.store.format import BFLOAT16
+from actstore.store.format import BFLOAT16, EXAMPLE
 from actstore.store.place import Place
 from actstore.store.writer import Writer
 
@@ -91,7 +91,13 @@ class Recording:
         self._used = False
 
     def _begun(self, step: int | None) -> Writer:
-        writer = Writer(self._path, place=Place(step), overwrite=self._overwrite, resume=self._resume)
+        writer = Writer(
+            self._path,
+            place=Place(step),
+            row_unit=self._settings.row,
+            overwrite=self._overwrite,
+            resume=self._resume,
+        )
         writer.note(versions=versions())
         return writer
 
@@ -133,6 +139,9 @@ class Recording:
         ]
         loop = self._at(step)
         loop.run(loop.plan(adapt(model), data))
+        self._settings = replace(
+            self._settings, selfcheck=False
+        )  # once is enough: further steps have the same layers
 
     def append(
         self,
@@ -153,8 +162,13 @@ class Recording:
             step: as for ``dump``.
 
         Raises:
-            ActstoreError: no activations, or rows, labels, ids and splits that disagree.
+            ActstoreError: no activations, or rows, labels, ids and splits that disagree; or rows that are no examples.
         """
+        if self._settings.row != EXAMPLE:
+            msg = (
+                f"append takes examples, but a row of this store is a {self._settings.row}; give dump the model"
+            )
+            raise DumpError(msg)
         captured = _captured(activations)
         rows = max((len(layer.array) for layer in captured.values()), default=0)
         if not rows:
@@ -195,8 +209,10 @@ def create(
     *,
     batch_size: int = 256,
     reductions: ReductionSettings | None = None,
+    row: str = EXAMPLE,
     overwrite: bool = False,
     resume: bool = False,
+    selfcheck: bool = True,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
 
@@ -205,13 +221,17 @@ def create(
         layers: patterns of the layers that ``dump`` stores (``actstore.patterns``); ``append`` stores what it is given.
         batch_size: rows that go through the model together, where ``dump`` is given an array.
         reductions: what ``dump`` keeps of each layer; None for all of it.
+        row: what a row is: "example", or "token" or "word" of an example, which ``dump`` makes of layers by position.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was interrupted.
+        selfcheck: whether the first ``dump`` refuses a model whose first batch comes out differently when run again, or
+            row by row (``actstore.selfcheck``).
 
     Raises:
         StoreError: ``path`` exists, or has another suffix.
     """
-    settings = LoopSettings(_patterns(layers), batch_size, reductions=reductions or ReductionSettings())
+    kept = reductions or ReductionSettings()
+    settings = LoopSettings(_patterns(layers), batch_size, reductions=kept, row=row, selfcheck=selfcheck)
     return Recording(path, settings, overwrite=overwrite, resume=resume)
 
 

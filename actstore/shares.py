@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.errors import DumpError
+from actstore.store.format import EXAMPLE, WORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +30,16 @@ class Share:
     rows: int | None
 
 
-def all_of(data: Sequence[SplitData], choice: RowChoice) -> Share:
-    """Everything, for one process."""
-    expected = [item.expected_rows(choice, position) for position, item in enumerate(data)]
+def all_of(data: Sequence[SplitData], choice: RowChoice, row: str = EXAMPLE) -> Share:
+    """Everything, for one process. ``row`` is what a row is: tokens are known once the model ran."""
+    expected = [
+        item.expected_rows(choice, position)
+        if row == EXAMPLE
+        else item.expected_words(choice)
+        if row == WORD
+        else None
+        for position, item in enumerate(data)
+    ]
     known = [rows for rows in expected if rows is not None]
     return Share([None] * len(data), 0, sum(known) if len(known) == len(data) else None)
 

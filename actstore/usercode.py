@@ -18,8 +18,18 @@ from actstore.patterns import hint
 if TYPE_CHECKING:
     from actstore.errors import ActstoreError
 
-_EXTRAS = ("torch",)
-"""Packages that an extra of the same name installs."""
+_EXTRAS = {
+    "torch": "torch",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "jax": "jax",
+    "flax": "jax",
+    "keras": "keras",
+    "transformers": "hf",
+    "datasets": "hf",
+    "PIL": "images",
+}
+"""The extra that installs a package, by what the package is imported as."""
 _LONGEST = 400
 _NOT_THE_USERS = (
     *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
@@ -53,9 +63,9 @@ def explain(error: BaseException) -> str:
         text = f"{text[:_LONGEST]} ..."
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     line += _place(error)
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
-        line += f"; pip install 'actstore[{(error.name or '').partition('.')[0]}]'"
-    return "; ".join([line, *getattr(error, "__notes__", ())])
+    if isinstance(error, ModuleNotFoundError) and (extra := _EXTRAS.get((error.name or "").partition(".")[0])):
+        line += f"; pip install 'actstore[{extra}]'"
+    return "; ".join([line, *(" ".join(note.split()) for note in getattr(error, "__notes__", ()))])
 
 
 def _place(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.layers import echo_layers, model_options, parse_arguments
+from cli.ranks import rank_and_world_size
 from cli.shared import ProgressLine, duration, overwrite_option, size
 
 if TYPE_CHECKING:
@@ -29,7 +31,12 @@ _OPTIONS = (
     click.option(
         "-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards."
     ),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows of each --data."),
+    click.option(
+        "--row",
+        type=click.Choice(["example", "token", "word"]),
+        help="What a row is. Default: what the data says; words of a treebank, else examples.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N examples of each --data."),
     click.option(
         "--sample-rows", "sample", type=float, metavar="FRACTION", help="Keep each row with this probability."
     ),
@@ -37,7 +44,8 @@ _OPTIONS = (
         "--pool",
         multiple=True,
         metavar="[PATTERN=]HOW",
-        help="mean, max, cls, first, last or none over positions or pixels; repeatable, the last that fits counts.",
+        help="mean, max, cls, first, last or none over positions or pixels (with --row word: over sub-words); "
+        "repeatable, the last that fits counts.",
     ),
     click.option(
         "--random-features",
@@ -59,16 +67,21 @@ _OPTIONS = (
         metavar="N",
         help="Add training step N to NAME.acts, on the same rows.",
     ),
-    click.option(
-        "--rank", type=click.IntRange(min=0), envvar="RANK", metavar="R", help="Dump share R of the batches ..."
-    ),
+    click.option("--rank", type=click.IntRange(min=0), metavar="R", help="Dump share R of the batches ..."),
     click.option(
         "--world-size",
         type=click.IntRange(min=1),
-        envvar="WORLD_SIZE",
         metavar="W",
-        help="... of W shares. Both are taken from RANK and WORLD_SIZE where torchrun sets them.",
+        help="... of W shares. Without them: RANK and WORLD_SIZE (torchrun sets them), else the processes of a "
+        "jax.distributed that the model's file initialised, else the tasks of a Slurm step (srun).",
     ),
+    click.option(
+        "--selfcheck/--no-selfcheck",
+        default=True,
+        show_default=True,
+        help="Refuse a model that is random or mixes rows: a few rows run twice, and one by one, before the dump.",
+    ),
+    click.option("--skip-bad", is_flag=True, help="Leave out images that can not be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
     overwrite_option,
 )
@@ -87,9 +100,10 @@ def dump_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     """Run MODEL over the data and store the activations of the layers asked for.
 
-    MODEL is file.py:name, package.module:name or demo:NAME. In a PATTERN, * stops at dots and ** crosses them;
-    re:EXPRESSION is a regular expression; `input` is what goes into the model. Without --layers, the layers are
-    listed and nothing is stored.
+    MODEL is file.py:name or package.module:name (a model, a function that makes one, or a function of a batch),
+    FILE.onnx, FILE.keras, hf:FOLDER, hf:NAME[@REVISION] or demo:NAME. In a PATTERN, * stops at dots and ** crosses
+    them; re:EXPRESSION is a regular expression; `input` is what goes into the model, NAME:in what goes into a layer of
+    a torch model (`**:in` into all of them). Without --layers, the layers are listed and nothing is stored.
 
     \b
     Examples:
@@ -97,6 +111,7 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
                --data test=mnist.npz:x_test --target test:digit=mnist.npz:y_test \\
                --layers 'conv*' --layers fc1 -o mnist.h5
       actstore dump net.py:make --data images.npy --layers 'layer*' --pool mean --dtype float16 -o run.acts --resume
+      actstore dump hf:all-MiniLM-L6-v2 --data train=train.conllu.gz --layers 'encoder.layer.*' -o words.acts
       torchrun --nproc-per-node 4 --no-python actstore dump net.py:make --data images.npy --layers '**' -o run.acts
     """
     from actstore.dump import dump as dump_activations
@@ -110,7 +125,7 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
     data = split_data(given["data"], given["targets"])
     if not patterns:
-        echo_layers(model, data, given["device"])
+        echo_layers(model, data, given)
         raise click.UsageError(
             "--layers is missing: choose from the layers above, for example --layers '**' for all"
         )
@@ -129,18 +144,16 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
 
 
 def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
+    from actstore.adapters.jax_processes import jax_process
     from actstore.dump import DumpSettings
     from actstore.reductions import ReductionSettings
 
-    rank, world_size = given["rank"], given["world_size"]
-    if (rank is None) != (world_size is None):
-        raise click.UsageError(
-            "--rank and --world-size come together (or RANK and WORLD_SIZE in the environment)"
-        )
+    rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, jax_process)
     if given["resume"] and given["overwrite"]:
         raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
     return DumpSettings(
         layers=patterns,
+        row=given["row"],
         batch_size=given["batch_size"],
         limit=given["limit"],
         sample=given["sample"],
@@ -152,11 +165,15 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
             seed=given["seed"],
         ),
         device=given["device"],
+        autocast=given["autocast"],
+        trace=given["trace"],
         step=given["step"],
-        rank=rank or 0,
-        world_size=world_size or 1,
+        rank=rank,
+        world_size=world_size,
+        skip_bad=given["skip_bad"],
         overwrite=given["overwrite"],
         resume=given["resume"],
+        selfcheck=given["selfcheck"],
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
 
@@ -194,6 +211,10 @@ def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
             "(ranks in stores of their own: join them with actstore merge)"
         )
     own = store.at(settings.step or 0) if (settings.step or 0) in store.steps else store
+    skipped = own.provenance.get("skipped", [])
+    if skipped:
+        first = f"the first is {skipped[0]['id']}, {skipped[0]['file']}"
+        click.echo(f"warning: {len(skipped):,} images were left out; {first}", err=True)
     for name, rows in own.nonfinite.items():
         if rows:
             click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)

@@ -60,14 +60,14 @@ def _plain(value: Any) -> Any:
     return _finite(value.tolist())
 
 
-def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns: the first to the left, the others to the right."""
+def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> None:
+    """Print aligned columns: those in ``left`` to the left, the others to the right."""
     lines = [list(header), *[list(row) for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         cells = [
-            line[0].ljust(widths[0]),
-            *[cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)],
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         click.echo("  ".join(cells).rstrip())
 

@@ -1,23 +1,32 @@
-"""Adapters, one framework a file: the folder is the registry, and finding one imports no framework."""
+"""Adapters, one framework a file: the folder is the registry, and finding one imports no framework.
+
+Other packages add theirs through the entry point ``actstore.adapters`` (see ``actstore.entrypoints``).
+"""
 
 from __future__ import annotations
 
 import pkgutil
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from actstore import interop
 from actstore.adapters.base import Adapter, LayerRow
+from actstore.entrypoints import ADAPTERS, of_other_packages
 from actstore.errors import AdapterError
+from actstore.patterns import listed
 
-__all__ = ["Adapter", "LayerRow", "adapt", "adapters"]
+__all__ = ["Adapter", "LayerRow", "adapt", "adapters", "loader"]
 
 _PREFIX = "for_"
 
 
 @cache
 def adapters() -> tuple[type[Adapter], ...]:
-    """Every adapter of this folder, in the order in which they are asked whether they know a model."""
+    """Every adapter, in the order in which they are asked whether they know a model.
+
+    First those of this folder, then those of other packages, then those that take what others may know better.
+    """
     names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name.startswith(_PREFIX))
     modules = [import_module(f"{__name__}.{name}") for name in names]
     classes = [
@@ -26,18 +35,45 @@ def adapters() -> tuple[type[Adapter], ...]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Adapter) and value.__module__ == module.__name__
     ]
-    return tuple(sorted(classes, key=lambda adapter: adapter.fallback))
+    others: list[Any] = of_other_packages(ADAPTERS, _fault)
+    return tuple(sorted([*classes, *others], key=lambda adapter: adapter.fallback))
 
 
-def adapt(model: object, device: str | None = None) -> Adapter:
+def _fault(value: object) -> str:
+    if not (isinstance(value, type) and issubclass(value, Adapter)):
+        return f"a subclass of actstore.adapters.Adapter was expected, not {interop.describe(value)}"
+    missing = sorted(value.__abstractmethods__) or [name for name in ("name",) if not hasattr(value, name)]
+    return f"it does not define {listed(missing)}" if missing else ""
+
+
+def adapt(
+    model: object, device: str | None = None, *, autocast: str | None = None, trace: bool = False
+) -> Adapter:
     """The adapter that runs ``model``.
 
+    Args:
+        model: of any framework.
+        device: where it runs; None for where it is.
+        autocast: ``bf16`` or ``fp16``: run under torch's autocast.
+        trace: show the functional calls between torch modules as layers, too.
+
     Raises:
-        AdapterError: no adapter knows such a model.
+        AdapterError: no adapter knows such a model, or its adapter can not do what is asked.
     """
     for adapter in adapters():
         if adapter.accepts(model):
-            return adapter(model, device)
+            adapted = adapter(model, device)
+            adapted.ask(autocast=autocast, trace=trace)
+            return adapted
     known = ", ".join(adapter.name for adapter in adapters())
     msg = f"{interop.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"
     raise AdapterError(msg)
+
+
+def loader(spec: str) -> type[Adapter] | None:
+    """The adapter whose ``load`` understands a MODEL spec: by its ending (``.onnx``) or its beginning (``hf:``)."""
+    for adapter in adapters():
+        for known in adapter.loads:
+            if spec.endswith(known) if known.startswith(".") else spec.startswith(known):
+                return adapter
+    return None

@@ -1,11 +1,11 @@
 """What an adapter is: the one place where a framework's models are run and their layers copied out.
 
-A new framework is one file ``for_NAME.py`` in this folder with one subclass of ``Adapter``, and one example in the
-conformance check of the tests. It says which objects are its models (``accepts``), what layers a batch goes
+A new framework is one file ``for_NAME.py`` in this folder with one subclass of ``Adapter``, and one of the
+``adapter_examples`` of the tests. It says which objects are its models (``accepts``), what layers a batch goes
 through (``describe``), how to run batches and keep some layers (``capturing``, which gives each to ``keep`` before it
-can change), and what identifies the weights
-(``provenance``). It imports its framework inside functions only; where it grows, its further files are called
-``NAME_*.py``. The layer ``input`` comes from this file, for all.
+can change), and what identifies the weights (``provenance``); what only some adapters can do is asked for by ``ask``.
+It imports its framework inside functions only; where it grows, its further files are called ``NAME_*.py``. The layer
+``input`` comes from this file, for all.
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from actstore import interop
 from actstore.adapters.keep import Keep, Keeper, capture_layer, check_rows
 from actstore.captured import Captured
 from actstore.errors import AdapterError
+from actstore.patterns import asks_for_inputs
 from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+
     from actstore.reductions.plan import Reductions
+    from actstore.reductions.rows import BatchRows
     from actstore.store.format import JSON
 
 __all__ = [
+    "AUTOCAST",
     "INPUT",
     "OUTPUT",
     "Adapter",
@@ -41,10 +46,20 @@ __all__ = [
     "row_of",
 ]
 
+AUTOCAST = ("bf16", "fp16")
+"""Precisions that a model can be asked to run in."""
 INPUT = "input"
 OUTPUT = "output"
 Run: TypeAlias = Callable[[object], Mapping[str, Captured]]
 """Runs the model on one batch's inputs; gives the layers asked for, in call order."""
+
+
+class RunRows(Protocol):
+    """A ``Run`` that takes inputs as the source gives them, and checks what comes."""
+
+    def __call__(self, inputs: object, rows: BatchRows | None = None) -> Mapping[str, Captured]:
+        """The layers of one batch: a row per example, or ``rows``, which are found in it."""
+        ...
 
 
 class TrainingModeWarning(UserWarning):
@@ -56,13 +71,15 @@ class LayerRow:
     """One layer of a model, as ``actstore layers`` lists it.
 
     Args:
-        name: ``relu``, and ``relu#1`` for what a module gives when it is called again.
+        name: ``relu``, and ``relu#1`` for what a module gives when it is called again; ``relu:in`` and ``relu:in#1``
+            for what goes into it.
         type: of what computes it: ``Conv2d``, ``StandardScaler``, ``array`` for a plain function.
         shape: the features of one row; None where nothing can be stored or only a batch would tell.
         axes: the name of each feature axis.
         dtype: as it would be stored; "" where ``shape`` is None.
         note: why nothing can be stored, or which part of an output is taken.
-        explicit: taken by its exact name only, never by a glob (``input``, ``output``).
+        explicit: taken by its exact name only, never by a glob (``input``, ``output``); ``NAME:in`` also by a pattern
+            that ends so.
         calls: how many times its module is called in one run.
         bytes_per_row: what one row takes on disk; None where the shape is not known.
     """
@@ -81,6 +98,11 @@ class LayerRow:
         nbytes = None if self.shape is None else prod(self.shape) * numpy_dtype(self.dtype).itemsize
         object.__setattr__(self, "bytes_per_row", nbytes)
 
+    @property
+    def goes_in(self) -> bool:
+        """Whether this is what goes into a layer, ``NAME:in``."""
+        return self.explicit and asks_for_inputs(self.name)
+
 
 class Adapter(ABC):
     """Runs one model of one framework."""
@@ -88,6 +110,8 @@ class Adapter(ABC):
     name: ClassVar[str]
     fallback: ClassVar[bool] = False
     """Whether the adapter is asked last, since it takes what others may know better."""
+    loads: ClassVar[tuple[str, ...]] = ()
+    """Which MODEL specs are for ``load``: their endings (``.onnx``) or their beginnings (``hf:``)."""
 
     def __init__(self, model: Any, device: str | None = None) -> None:
         self.model = model
@@ -116,8 +140,36 @@ class Adapter(ABC):
     def provenance(self) -> dict[str, JSON]:
         """What identifies the model: ``weights`` (a hash, or "not seen") and whatever else helps."""
 
-    def load_weights(self, path: Path, key: str | None) -> None:
-        """Load ``--weights``. An adapter that can overrides this."""
+    def ask(self, *, autocast: str | None = None, trace: bool = False) -> None:
+        """Run otherwise from now on: in the precision ``autocast``, or showing functional calls (``trace``).
+
+        An adapter that can overrides this.
+
+        Raises:
+            AdapterError: the adapter can not, or not this model.
+        """
+        for option, asked in (("autocast", autocast is not None), ("trace", trace)):
+            if asked:
+                msg = (
+                    f"only torch models take the option {option}, and this is a {self.name} model; leave it out"
+                )
+                raise AdapterError(msg)
+
+    @staticmethod
+    def load(spec: str) -> object:
+        """The model that a whole MODEL spec of ``loads`` names. An adapter that has ``loads`` overrides this.
+
+        Raises:
+            AdapterError: there is no such model, or it can not be read.
+        """
+        raise NotImplementedError(spec)
+
+    def load_weights(self, path: Path, key: str | None) -> object:
+        """Load ``--weights``. An adapter that can overrides this.
+
+        Returns:
+            the model with them: the same object, or another where a framework's models can not be changed.
+        """
         msg = (
             f"weights for a {self.name} model can not be loaded from {path.name}: a pickle can run anything; "
             "let the function that makes the model load them"
@@ -129,17 +181,33 @@ class Adapter(ABC):
         msg = f"a {self.name} model has no hooks to watch; use actstore.create(...).dump(model, batches)"
         raise AdapterError(msg)
 
+    def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
+        """What the model takes for a batch of the source, and which words are in it.
+
+        An adapter that turns inputs into others (text into token ids) overrides this.
+
+        Returns:
+            the inputs for ``describe`` and ``capturing``; and (examples, positions) ints, which word of its example
+            each position belongs to, -1 for none, or None where the adapter knows no words.
+
+        Raises:
+            AdapterError: inputs that the model can not be given.
+            RowError: one row of them.
+        """
+        return inputs, None
+
     def layers(self, inputs: object | None) -> list[LayerRow]:
         """``describe``, and the layer ``input`` where the model takes one numeric array."""
-        described = self.describe(interop.copied(inputs))
-        given = input_row(inputs)
+        prepared = None if inputs is None else self.prepared(inputs)[0]
+        described = self.describe(interop.copied(prepared))
+        given = input_row(prepared)
         if given is None or any(layer.name == INPUT for layer in described):
             return described
         return [given, *described]
 
     @contextmanager
-    def running(self, layers: Sequence[LayerRow], reductions: Reductions | None = None) -> Iterator[Run]:
-        """``capturing``, with the layer ``input`` and a check that every layer gives one row per row of the batch.
+    def running(self, layers: Sequence[LayerRow], reductions: Reductions | None = None) -> Iterator[RunRows]:
+        """``capturing`` of prepared inputs, with the layer ``input`` and a check that every layer has every row.
 
         Args:
             layers: to capture, as ``layers`` describes them.
@@ -149,13 +217,14 @@ class Adapter(ABC):
         keeper = Keeper(reductions)
         with self.capturing(inside, keeper.keep) if inside else _nothing_to_run() as run:
 
-            def run_checked(inputs: object) -> dict[str, Captured]:
-                keeper.begin(inputs)
+            def run_checked(inputs: object, rows: BatchRows | None = None) -> dict[str, Captured]:
+                inputs, word_of = self.prepared(inputs)
+                keeper.begin(inputs, rows, word_of)
                 given = {INPUT: keeper.keep(INPUT, inputs)} if len(inside) < len(layers) else {}
                 captured = {**given, **run(interop.copied(inputs))}
-                rows = interop.count_rows(inputs)
+                count = interop.count_rows(inputs) if rows is None else len(rows)
                 for name, layer in captured.items():
-                    check_rows(name, layer.array, rows)
+                    check_rows(name, layer.array, count)
                 return {layer.name: captured[layer.name] for layer in layers}
 
             yield run_checked

@@ -1,4 +1,7 @@
-"""Plain functions: from a batch to a mapping of layer names to arrays, of any library that speaks DLPack."""
+"""Plain functions: from a batch to a mapping of layer names to arrays, of any library that speaks DLPack.
+
+A tree of JAX arrays that is no such mapping gives its leaves by their paths, joined with dots (see ``for_jax``).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actstore import interop
+from actstore.adapters import jax_arrays
 from actstore.adapters.base import Adapter, Keep, LayerRow, Run, capture_layer, row_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_text
@@ -54,12 +58,14 @@ class FunctionAdapter(Adapter):
     def provenance(self) -> dict[str, JSON]:
         """A function has no weights to see: its own ``fingerprint`` if it has one, else the hash of its source."""
         fingerprint = getattr(self._function, "fingerprint", None) or _source_hash(self._function)
-        given = self.model.keywords if isinstance(self.model, partial) else {}
+        given = self._callable.keywords if isinstance(self._callable, partial) else {}
         arguments = {name: repr(value) for name, value in given.items()}
         return {"weights": "not seen", "fingerprint": str(fingerprint), "arguments": arguments}
 
     def _call(self, inputs: object) -> Mapping[str, object]:
-        arrays = self.model(inputs)
+        arrays = self._callable(inputs)
+        if jax_arrays.is_nested(arrays):
+            arrays = jax_arrays.named(arrays)
         if not isinstance(arrays, Mapping) or not arrays:
             msg = (
                 f"{self._called} returned {interop.describe(arrays)}, where a mapping from layer names to arrays was "
@@ -73,9 +79,13 @@ class FunctionAdapter(Adapter):
         return arrays
 
     @property
+    def _callable(self) -> Any:
+        return self.model
+
+    @property
     def _function(self) -> object:
         """The user's own function, without the ``--arg``s that ``models`` bound to it."""
-        return self.model.func if isinstance(self.model, partial) else self.model
+        return self._callable.func if isinstance(self._callable, partial) else self._callable
 
     @property
     def _called(self) -> str:

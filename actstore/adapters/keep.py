@@ -19,6 +19,7 @@ from actstore.reductions.steps import reduce_layer
 
 if TYPE_CHECKING:
     from actstore.reductions.plan import LayerReduction, Reductions
+    from actstore.reductions.rows import BatchRows
 
 Keep: TypeAlias = Callable[..., Captured]
 """``keep(name, value, axes=None)`` copies what an adapter found of a layer; without names, axes are numbered."""
@@ -32,9 +33,17 @@ class Keeper:
         self._rows, self._real = 0, RealPositions(None)
         self._arrays = ArrayOperations()
 
-    def begin(self, inputs: object) -> None:
-        """Another batch; its inputs as they come, before a model could change them."""
-        self._rows, self._real = interop.count_rows(inputs), RealPositions(inputs)
+    def begin(self, inputs: object, rows: BatchRows | None = None, word_of: np.ndarray | None = None) -> None:
+        """Another batch; its inputs as they come, before a model could change them.
+
+        Args:
+            inputs: as the model takes them.
+            rows: to be found in it, where its tokens or words are the rows of the store.
+            word_of: (examples, positions) see ``Adapter.prepared``.
+        """
+        self._rows, self._real = interop.count_rows(inputs), RealPositions(inputs, rows)
+        if rows is not None:
+            rows.begin(self._rows, self._real.mask, word_of)
 
     def keep(self, name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
         """A copy of the reduced layer.

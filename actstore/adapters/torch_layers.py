@@ -1,136 +1,170 @@
-"""What for_torch knows of torch's modules: their names, their calls, their outputs and the axes of these."""
+"""What for_torch knows of torch's modules: their names, their calls, and how a layer is described."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from actstore import interop
+from actstore.adapters import torch_values
 from actstore.adapters.base import OUTPUT, LayerRow
+from actstore.adapters.torch_wrappers import named_modules
+from actstore.errors import AdapterError
+from actstore.patterns import INTO
 from actstore.store.format import DTYPES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
     from torch import Tensor
     from torch.nn import Module
 
-See: TypeAlias = "Callable[[str, int, Module, object], None]"
-"""Called after a module was: with its name, how often it was called before, the module and what it returned."""
+    from actstore.adapters.torch_axes import AxisNames
+    from actstore.adapters.torch_values import Value
 
-_DIMENSIONS = re.compile(r"([123])d$")
-_SPATIAL = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
-_FEATURES_LAST = {
-    "Embedding", "GRU", "LSTM", "LayerNorm", "Linear", "MultiheadAttention", "RMSNorm", "RNN",
-    "TransformerDecoderLayer", "TransformerEncoderLayer",
-}  # fmt: skip
+SCRIPTED = "it is a torch.jit.ScriptModule, which takes no hooks; ask for the layer before or after it"
+See: TypeAlias = "Callable[[Call, Value], None]"
 
 
-def modules_by_name(model: Module) -> dict[str, Module]:
-    """Every module once, under its first name; the model itself, last, as ``output``."""
-    modules = dict(model.named_modules())
+@dataclass(frozen=True)
+class Place:
+    """Where in a model something can be seen: what comes out of a module or an operation, or what goes into a module.
+
+    Args:
+        name: of the layer; a call has it with the number of the call.
+        kinds: the names of the module's class and of its bases.
+        module: None for an operation.
+        into: whether it is what goes into the module.
+        explicit: see ``LayerRow``.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    module: Module | None = None
+    into: bool = False
+    explicit: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a place in a pass, ``index`` calls after the first."""
+
+    place: Place
+    index: int
+
+    @property
+    def name(self) -> str:
+        """``relu`` for the first call of a module in a pass, then ``relu#1``, ``relu#2``, ...."""
+        return f"{self.place.name}#{self.index}" if self.index else self.place.name
+
+
+def places(model: Module) -> dict[str, Place]:
+    """Every module once, under its first name; the model itself, last, as ``output``; and what goes into each."""
+    modules = dict(named_modules(model))
     root = modules.pop("")
-    return modules if OUTPUT in modules else {**modules, OUTPUT: root}
+    if OUTPUT not in modules:
+        modules[OUTPUT] = root
+    found = {
+        name: Place(name, kinds(type(module)), module, explicit=module is root)
+        for name, module in modules.items()
+    }
+    inputs = [
+        Place(f"{name}{INTO}", place.kinds, place.module, into=True, explicit=True)
+        for name, place in found.items()
+        if place.module is not root and f"{name}{INTO}" not in found
+    ]
+    return {**found, **{place.name: place for place in inputs}}
+
+
+def kinds(module_type: type) -> tuple[str, ...]:
+    """The names of a class and of its bases."""
+    return tuple(base.__name__ for base in module_type.__mro__)
 
 
 def aliases(model: Module) -> dict[str, str]:
     """Further names of modules that are used in several places, each with the first name of its module."""
-    first = {id(module): name for name, module in model.named_modules()}
-    everywhere = model.named_modules(remove_duplicate=False)
-    return {name: first[id(module)] for name, module in everywhere if name != first[id(module)]}
+    first: dict[int, str] = {}
+    others = {}
+    for name, module in named_modules(model, remove_duplicate=False):
+        if first.setdefault(id(module), name) != name:
+            others[name] = first[id(module)]
+    return others
 
 
-def call_name(name: str, index: int) -> str:
-    """``relu`` for the first call of a module in a pass, then ``relu#1``, ``relu#2``, ...."""
-    return f"{name}#{index}" if index else name
+class Watch:
+    """Hands each call of some places to ``see``, and counts them; ``calls`` is for the caller to clear.
+
+    Counted is when something goes in or comes out: the same numbers, but for a module that calls itself.
+    """
+
+    def __init__(self, watched_places: Sequence[Place], see: See) -> None:
+        self.calls: Counter[str] = Counter()
+        self._names = {place.name for place in watched_places}
+        self._see = see
+
+    def tell(self, place: Place, value: Value) -> None:
+        """A place has been called."""
+        if place.name in self._names:
+            index = self.calls[place.name]
+            self.calls[place.name] += 1
+            self._see(Call(place, index), value)
 
 
 @contextmanager
-def watched(modules: Mapping[str, Module], see: See) -> Iterator[Counter[str]]:
-    """Hooks that call ``see`` after each call of these modules; the counter of calls is for the caller to clear."""
-    calls: Counter[str] = Counter()
+def watched(watched_places: Sequence[Place], see: See) -> Iterator[Watch]:
+    """Hooks that call ``see`` after each call of these modules, and before where it is about what goes in."""
+    watch = Watch(watched_places, see)
 
-    def hook(name: str, module: Module, _inputs: object, output: object) -> None:
-        index = calls[name]
-        calls[name] += 1
-        see(name, index, module, output)
+    def after(place: Place, _module: Module, _inputs: object, output: object) -> None:
+        watch.tell(place, torch_values.taken(output))
+
+    def before(
+        place: Place, _module: Module, arguments: tuple[object, ...], keywords: Mapping[str, object]
+    ) -> None:
+        watch.tell(place, torch_values.given(arguments, keywords))
 
     handles = []
     try:
-        for name, module in modules.items():
-            handles.append(module.register_forward_hook(partial(hook, name)))
-        yield calls
+        for place in watched_places:
+            if place.module is None or is_script(place):
+                continue
+            if place.into:
+                handles.append(place.module.register_forward_pre_hook(partial(before, place), with_kwargs=True))
+            else:
+                handles.append(place.module.register_forward_hook(partial(after, place)))
+        yield watch
     finally:
         for handle in handles:
             handle.remove()
 
 
-def taken(output: Any) -> tuple[Tensor | None, str]:
-    """The one tensor of a module's output, or None, and a note on what else there was.
-
-    A tensor is itself; of a tuple that begins with a tensor it is the first, as transformers return their hidden
-    states; of a mapping or a dataclass it is the only one.
-    """
-    if _is_tensor(output):
-        return output, ""
-    if isinstance(output, (tuple, list)) and output and _is_tensor(output[0]):
-        return output[0], "" if len(output) == 1 else f"the first of {interop.describe(output)}"
-    values: list[Any] = []
-    if isinstance(output, Mapping):
-        values = list(output.values())
-    elif dataclasses.is_dataclass(output):
-        values = [getattr(output, field.name) for field in dataclasses.fields(output)]
-    tensors = [value for value in values if _is_tensor(value)]
-    if len(tensors) == 1:
-        return tensors[0], f"the only tensor of {interop.describe(output)}"
-    return None, f"it returns {interop.describe(output)}, where a tensor was expected"
+def is_script(place: Place) -> bool:
+    """Whether a place is a ``torch.jit`` module, which takes no hooks."""
+    return "ScriptModule" in place.kinds
 
 
-class AxisNames:
-    """Names the axes of outputs, in call order: by the type of the module, else as the output before of that shape.
-
-    So activations, normalisations and containers inherit the names that the layer before them has.
-    """
-
-    def __init__(self) -> None:
-        self._shape: tuple[int, ...] = ()
-        self._axes: tuple[str, ...] = ()
-
-    def of(self, module: Module, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """The names of the feature axes ``shape`` (without the batch) of what ``module`` returned."""
-        kinds = [kind.__name__ for kind in type(module).__mro__]
-        dimensions = next((int(found[1]) for kind in kinds if (found := _DIMENSIONS.search(kind))), 0)
-        if dimensions and len(shape) == dimensions + 1:
-            axes = ("channel", *_SPATIAL[dimensions])
-        elif len(shape) > 1 and _FEATURES_LAST.intersection(kinds):
-            axes = (
-                ("position", "feature")
-                if len(shape) == 2
-                else (*interop.default_axes(len(shape))[:-1], "feature")
-            )
-        elif len(shape) > 1 and shape == self._shape:
-            axes = self._axes
-        else:
-            axes = interop.default_axes(len(shape))
-        self._shape, self._axes = shape, axes
-        return axes
+def tensor_of(call: Call, value: Value) -> Tensor:
+    """AdapterError where there is none."""
+    if value.tensor is None:
+        msg = f"layer {call.name!r} can not be stored: {value.note}"
+        raise AdapterError(msg)
+    return value.tensor
 
 
-def describe(call: str, module: Module, output: object, axis_names: AxisNames) -> LayerRow:
-    """One call of a module, told from what it returned, of which nothing is copied."""
-    kind = type(module).__name__
-    tensor, note = taken(output)
+def describe(call: Call, value: Value, axis_names: AxisNames) -> LayerRow:
+    """One call of a place, told from its tensor, of which nothing is copied."""
+    place, tensor = call.place, value.tensor
+    kind = place.kinds[0]
     if tensor is None:
-        return LayerRow(call, kind, note=note)
+        return LayerRow(call.name, kind, note=value.note, explicit=place.explicit)
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.ndim == 0 or dtype not in DTYPES:
-        return LayerRow(call, kind, note=f"it returns {interop.describe(tensor)}, which no store holds")
+        how = "is given" if place.into else "returns"
+        note = f"it {how} {interop.describe(tensor)}, which no store holds"
+        return LayerRow(call.name, kind, note=note, explicit=place.explicit)
     shape = tuple(tensor.shape[1:])
-    return LayerRow(call, kind, shape, axis_names.of(module, shape), dtype, note)
-
-
-def _is_tensor(value: object) -> bool:
-    return interop.is_array(value) and hasattr(value, "detach")
+    axes = axis_names.of_input(place.kinds, tensor) if place.into else axis_names.of_output(place.kinds, tensor)
+    return LayerRow(call.name, kind, shape, axes, dtype, value.note, explicit=place.explicit)

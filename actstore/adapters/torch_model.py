@@ -1,24 +1,26 @@
-"""How for_torch handles a whole model: evaluation mode for the time being, the forward pass, its weights."""
+"""How for_torch runs a whole model: in evaluation mode for the time being, on a device, in a precision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib import import_module
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from actstore import interop
+from actstore.adapters.torch_wrappers import refuse_replicas, uncompiled
 from actstore.errors import AdapterError
 from actstore.patterns import listed
 from actstore.usercode import explain
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
     from torch.nn import Module
+
+
+_AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 @contextmanager
@@ -26,8 +28,9 @@ def evaluating(model: Module, device: str | None) -> Iterator[None]:
     """Evaluation mode on ``device`` (None: where the model is), then every module's own mode and device again.
 
     Raises:
-        AdapterError: a module stays in training mode, or there is no such device.
+        AdapterError: a module stays in training mode, is spread over several devices, or there is no such device.
     """
+    refuse_replicas(model)
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
@@ -38,7 +41,7 @@ def evaluating(model: Module, device: str | None) -> Iterator[None]:
                 "is overridden: mend it, since dropout and batch statistics would make the activations random"
             )
             raise AdapterError(msg)
-        with _on_device(model, device):
+        with _on_device(model, device), uncompiled(model):
             yield
     finally:
         for module, training in modes:
@@ -66,10 +69,16 @@ def _on_device(model: Module, device: str | None) -> Iterator[None]:
         model.to(*homes)
 
 
-def forward(model: Module, inputs: object) -> None:
+def forward(model: Module, inputs: object, autocast: str | None, call: Callable[..., object]) -> None:
     """One pass without gradients (not in inference mode, whose tensors a model that keeps some could not train with).
 
     An error that integer inputs may explain has a note saying so.
+
+    Args:
+        model: whose device and dtype the inputs get.
+        inputs: a batch.
+        autocast: one of ``base.AUTOCAST``, or None to compute in the dtypes that the model has.
+        call: what runs, with the inputs as a model takes them: the model itself, or its trace.
     """
     import torch
 
@@ -77,13 +86,13 @@ def forward(model: Module, inputs: object) -> None:
     like = floating if floating is not None else next(iter(_tensors(model)), torch.empty(0, dtype=torch.int64))
     given = _given(inputs, like)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _autocast(like.device.type, autocast):
             if isinstance(given, Mapping):
-                model(**given)
+                call(**given)
             elif isinstance(given, tuple):
-                model(*given)
+                call(*given)
             else:
-                model(given)
+                call(given)
     except (RuntimeError, TypeError, ValueError) as error:
         if interop.is_array(given) and not (given.is_floating_point() or floating is None):
             error.add_note(
@@ -91,6 +100,22 @@ def forward(model: Module, inputs: object) -> None:
                 "another shape, convert in its forward, x = x.float().unsqueeze(1) / 255, or in a module around it"
             )
         raise
+
+
+def _autocast(device_type: str, autocast: str | None) -> AbstractContextManager[object]:
+    if autocast is None:
+        return nullcontext()
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "error", UserWarning
+        )  # torch warns of a dtype that a device can not, and goes on without it
+        try:
+            return torch.autocast(device_type, getattr(torch, _AUTOCAST[autocast]))
+        except (UserWarning, RuntimeError) as error:
+            msg = f"autocast to {autocast} does not work on device {device_type!r}: {explain(error)}"
+            raise AdapterError(msg) from error
 
 
 def _given(inputs: Any, like: torch.Tensor) -> Any:
@@ -111,59 +136,6 @@ def _given(inputs: Any, like: torch.Tensor) -> Any:
         inputs = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
     cast = inputs.is_floating_point() and like.is_floating_point()
     return inputs.to(like.device, like.dtype if cast else inputs.dtype)
-
-
-def state(model: Module) -> Iterable[tuple[str, object]]:
-    """The state dict, as names with dtypes and shapes, and bytes; the text of whatever is no tensor in it."""
-    import torch
-
-    for name, value in model.state_dict().items():
-        if interop.is_array(value):
-            flat = value.detach().cpu().contiguous().reshape(-1)
-            yield f"{name} {value.dtype} {tuple(value.shape)}", flat.view(torch.uint8)
-        else:
-            yield name, np.array(repr(value))
-
-
-def load_weights(model: Module, path: Path, key: str | None) -> None:
-    """Load a state dict into ``model``, strictly.
-
-    Raises:
-        AdapterError: the file holds anything but tensors, or not exactly the model's.
-    """
-    found = _safetensors(path) if path.suffix == ".safetensors" else _pickled_tensors(path)
-    if key is not None:
-        if not isinstance(found, Mapping) or key not in found:
-            msg = f"{path} holds no {key!r} but {interop.describe(found)}"
-            raise AdapterError(msg)
-        found = found[key]
-    if not isinstance(found, Mapping) or not any(interop.is_array(value) for value in found.values()):
-        msg = f"{path} holds {interop.describe(found)}, where a state dict was expected; say which by {path.name}:KEY"
-        raise AdapterError(msg)
-    try:
-        model.load_state_dict(dict(found))
-    except RuntimeError as error:
-        msg = f"the weights in {path} are not those of {type(model).__name__}: {explain(error)}"
-        raise AdapterError(msg) from error
-
-
-def _pickled_tensors(path: Path) -> Any:
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever its unpickler stumbles over
-        msg = f"{path} does not hold tensors alone (a pickle can run anything, and is refused): save the state_dict"
-        raise AdapterError(msg) from error
-
-
-def _safetensors(path: Path) -> Any:
-    try:
-        reader = import_module("safetensors.torch")
-    except ModuleNotFoundError as error:
-        msg = f"{path} needs the package safetensors: pip install safetensors"
-        raise AdapterError(msg) from error
-    return reader.load_file(path)
 
 
 def _tensors(model: Module) -> Iterator[torch.Tensor]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from actstore import interop
 from actstore.reductions.cast import accumulated
 from actstore.reductions.steps import reduce_layer
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from actstore.reductions.columns import Projection
@@ -74,6 +75,27 @@ class TensorOperations:
             return value.select(axis, index)
         rows = torch.arange(len(value), device=value.device)
         return value.movedim(axis, 1)[rows, torch.from_numpy(index).to(value.device)]
+
+    def spread(self, value: torch.Tensor, axis: int, rows: np.ndarray, index: np.ndarray) -> torch.Tensor:
+        """A copy of just these entries."""
+        import torch
+
+        pair = (torch.from_numpy(which).to(value.device) for which in (rows, index))
+        return value.movedim(axis, 1)[tuple(pair)]
+
+    def joined(self, value: torch.Tensor, counts: np.ndarray, kind: str) -> torch.Tensor:
+        """Summed one by one in their order, so that the same run gives the same bits on every device."""
+        import torch
+
+        largest, starts = kind == "max", np.cumsum(counts) - counts
+        found = value[torch.from_numpy(starts).to(value.device)]
+        found = found if largest else found.to(_dtype(accumulated(_name(value.dtype))))
+        for part in range(1, counts.max(initial=1)):
+            longer = np.flatnonzero(counts > part)
+            more = value[torch.from_numpy(starts[longer] + part).to(value.device)]
+            rows = torch.from_numpy(longer).to(value.device)
+            found[rows] = torch.maximum(found[rows], more) if largest else found[rows] + more
+        return found if largest else found / _mask(value, counts).reshape(-1, *[1] * (value.ndim - 1))
 
     def columns(self, value: torch.Tensor, layer: str, indices: np.ndarray) -> torch.Tensor:
         """A copy of just these features."""

@@ -59,6 +59,21 @@ class ArrayOperations:
         found = along[:, index] if isinstance(index, int) else along[np.arange(len(along)), index]
         return Bits(found, value.dtype)
 
+    def spread(self, value: Bits, axis: int, rows: np.ndarray, index: np.ndarray) -> Bits:
+        """A copy of just these entries."""
+        return Bits(np.moveaxis(value.array, axis, 1)[rows, index], value.dtype)
+
+    def joined(self, value: Bits, counts: np.ndarray, kind: str) -> Bits:
+        """Means are summed in float64, as by ``mean``."""
+        values, starts = _values(value), np.cumsum(counts) - counts
+        if kind == "max":
+            found = np.maximum.reduceat(values, starts, axis=0) if len(starts) else values
+            return Bits(narrowed(found) if value.dtype == BFLOAT16 else found, value.dtype)
+        dtype = accumulated(value.dtype)
+        with np.errstate(invalid="ignore", over="ignore"):
+            sums = np.add.reduceat(values, starts, axis=0, dtype=np.float64) if len(starts) else values
+            return Bits((sums / _along_rows(counts, sums)).astype(dtype), dtype)
+
     def columns(self, value: Bits, layer: str, indices: np.ndarray) -> Bits:
         """A copy of just these features."""
         return Bits(_flat(value.array)[:, indices], value.dtype)
@@ -93,6 +108,10 @@ class ArrayOperations:
 
 def _values(value: Bits) -> np.ndarray:
     return widened(value.array) if value.dtype == BFLOAT16 else value.array
+
+
+def _along_rows(counts: np.ndarray, array: np.ndarray) -> np.ndarray:
+    return counts.reshape(-1, *(1 for _ in array.shape[1:]))
 
 
 def _flat(array: np.ndarray) -> np.ndarray:

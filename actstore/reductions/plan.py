@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from actstore.reductions.cast import CastReport, accumulated, is_exact, resting
 from actstore.reductions.columns import Projection, RandomFeatures, draw_features, plan_projection
 from actstore.reductions.pool import Pool, choose_pools
-from actstore.store.format import FLOATS
+from actstore.reductions.rows import choose_rows
+from actstore.store.format import EXAMPLE, FLOATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,21 +107,21 @@ class Reductions:
         self._reports[layer] = self._reports[layer].plus(largest_error, overflows, nan)
 
 
-def plan_reductions(settings: ReductionSettings, layers: Sequence[LayerRow]) -> Reductions:
-    """What ``settings`` come to for ``layers``, whose shapes are known.
+def plan_reductions(settings: ReductionSettings, layers: Sequence[LayerRow], row: str = EXAMPLE) -> Reductions:
+    """What ``settings`` come to for ``layers``, whose shapes are known, where a ``row`` is an example, token or word.
 
     Raises:
         LayerError: a pattern picks no layer, a layer has not the axes that its pool needs, or its projection would be
             too large.
     """
-    pools = choose_pools(settings.pool, layers)
+    pools = choose_pools(settings.pool, layers) if row == EXAMPLE else choose_rows(row, settings.pool, layers)
     return Reductions(settings, [_plan(layer, pools.get(layer.name), settings) for layer in layers])
 
 
 def _plan(layer: LayerRow, pool: Pool | None, settings: ReductionSettings) -> LayerReduction:
     shape, axes = layer.shape or (), layer.axes
     if pool is not None:
-        shape, axes = pool.kept(shape), pool.kept(axes)
+        shape, axes = pool.kept(shape), pool.kept_names(axes)
     chosen = projection = None
     if settings.random_features is not None:
         chosen = draw_features(layer.name, settings.seed, prod(shape), settings.random_features)

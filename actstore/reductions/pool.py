@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.errors import LayerError
-from actstore.patterns import matcher, unknown
+from actstore.interop import default_axes
+from actstore.patterns import matching, unknown
 from actstore.reductions.settings import NONE, pool_entry
+from actstore.store.format import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,12 +33,15 @@ class Pool:
         axes: of the layer's array that are taken away, of which axis 0 is the rows; () leaves the layer alone.
         position: that axis of the array which holds positions, if one does.
         names: what the ``axes`` are called.
+        row: what is a row afterwards. Of an example, one value remains; of its tokens or words (``rows.choose_rows``)
+            each is a row, made of one position, or of its sub-words as ``kind`` says.
     """
 
     kind: str
     axes: tuple[int, ...]
     position: int | None
     names: tuple[str, ...]
+    row: str = EXAMPLE
 
     @property
     def masked(self) -> bool:
@@ -47,8 +52,15 @@ class Pool:
         """Of one item for each feature axis, those of axes that stay."""
         return tuple(item for axis, item in enumerate(of_axes, start=1) if axis not in self.axes)
 
+    def kept_names(self, axes: Sequence[str]) -> tuple[str, ...]:
+        """The names of the axes that stay. Numbers count from the first that stays: one alone is features."""
+        names = self.kept(axes)
+        return default_axes(len(names)) if all(map(_UNNAMED.fullmatch, names)) else names
+
     def document(self) -> dict[str, JSON]:
         """For the provenance."""
+        if self.row != EXAMPLE:
+            return {"step": "rows", "row": self.row, "join": self.kind, "axes": list(self.names)}
         found: dict[str, JSON] = {"step": "pool", "pool": self.kind, "axes": list(self.names)}
         return found if self.axes else {**found, "note": "left alone: it has no axis to pool"}
 
@@ -61,20 +73,28 @@ def choose_pools(entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str
     Raises:
         LayerError: a pattern picks none of the layers, or a layer has not the axes that its pool needs.
     """
+    kinds = chosen_kinds(entries, layers)
+    chosen = [(layer, kinds.get(layer.name, NONE)) for layer in layers]
+    return {layer.name: _pool(kind, layer) for layer, kind in chosen if kind != NONE}
+
+
+def chosen_kinds(entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str, str]:
+    """The pool of each layer that an entry picks, by name; of several, the last.
+
+    Raises:
+        LayerError: a pattern picks none of the layers.
+    """
     names = [layer.name for layer in layers]
     kinds: dict[str, str] = {}
     for entry in entries:
         pattern, kind = pool_entry(entry)
         picked = names if pattern is None else _picked(pattern, layers, names)
         kinds.update(dict.fromkeys(picked, kind))
-    chosen = [(layer, kinds.get(layer.name, NONE)) for layer in layers]
-    return {layer.name: _pool(kind, layer) for layer, kind in chosen if kind != NONE}
+    return kinds
 
 
 def _picked(pattern: str, layers: Sequence[LayerRow], names: Sequence[str]) -> list[str]:
-    matches = matcher(pattern, names)
-    exact = pattern in names
-    picked = [layer.name for layer in layers if matches(layer.name) and (exact or not layer.explicit)]
+    picked = [name for name, matches in zip(names, matching(pattern, layers), strict=True) if matches]
     if not picked:
         raise unknown(pattern, names)
     return picked

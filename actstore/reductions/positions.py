@@ -8,16 +8,21 @@ from functools import cached_property
 import numpy as np
 
 from actstore import interop
-from actstore.errors import DumpError, LayerError
+from actstore.errors import DumpError, LayerError, RowError
+from actstore.reductions.rows import BatchRows
 
 MASK = "attention_mask"
 
 
 class RealPositions:
-    """The mask of one batch: (rows, positions), 1 for real tokens, in inputs that are a mapping; else all are real."""
+    """The mask of one batch: (rows, positions), 1 for real tokens, in inputs that are a mapping; else all are real.
 
-    def __init__(self, inputs: object) -> None:
+    ``rows`` are its tokens or words, where these are to be the rows of the store.
+    """
+
+    def __init__(self, inputs: object, rows: BatchRows | None = None) -> None:
         self._inputs = inputs
+        self.rows = BatchRows() if rows is None else rows
 
     def of(self, layer: str, positions: int) -> np.ndarray | None:
         """(rows, positions) bools for a layer of so many positions, each row with a True; None where all are real.
@@ -26,18 +31,23 @@ class RealPositions:
             LayerError: the layer has another number of positions than the mask.
             DumpError: what is called the mask is none, or a row of it has no real token.
         """
-        if self._mask is None:
+        if self.mask is None:
             return None
-        if self._mask.shape[1] != positions:
+        if self.mask.shape[1] != positions:
             msg = (
-                f"layer {layer!r} has {positions} positions but the batch's {MASK} has {self._mask.shape[1]}; to pool "
+                f"layer {layer!r} has {positions} positions but the batch's {MASK} has {self.mask.shape[1]}; to pool "
                 f"it, leave the mask out of the batch, or keep the layer whole by --pool '{layer}=none'"
             )
             raise LayerError(msg)
-        return self._mask
+        return self.mask
 
     @cached_property
-    def _mask(self) -> np.ndarray | None:
+    def mask(self) -> np.ndarray | None:
+        """(rows, positions) bools, each row with a True; None where there is no mask.
+
+        Raises:
+            DumpError: what is called the mask is none, or a row of it has no real token.
+        """
         if not isinstance(self._inputs, Mapping) or self._inputs.get(MASK) is None:
             return None
         given = self._inputs[MASK]
@@ -52,8 +62,9 @@ class RealPositions:
         real = mask.astype(bool)
         empty = np.flatnonzero(~real.any(axis=1))
         if len(empty):
-            msg = f"row {empty[0]} of the batch has no real token: its {MASK} is all 0, so that nothing can be pooled"
-            raise DumpError(msg)
+            raise RowError(
+                int(empty[0]), f"has no real token: its {MASK} is all 0, so nothing of it can be stored"
+            )
         return real
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import numpy as np
+
 from actstore.errors import LayerError
+from actstore.store.format import EXAMPLE
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from actstore.reductions.columns import Projection
     from actstore.reductions.plan import LayerReduction
     from actstore.reductions.pool import Pool
     from actstore.reductions.positions import RealPositions
+    from actstore.reductions.rows import Spots
 
 V = TypeVar("V")
 
@@ -38,6 +40,14 @@ class Operations(Protocol[V]):
 
     def at(self, value: V, axis: int, index: np.ndarray | int) -> V:
         """One entry of ``axis``: the same, or (rows,) for each row its own."""
+        ...
+
+    def spread(self, value: V, axis: int, rows: np.ndarray, index: np.ndarray) -> V:
+        """As many rows as there are pairs of ``rows`` and an ``index`` along ``axis``: the entries there."""
+        ...
+
+    def joined(self, value: V, counts: np.ndarray, kind: str) -> V:
+        """Runs of so many rows each as one row: their ``mean``, summed in at least float32, or ``max``."""
         ...
 
     def columns(self, value: V, layer: str, indices: np.ndarray) -> V:
@@ -86,6 +96,8 @@ def _pooled(value: V, name: str, pool: Pool, positions: RealPositions, operation
     if not all(shape[axis] for axis in pool.axes):
         msg = f"layer {name!r} has the shape {shape[1:]} for this batch; there is nothing to pool in it"
         raise LayerError(msg)
+    if pool.row != EXAMPLE:
+        return _as_rows(value, pool, positions.rows.at(name, shape, pool.axes[0]), operations)
     real = None
     if pool.masked and pool.position is not None:
         real = positions.of(name, shape[pool.position])
@@ -101,6 +113,16 @@ def _pooled(value: V, name: str, pool: Pool, positions: RealPositions, operation
         if pool.kind == "last":
             index = real.shape[1] - 1 - real[:, ::-1].argmax(axis=1)
     return operations.at(value, pool.axes[0], index)
+
+
+def _as_rows(value: V, pool: Pool, spots: Spots, operations: Operations[V]) -> V:
+    """A row for each token or word."""
+    axis, ends = pool.axes[0], np.cumsum(spots.counts)
+    if pool.kind in ("mean", "max"):
+        parts = operations.spread(value, axis, np.repeat(spots.examples, spots.counts), spots.places)
+        return operations.joined(parts, spots.counts, pool.kind)
+    chosen = ends - 1 if pool.kind == "last" else ends - spots.counts
+    return operations.spread(value, axis, spots.examples, spots.places[chosen])
 
 
 def _check_kind(shape: tuple[int, ...], dtype: str, reduction: LayerReduction) -> None:

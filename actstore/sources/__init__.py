@@ -7,9 +7,10 @@ import re
 from collections import defaultdict
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actstore.choice import RowChoice
+from actstore.entrypoints import SOURCES, of_other_packages
 from actstore.errors import SourceError
 from actstore.patterns import listed
 from actstore.sources.base import Batch, Source, SplitData
@@ -76,8 +77,15 @@ def read_labels(spec: str) -> np.ndarray:
 
 @cache
 def _modules() -> tuple[ModuleType, ...]:
+    """The sources of this folder, then those of other packages."""
     names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name != "base")
-    return tuple(import_module(f"{__name__}.{name}") for name in names)
+    others: list[Any] = of_other_packages(SOURCES, _fault)
+    return (*(import_module(f"{__name__}.{name}") for name in names), *others)
+
+
+def _fault(value: object) -> str:
+    missing = [name for name in ("FORMS", "resolve") if not hasattr(value, name)]
+    return f"a module with FORMS and resolve was expected; it has no {listed(missing)}" if missing else ""
 
 
 def _resolve(spec: str, split: str) -> Sequence[tuple[str, Source]]:

@@ -6,6 +6,10 @@ A new kind of input is one file in this folder with
 - ``resolve(spec, split)``: the sources of a SPEC, each with its split (the user's, or the source's own), or None where
   the SPEC is not its;
 - ``labels(spec)``, where labels can be read from it too: a flat array, or None.
+
+A source counts examples: what goes through the model. Where a row of the store is rather to be a word of them, it says
+``row_unit = "word"``, its batches have ``words`` and a label per word, and ``word_counts``, (examples,) int64, if it
+knows, how many words each example has.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import numpy as np
 from actstore import interop
 from actstore.choice import KeptRows, RowChoice
 from actstore.errors import SourceError
+from actstore.store.format import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -26,19 +31,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that go through the model together.
+    """Examples that go through the model together: the rows of the source.
 
     Args:
         inputs: an array, a tuple or dict of arrays, or whatever else the model takes.
-        rows: how many rows these are.
-        targets: (rows,) labels that came along, by name.
+        rows: how many examples these are.
+        targets: (rows,) labels that came along, by name; (sum of words,) where there are ``words``.
         indices: (rows,) int64, the place of each row in its source; None until ``SplitData`` tells.
+        words: (rows,) int64, how many words each example has; None where a row of the source is no example of words.
     """
 
     inputs: object
     rows: int
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     indices: np.ndarray | None = None
+    words: np.ndarray | None = None
 
     @property
     def places(self) -> np.ndarray:
@@ -88,18 +95,44 @@ class SplitData:
     Args:
         split: "" where none was named.
         source: where the inputs come from.
-        targets: (rows of the source,) labels by name, besides those that the source brings along itself.
+        targets: (rows of the source,) labels by name, besides those that the source brings along itself. Where the
+            source knows its words, there may be one per word instead.
     """
 
     split: str
     source: Source
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    """The places that are not read, each with the file that is bad there; of a source that can be sliced."""
+
+    @property
+    def row_unit(self) -> str:
+        """What the source would have a row be."""
+        return getattr(self.source, "row_unit", EXAMPLE)
+
+    @property
+    def word_counts(self) -> np.ndarray | None:
+        """(rows of the source,) how many words each example has, where the source knows."""
+        return getattr(self.source, "word_counts", None)
+
+    def expected_words(self, choice: RowChoice) -> int | None:
+        """How many words are stored; None where only reading tells."""
+        if self.word_counts is None or choice.sample is not None:
+            return None
+        return int(self.word_counts[: choice.limit].sum())
 
     def expected_rows(self, choice: RowChoice, position: int = 0) -> int | None:
         """How many rows ``batches`` gives; None where only reading tells."""
         if self.source.rows is None:
             return None
+        if self.left_out:
+            return len(self.places(choice, position))
         return KeptRows(choice, position, self.split).count(choice.limited(self.source.rows))
+
+    def places(self, choice: RowChoice, position: int = 0) -> np.ndarray | range:
+        """The places, ascending, of the rows that ``batches`` gives, of a source that can be sliced."""
+        places = KeptRows(choice, position, self.split).all(choice.limited(self.source.rows or 0))
+        return np.setdiff1d(places, [*self.left_out], assume_unique=True) if self.left_out else places
 
     def batch_rows(self, batch_rows: int, choice: RowChoice, position: int = 0) -> list[int] | None:
         """The size of each batch that ``batches`` gives; None where only reading tells."""
@@ -132,11 +165,11 @@ class SplitData:
         Raises:
             SourceError: no rows, none that the sample kept, or labels of another length.
         """
-        kept = KeptRows(choice, position, self.split)
         source = self.source
         if isinstance(source, SlicedSource):
-            yield from self._sliced(source, batch_rows, kept.all(choice.limited(source.rows)), numbers)
+            yield from self._sliced(source, batch_rows, self.places(choice, position), numbers)
         else:
+            kept = KeptRows(choice, position, self.split)
             yield from self._thinned(source.batches(choice.limited(batch_rows)), choice, kept, numbers)
 
     def _sliced(
@@ -178,17 +211,36 @@ class SplitData:
             raise self._nothing_kept(stop)
 
     def _labelled(self, batch: Batch, places: np.ndarray) -> Batch:
-        labels = {name: values[places] for name, values in self.targets.items()}
-        return Batch(batch.inputs, batch.rows, {**batch.targets, **labels}, places)
+        words = batch.words
+        labels = {
+            name: values[places] if words is None else values[self._word_places(len(values), words, places)]
+            for name, values in self.targets.items()
+        }
+        return Batch(batch.inputs, batch.rows, {**batch.targets, **labels}, places, words)
+
+    def _word_places(self, labels: int, words: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """(sum of words,) which of so many labels is that of each word: its own, or that of its example."""
+        if self.word_counts is None or labels == len(self.word_counts):
+            return np.repeat(places, words)
+        before = np.cumsum(self.word_counts) - self.word_counts
+        return np.repeat(before[places] - (np.cumsum(words) - words), words) + np.arange(words.sum())
 
     def _picked(self, batch: Batch, rows: np.ndarray) -> Batch:
         if len(rows) == batch.rows:
             return batch
-        targets = {name: values[rows] for name, values in batch.targets.items()}
-        if rows[-1] == len(rows) - 1:
-            return Batch(interop.first_rows(batch.inputs, len(rows)), len(rows), targets)
+        words, labelled = batch.words, rows
+        if words is not None:
+            words, labelled = (
+                words[rows],
+                np.flatnonzero(np.isin(np.repeat(np.arange(batch.rows), words), rows)),
+            )
+        targets = {name: values[labelled] for name, values in batch.targets.items()}
         try:
-            return Batch(interop.take_rows(batch.inputs, rows), len(rows), targets)
+            if rows[-1] == len(rows) - 1:
+                inputs = interop.first_rows(batch.inputs, len(rows))
+            else:
+                inputs = interop.take_rows(batch.inputs, rows)
+            return Batch(inputs, len(rows), targets, words=words)
         except (TypeError, IndexError) as error:
             msg = f"rows of a batch of {self.source.spec} can not be picked: {error}"
             raise SourceError(msg) from error
@@ -203,11 +255,14 @@ class SplitData:
             self._compare_lengths(rows)
 
     def _compare_lengths(self, rows: int) -> None:
+        words = None if self.word_counts is None else int(self.word_counts.sum())
         for name, labels in self.targets.items():
-            if len(labels) != rows:
+            if len(labels) not in (rows, words):
+                what = f"{rows:,} rows; one label per row"
+                if words is not None:
+                    what = f"{words:,} words in {rows:,} sentences; one label per word, or per sentence,"
                 msg = (
-                    f"target {name!r} has {len(labels):,} labels but {self.source.spec} has {rows:,} rows; "
-                    "one label per row was expected"
+                    f"target {name!r} has {len(labels):,} labels but {self.source.spec} has {what} was expected"
                 )
                 raise SourceError(msg)
 
@@ -237,7 +292,7 @@ def check_labels(values: object, where: str) -> np.ndarray:
 
 def _as_array(values: object, where: str) -> np.ndarray:
     try:
-        return interop.to_bits(values)[0] if interop.is_array(values) else np.asarray(values)
+        return interop.to_bits(values)[0] if interop.speaks_arrays(values) else np.asarray(values)
     except (TypeError, ValueError) as error:
         msg = f"{where} can not be read as labels: {error}"
         raise SourceError(msg) from error

@@ -129,7 +129,7 @@ class KnownColumns:
         return KnownColumns(self.groups, self.positions, {**self.dtypes, **dtypes})
 
 
-def check_positions(positions: Sequence[int]) -> np.ndarray:
+def check_positions(positions: Sequence[int] | np.ndarray) -> np.ndarray:
     """(rows,) int64. StoreError where they are not ints."""
     values = np.asarray(positions)
     if values.size and values.dtype.kind not in "iu":

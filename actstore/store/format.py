@@ -17,7 +17,7 @@ JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JS
 
 FORMAT = "actstore"
 VERSION = 1
-ROW_UNITS = ("example", "token", "word")
+ROW_UNITS = EXAMPLE, TOKEN, WORD = ("example", "token", "word")
 
 BFLOAT16 = "bfloat16"
 FLOATS = ("float16", "float32", "float64", BFLOAT16)

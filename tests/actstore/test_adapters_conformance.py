@@ -1,112 +1,14 @@
-"""What every adapter owes, checked over the folder: a new adapter without an example here fails.
-
-An example is a model that does its worst (changes its inputs in place, uses a buffer or a module again) with the
-activations it should give, computed without actstore.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""What every adapter owes, checked over the folder: a new adapter without one of the ``adapter_examples`` fails."""
 
 import numpy as np
 import pytest
 
 from actstore.adapters import adapt, adapters
+from actstore.adapters.conformance import check_adapter
+from actstore.errors import AdapterError
 from actstore.patterns import select
 from actstore.reductions import ReductionSettings, plan_reductions
-
-ROWS = 8
-
-
-@dataclass
-class Example:
-    """A model, its inputs, the layers it should give in call order, and what must be as it was found afterwards."""
-
-    model: object
-    inputs: np.ndarray
-    expected: dict[str, np.ndarray]
-    condition: Callable[[], object]
-
-
-def inputs():
-    return np.random.default_rng(0).normal(size=(ROWS, 6)).astype(np.float32)
-
-
-def function_example():
-    buffer = np.empty((ROWS, 6), dtype=np.float32)
-
-    def model(batch):
-        batch += 1
-        doubled = np.multiply(batch, 2, out=buffer[: len(batch)])
-        return {"doubled": doubled, "blocks.0/sum": doubled.sum(axis=1)}
-
-    doubled = 2 * (inputs() + 1)
-    expected = {"doubled": doubled, "blocks.0/sum": doubled.sum(axis=1)}
-    return Example(model, inputs(), expected, lambda: None)
-
-
-def sklearn_example():
-    from sklearn.neural_network import MLPRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    data = np.random.default_rng(1).normal(size=(40, 6)).astype(np.float32)
-    network = MLPRegressor(hidden_layer_sizes=(5,), activation="tanh", tol=10.0, random_state=0)
-    model = make_pipeline(StandardScaler(copy=False), network).fit(data.copy(), data[:, 0])
-    scaled = model[0].transform(inputs())
-    before = scaled @ network.coefs_[0] + network.intercepts_[0]
-    last = np.tanh(before) @ network.coefs_[1] + network.intercepts_[1]
-    expected = {
-        "standardscaler": scaled,
-        "mlpregressor.hidden0.pre": before,
-        "mlpregressor.hidden0": np.tanh(before),
-        "mlpregressor.output.pre": last,
-        "mlpregressor.output": last,
-    }
-    return Example(model, inputs(), expected, lambda: sorted(vars(network)))
-
-
-def torch_example():
-    torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
-
-    class Residual(torch.nn.Module):
-        """The same ReLU twice, in place, and a residual that is added in place."""
-
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
-            self.relu = torch.nn.ReLU(inplace=True)
-            self.drop = torch.nn.Dropout(0.5)
-
-        def forward(self, x):
-            x += 1
-            hidden = self.drop(self.relu(self.first(x)))
-            out = self.relu(self.second(hidden))
-            out += x
-            return out
-
-    torch.manual_seed(0)
-    model = Residual()
-    model.second.eval()
-    with torch.no_grad():
-        first = model.first(torch.from_numpy(inputs()) + 1)
-        second = model.second(first.relu())
-    expected = {
-        "first": first,
-        "relu": first.relu(),
-        "drop": first.relu(),
-        "second": second,
-        "relu#1": second.relu(),
-    }
-
-    def condition():
-        hooks = [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()]
-        return hooks, [module.training for module in model.modules()], torch.is_grad_enabled()
-
-    return Example(model, inputs(), {name: layer.numpy() for name, layer in expected.items()}, condition)
-
-
-EXAMPLES = {"function": function_example, "scikit-learn": sklearn_example, "torch": torch_example}
-FRAMEWORKS = {"torch"}
+from tests.actstore.adapter_examples import EXAMPLES, FRAMEWORKS, inputs
 
 
 @pytest.fixture(
@@ -208,7 +110,7 @@ def test_the_model_is_left_as_it_was_found_after_an_error(example):
     layers = select(("**",), adapter.layers(example.inputs))
     with pytest.raises(KeyError, match="somewhere else"), adapter.running(layers):
         raise KeyError("somewhere else")
-    with pytest.raises((ValueError, RuntimeError)), adapter.running(layers) as run:
+    with pytest.raises((ValueError, RuntimeError, AdapterError)), adapter.running(layers) as run:
         run(example.inputs[:, :5])  # a feature is missing, which each framework says in its own words
     assert (example.condition(), adapter.provenance()) == before
 
@@ -216,3 +118,9 @@ def test_the_model_is_left_as_it_was_found_after_an_error(example):
 def test_provenance_says_what_the_weights_are(example):
     weights = adapt(example.model).provenance()["weights"]
     assert weights == "not seen" or weights.startswith("xxh3_128:")
+
+
+def test_the_check_that_other_packages_call_passes(example):
+    before = adapt(example.model).provenance()
+    check_adapter(example.model, example.inputs, example.expected)
+    assert adapt(example.model).provenance() == before

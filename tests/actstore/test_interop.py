@@ -45,6 +45,17 @@ def test_the_first_rows_of_a_batch():
     assert interop.first_rows(["a", "b", "c"], 2) == ["a", "b"]
 
 
+def test_rows_of_texts_and_of_sentences():
+    for batch in (["ab", "c", ""], [["ab", "c"], [], ["d"]]):
+        assert interop.count_rows(batch) == 3
+        assert interop.first_rows(batch, 2) == batch[:2]
+        assert interop.take_rows(batch, np.array([0, 2])) == [batch[0], batch[2]]
+        assert interop.copied(batch) == batch
+    sentences = [["ab", "c"]]
+    interop.copied(sentences)[0][0] = "changed"
+    assert sentences == [["ab", "c"]]
+
+
 def test_copies_of_a_batch_share_nothing():
     batch = {"x": A.copy(), "y": [A.copy(), "text"]}
     copied = interop.copied(batch)

@@ -84,6 +84,8 @@ def test_a_column_is_chosen_by_name(table):
     path = table("split,id,digit,colour\ntrain,a,3,red\ntest,b,4,\n")
     found = read_file(path, "colour")
     assert (found.name, found.ids, found.values.tolist()) == ("colour", ["a", "b"], ["red", None])
+    same = read_file(f"{path}:colour")
+    assert (same.name, same.ids, same.values.tolist()) == ("colour", ["a", "b"], ["red", None])
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,52 @@ def test_a_malformed_expression_is_an_error():
         picked(["re:("], *NAMES)
 
 
-def test_what_goes_into_a_module_is_refused_for_now():
-    with pytest.raises(LayerError, match="'head:in': what goes into a module can not be stored yet"):
+def inputs_and_outputs():
+    """``relu`` is called twice."""
+    names = ("embed", "relu", "blocks.0", "relu#1")
+    inputs = [
+        LayerRow(f"{name}:in", "ReLU", (1,), ("feature",), "float32", explicit=True) for name in names[:3]
+    ]
+    again = LayerRow("relu:in#1", "ReLU", (1,), ("feature",), "float32", explicit=True)
+    return [*inputs, again, *rows(*names)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**", ["embed", "relu", "blocks.0", "relu#1"]),
+        ("re:.*", ["embed", "relu", "blocks.0", "relu#1"]),
+        ("**:in", ["embed:in", "relu:in", "blocks.0:in", "relu:in#1"]),
+        ("*:in", ["embed:in", "relu:in", "relu:in#1"]),
+        ("*:in#1", ["relu:in#1"]),
+        ("re:.*l.*:in", ["relu:in", "blocks.0:in", "relu:in#1"]),
+        ("relu:in", ["relu:in", "relu:in#1"]),
+        ("relu:in#1", ["relu:in#1"]),
+        ("relu", ["relu", "relu#1"]),
+    ],
+)
+def test_what_goes_into_a_layer_is_taken_by_patterns_that_end_so(pattern, expected):
+    assert [layer.name for layer in select([pattern], inputs_and_outputs())] == expected
+
+
+def test_a_layer_whose_own_name_ends_so_is_a_layer_like_others():
+    assert picked(["**"], "x:in", "x") == ["x:in", "x"]
+
+
+def test_errors_name_inputs_only_where_these_are_asked_for():
+    with pytest.raises(LayerError, match=r"no layer matches 'bloks.0'; the nearest: 'blocks.0'$"):
+        select(["bloks.0"], inputs_and_outputs())
+    with pytest.raises(LayerError, match=r"no layer matches 'bloks.0:in'; the nearest: 'blocks.0:in'$"):
+        select(["bloks.0:in"], inputs_and_outputs())
+    with pytest.raises(LayerError, match=r"name some of 'embed', 'relu', 'blocks.0', 'relu#1'$"):
+        select([], inputs_and_outputs())
+
+
+def test_what_goes_into_a_layer_is_refused_where_nothing_shows_it():
+    with pytest.raises(
+        LayerError,
+        match=r"no layer matches 'head:in': none of the layers here is what goes into .* name the layer before it",
+    ):
         picked(["head:in"], *NAMES)
 
 

@@ -1,9 +1,12 @@
 """Hashes of weights see everything; hashes of inputs do not see how they were cut into batches."""
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
-from actstore.provenance import InputHash, hash_arrays
+from actstore.provenance import InputHash, hash_arrays, versions
 
 A = np.arange(12, dtype=np.float32).reshape(6, 2)
 
@@ -34,7 +37,15 @@ def streamed(*batches):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda a: a, lambda a: (a, a + 1), lambda a: {"x": a}, lambda a: [str(value) for value in a[:, 0]]]
+    "make",
+    [
+        lambda a: a,
+        lambda a: (a, a + 1),
+        lambda a: {"x": a},
+        lambda a: [str(value) for value in a[:, 0]],
+        lambda a: [[str(value)] * int(1 + value) for value in a[:, 0]],
+    ],
+    ids=["array", "tuple", "dict", "texts", "sentences"],
 )
 def test_batches_do_not_enter_the_hash_of_inputs(make):
     whole = streamed(make(A))
@@ -49,6 +60,33 @@ def test_components_dtypes_and_features_enter_it():
     assert len(hashes | {streamed(A.reshape(6, 2, 1)), streamed(["ab", "c"]), streamed(["a", "bc"])}) == 8
 
 
+def test_texts_and_sentences_are_told_apart_however_they_are_cut():
+    inputs = [
+        ["ab", "c"],
+        ["a", "bc"],
+        ["abc"],
+        [["ab", "c"]],
+        [["ab"], ["c"]],
+        [["a"], ["bc"]],
+        [["ab", "c"], []],
+        [[], ["ab", "c"]],
+        [["1:a"]],
+        [["1", "a"]],
+    ]
+    hashes = [streamed(batch) for batch in inputs]
+    assert "not seen" not in hashes
+    assert len(set(hashes)) == len(inputs)
+
+
 @pytest.mark.parametrize("batch", [object(), np.array([None, "a"], dtype=object), [[1, 2], [3]]])
 def test_what_can_not_be_hashed_is_said_to_be_unseen(batch):
     assert streamed(A, batch) == "not seen"
+
+
+def test_versions_are_those_of_packages_that_are_loaded_whatever_they_are_imported_as(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", ModuleType("PIL"))
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    found = versions()
+    assert {"python", "actstore", "numpy", "pillow"} <= set(found)
+    assert "keras" not in found
+    assert "PIL" not in found

@@ -100,7 +100,7 @@ def test_names_with_equals_signs_and_names_like_pools(name):
         ("conv*=mean", r"no layer matches 'conv\*'"),
         ("tokns=mean", "no layer matches 'tokns'; the nearest: 'tokens'"),
         ("re:(=mean", r"'re:\(' is not a regular expression"),
-        ("tokens:in=mean", "'tokens:in': what goes into a module can not be stored yet"),
+        ("tokens:in=mean", "no layer matches 'tokens:in': none of the layers here is what goes into"),
         (
             "last",
             r"pool 'last' takes a position, but layer 'maps' has the axes \(channel, height, width\); leave ",

@@ -1,5 +1,6 @@
 """Which rows of a source are read: limits, samples, and batches by their numbers."""
 
+import json
 from itertools import pairwise
 
 import h5py
@@ -44,9 +45,18 @@ def loader_data(split="train", **targets):
     return SplitData(split, from_object(Loader(), "loader"), targets)
 
 
-@pytest.fixture(params=["array", "npy", "h5", "loader", "digits"])
+@pytest.fixture(params=["array", "npy", "h5", "loader", "digits", "txt", "csv", "jsonl"])
 def data(request, tmp_path):
-    """Data of each kind; the rows of all but digits are ``INPUTS``."""
+    """Data of each kind; the rows of arrays and loaders are ``INPUTS``, of the others whatever they are."""
+    texts = [f"line {number}" for number in range(ROWS)]
+    files = {
+        "txt": texts,
+        "csv": ["n,text", *(f"{number},{text}" for number, text in enumerate(texts))],
+        "jsonl": [json.dumps({"text": text}) for text in texts],
+    }
+    if request.param in files:
+        (tmp_path / f"x.{request.param}").write_text("\n".join(files[request.param]))
+        return split_data([f"train={tmp_path}/x.{request.param}"])[0]
     if request.param == "npy":
         np.save(tmp_path / "x.npy", INPUTS)
         return split_data([f"train={tmp_path}/x.npy"])[0]

@@ -73,8 +73,8 @@ def test_several_files_of_one_split_have_their_targets_in_order(folder):
         (["train=x5.npy"], ["a/b=y5.npy"], r"target 'a/b=y5.npy' was expected to be \[SPLIT:\]NAME=SPEC"),
         (
             ["train=x5.npy"],
-            ["digit=y5.csv"],
-            "labels 'y5.csv' are not understood; expected FILE.npy, .*, file.py:name",
+            ["digit=y5.tsv"],
+            "labels 'y5.tsv' are not understood; expected FILE.npy, .*, file.py:name",
         ),
         ([""], [], "--data was given nothing"),
     ],

@@ -119,7 +119,7 @@ def test_non_finite_activations_are_counted_and_refused_while_other_layers_finis
         "    bad[1::100, 0] = np.inf\n"
         "    return {'bad': bad, 'good': batch}\n"
     )
-    dumped = run(f"actstore dump net.py:run {DATA} --layers ** --batch-size 300 -o s.h5".split())
+    dumped = run(f"actstore dump net.py:run {DATA} --layers ** --batch-size 300 --no-selfcheck -o s.h5".split())
     assert "layer 'bad' has NaN or infinities in 6 rows" in dumped.stderr
     fitted = run("probe fit s.h5 --target sign --C 1 -o p.h5", code=1)
     assert "1 probes" in fitted.stdout
@@ -142,14 +142,18 @@ FAILING = (
 @pytest.mark.parametrize("output", ["s.h5", "s.acts"])
 def test_a_model_that_raises_on_the_tenth_batch(refused, net, folder, output):
     (folder / "net.py").write_text(FAILING.format(failure="raise ValueError('the tenth')"))
-    line = refused(f"actstore dump net.py:run {DATA} --layers hidden --batch-size 20 -o {output}")
+    line = refused(
+        f"actstore dump net.py:run {DATA} --layers hidden --batch-size 20 --no-selfcheck -o {output}"
+    )
     assert "the tenth" in line
     assert not left_in(folder), "no shard was sealed, so nothing is left"
 
 
 def test_ctrl_c(run, net, folder):
     (folder / "net.py").write_text(FAILING.format(failure="raise KeyboardInterrupt"))
-    result = run(f"actstore dump net.py:run {DATA} --layers hidden --batch-size 20 -o s.h5", code=130)
+    result = run(
+        f"actstore dump net.py:run {DATA} --layers hidden --batch-size 20 --no-selfcheck -o s.h5", code=130
+    )
     assert re.search("nothing is left in .*s.h5: no shard had been sealed", result.stderr, re.IGNORECASE)
     assert not left_in(folder)
 
@@ -168,3 +172,18 @@ def test_layers_whose_batch_sizes_disagree(refused, net, folder):
     line = refused(f"actstore dump net.py:run {DATA} --layers a --layers b -o s.h5")
     assert "'b'" in line
     assert not left_in(folder)
+
+
+@pytest.mark.parametrize("output", ["s.h5", "s.acts"])
+def test_a_model_that_mixes_rows_is_refused_by_the_self_check_unless_it_is_off(
+    run, refused, folder, net, output
+):
+    (folder / "mixing.py").write_text("def run(batch):\n    return {'norm': batch - batch.mean(axis=0)}\n")
+    line = f"actstore dump mixing.py:run {DATA} --layers norm -o {output}"
+    message = refused(line)
+    assert re.search(
+        r"^Error: self-check: layer 'norm' \(array\) gives row 0 other values alone .*--no-selfcheck", message
+    )
+    assert left_in(folder) == {"mixing.py"}
+    run(f"{line} --no-selfcheck")
+    assert left_in(folder) == {"mixing.py", output}

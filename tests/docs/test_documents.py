@@ -17,6 +17,7 @@ import pytest
 HOUSE = Path(__file__).resolve().parent.parent.parent
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BY_HAND = {
+    "docs/frameworks.md": "tests/frameworks/test_documents.py runs it, a section for each framework",
     "docs/reproductions/ewt-words.md": "needs the EWT treebank, transformers and ten minutes",
     "docs/reproductions/mnist-convnet.md": "needs MNIST, torch and a quarter of an hour",
 }

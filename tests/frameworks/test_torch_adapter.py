@@ -2,26 +2,14 @@
 
 import numpy as np
 import pytest
+from frameworks.torch_calls import Calls
 
 from actstore.adapters import adapt
-from actstore.errors import AdapterError
+from actstore.errors import AdapterError, LayerError
 from actstore.patterns import select
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
 nn = torch.nn
-
-
-class Calls(nn.Module):
-    """A forward pass given as a function of the module and its inputs, over sub-modules given by name."""
-
-    def __init__(self, forward, **modules):
-        super().__init__()
-        self._forward = forward
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, *inputs, **named):
-        return self._forward(self, *inputs, **named)
 
 
 class Counting(nn.Module):
@@ -79,6 +67,16 @@ def test_channels_last_memory_is_stored_in_the_order_of_its_axes(captured, image
     found = captured(model.to(memory_format=torch.channels_last), images, "0")["0"].array
     assert found.flags.c_contiguous
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # sums in another order
+
+
+def test_a_batch_in_channels_last_memory_is_stored_in_the_order_of_its_axes(captured):
+    images = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)
+    batch = images.to(memory_format=torch.channels_last)
+    assert not batch.is_contiguous()
+    found = captured(nn.Sequential(nn.Identity()), batch, "input", "0:in", "0")
+    for layer in found.values():
+        assert layer.array.flags.c_contiguous
+        np.testing.assert_array_equal(layer.array, images)
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64"])
@@ -144,6 +142,18 @@ def test_layers_whose_batch_sizes_disagree(captured):
     model = Calls(lambda self, x: self.keep(x.T).T, keep=Counting())
     with pytest.raises(AdapterError, match="batch sizes disagree: 'keep' gave 3 rows for a batch of 4"):
         captured(model, vectors(), "keep")
+
+
+def test_a_module_that_gives_one_row_for_the_whole_batch_is_passed_over_by_globs(captured):
+    places = torch.arange(3)[None]
+    model = Calls(lambda self, x: self.drop(x[..., None] + self.position(places)), position=nn.Embedding(3, 2))
+    model.drop = nn.Identity()
+    assert [*captured(model, vectors(), "**", "**:in")] == ["drop:in", "drop"]
+    for name in ("position", "position:in"):
+        with pytest.raises(
+            LayerError, match=f"layer '{name}' can not be stored: its first axis is not the batch"
+        ):
+            captured(model, vectors(), name)
 
 
 # Stopping

@@ -1,0 +1,139 @@
+"""Text as a transformers model takes it: token ids, padded to the longest of the batch, and whose word each one is."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actstore.errors import RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_OWN_POSITIONS = "create_position_ids_from_inputs_embeds"
+"""A method of embeddings that count positions themselves, from behind the id of padding (RoBERTa's)."""
+
+
+class Texts:
+    """Tokenises batches for one model. The tokenizer that is given stays as it is.
+
+    Args:
+        tokenizer: of transformers.
+        model: that takes what it gives.
+    """
+
+    def __init__(self, tokenizer: Any, model: Any) -> None:
+        self._tokenizer = tokenizer
+        if tokenizer.pad_token is None:
+            # Any token serves: padding is masked, and no row of a store.
+            self._tokenizer = copy.deepcopy(tokenizer)
+            self._tokenizer.pad_token = tokenizer.eos_token or next(iter(tokenizer.get_vocab()))
+        embeddings = next((part for part in model.modules() if hasattr(part, _OWN_POSITIONS)), None)
+        self._limit = getattr(model.config, "max_position_embeddings", None)
+        if embeddings is not None and self._limit is not None:
+            self._limit -= embeddings.padding_idx + 1
+        self._positions = embeddings is None and "position_ids" in _arguments(model)
+        self._spaces = _drops_spaces(tokenizer)
+
+    def prepared(self, texts: Sequence[Any] | np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """What the model takes, and (examples, positions) whose word each position is (``Adapter.prepared``; None of
+        a tokenizer that is written in Python, which can not tell).
+
+        Args:
+            texts: (examples,) texts, or lists of the words of each. A word without any token (control characters)
+                becomes the unknown token. Where a tokenizer takes spaces as part of what follows, all words but the
+                first of an example get one.
+
+        Raises:
+            RowError: a text that is longer than the model takes, or a word that is no token at all.
+        """
+        texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
+        split = not isinstance(texts[0], str)
+        encoded = self._encoded(texts, split)
+        word_of = self._word_of(encoded, len(texts))
+        if split and word_of is not None:
+            known = self._known(texts, word_of)
+            if known is not texts:
+                encoded = self._encoded(known, split)
+                word_of = self._word_of(encoded, len(texts))
+        inputs = {name: np.asarray(values) for name, values in encoded.items()}
+        mask = inputs["attention_mask"]
+        self._check_lengths(mask.sum(axis=1))
+        if self._positions and not mask[:, 0].all():
+            inputs["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+        return inputs, word_of
+
+    def _encoded(self, texts: Sequence[Any], split: bool) -> Any:
+        if split and self._spaces:
+            texts = [[word if not place else f" {word}" for place, word in enumerate(words)] for words in texts]
+        return self._tokenizer(
+            [list(words) for words in texts] if split else list(texts),
+            is_split_into_words=split,
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="np",
+        )
+
+    def _word_of(self, encoded: Any, examples: int) -> np.ndarray | None:
+        if not self._tokenizer.is_fast:
+            return None
+        words = [encoded.word_ids(example) for example in range(examples)]
+        return np.array([[-1 if word is None else word for word in of] for of in words], np.int64)
+
+    def _known(self, texts: Sequence[Any], word_of: np.ndarray) -> Sequence[Any]:
+        """The texts, with the unknown token for words that became no token; themselves where there is no such word."""
+        found = list(texts)
+        for row, words in enumerate(texts):
+            lost = sorted(set(range(len(words))) - set(word_of[row].tolist()))
+            if not lost:
+                continue
+            unknown = self._tokenizer.unk_token
+            if unknown is None:
+                what = f"has the word {words[lost[0]]!r}, of which the tokenizer makes no token; leave it out"
+                raise RowError(row, what)
+            found[row] = [unknown if place in lost else word for place, word in enumerate(words)]
+        return found if found != list(texts) else texts
+
+    def _check_lengths(self, lengths: np.ndarray) -> None:
+        if self._limit is None:
+            return
+        too_long = np.flatnonzero(lengths > self._limit)
+        if len(too_long):
+            row = int(too_long[0])
+            what = (
+                f"has {lengths[row]:,} tokens, more than the {self._limit:,} that the model takes; split it, or leave "
+                "it out of the data"
+            )
+            raise RowError(row, what)
+
+
+def is_text(inputs: object) -> bool:
+    """Whether a batch is texts, or lists of words."""
+    if isinstance(inputs, np.ndarray):
+        return inputs.dtype.kind == "U"
+    if not isinstance(inputs, (list, tuple)) or not inputs:
+        return False
+    return all(isinstance(text, str) for text in inputs) or all(
+        isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words) for words in inputs
+    )
+
+
+def _arguments(model: Any) -> set[str]:
+    """The names of what the model's ``forward`` takes."""
+    return set(inspect.signature(model.forward).parameters)
+
+
+def _drops_spaces(tokenizer: Any) -> bool:
+    """Whether words on their own are tokenised as if no space were before them, though tokens have spaces in them."""
+    if not tokenizer.is_fast:
+        return False
+    steps = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    steps = steps.get("pretokenizers", [steps])
+    return any(
+        step.get("add_prefix_space") is False or step.get("prepend_scheme") in ("first", "never")
+        for step in steps
+    )

@@ -1,0 +1,78 @@
+"""Which one tensor for_torch takes of what goes into a module or comes out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from actstore import interop
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_HIDDEN = "last_hidden_state"
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """What went into a module or came out of it.
+
+    Args:
+        tensor: the one that is taken; None where there is no telling which.
+        note: what else there was, or why no tensor is taken.
+    """
+
+    tensor: Tensor | None
+    note: str = ""
+
+
+def taken(output: Any) -> Value:
+    """The one tensor of a module's output.
+
+    A tensor is itself; of a tuple that begins with a tensor it is the first, as transformers return their hidden
+    states; of a mapping or a dataclass it is the only one, or else ``last_hidden_state``. Of several in a ModelOutput
+    of transformers it is the first that has rows (a loss has none).
+    """
+    if is_tensor(output):
+        return Value(output)
+    if isinstance(output, (tuple, list)) and output and is_tensor(output[0]):
+        return Value(output[0], "" if len(output) == 1 else f"the first of {interop.describe(output)}")
+    named = fields(output)
+    tensors = {name: value for name, value in named.items() if is_tensor(value)}
+    if len(tensors) == 1:
+        return Value(next(iter(tensors.values())), f"the only tensor of {interop.describe(output)}")
+    if _HIDDEN in tensors:
+        return Value(tensors[_HIDDEN], f"{_HIDDEN!r} of {type(output).__name__}")
+    if any(kind.__name__ == "ModelOutput" for kind in type(output).__mro__):
+        for name, value in tensors.items():
+            if value.ndim:
+                return Value(value, f"{name!r} of {type(output).__name__}")
+    return Value(None, f"it returns {interop.describe(output)}, where a tensor was expected")
+
+
+def given(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Value:
+    """The one tensor that goes into a module: the first positional one, else the only one given by name."""
+    positional = next((value for value in arguments if is_tensor(value)), None)
+    if positional is not None:
+        return Value(positional)
+    named = {name: value for name, value in keywords.items() if is_tensor(value)}
+    if len(named) == 1:
+        (name,) = named
+        return Value(named[name], f"given by name, {name!r}")
+    found = f"{len(named)} tensors by name ({', '.join(named)})" if named else interop.describe(arguments)
+    return Value(None, f"it is given {found}, where one positional tensor was expected")
+
+
+def fields(output: Any) -> Mapping[str, Any]:
+    """The parts of a mapping or a dataclass by name; nothing of whatever else."""
+    if isinstance(output, Mapping):
+        return output
+    if dataclasses.is_dataclass(output):
+        return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+    return {}
+
+
+def is_tensor(value: object) -> bool:
+    """Whether ``value`` is a tensor."""
+    return interop.is_array(value) and hasattr(value, "detach")

@@ -1,0 +1,212 @@
+"""Hugging Face ``datasets`` on disk: ``FOLDER[:COLUMN]``, as ``save_to_disk`` leaves it; nothing is downloaded.
+
+As data, one column: the one that is named, else the one called ``text``, else the only one of text. Texts come as a
+list, words (lists of text) as a list of lists, numbers as an array of the column's own dtype. Columns of classes
+(ClassLabel) come along as targets, by the names of the classes; as labels, any column of numbers, booleans or text.
+Null, ``""`` and class -1 are no label. A folder with several splits gives them all, or the one that is named
+``SPLIT=FOLDER``. Columns of images are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actstore.errors import SourceError
+from actstore.labels import labels_of
+from actstore.patterns import hint, listed
+from actstore.sources.base import Batch, Source, check_labels
+from actstore.sources.tables import TEXT
+from actstore.usercode import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+FORMS = "FOLDER of a saved dataset[:COLUMN]"
+
+_SPEC = re.compile(r"(?P<folder>.+?)(?::(?P<column>[^/]+))?", re.DOTALL)
+_ONE, _SEVERAL = "state.json", "dataset_dict.json"
+_STRINGS = ("string", "large_string")
+
+
+class DatasetSource:
+    """The rows of one column, with the classes of the others."""
+
+    def __init__(self, dataset: Any, column: str, spec: str) -> None:
+        self.spec = spec
+        self.rows = len(dataset)
+        if not self.rows:
+            msg = f"{spec} has no rows"
+            raise SourceError(msg)
+        self._name = column
+        self._dtype = _leaf(dataset.features[column])
+        own = dataset.select_columns([column])
+        self._column = own if self._dtype in _STRINGS else own.with_format("numpy", dtype=_numbers(self._dtype))
+        self._targets = {name: _classes(dataset, name) for name in dataset.features if _is_class(dataset, name)}
+        self._targets.pop(column, None)
+
+    @contextmanager
+    def slicing(self) -> Iterator[Callable[[np.ndarray], Batch]]:
+        """Reads rows of the column."""
+
+        def take(places: np.ndarray) -> Batch:
+            inputs = self._column[places.tolist()][self._name]
+            self._check(inputs, places)
+            return Batch(inputs, len(places), {name: labels[places] for name, labels in self._targets.items()})
+
+        yield take
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """A saved dataset is no array."""
+        msg = f"{self.spec} is a saved dataset; an array was expected"
+        raise SourceError(msg)
+
+    def _check(self, inputs: Any, places: np.ndarray) -> None:
+        if self._dtype in _STRINGS:
+            bad = [place for place, text in zip(places, inputs, strict=True) if not _is_text(text)]
+            if bad:
+                msg = f"{self.spec}, row {bad[0]}: column {self._name!r} lacks its text; the inputs are texts"
+                raise SourceError(msg)
+        elif not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "iufb":
+            where = f"{self.spec}, rows {places[0]} to {places[-1]}"
+            msg = f"{where}: column {self._name!r} has rows of several shapes, or null; one shape was expected"
+            raise SourceError(msg)
+
+
+def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
+    """The sources of a saved dataset's splits, or of the one it is."""
+    found = _folder(spec)
+    if found is None:
+        return None
+    folder, column = found
+    if (folder / _ONE).is_file():
+        return [(split, _source(folder, column, spec))]
+    splits = _splits(folder)
+    if split and split not in splits:
+        form = f"{split}={folder}/{splits[0]}"
+        msg = f"{spec} has no split {split!r} but {listed(splits)}; name the folder of one, {form}"
+        raise SourceError(msg)
+    return [(name, _source(folder / name, column, spec)) for name in ([split] if split else splits)]
+
+
+def labels(spec: str) -> np.ndarray | None:
+    """(rows,) the column of a saved dataset's SPEC."""
+    found = _folder(spec)
+    if found is None:
+        return None
+    folder, column = found
+    if not (folder / _ONE).is_file():
+        splits = _splits(folder)
+        msg = f"{spec} has the splits {listed(splits)}; name the folder of one, {folder}/{splits[0]}:COLUMN"
+        raise SourceError(msg)
+    dataset = _loaded(folder)
+    if column is None:
+        msg = f"{spec} was expected to say which column has the labels, {folder}:COLUMN; there are: {_names(dataset)}"
+        raise SourceError(msg)
+    _check_column(dataset, column, spec)
+    if _is_class(dataset, column):
+        return _classes(dataset, column)
+    values = dataset.select_columns([column])[:][column]
+    missing = np.array([value is None or value == "" for value in values])
+    if missing.all():
+        return labels_of([""] * len(values))
+    filler = values[int(np.argmin(missing))]
+    if not isinstance(filler, (bool, int, float, str)):
+        msg = f"column {column!r} of {folder} has {type(filler).__name__} in its rows; a label was expected"
+        raise SourceError(msg)
+    filled = np.array([filler if lacks else value for value, lacks in zip(values, missing, strict=True)])
+    return check_labels(np.ma.MaskedArray(filled, mask=missing), spec)
+
+
+def _folder(spec: str) -> tuple[Path, str | None] | None:
+    """The folder of a saved dataset, and the column; None where the SPEC is none."""
+    found = _SPEC.fullmatch(spec)
+    for folder, column in [(spec, None), *([(found["folder"], found["column"])] if found else [])]:
+        if any((Path(folder) / name).is_file() for name in (_ONE, _SEVERAL)):
+            return Path(folder), column
+    return None
+
+
+def _splits(folder: Path) -> list[str]:
+    try:
+        return [str(name) for name in json.loads((folder / _SEVERAL).read_text(encoding="utf-8"))["splits"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = (
+            f"{folder / _SEVERAL} does not say the splits of a saved dataset ({error}); save the dataset again"
+        )
+        raise SourceError(msg) from error
+
+
+def _loaded(folder: Path) -> Any:
+    if find_spec("datasets") is None:
+        msg = f"{folder} is a dataset of Hugging Face datasets, which is not installed; pip install 'actstore[hf]'"
+        raise SourceError(msg)
+    from datasets import load_from_disk
+
+    try:
+        return load_from_disk(str(folder)).with_format(None)
+    except Exception as error:
+        msg = f"{folder} can not be read as a saved dataset: {explain(error)}"
+        raise SourceError(msg) from error
+
+
+def _source(folder: Path, column: str | None, spec: str) -> DatasetSource:
+    dataset = _loaded(folder)
+    if column is None:
+        of_text = [name for name, feature in dataset.features.items() if _leaf(feature) in _STRINGS]
+        column = TEXT if TEXT in dataset.features else of_text[0] if len(of_text) == 1 else None
+    if column is None:
+        msg = f"{spec} was expected to say which column is the input, {folder}:COLUMN; there are: {_names(dataset)}"
+        raise SourceError(msg)
+    _check_column(dataset, column, spec)
+    if _leaf(dataset.features[column]) not in _STRINGS and _numbers(_leaf(dataset.features[column])) is None:
+        msg = f"column {column!r} of {folder} holds {dataset.features[column]}; text, words or numbers were expected"
+        raise SourceError(msg)
+    return DatasetSource(dataset, column, spec)
+
+
+def _check_column(dataset: Any, column: str, spec: str) -> None:
+    if column not in dataset.features:
+        msg = f"{spec} has no column {column!r}; {hint(column, [*dataset.features])}"
+        raise SourceError(msg)
+
+
+def _names(dataset: Any) -> str:
+    return listed([*dataset.features])
+
+
+def _is_class(dataset: Any, name: str) -> bool:
+    return type(dataset.features[name]).__name__ == "ClassLabel"
+
+
+def _classes(dataset: Any, name: str) -> np.ndarray:
+    """(rows,) the names of the classes; masked where there is none."""
+    codes = np.array([-1 if code is None else code for code in dataset.select_columns([name])[:][name]])
+    names = np.array([*dataset.features[name].names, ""])  # the last for -1, which is masked
+    return np.ma.MaskedArray(names[codes], mask=codes < 0)
+
+
+def _leaf(feature: Any) -> str:
+    """The dtype that a column's rows are made of; "" where they are no lists or arrays of one."""
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    return str(getattr(feature, "dtype", "")) if type(feature).__name__ != "Image" else ""
+
+
+def _numbers(dtype: str) -> np.dtype | None:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        return None
+    return found if found.kind in "iufb" else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(word, str) for word in value))

@@ -1,0 +1,224 @@
+"""Tables with named columns: ``FILE.csv[:COLUMN]``, ``FILE.jsonl[:COLUMN]``, a row per record.
+
+As data, a column of text: the one that is named, else the one called ``text``, else the only one that holds text. As
+labels, any column by its name, in the order of the records. A ``.csv`` is comma-separated UTF-8 with a header; its
+labels are whole numbers where all cells that say something are. A ``.jsonl`` is a JSON object per line; its labels are
+what they are in JSON: whole numbers, true and false, or text. An empty cell, ``""``, ``null`` or a missing key is no
+label.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actstore.errors import SourceError
+from actstore.labels import labels_of
+from actstore.patterns import hint, listed
+from actstore.sources.base import Batch, Source, check_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+FORMS = "FILE.csv[:COLUMN], FILE.jsonl[:COLUMN]"
+TEXT = "text"
+
+_SPEC = re.compile(r"(?P<file>.*\.(?P<kind>csv|jsonl))(?::(?P<column>.*))?", re.DOTALL)
+_LONGEST_CELL = 2**31 - 1
+"""The csv module's own limit, 131,072 characters, is shorter than a book."""
+
+
+class TextSource:
+    """Texts that are held in memory."""
+
+    def __init__(self, texts: Sequence[str], spec: str) -> None:
+        self.spec = spec
+        self.rows = len(texts)
+        self._texts = texts
+
+    @contextmanager
+    def slicing(self) -> Iterator[Callable[[np.ndarray], Batch]]:
+        """Takes texts, as a list."""
+        yield lambda places: Batch([self._texts[place] for place in places], len(places))
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """Texts are no array."""
+        msg = f"{self.spec} holds text; an array of numbers was expected"
+        raise SourceError(msg)
+
+
+class _Table:
+    """The records of a file, by column; None where a record lacks one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns: dict[str, list[Any]] = {}
+        self.lines: list[int] = []
+
+    def add(self, record: Mapping[str, object], line: int) -> None:
+        """Another record, which ends in this line."""
+        for name in [name for name in record if name not in self.columns]:
+            self.columns[name] = [None] * len(self.lines)
+        for name, values in self.columns.items():
+            values.append(record.get(name))
+        self.lines.append(line)
+
+    def column(self, name: str) -> list[Any]:
+        """A column by its name."""
+        if name not in self.columns:
+            msg = f"{self.path} has no column {name!r}; {hint(name, [*self.columns])}"
+            raise SourceError(msg)
+        return self.columns[name]
+
+    def place(self, row: int) -> str:
+        """Where a row is, for a message."""
+        return f"{self.path}, line {self.lines[row]}"
+
+
+def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
+    """The one source of a table's column of text."""
+    found = _SPEC.fullmatch(spec)
+    if found is None:
+        return None
+    table = _read(Path(found["file"]), found["kind"])
+    name = found["column"] or _text_column(table)
+    texts = table.column(name)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            msg = f"{table.place(row)}: column {name!r} has {_described(text)}; the inputs are texts"
+            raise SourceError(msg)
+    return [(split, TextSource(texts, spec))]
+
+
+def labels(spec: str) -> np.ndarray | None:
+    """(rows,) the column of a table's SPEC."""
+    found = _SPEC.fullmatch(spec)
+    if found is None:
+        return None
+    table = _read(Path(found["file"]), found["kind"])
+    if not found["column"]:
+        form = f"{found['file']}:COLUMN"
+        msg = f"{spec} was expected to say which column has the labels, {form}; there are: {listed([*table.columns])}"
+        raise SourceError(msg)
+    values = table.column(found["column"])
+    for row, value in enumerate(values):
+        if isinstance(value, str) and "\0" in value:
+            msg = f"{table.place(row)}: a NUL character came in a label; mend the line"
+            raise SourceError(msg)
+    return labels_of(values) if found["kind"] == "csv" else _json_labels(table, found["column"], spec)
+
+
+def _json_labels(table: _Table, name: str, spec: str) -> np.ndarray:
+    values = table.columns[name]
+    said = [row for row, value in enumerate(values) if value is not None and value != ""]
+    if not said:
+        return labels_of([""] * len(values))
+    kind = _kind(values[said[0]])
+    for row in said:
+        if _kind(values[row]) is not kind or kind is None:
+            expected = "a number, a boolean or text" if kind is None else f"as in the other lines, {kind}"
+            msg = f"{table.place(row)}: column {name!r} has {_described(values[row])}; {expected} was expected"
+            raise SourceError(msg)
+    missing = np.ones(len(values), bool)
+    missing[said] = False
+    filled = np.full(len(values), values[said[0]], dtype=object)
+    filled[said] = [values[row] for row in said]
+    return check_labels(np.ma.MaskedArray(np.array(filled.tolist()), mask=missing), spec)
+
+
+def _kind(value: object) -> str | None:
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return "text" if isinstance(value, str) else None
+
+
+def _described(value: object) -> str:
+    if value is None:
+        return "nothing"
+    return f"{json.dumps(value):.40} ({_kind(value) or type(value).__name__})"
+
+
+def _text_column(table: _Table) -> str:
+    """Which column the inputs are in, where nobody says."""
+    if TEXT in table.columns:
+        return TEXT
+    of_text = [name for name, values in table.columns.items() if any(_is_words(value) for value in values)]
+    if len(of_text) != 1:
+        what = "several columns of text" if of_text else "no column of text"
+        form = f"say which is the input, {table.path}:COLUMN" if of_text else "the inputs are texts"
+        msg = f"{table.path} has {what}; {form}; there are: {listed(of_text or [*table.columns])}"
+        raise SourceError(msg)
+    return of_text[0]
+
+
+def _is_words(value: object) -> bool:
+    """Whether a cell holds text that is no number."""
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
+
+
+def _read(path: Path, kind: str) -> _Table:
+    table = _Table(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="" if kind == "csv" else "\n") as file:
+            (_read_csv if kind == "csv" else _read_jsonl)(file, table)
+    except FileNotFoundError as error:
+        msg = f"there is no file {path}"
+        raise SourceError(msg) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path} can not be read as a .{kind} (UTF-8): {getattr(error, 'strerror', None) or error}"
+        raise SourceError(msg) from error
+    if not table.lines:
+        msg = f"{path} has no rows; {'a header and records' if kind == 'csv' else 'a JSON object per line'} expected"
+        raise SourceError(msg)
+    return table
+
+
+def _read_csv(file: Iterator[str], table: _Table) -> None:
+    before = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        records = csv.reader(file, strict=True)
+        header = next(records, [])
+        twice = [name for place, name in enumerate(header) if name in header[:place]]
+        if twice:
+            msg = f"{table.path} has more than one column {twice[0]!r}; give each a name of its own"
+            raise SourceError(msg)
+        for cells in records:
+            if not cells:
+                continue  # an empty line
+            if len(cells) != len(header):
+                what = f"{len(cells)} cells came for {len(header)} columns"
+                msg = f"{table.path}, line {records.line_num}: {what}; mend the line"
+                raise SourceError(msg)
+            table.add(dict(zip(header, cells, strict=True)), records.line_num)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _read_jsonl(file: Iterator[str], table: _Table) -> None:
+    for number, line in enumerate(file, start=1):
+        if line.isspace():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            msg = f"{table.path}, line {number}: no JSON ({error}); an object per line was expected"
+            raise SourceError(msg) from error
+        if not isinstance(record, dict):
+            msg = f"{table.path}, line {number}: {_described(record)} came; a JSON object was expected"
+            raise SourceError(msg)
+        table.add(record, number)

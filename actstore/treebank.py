@@ -1,0 +1,177 @@
+"""Treebanks in the CoNLL-U format (https://universaldependencies.org/format.html), held in compact arrays."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actstore.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+TARGETS = ("upos", "xpos", "deprel", "head_distance")
+"""What every word has a label of; the features of FEATS are few words' each."""
+
+_ID, _FORM, _HEAD = 0, 1, 6
+_COLUMNS = 10
+_CODED = {"upos": 3, "xpos": 4, "feats": 5, "deprel": 7}
+_WORD_ID = re.compile(r"[1-9][0-9]{0,8}")
+_HEAD_ID = re.compile(r"0|[1-9][0-9]{0,8}|_")
+_OTHER_ID = re.compile(r"[0-9]+[-.][0-9]+")  # 1-2, a multi-word token; 8.1, an empty node
+_NOTHING = "_"
+
+
+class Treebank:
+    """The words of a file and what is said of them.
+
+    Args:
+        path: of the file, for messages.
+
+    ``forms`` has all words; sentence i has those from ``starts[i]`` to ``starts[i + 1]``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.forms: list[str] = []
+        self.starts = np.zeros(1, np.int64)
+        self._distances = np.ma.MaskedArray(np.zeros(0, np.int64))
+        self._codes: dict[str, np.ndarray] = {}
+        self._texts: dict[str, list[str]] = {}
+
+    @property
+    def sentences(self) -> int:
+        """How many there are."""
+        return len(self.starts) - 1
+
+    def target(self, name: str) -> np.ndarray:
+        """(words,) one of ``TARGETS``, masked where the file says ``_``."""
+        return self._distances if name == "head_distance" else self._labels(name, self._texts[name])
+
+    def features(self) -> list[str]:
+        """The names that occur in FEATS."""
+        return sorted({name for text in self._texts["feats"] for name in _features(text)})
+
+    def feature(self, name: str) -> np.ndarray:
+        """(words,) a feature, masked where a word lacks it."""
+        return self._labels("feats", [_features(text).get(name, "") for text in self._texts["feats"]])
+
+    def _labels(self, column: str, texts: Sequence[str]) -> np.ma.MaskedArray:
+        """(words,) text by the codes of a column; where the text is empty, there is no label."""
+        values = np.array(texts, np.str_)
+        codes = self._codes[column]
+        return np.ma.MaskedArray(values[codes], mask=(values == "")[codes])
+
+    def read(self, lines: Iterator[str]) -> None:
+        """Take the words out of the lines of a file.
+
+        Raises:
+            SourceError: a line that is not CoNLL-U, by its number.
+        """
+        codes: dict[str, list[int]] = {name: [] for name in _CODED}
+        known: dict[str, dict[str, int]] = {name: {"": 0} for name in _CODED}
+        shared: dict[str, str] = {}  # one str for all words of a form
+        heads: list[int] = []
+        starts = [0]
+        number = 0
+        for number, line in enumerate(lines, start=1):
+            text = line.rstrip("\r\n")
+            if not text or text.isspace():
+                self._end_sentence(starts, heads, number)
+                continue
+            cells = self._cells(text, number)
+            if cells is None:
+                continue
+            self._check_next(cells, len(self.forms) - starts[-1] + 1, number)
+            form = cells[_FORM]
+            self.forms.append(shared.setdefault(form, form))
+            heads.append(-1 if cells[_HEAD] == _NOTHING else int(cells[_HEAD]))
+            for name, place in _CODED.items():
+                cell = "" if cells[place] == _NOTHING else cells[place]
+                codes[name].append(known[name].setdefault(cell, len(known[name])))
+        self._end_sentence(starts, heads, number + 1)
+        if not self.forms:
+            msg = f"{self.path} has no words; sentences in the CoNLL-U format were expected"
+            raise SourceError(msg)
+        self.starts = np.array(starts, np.int64)
+        self._distances = _distances(np.array(heads, np.int64), self.starts)
+        self._codes = {name: np.array(values, np.int32) for name, values in codes.items()}
+        self._texts = {name: [*texts] for name, texts in known.items()}
+
+    def _cells(self, text: str, number: int) -> list[str] | None:
+        """The columns of a word; None for comments and for what is no word."""
+        if text[0] == "#":
+            return None
+        cells = text.split("\t")
+        if len(cells) != _COLUMNS:
+            raise self._wrong(
+                number, f"{len(cells)} columns came where {_COLUMNS}, separated by tabs, were expected"
+            )
+        if _WORD_ID.fullmatch(cells[_ID]):
+            return cells
+        if _OTHER_ID.fullmatch(cells[_ID]):
+            return None
+        raise self._wrong(number, f"the ID {cells[_ID]!r} came where 1, 1-2 or 1.1 was expected")
+
+    def _check_next(self, cells: Sequence[str], expected: int, number: int) -> None:
+        if int(cells[_ID]) != expected:
+            what = f"word {cells[_ID]} came where word {expected} of the sentence was expected"
+            raise self._wrong(number, f"{what} (a blank line ends a sentence)")
+        if not cells[_FORM]:
+            raise self._wrong(number, "word without a FORM came")
+        if not _HEAD_ID.fullmatch(cells[_HEAD]) or cells[_HEAD] == cells[_ID]:
+            raise self._wrong(
+                number, f"the HEAD {cells[_HEAD]!r} came where 0, _ or another word's ID was expected"
+            )
+
+    def _end_sentence(self, starts: list[int], heads: Sequence[int], number: int) -> None:
+        """Note where the next sentence starts, if there was a word since the last."""
+        words = len(heads) - starts[-1]
+        if not words:
+            return
+        highest = max(heads[starts[-1] :])
+        if highest > words:
+            raise self._wrong(
+                number - 1, f"the sentence that ends here has {words} words, but a HEAD is {highest}"
+            )
+        starts.append(len(heads))
+
+    def _wrong(self, number: int, what: str) -> SourceError:
+        return SourceError(f"{self.path}, line {number}: {what}; mend the file (CoNLL-U)")
+
+
+def read_treebank(path: Path) -> Treebank:
+    """The words of a ``.conllu`` or ``.conllu.gz`` file.
+
+    Raises:
+        SourceError: no such file, one that can not be read, or a line that is not CoNLL-U.
+    """
+    treebank = Treebank(path)
+    try:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+            treebank.read(iter(file))
+    except FileNotFoundError as error:
+        msg = f"there is no file {path}"
+        raise SourceError(msg) from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        msg = f"{path} can not be read as CoNLL-U (UTF-8): {error}"
+        raise SourceError(msg) from error
+    return treebank
+
+
+def _distances(heads: np.ndarray, starts: np.ndarray) -> np.ma.MaskedArray:
+    """(words,) int64: HEAD - ID, 0 for the root (whose HEAD is 0), masked where HEAD is ``_`` (here -1)."""
+    ids = np.arange(1, len(heads) + 1) - np.repeat(starts[:-1], np.diff(starts))
+    return np.ma.MaskedArray(np.where(heads > 0, heads - ids, 0), mask=heads < 0)
+
+
+def _features(text: str) -> dict[str, str]:
+    """``Case=Nom|Number=Sing`` by name."""
+    pairs = (pair.partition("=") for pair in text.split("|"))
+    return {name: value for name, _, value in pairs if value}

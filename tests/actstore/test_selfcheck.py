@@ -1,0 +1,367 @@
+"""The self-check: what is refused before a row is stored, what is only warned of, and what passes."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import actstore
+from actstore.adapters import adapt
+from actstore.adapters.base import LayerRow
+from actstore.captured import Captured
+from actstore.dump import DumpSettings, dump
+from actstore.errors import DumpError
+from actstore.selfcheck import SelfCheck, SelfCheckWarning
+from actstore.sources import SplitData
+from actstore.sources.python import from_object
+
+INPUTS = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+OFF = r"--no-selfcheck \(selfcheck=False in Python\)(\n|$)"
+
+
+def good(batch):
+    return {"double": 2 * batch, "sum": batch.sum(axis=1)}
+
+
+def noisy():
+    generator = np.random.default_rng(1)
+    return lambda batch: {**good(batch), "drop": batch * (generator.random(batch.shape) < 0.5)}
+
+
+def standardised(batch):
+    return {**good(batch), "norm": batch - batch.mean(axis=0)}
+
+
+def nudged(size):
+    """Each run a little more than the one before."""
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        return {"x": batch * np.float32(1 + size * len(calls))}
+
+    return model
+
+
+def check(model, inputs=INPUTS, every=None):
+    adapter = adapt(model)
+    layers = [
+        LayerRow(layer.name, layer.type, layer.shape, layer.axes, layer.dtype)
+        for layer in adapter.describe(inputs)
+    ]
+    SelfCheck(adapter, every or layers, layers, inputs, adapter.provenance()).run()
+    return len(layers)
+
+
+def data(inputs=INPUTS):
+    return [SplitData("", from_object(inputs, "inputs"))]
+
+
+@pytest.mark.parametrize("out", ["run.acts", "run.h5"])
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            noisy(),
+            r"^self-check: layer 'drop' \(array\) gives other values when the same batch runs again, by up to [\d.]+ "
+            r"where at most 0\.0\d+ is rounding: the model is random, .* dropout left on .*" + OFF,
+        ),
+        (
+            standardised,
+            r"^self-check: layer 'norm' \(array\) gives row 0 other values alone than in a batch of 8, by up to "
+            r".*: its rows depend on each other: batch statistics .*" + OFF,
+        ),
+    ],
+)
+def test_the_first_layer_that_differs_is_named_and_nothing_is_stored(tmp_path, out, model, message):
+    with pytest.raises(DumpError, match=message) as caught:
+        dump(model, data(), tmp_path / out, DumpSettings(("*",)))
+    assert any("nothing is left" in note for note in caught.value.__notes__)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("model", [noisy(), standardised])
+def test_it_can_be_switched_off(tmp_path, model):
+    with dump(model, data(), tmp_path / "run.acts", DumpSettings(("*",), selfcheck=False)) as store:
+        assert store.rows == len(INPUTS)
+    with actstore.create(tmp_path / "other.acts", ["*"], selfcheck=False) as recording:
+        recording.dump(model, INPUTS)
+    with actstore.open(tmp_path / "other.acts") as store:
+        assert store.rows == len(INPUTS)
+
+
+def test_only_layers_that_are_asked_for_matter(tmp_path):
+    with dump(standardised, data(), tmp_path / "run.acts", DumpSettings(("double",))) as store:
+        assert list(store.layers) == ["double"]
+
+
+def test_eight_rows_run_twice_and_then_one_by_one():
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        return {"x": batch}
+
+    check(model)
+    assert calls == [20, 8, 8, *[1] * 8], "20 to describe the layers"
+
+
+def test_a_batch_of_one_row_is_only_repeated():
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        return {"x": batch}
+
+    check(model, INPUTS[:1])
+    assert calls == [1, 1, 1]
+
+
+def test_wide_layers_are_checked_on_fewer_rows(monkeypatch):
+    monkeypatch.setattr("actstore.selfcheck.LAYER_BYTES", 40)
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        return {"x": batch}  # 12 bytes a row
+
+    check(model)
+    assert calls == [20, 3, 3, 1, 1, 1]
+
+
+def test_a_recording_is_checked_once_for_all_its_steps(tmp_path):
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        return {"x": batch}
+
+    with actstore.create(tmp_path / "run.acts", ["x"]) as recording:
+        for step in (0, 1):
+            recording.dump(model, INPUTS, step=step)
+    assert calls == [2, 8, 8, *[1] * 8, 20, 2, 20]
+    with (
+        pytest.raises(DumpError, match="layer 'norm'"),
+        actstore.create(tmp_path / "bad.h5", ["*"]) as recording,
+    ):
+        recording.dump(standardised, INPUTS)
+
+
+def test_a_dump_that_is_resumed_is_not_checked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("actstore.store.room.SHARD_BYTES", (100, 100))
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        if calls == [2, 4, 4, 1, 1, 1, 1, 4, 4, 4, 4]:
+            raise KeyboardInterrupt
+        return {"x": batch}
+
+    with pytest.raises(KeyboardInterrupt, match="unfinished"):
+        dump(model, data(), tmp_path / "run.acts", DumpSettings(("x",), 4))
+    calls.clear()
+    dump(model, data(), tmp_path / "run.acts", DumpSettings(("x",), 4, resume=True)).close()
+    assert calls[0] == 2
+    assert set(calls[1:]) == {4}
+
+
+# Tolerances
+
+
+@pytest.mark.parametrize(
+    ("dtype", "within", "beyond"), [("float32", 5e-4, 2e-3), ("float16", 1e-2, 3e-2), ("bfloat16", 3e-2, 8e-2)]
+)
+def test_the_narrowest_layer_of_the_model_sets_the_tolerance(dtype, within, beyond):
+    """A float32 layer may come out of bfloat16 products."""
+    every = [LayerRow("x", "array", (3,), ("feature",), "float32"), LayerRow("y", "array", (), (), dtype)]
+    with pytest.warns(SelfCheckWarning, match="two runs of layer 'x' .* differ by up to .* rounding"):
+        check(steady_then(within), every=every)
+    with pytest.raises(DumpError, match="when the same batch runs again"):
+        check(steady_then(beyond), every=every)
+
+
+def steady_then(difference):
+    """The second run of the check gives all by ``difference`` more; all others agree."""
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        return {"x": batch * np.float32(1 + difference * (len(calls) == 3))}
+
+    return model
+
+
+def test_rounding_by_the_height_of_the_batch_passes():
+    matrix = np.random.default_rng(2).normal(size=(3, 50)).astype(np.float32)
+
+    def model(batch):
+        return {"x": (batch @ matrix) * np.float32(1 + 1e-6 * len(batch))}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check(model) == 1
+
+
+def test_nan_and_infinities_agree_with_themselves_only():
+    def model(batch):
+        return {"x": np.where(np.abs(batch) < 1, np.nan, batch / 0)}
+
+    with np.errstate(divide="ignore"):
+        assert check(model) == 1
+
+    def mixing(batch):
+        return {"x": np.where(len(batch) > 1, np.nan, batch)}
+
+    with pytest.raises(DumpError, match=r"gives row 0 other values alone .* by up to inf"):
+        check(mixing)
+
+
+@pytest.mark.parametrize(("difference", "passes"), [(1, True), (2, False)])
+def test_whole_numbers_may_differ_by_one_unit_alone(difference, passes):
+    def model(batch):
+        return {"x": np.arange(len(batch)) * 0 + (difference if len(batch) > 1 else 0)}
+
+    if passes:
+        assert check(model) == 1
+    else:
+        with pytest.raises(DumpError, match="by up to 2 where at most 1 is rounding"):
+            check(model)
+
+
+def test_whole_numbers_are_the_same_in_two_runs():
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        return {"x": np.full(len(batch), len(calls))}
+
+    with pytest.raises(DumpError, match="by up to 1 where at most 0 is rounding"):
+        check(model)
+
+
+# Batches of other kinds
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_texts_that_are_padded_in_a_batch_are_compared_where_they_are_real(side):
+    def model(texts):
+        width = max(map(len, texts))
+        rows = [[float(ord(letter)) for letter in text] for text in texts]
+        pad = [[0.0] * (width - len(row)) for row in rows]
+        padded = [row + gap if side == "right" else gap + row for row, gap in zip(rows, pad, strict=True)]
+        letters = np.array(padded)
+        return {"x": letters, "pairs": letters[:, :, None] * letters[:, None, :]}
+
+    assert check(model, ["a", "three", "to"]) == 2
+    with pytest.raises(DumpError, match="gives row 0 other values alone than in a batch of 2"):
+        check(lambda texts: {"x": model(texts)["x"] + len(texts)}, ["a", "to"])
+
+
+@pytest.mark.parametrize(
+    "inputs", [(INPUTS, INPUTS), {"a": INPUTS, "b": INPUTS}, (INPUTS, 3)], ids=["tuple", "dict", "number"]
+)
+def test_tuples_and_dicts_are_taken_apart(inputs):
+    def first(batch):
+        return next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
+
+    assert check(lambda batch: {"x": 2 * first(batch)}, inputs) == 1
+    with pytest.raises(DumpError, match=r"layer 'x' .* gives row 0 other values alone than in a batch of 8"):
+        check(lambda batch: {"x": standardised(first(batch))["norm"]}, inputs)
+
+
+def test_what_can_not_be_taken_apart_is_repeated():
+    odd = (INPUTS[:6], [1, 2, 3])  # not a row of the second for each of the first
+    assert check(lambda batch: {"x": standardised(batch[0])["norm"]}, odd) == 1
+    with pytest.raises(DumpError, match="when the same batch runs again"):
+        check(nudged_first(0.1), odd)
+
+
+def nudged_first(size):
+    model = nudged(size)
+    return lambda batch: model(batch[0])
+
+
+def test_a_model_of_one_batch_size_runs_whole_batches_and_says_so():
+    calls = []
+
+    def model(batch):
+        calls.append(len(batch))
+        if len(batch) != 5:
+            raise ValueError("expected 5 rows")
+        return {"x": batch}
+
+    with pytest.warns(
+        SelfCheckWarning,
+        match=r"fewer rows than a batch of 5 can not be run \(ValueError: expected 5 rows .*\), so it was not",
+    ):
+        check(model, INPUTS[:5])
+    assert calls[:3] == [5, 5, 5]
+    with pytest.warns(SelfCheckWarning, match="fewer rows than a batch of 20 can not be run"):
+        check(fixed(20))
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_rows_that_can_not_be_alone_are_compared_in_half_a_batch(mixes):
+    def model(batch):
+        if len(batch) == 1:
+            raise ValueError("expected more than one row")
+        return standardised(batch) if mixes else good(batch)
+
+    if mixes:
+        with pytest.raises(
+            DumpError, match=r"layer 'norm' .* gives other values in a batch of 4 than in a batch of 8"
+        ):
+            check(model)
+    else:
+        assert check(model) == 2
+
+
+def fixed(rows):
+    def model(batch):
+        if len(batch) != rows:
+            raise ValueError("another number of rows")
+        return {"x": batch}
+
+    return model
+
+
+# Adapters that break their promise
+
+
+class Careless:
+    """Captures that share the model's buffer, as a careless adapter would give them."""
+
+    def __init__(self):
+        self.buffer, self.runs = np.zeros((8, 3), np.float32), 0
+
+    def provenance(self):
+        return {"weights": f"after {self.runs if self.learns else 0} runs"}
+
+    learns = False
+
+    def running(self, layers):
+        from contextlib import nullcontext
+
+        def run(inputs):
+            self.runs += 1
+            self.buffer[: len(inputs)] = inputs * self.runs
+            found = self.buffer[: len(inputs)]
+            return {"x": Captured(found.copy() if self.learns else found, "float32", ("feature",))}
+
+        return nullcontext(run)
+
+
+def test_a_capture_that_the_next_run_rewrites_is_the_adapters_fault():
+    layers = [LayerRow("x", "Buffer", (3,), ("feature",), "float32")]
+    with pytest.raises(
+        DumpError, match=r"layer 'x' \(Buffer\) was rewritten by the next run: its adapter must give copies"
+    ):
+        SelfCheck(Careless(), layers, layers, INPUTS, {}).run()
+
+
+def test_a_model_that_changes_its_weights_is_told_from_a_random_one():
+    layers = [LayerRow("x", "Buffer", (3,), ("feature",), "float32")]
+    careless = Careless()
+    careless.learns = True
+    with pytest.raises(DumpError, match="the model changes its own weights or buffers as it runs"):
+        SelfCheck(careless, layers, layers, INPUTS, careless.provenance()).run()

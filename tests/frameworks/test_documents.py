@@ -1,0 +1,46 @@
+"""Every block of docs/frameworks.md runs, section by section, where the framework of the section is installed."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).resolve().parents[2]
+PAGE = (HOUSE / "docs" / "frameworks.md").read_text()
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SECTIONS = {
+    heading: BLOCK.findall(text)
+    for heading, text in (section.split("\n", 1) for section in PAGE.split("\n## ")[1:])
+}
+NEEDED = {"JAX and Flax": ("jax", "flax"), "ONNX": ("onnx", "onnxruntime"), "Keras": ("keras",)}
+ENVIRONMENT = {
+    "KERAS_BACKEND": next((name for name in ("torch", "jax", "tensorflow") if find_spec(name)), ""),
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+
+
+def test_every_section_says_what_it_needs():
+    assert set(NEEDED) == {heading for heading, blocks in SECTIONS.items() if blocks}
+
+
+@pytest.mark.parametrize("heading", [heading for heading, blocks in SECTIONS.items() if blocks])
+def test_every_block_of_a_section_runs(heading, tmp_path):
+    for package in NEEDED[heading]:
+        if not find_spec(package):
+            pytest.skip(f"{package} is not installed: make test-frameworks")
+    for language, code in SECTIONS[heading]:
+        script = code if language == "sh" else f"python - <<'END_OF_BLOCK'\n{code}END_OF_BLOCK\n"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{heading}:\n{code}\n{done.stdout}{done.stderr}"
