@@ -22,6 +22,17 @@ def speaks_arrays(value: object) -> bool:
     return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
 
 
+def is_text(inputs: object) -> bool:
+    """Whether a batch is texts, or lists of words."""
+    if isinstance(inputs, np.ndarray):
+        return inputs.dtype.kind == "U"
+    if not isinstance(inputs, (list, tuple)) or not inputs:
+        return False
+    return all(isinstance(text, str) for text in inputs) or all(
+        isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words) for words in inputs
+    )
+
+
 def is_tensor(value: object) -> bool:
     """Whether ``value`` is one of torch's own tensors, told without importing torch."""
     return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")

@@ -18,7 +18,7 @@ import numpy as np
 from actstore import interop
 from actstore.adapters import hf_model
 from actstore.adapters.for_torch import TorchAdapter
-from actstore.adapters.hf_text import Texts, is_text
+from actstore.adapters.hf_text import Texts
 from actstore.errors import AdapterError
 from actstore.patterns import listed
 
@@ -82,7 +82,7 @@ class HfAdapter(TorchAdapter):
 
     def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
         """Token ids of texts, with the words they belong to; pixel values of images."""
-        if is_text(inputs):
+        if interop.is_text(inputs):
             self._check_processor(_TEXT, self._given.tokenizer)
             return self._texts.prepared(inputs)  # type: ignore[arg-type]
         if _is_images(inputs) and not (self._given.alone and interop.is_array(inputs)):

@@ -111,17 +111,6 @@ class Texts:
             raise RowError(row, what)
 
 
-def is_text(inputs: object) -> bool:
-    """Whether a batch is texts, or lists of words."""
-    if isinstance(inputs, np.ndarray):
-        return inputs.dtype.kind == "U"
-    if not isinstance(inputs, (list, tuple)) or not inputs:
-        return False
-    return all(isinstance(text, str) for text in inputs) or all(
-        isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words) for words in inputs
-    )
-
-
 def _arguments(model: Any) -> set[str]:
     """The names of what the model's ``forward`` takes."""
     return set(inspect.signature(model.forward).parameters)

@@ -72,7 +72,7 @@ def _on_device(model: Module, device: str | None) -> Iterator[None]:
 def forward(model: Module, inputs: object, autocast: str | None, call: Callable[..., object]) -> None:
     """One pass without gradients (not in inference mode, whose tensors a model that keeps some could not train with).
 
-    An error that integer inputs may explain has a note saying so.
+    An error that text or integer inputs may explain has a note saying so.
 
     Args:
         model: whose device and dtype the inputs get.
@@ -84,17 +84,24 @@ def forward(model: Module, inputs: object, autocast: str | None, call: Callable[
 
     floating = next((tensor for tensor in _tensors(model) if tensor.is_floating_point()), None)
     like = floating if floating is not None else next(iter(_tensors(model)), torch.empty(0, dtype=torch.int64))
-    given = _given(inputs, like)
+    # Text is for a model that has a tokenizer of its own inside: one argument, whatever it is a list of.
+    text = interop.is_text(inputs)
+    given = inputs if text else _given(inputs, like)
     try:
         with torch.no_grad(), _autocast(like.device.type, autocast):
             if isinstance(given, Mapping):
                 call(**given)
-            elif isinstance(given, tuple):
+            elif isinstance(given, tuple) and not text:
                 call(*given)
             else:
                 call(given)
-    except (RuntimeError, TypeError, ValueError) as error:
-        if interop.is_array(given) and not (given.is_floating_point() or floating is None):
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        if text:
+            error.add_note(
+                "the model was given text, as it is in the data, and takes tensors, it seems; a model of text with its "
+                "tokenizer comes as hf:FOLDER, or as (model, tokenizer) from Python"
+            )
+        elif interop.is_array(given) and not (given.is_floating_point() or floating is None):
             error.add_note(
                 f"the model was given {interop.describe(given)}, as it is in the data; where it wants floats or "
                 "another shape, convert in its forward, x = x.float().unsqueeze(1) / 255, or in a module around it"

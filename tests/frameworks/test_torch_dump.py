@@ -74,6 +74,32 @@ def test_a_model_that_wants_floats_is_explained_in_one_line(tmp_path, images):
     assert "\n" not in str(caught.value)
 
 
+def test_text_given_to_a_model_of_tensors_is_explained_in_one_line(tmp_path):
+    with (
+        pytest.raises(
+            DumpError, match=r"the first batch: TypeError: .*given text.*takes tensors.*hf:FOLDER"
+        ) as raised,
+        actstore.create(tmp_path / "run.h5", layers=["**"]) as store,
+    ):
+        store.dump(network(), [(["a line", "another line"], None)])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_model_with_a_tokenizer_of_its_own_is_given_texts(tmp_path):
+    class Lengths(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Linear(1, 2)
+
+        def forward(self, texts):
+            return self.scale(torch.tensor([[float(len(text))] for text in texts]))
+
+    with actstore.create(tmp_path / "run.h5", layers=["scale:in"]) as store:
+        store.dump(Lengths(), [(["a", "three"], None), (["four"], None)])
+    with actstore.open(tmp_path / "run.h5") as store:
+        np.testing.assert_array_equal(store.layers["scale:in"][:], [[1.0], [5.0], [4.0]])
+
+
 def test_single_examples_are_told_from_batches(tmp_path, images):
     recording = actstore.create(tmp_path / "run.h5", layers=["0"])
     with pytest.raises(SourceError, match="DataLoader"):
