@@ -86,8 +86,17 @@ def flat_width(source: RowSource) -> int:
 
 
 def read(source: RowSource, rows: slice) -> NDArray[Any]:
-    """Read a slice of rows as a host array (rows, width), features flattened in C order."""
-    block = np.asarray(source[rows])
+    """Read a slice of rows as a host array (rows, width), features flattened in C order.
+
+    By ``read_into`` where the source has it: a slice may be a view of a file, which stays mapped, so that the memory
+    of a process that streams would grow to all of the rows.
+    """
+    if hasattr(source, "read_into"):
+        start, stop, _ = rows.indices(source.shape[0])
+        block = np.empty((stop - start, *source.shape[1:]), source.dtype)
+        source.read_into(slice(start, stop), block)
+    else:
+        block = np.asarray(source[rows])
     return block.reshape(len(block), -1) if block.size else block.reshape(len(block), flat_width(source))
 
 
@@ -204,12 +213,12 @@ class Concat:
         if step != 1:
             return self.take(np.arange(first, last, step))
         parts = [
-            np.asarray(source[slice(max(0, first - start), min(source.shape[0], last - start))])
+            read(source, slice(max(0, first - start), min(source.shape[0], last - start)))
             for source, start in zip(self.sources, self.starts, strict=False)
             if start < last and first < start + source.shape[0]
         ]
-        joined = np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]))
-        return joined.astype(self.dtype, copy=False)
+        joined = np.concatenate(parts) if parts else np.empty(0)
+        return joined.reshape(-1, *self.shape[1:]).astype(self.dtype, copy=False)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Rows by number, in the order given."""

@@ -29,7 +29,21 @@ class Taking(Sliced):
         return self.array[rows]
 
 
-@pytest.fixture(params=[np.asarray, Sliced, Taking], ids=["array", "sliced", "taking"])
+class Reading:
+    """One that reads into memory of the caller's, and whose slices are none of his business."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, rows):
+        pytest.fail("a slice may stay mapped")
+
+    def read_into(self, rows, out):
+        assert out.flags.c_contiguous
+        np.copyto(out, self.array[rows], casting="no")
+
+
+@pytest.fixture(params=[np.asarray, Sliced, Taking, Reading], ids=["array", "sliced", "taking", "reading"])
 def source(request):
     return request.param(ARRAY)
 
