@@ -85,7 +85,7 @@ def forward(model: Module, inputs: object, autocast: str | None, call: Callable[
     floating = next((tensor for tensor in _tensors(model) if tensor.is_floating_point()), None)
     like = floating if floating is not None else next(iter(_tensors(model)), torch.empty(0, dtype=torch.int64))
     # Text is for a model that has a tokenizer of its own inside: one argument, whatever it is a list of.
-    text = interop.is_text(inputs)
+    text = isinstance(inputs, list) and interop.is_text(inputs)
     given = inputs if text else _given(inputs, like)
     try:
         with torch.no_grad(), _autocast(like.device.type, autocast):
