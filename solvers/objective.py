@@ -26,8 +26,8 @@ __all__ = ["Answer", "Ask", "Targets", "evaluate", "logits", "padded", "residual
 _NEGLIGIBLE = -60.0
 """Logits in float32 are not taken further below the largest: what exp makes of those multiplies 30 times as slowly."""
 _LANES, _FEW = 16, 2
-"""More than a few columns of a product are padded to a multiple of this: on a CPU ten take longer than sixteen, and four
-longer than four times one."""
+"""More than a few columns of a product are padded to a multiple of this: on a CPU ten take longer than sixteen, and
+three longer than four times one."""
 
 
 @dataclass(frozen=True)

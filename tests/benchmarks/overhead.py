@@ -32,8 +32,8 @@ def report(folder: Path, rows: int, repeats: int) -> None:
         f"{rows:,} rows of 3 × {SIDE} × {SIDE} through ResNet-50, {weights(model) / 1e6:.1f} million "
         f"weights, batches of {BATCH_ROWS}, torch {torch.__version__} on {torch.get_num_threads()} threads; "
         f"medians of {repeats} pairs. The dump's seconds are those of `actstore.create(...).dump(...)`, from "
-        "planning to the last sync, without the self-check. MiB/s are what the bare model gives of these layers; what a dump adds "
-        "whatever its rows is the extra of one batch."
+        "planning to the last sync, without the self-check. MiB/s are what the bare model gives of these layers; "
+        "what a dump adds whatever its rows is the extra of one batch."
     )
     say()
     say(
