@@ -9,11 +9,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
 	actstore dump demo:digits --data digits --layers input --layers 'hidden*' --layers output -o demo/digits.h5
-	probe fit demo/digits.h5 --target digit -o demo/probes.h5
+	probe fit demo/digits.h5 --target digit --gap 1e-6 -o demo/probes.h5
 	probe show demo/probes.h5
 	probe plot demo/probes.h5 -o demo/error-by-layer.svg
 	@echo; echo "The same probes from scikit-learn: another engine, the same optimum."
-	probe fit demo/digits.h5 --target digit --engine sklearn -o demo/probes-sklearn.h5
+	probe fit demo/digits.h5 --target digit --gap 1e-6 --engine sklearn -o demo/probes-sklearn.h5
 	probe show demo/probes.h5 demo/probes-sklearn.h5
 	@echo; echo "Look into demo/: digits.h5 (the store), probes.h5 (the probes), error-by-layer.svg (the figure)."
 

@@ -86,7 +86,7 @@ def forward(model: Module, inputs: object, autocast: str | None, call: Callable[
     like = floating if floating is not None else next(iter(_tensors(model)), torch.empty(0, dtype=torch.int64))
     # Text is for a model that has a tokenizer of its own inside: one argument, whatever it is a list of.
     text = isinstance(inputs, list) and interop.is_text(inputs)
-    given = inputs if text else _given(inputs, like)
+    given: Any = inputs if text else _given(inputs, like)
     try:
         with torch.no_grad(), _autocast(like.device.type, autocast):
             if isinstance(given, Mapping):
