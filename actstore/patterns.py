@@ -84,6 +84,11 @@ def matcher(pattern: str, names: Collection[str]) -> Callable[[str], bool]:
     return lambda name: bool(expression.fullmatch(name) or expression.fullmatch(module_of(name)))
 
 
+def call_name(name: str, index: int) -> str:
+    """``relu`` for the first call of a module in a pass, then ``relu#1``, ``relu#2``, ...."""
+    return f"{name}#{index}" if index else name
+
+
 def module_of(name: str) -> str:
     """The module behind a call's name: ``relu`` for ``relu#1``."""
     return _CALL.sub("", name)

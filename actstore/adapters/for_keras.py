@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from actstore import interop
 from actstore.adapters import keras_layers, keras_model
 from actstore.adapters.base import Adapter, Keep, LayerRow, Run
+from actstore.adapters.outputs import taken
 from actstore.adapters.passes import Passes
+from actstore.patterns import call_name
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class KerasAdapter(Adapter):
         axis_names = keras_layers.AxisNames()
 
         def see(name: str, index: int, layer: Any, output: object) -> None:
-            row = keras_layers.describe(keras_layers.call_name(name, index), layer, output, axis_names)
+            row = keras_layers.describe(call_name(name, index), layer, output, axis_names)
             seen.append((name, replace(row, explicit=layer is self.model)))
 
         calls: Mapping[str, int] = {}
@@ -81,7 +83,7 @@ class KerasAdapter(Adapter):
         passes = Passes(layers, keep, every, "layer")
 
         def see(name: str, index: int, _layer: Any, output: object) -> None:
-            passes.see(name, index, lambda: keras_layers.taken(output)[0])
+            passes.see(name, index, lambda: taken(output)[0])
 
         def run(inputs: object) -> dict[str, Captured]:
             calls.clear()

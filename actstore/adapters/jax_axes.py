@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore import interop
+from actstore.adapters.outputs import SPATIAL, features_last
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SPATIAL = {2: ("position",), 3: ("height", "width"), 4: ("depth", "height", "width")}
 _CONVOLUTIONS = {"Conv", "ConvLocal", "ConvTranspose"}
 _FEATURES_LAST = {
     "Bidirectional", "Dense", "DenseGeneral", "Einsum", "Embed", "LayerNorm", "Linear", "LinearGeneral",
@@ -47,15 +47,15 @@ class AxisNames:
 
     def _by_type(self, kind: type, shape: tuple[int, ...]) -> tuple[str, ...] | None:
         kinds = {base.__name__ for base in kind.__mro__}
-        if _CONVOLUTIONS & kinds and len(shape) in _SPATIAL:
-            return (*_SPATIAL[len(shape)], "channel")
+        if _CONVOLUTIONS & kinds and len(shape) - 1 in SPATIAL:
+            return (*SPATIAL[len(shape) - 1], "channel")
         if not _FEATURES_LAST & kinds:
             return None
         default = interop.default_axes(len(shape))
         before, axes = self._seen[-1] if self._seen else ((), ())
         if before[:-1] == shape[:-1] and axes != default:
             return axes
-        return ("position", "feature") if len(shape) == 2 else (*default[:-1], "feature")
+        return features_last(len(shape))
 
     @staticmethod
     def _inherited(

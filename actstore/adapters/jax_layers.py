@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from actstore import interop
 from actstore.adapters.base import OUTPUT, LayerRow
+from actstore.adapters.outputs import taken
+from actstore.patterns import call_name
 from actstore.store.format import DTYPES
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Call:
     @property
     def layer(self) -> str:
         """``relu`` for the first call of a module in a pass, then ``relu#1``, ``relu#2``, ...."""
-        return f"{self.module}#{self.index}" if self.index else self.module
+        return call_name(self.module, self.index)
 
 
 class Recorder:
@@ -128,27 +129,6 @@ def _leaves(
         else:
             outputs = value.get_value() if hasattr(value, "get_value") else value
             yield path, outputs if isinstance(outputs, tuple) else (outputs,)
-
-
-def taken(output: object) -> tuple[Any | None, str]:
-    """The one array of a module's output, or None, and a note on what else there was.
-
-    An array is itself; of a tuple that begins with an array it is the first; of a mapping or a dataclass it is the
-    only one.
-    """
-    if interop.is_array(output):
-        return output, ""
-    if isinstance(output, (tuple, list)) and output and interop.is_array(output[0]):
-        return output[0], "" if len(output) == 1 else f"the first of {interop.describe(output)}"
-    values: list[Any] = []
-    if isinstance(output, Mapping):
-        values = list(output.values())
-    elif dataclasses.is_dataclass(output):
-        values = [getattr(output, field.name) for field in dataclasses.fields(output)]
-    arrays = [value for value in values if interop.is_array(value)]
-    if len(arrays) == 1:
-        return arrays[0], f"the only array of {interop.describe(output)}"
-    return None, f"it returns {interop.describe(output)}, where an array was expected"
 
 
 def describe(call: Call, rows: int, axis_names: AxisNames) -> LayerRow:

@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 
 from actstore import interop
 from actstore.adapters.base import OUTPUT, LayerRow
+from actstore.adapters.outputs import SPATIAL, features_last, taken
 from actstore.store.format import DTYPES
 
 See: TypeAlias = Callable[[str, int, Any, object], None]
 """Called after a layer was: with its name, how often it was called before, the layer and what it returned."""
 
-_SPATIAL = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 _FEATURES_LAST = {
     "Attention", "Bidirectional", "Dense", "EinsumDense", "Embedding", "GRU", "GroupQueryAttention", "LSTM",
     "MultiHeadAttention", "SimpleRNN",
@@ -44,11 +44,6 @@ def layers_by_name(model: Any) -> tuple[dict[str, Any], dict[str, str]]:
 
     add(model, "")
     return (layers if OUTPUT in layers else {**layers, OUTPUT: model}), others
-
-
-def call_name(name: str, index: int) -> str:
-    """``relu`` for the first call of a layer in a pass, then ``relu#1``, ``relu#2``, ...."""
-    return f"{name}#{index}" if index else name
 
 
 @contextmanager
@@ -86,24 +81,6 @@ def watched(layers: Mapping[str, Any], see: See) -> Iterator[Counter[str]]:
                 own[method] = before
 
 
-def taken(output: Any) -> tuple[Any, str]:
-    """The one array of a layer's output, or None, and a note on what else there was.
-
-    An array is itself; of a list that begins with one it is the first (a recurrent layer's output before its states);
-    of a mapping it is the only one.
-    """
-    if interop.is_array(output):
-        return output, ""
-    if isinstance(output, (tuple, list)) and output and interop.is_array(output[0]):
-        return output[0], "" if len(output) == 1 else f"the first of {interop.describe(output)}"
-    arrays = (
-        [value for value in output.values() if interop.is_array(value)] if isinstance(output, Mapping) else []
-    )
-    if len(arrays) == 1:
-        return arrays[0], f"the only array of {interop.describe(output)}"
-    return None, f"it returns {interop.describe(output)}, where an array was expected"
-
-
 def describe(call: str, layer: Any, output: object, axis_names: AxisNames) -> LayerRow:
     """One call of a layer, told from what it returned."""
     kind = type(layer).__name__
@@ -131,15 +108,11 @@ class AxisNames:
     def of(self, layer: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
         """The names of the feature axes ``shape`` (without the batch) of what ``layer`` returned."""
         order = getattr(layer, "data_format", None)
-        spatial = _SPATIAL.get(len(shape) - 1)
+        spatial = SPATIAL.get(len(shape) - 1)
         if order is not None and spatial is not None:
             axes = ("channel", *spatial) if order == "channels_first" else (*spatial, "channel")
         elif len(shape) > 1 and _FEATURES_LAST.intersection(kind.__name__ for kind in type(layer).__mro__):
-            axes = (
-                ("position", "feature")
-                if len(shape) == 2
-                else (*interop.default_axes(len(shape))[:-1], "feature")
-            )
+            axes = features_last(len(shape))
         elif len(shape) > 1 and shape == self._shape:
             axes = self._axes
         else:

@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from actstore import interop
+from actstore.adapters.outputs import SPATIAL, features_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from actstore.adapters.onnx_graph import Computed
 
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
-_SPATIAL = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 _CHANNELS_FIRST = {
     "AveragePool", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "GlobalAveragePool",
     "GlobalMaxPool", "GroupNormalization", "InstanceNormalization", "LRN", "LpPool", "MaxPool", "QLinearConv",
@@ -119,10 +119,10 @@ def _axes(node: NodeProto, tensor: str, known: _Known) -> tuple[str, ...]:
     shapes, names, constants = known
     shape = shapes[tensor]
     count = len(shape)
-    if node.op_type in _CHANNELS_FIRST and count - 1 in _SPATIAL:
-        return ("channel", *_SPATIAL[count - 1])
+    if node.op_type in _CHANNELS_FIRST and count - 1 in SPATIAL:
+        return ("channel", *SPATIAL[count - 1])
     if count > 1 and node.op_type in _BY_WEIGHTS and not constants.isdisjoint(node.input):
-        return ("position", "feature") if count == 2 else (*interop.default_axes(count)[:-1], "feature")
+        return features_last(count)
     inputs = [name for name in node.input if name in names]
     if node.op_type == "Transpose" and inputs:
         order = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), [])

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from actstore.errors import AdapterError
-from actstore.patterns import module_of
+from actstore.patterns import call_name, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -57,7 +57,7 @@ class Passes:
             EnoughError: this was the last one.
             AdapterError: it is called more often than in the pass that described it.
         """
-        layer = self._wanted.get(f"{place}#{index}" if index else place)
+        layer = self._wanted.get(call_name(place, index))
         if layer is not None:
             self._captured[layer.name] = self._keep(layer.name, value(), layer.axes)
             if len(self._captured) == len(self._wanted):

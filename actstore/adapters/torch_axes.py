@@ -7,6 +7,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from actstore import interop
+from actstore.adapters.outputs import SPATIAL, features_last
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DIMENSIONS = re.compile(r"([123])d$")
-_SPATIAL = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 _FEATURES_LAST = {
     "Conv1D", "Embedding", "GRU", "LSTM", "LayerNorm", "Linear", "MultiheadAttention", "RMSNorm", "RNN",
     "TransformerDecoderLayer", "TransformerEncoderLayer",
@@ -51,11 +51,9 @@ class AxisNames:
         shape = tuple(tensor.shape[1:])
         dimensions = next((int(found[1]) for kind in kinds if (found := _DIMENSIONS.search(kind))), 0)
         if dimensions and len(shape) == dimensions + 1:
-            return ("channel", *_SPATIAL[dimensions])
+            return ("channel", *SPATIAL[dimensions])
         if len(shape) > 1 and _FEATURES_LAST.intersection(kinds):
-            if len(shape) == 2:
-                return ("position", "feature")
-            return (*interop.default_axes(len(shape))[:-1], "feature")
+            return features_last(len(shape))
         reference, axes = self._known.get(id(tensor), (None, ()))
         if reference is not None and reference() is tensor and len(axes) == len(shape):
             return axes

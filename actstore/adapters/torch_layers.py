@@ -13,7 +13,7 @@ from actstore.adapters import torch_values
 from actstore.adapters.base import OUTPUT, LayerRow
 from actstore.adapters.torch_wrappers import named_modules
 from actstore.errors import AdapterError
-from actstore.patterns import INTO
+from actstore.patterns import INTO, call_name
 from actstore.store.format import DTYPES
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Call:
     @property
     def name(self) -> str:
         """``relu`` for the first call of a module in a pass, then ``relu#1``, ``relu#2``, ...."""
-        return f"{self.place.name}#{self.index}" if self.index else self.place.name
+        return call_name(self.place.name, self.index)
 
 
 def places(model: Module) -> dict[str, Place]:

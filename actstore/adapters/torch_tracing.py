@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from actstore import interop
 from actstore.adapters import torch_values
 from actstore.adapters.base import INPUT, OUTPUT
+from actstore.adapters.outputs import fields
 from actstore.adapters.torch_layers import Place, Watch
 from actstore.adapters.torch_trace import Event, Trace
 from actstore.adapters.torch_wrappers import names_without_wrappers, unwrapped
@@ -99,7 +100,7 @@ def _tensors(output: Any) -> list[Any]:
     """Every tensor of an output, in order."""
     if torch_values.is_tensor(output):
         return [output]
-    parts = output if isinstance(output, (tuple, list)) else torch_values.fields(output).values()
+    parts = output if isinstance(output, (tuple, list)) else fields(output).values()
     return [tensor for part in parts for tensor in _tensors(part)]
 
 
@@ -168,7 +169,7 @@ def _with_nodes(value: Any) -> Any:
     from torch.fx import Proxy
     from torch.fx.node import map_aggregate
 
-    named = torch_values.fields(value)
+    named = fields(value)
     if named and not isinstance(value, dict):
         value = dict(named)
     return map_aggregate(value, lambda item: item.node if isinstance(item, Proxy) else item)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from actstore import interop
+from actstore.adapters import outputs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 _HIDDEN = "last_hidden_state"
@@ -30,25 +32,20 @@ class Value:
 def taken(output: Any) -> Value:
     """The one tensor of a module's output.
 
-    A tensor is itself; of a tuple that begins with a tensor it is the first, as transformers return their hidden
-    states; of a mapping or a dataclass it is the only one, or else ``last_hidden_state``. Of several in a ModelOutput
-    of transformers it is the first that has rows (a loss has none).
+    What ``outputs.taken`` takes; else ``last_hidden_state`` of a mapping or a dataclass; else, of a ModelOutput of
+    transformers, the first that has rows (a loss has none).
     """
-    if is_tensor(output):
-        return Value(output)
-    if isinstance(output, (tuple, list)) and output and is_tensor(output[0]):
-        return Value(output[0], "" if len(output) == 1 else f"the first of {interop.describe(output)}")
-    named = fields(output)
-    tensors = {name: value for name, value in named.items() if is_tensor(value)}
-    if len(tensors) == 1:
-        return Value(next(iter(tensors.values())), f"the only tensor of {interop.describe(output)}")
+    tensor, note = outputs.taken(output, "tensor", is_tensor)
+    if tensor is not None:
+        return Value(tensor, note)
+    tensors = {name: value for name, value in outputs.fields(output).items() if is_tensor(value)}
     if _HIDDEN in tensors:
         return Value(tensors[_HIDDEN], f"{_HIDDEN!r} of {type(output).__name__}")
     if any(kind.__name__ == "ModelOutput" for kind in type(output).__mro__):
         for name, value in tensors.items():
             if value.ndim:
                 return Value(value, f"{name!r} of {type(output).__name__}")
-    return Value(None, f"it returns {interop.describe(output)}, where a tensor was expected")
+    return Value(None, note)
 
 
 def given(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Value:
@@ -62,15 +59,6 @@ def given(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Value:
         return Value(named[name], f"given by name, {name!r}")
     found = f"{len(named)} tensors by name ({', '.join(named)})" if named else interop.describe(arguments)
     return Value(None, f"it is given {found}, where one positional tensor was expected")
-
-
-def fields(output: Any) -> Mapping[str, Any]:
-    """The parts of a mapping or a dataclass by name; nothing of whatever else."""
-    if isinstance(output, Mapping):
-        return output
-    if dataclasses.is_dataclass(output):
-        return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-    return {}
 
 
 def is_tensor(value: object) -> bool:

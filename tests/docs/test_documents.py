@@ -5,17 +5,13 @@ share a folder, in which the demo's `digits.h5` and `probes.h5` lie already. Blo
 `make` calls (which CI makes).
 """
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from pages import BLOCK, bash, run_block
 
 HOUSE = Path(__file__).resolve().parent.parent.parent
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BY_HAND = {
     "docs/frameworks.md": "tests/frameworks/test_documents.py runs it, a section for each framework",
     "docs/reproductions/ewt-words.md": "needs the EWT treebank, transformers and ten minutes",
@@ -26,22 +22,10 @@ PAGES = sorted(
     for page in [HOUSE / "README.md", *(HOUSE / "docs").rglob("*.md")]
     if BLOCK.search(page.read_text())
 )
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 DEMO = """
 actstore dump demo:digits --data digits --layers input --layers '**' -o digits.h5
 probe fit digits.h5 --target digit --C 0.01 -o probes.h5
 """
-
-
-def bash(code, folder):
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", code],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +43,5 @@ def test_every_block_of_a_page_runs(page, demo, tmp_path):
     for file in demo.iterdir():
         shutil.copy(file, tmp_path)
     for language, code in BLOCK.findall((HOUSE / page).read_text()):
-        script = code if language == "sh" else f"python - <<'END_OF_BLOCK'\n{code}END_OF_BLOCK\n"
-        done = bash(script, tmp_path)
+        done = run_block(language, code, tmp_path)
         assert done.returncode == 0, f"{page}:\n{code}\n{done.stdout}{done.stderr}"

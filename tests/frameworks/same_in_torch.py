@@ -5,9 +5,12 @@ import pytest
 from frameworks.same_network import EPSILON, HEADS, WIDTH, WORDS
 
 
+def torch_nn():
+    return pytest.importorskip("torch", reason="torch is not installed: make test-frameworks").nn
+
+
 def convnet(weights):
-    torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
-    nn = torch.nn
+    nn = torch_nn()
 
     class Net(nn.Module):
         def __init__(self):
@@ -34,8 +37,7 @@ def convnet(weights):
 
 
 def transformer(weights):
-    torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
-    nn = torch.nn
+    nn = torch_nn()
 
     class Block(nn.Module):
         def __init__(self):

@@ -1,27 +1,20 @@
 """Every block of docs/frameworks.md runs, section by section, where the framework of the section is installed."""
 
 import os
-import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from pages import BLOCK, run_block
 
 HOUSE = Path(__file__).resolve().parents[2]
 PAGE = (HOUSE / "docs" / "frameworks.md").read_text()
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SECTIONS = {
     heading: BLOCK.findall(text)
     for heading, text in (section.split("\n", 1) for section in PAGE.split("\n## ")[1:])
 }
 NEEDED = {"JAX and Flax": ("jax", "flax"), "ONNX": ("onnx", "onnxruntime"), "Keras": ("keras",)}
-ENVIRONMENT = {
-    "KERAS_BACKEND": next((name for name in ("torch", "jax", "tensorflow") if find_spec(name)), ""),
-    **os.environ,
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-}
+BACKEND = next((name for name in ("torch", "jax", "tensorflow") if find_spec(name)), "")
 
 
 def test_every_section_says_what_it_needs():
@@ -34,13 +27,5 @@ def test_every_block_of_a_section_runs(heading, tmp_path):
         if not find_spec(package):
             pytest.skip(f"{package} is not installed: make test-frameworks")
     for language, code in SECTIONS[heading]:
-        script = code if language == "sh" else f"python - <<'END_OF_BLOCK'\n{code}END_OF_BLOCK\n"
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=tmp_path,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_block(language, code, tmp_path, KERAS_BACKEND=os.environ.get("KERAS_BACKEND", BACKEND))
         assert done.returncode == 0, f"{heading}:\n{code}\n{done.stdout}{done.stderr}"

@@ -71,6 +71,12 @@ def dumped(model, path, pattern="**"):
     return actstore.open(path)
 
 
+def by_program(model, folder, *options):
+    """`actstore dump` of the rows in `x.npy` to `run.h5`."""
+    data, out = str(folder / "x.npy"), str(folder / "run.h5")
+    return CliRunner().invoke(program, ["dump", model, "--data", data, *options, "-o", out])
+
+
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
@@ -82,17 +88,7 @@ def dumped(model, path, pattern="**"):
     ],
 )
 def test_every_kind_of_model_is_dumped_by_the_program(net, tmp_path, name, layers):
-    arguments = [
-        "dump",
-        f"{net}:{name}",
-        "--data",
-        f"{tmp_path / 'x.npy'}",
-        "--layers",
-        "**",
-        "--batch-size",
-        "3",
-    ]
-    done = CliRunner().invoke(program, [*arguments, "-o", str(tmp_path / "run.h5")])
+    done = by_program(f"{net}:{name}", tmp_path, "--layers", "**", "--batch-size", "3")
     assert done.exit_code == 0, done.output
     with actstore.open(tmp_path / "run.h5") as store:
         assert list(store.layers) == layers
@@ -109,16 +105,7 @@ def test_users_mistakes_are_one_line(net, tmp_path):
         ("linen", ["--device", "gpu:7"], "the model can not go to device 'gpu:7'"),
         ("linen", ["--layers", "Dense_7"], "no layer matches 'Dense_7'; the nearest: 'Dense_"),
     ]:
-        arguments = [
-            "dump",
-            f"{net}:{name}",
-            "--data",
-            f"{tmp_path / 'x.npy'}",
-            "--layers",
-            "Dense_1",
-            *options,
-        ]
-        done = CliRunner().invoke(program, [*arguments, "-o", str(tmp_path / "run.h5")])
+        done = by_program(f"{net}:{name}", tmp_path, "--layers", "Dense_1", *options)
         assert done.exit_code == 1
         assert message in done.output
         assert done.output.count("\n") == 1

@@ -57,19 +57,21 @@ def by_axes(rows, axes):
     return np.moveaxis(rows, 1 + last, -1), names
 
 
-@pytest.mark.parametrize("framework", [name for name in CONVNETS if name != "torch"])
-def test_a_convnet_gives_the_same_layers(tmp_path, framework):
-    compare(CONVNETS, framework, convnet_weights(), images(), tmp_path)
+CASES = [
+    pytest.param(networks, framework, weights, inputs, id=f"{kind}-{framework}")
+    for kind, networks, weights, inputs in (
+        ("convnet", CONVNETS, convnet_weights, images),
+        ("transformer", TRANSFORMERS, transformer_weights, sentences),
+    )
+    for framework in networks
+    if framework != "torch"
+]
 
 
-@pytest.mark.parametrize("framework", [name for name in TRANSFORMERS if name != "torch"])
-def test_a_transformer_gives_the_same_layers(tmp_path, framework):
-    compare(TRANSFORMERS, framework, transformer_weights(), sentences(), tmp_path)
-
-
-def compare(networks, framework, weights, inputs, folder):
-    expected = stored(networks["torch"], weights, inputs, folder / "torch.h5")
-    found = stored(networks[framework], weights, inputs, folder / "other.h5")
+@pytest.mark.parametrize(("networks", "framework", "weights", "inputs"), CASES)
+def test_a_network_gives_the_layers_that_it_gives_in_torch(tmp_path, networks, framework, weights, inputs):
+    expected = stored(networks["torch"], weights(), inputs(), tmp_path / "torch.h5")
+    found = stored(networks[framework], weights(), inputs(), tmp_path / "other.h5")
     assert list(found) == list(expected)
     for name, (rows, axes) in expected.items():
         own, own_axes = found[name]

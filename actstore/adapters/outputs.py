@@ -1,0 +1,50 @@
+"""What adapters of every framework tell alike of a layer's output: which one array of it is stored, and its axes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from actstore import interop
+
+SPATIAL = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+"""The names of the axes that a convolution goes over, by how many there are."""
+
+
+def taken(
+    output: object, what: str = "array", holds: Callable[[object], bool] = interop.is_array
+) -> tuple[Any | None, str]:
+    """The one array of a layer's output, or None, and a note on what else there was.
+
+    An array is itself; of a tuple that begins with one it is the first, as recurrent layers and transformers return
+    their hidden states; of a mapping or a dataclass it is the only one.
+
+    Args:
+        output: of one call.
+        what: an array is called in this framework.
+        holds: tells one.
+    """
+    if holds(output):
+        return output, ""
+    if isinstance(output, (tuple, list)) and output and holds(output[0]):
+        return output[0], "" if len(output) == 1 else f"the first of {interop.describe(output)}"
+    found = [value for value in fields(output).values() if holds(value)]
+    if len(found) == 1:
+        return found[0], f"the only {what} of {interop.describe(output)}"
+    article = "an" if what[0] in "aeiou" else "a"
+    return None, f"it returns {interop.describe(output)}, where {article} {what} was expected"
+
+
+def fields(output: Any) -> Mapping[str, Any]:
+    """The parts of a mapping or a dataclass by name; nothing of whatever else."""
+    if isinstance(output, Mapping):
+        return output
+    if dataclasses.is_dataclass(output):
+        return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+    return {}
+
+
+def features_last(count: int) -> tuple[str, ...]:
+    """The names of so many feature axes, two or more, the last of which is known to hold features."""
+    return ("position", "feature") if count == 2 else (*interop.default_axes(count)[:-1], "feature")
