@@ -6,9 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from actstore.activations import Captured as Captured
+    from actstore.activations import RowBatch as RowBatch
     from actstore.adapters.base import TrainingModeWarning as TrainingModeWarning
-    from actstore.captured import Captured as Captured
-    from actstore.captured import RowBatch as RowBatch
+    from actstore.dumping.recording import capture as capture
+    from actstore.dumping.recording import create as create
     from actstore.errors import ActstoreError as ActstoreError
     from actstore.errors import AdapterError as AdapterError
     from actstore.errors import DumpError as DumpError
@@ -16,19 +18,17 @@ if TYPE_CHECKING:
     from actstore.errors import SourceError as SourceError
     from actstore.errors import StoreError as StoreError
     from actstore.errors import TargetError as TargetError
-    from actstore.recording import capture as capture
-    from actstore.recording import create as create
-    from actstore.store.layer import Layer as Layer
-    from actstore.store.merge import merge as merge
-    from actstore.store.reader import Store as Store
-    from actstore.store.reader import open as open  # noqa: A004 - the package's own word for it
-    from actstore.store.verify import verify as verify
-    from actstore.store.writer import Writer as Writer
+    from actstore.store.merging.merge import merge as merge
+    from actstore.store.reading.layer import Layer as Layer
+    from actstore.store.reading.reader import Store as Store
+    from actstore.store.reading.reader import open as open  # noqa: A004 - the package's own word for it
+    from actstore.store.verifying.verify import verify as verify
+    from actstore.store.writing.writer import Writer as Writer
 
 _HOMES = {
     "TrainingModeWarning": "adapters.base",
-    "Captured": "captured",
-    "RowBatch": "captured",
+    "Captured": "activations",
+    "RowBatch": "activations",
     "ActstoreError": "errors",
     "AdapterError": "errors",
     "DumpError": "errors",
@@ -36,14 +36,14 @@ _HOMES = {
     "SourceError": "errors",
     "StoreError": "errors",
     "TargetError": "errors",
-    "Layer": "store.layer",
-    "Store": "store.reader",
-    "open": "store.reader",
-    "capture": "recording",
-    "create": "recording",
-    "Writer": "store.writer",
-    "verify": "store.verify",
-    "merge": "store.merge",
+    "Layer": "store.reading.layer",
+    "Store": "store.reading.reader",
+    "open": "store.reading.reader",
+    "capture": "dumping.recording",
+    "create": "dumping.recording",
+    "Writer": "store.writing.writer",
+    "verify": "store.verifying.verify",
+    "merge": "store.merging.merge",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - names of the table above, each loaded when it is first asked for

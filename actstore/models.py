@@ -31,7 +31,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def load_model(spec: str, arguments: Mapping[str, str] | None = None, weights: str | None = None) -> object:
-    """The model that a MODEL spec names, ready for ``actstore.dump``.
+    """The model that a MODEL spec names, ready for ``actstore.dumping.dump``.
 
     Args:
         spec: ``file.py:name``, ``package.module:name``, ``demo:NAME``, or what an adapter ``loads``.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from actstore import interop
+from actstore import arrays as interop
 
 if TYPE_CHECKING:
     from actstore.store.format import JSON

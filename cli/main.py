@@ -7,21 +7,21 @@ from typing import Any
 
 import click
 
-from cli.doctor import doctor
-from cli.dump import dump
-from cli.evaluate import evaluate
-from cli.exporting import export
-from cli.fit import fit
-from cli.importing import import_
-from cli.info import info
-from cli.label import label
-from cli.layers import layers
-from cli.merge import merge
-from cli.pack import pack
-from cli.plot import plot
-from cli.rows import rows
-from cli.show import show
-from cli.verify import verify
+from cli.probe.doctor import doctor
+from cli.probe.eval import evaluate
+from cli.probe.fit import fit
+from cli.probe.plot import plot
+from cli.probe.show import show
+from cli.store.dump import dump
+from cli.store.exporting import export
+from cli.store.importing import import_
+from cli.store.info import info
+from cli.store.label import label
+from cli.store.layers import layers
+from cli.store.merge import merge
+from cli.store.pack import pack
+from cli.store.rows import rows
+from cli.store.verify import verify
 
 
 class Program(click.Group):

@@ -14,33 +14,33 @@ if TYPE_CHECKING:
     from solvers.errors import EngineError, ProbeFileError, ProblemError, SolverError
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
-    from solvers.fitting import fit
-    from solvers.layers import fit_layers
-    from solvers.probe import Probe, Probes, evaluate, load
-    from solvers.result import Fit, FitProgress, Path, Status
+    from solvers.fitting.fit import fit
+    from solvers.fitting.result import Fit, FitProgress, Path, Status
+    from solvers.probing.fit_layers import fit_layers
+    from solvers.probing.probe_file import Probe, Probes, evaluate, load
     from solvers.rows import Columns, Concat, Rows
 
 _HOME = {
     "Columns": "solvers.rows",
     "Concat": "solvers.rows",
     "EngineError": "solvers.errors",
-    "Fit": "solvers.result",
-    "FitProgress": "solvers.result",
+    "Fit": "solvers.fitting.result",
+    "FitProgress": "solvers.fitting.result",
     "LogisticProbe": "solvers.estimators.logistic_probe",
     "LogisticProbePath": "solvers.estimators.logistic_probe_path",
-    "Path": "solvers.result",
-    "Probe": "solvers.probe",
+    "Path": "solvers.fitting.result",
+    "Probe": "solvers.probing.probe_file",
     "ProbeFileError": "solvers.errors",
-    "Probes": "solvers.probe",
+    "Probes": "solvers.probing.probe_file",
     "ProblemError": "solvers.errors",
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
-    "Status": "solvers.result",
+    "Status": "solvers.fitting.result",
     "certify": "solvers.certifying",
-    "evaluate": "solvers.probe",
-    "fit": "solvers.fitting",
-    "fit_layers": "solvers.layers",
-    "load": "solvers.probe",
+    "evaluate": "solvers.probing.probe_file",
+    "fit": "solvers.fitting.fit",
+    "fit_layers": "solvers.probing.fit_layers",
+    "load": "solvers.probing.probe_file",
 }
 
 __all__ = [

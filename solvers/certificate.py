@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.backend import one_blas_thread
-from solvers.objective import Targets, logits, padded, residual_block, softmax
-from solvers.working import Frame, WorkingRows
+from solvers.arrays import one_blas_thread
+from solvers.lbfgs.objective import Targets, logits, padded, residual_block, softmax
+from solvers.lbfgs.working import Frame, WorkingRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from solvers.backend import Backend
+    from solvers.arrays import Backend
+    from solvers.lbfgs.working import Blocks
     from solvers.problem import Problem
-    from solvers.working import Blocks
 
 __all__ = ["Certificate", "Certifier", "Claim"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.backend import NUMPY
+from solvers.arrays import NUMPY
 from solvers.certificate import Certifier, Claim
 from solvers.errors import ProblemError
 from solvers.problem import check_strength, pose

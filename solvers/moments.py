@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from solvers.backend import NUMPY
+from solvers.arrays import NUMPY
 from solvers.errors import ProblemError
 from solvers.rows import flat_width, read
 

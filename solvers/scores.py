@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.probes import Probe
+    from solvers.probing.probe import Probe
     from solvers.rows import RowSource
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Adapters, one framework a file: the folder is the registry, and finding one imports no framework.
 
-Other packages add theirs through the entry point ``actstore.adapters`` (see ``actstore.entrypoints``).
+Other packages add theirs through the entry point ``actstore.adapters`` (see ``actstore.plugins``).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from actstore import interop
+from actstore import arrays
 from actstore.adapters.base import Adapter, LayerRow
-from actstore.entrypoints import ADAPTERS, of_other_packages
 from actstore.errors import AdapterError
 from actstore.patterns import listed
+from actstore.plugins import ADAPTERS, of_other_packages
 
 __all__ = ["Adapter", "LayerRow", "adapt", "adapters", "loader"]
 
@@ -33,15 +33,22 @@ def adapters() -> tuple[type[Adapter], ...]:
         value
         for module in modules
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Adapter) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, Adapter)
+        and f"{value.__module__}.".startswith(f"{module.__name__}.")
     ]
     others: list[Any] = of_other_packages(ADAPTERS, _fault)
     return tuple(sorted([*classes, *others], key=lambda adapter: adapter.fallback))
 
 
+def _is_of(value: type, module: str) -> bool:
+    """Whether a class is defined in a module, or in one of a package."""
+    return value.__module__ == module or value.__module__.startswith(f"{module}.")
+
+
 def _fault(value: object) -> str:
     if not (isinstance(value, type) and issubclass(value, Adapter)):
-        return f"a subclass of actstore.adapters.Adapter was expected, not {interop.describe(value)}"
+        return f"a subclass of actstore.adapters.Adapter was expected, not {arrays.describe(value)}"
     missing = sorted(value.__abstractmethods__) or [name for name in ("name",) if not hasattr(value, name)]
     return f"it does not define {listed(missing)}" if missing else ""
 
@@ -66,7 +73,7 @@ def adapt(
             adapted.ask(autocast=autocast, trace=trace)
             return adapted
     known = ", ".join(adapter.name for adapter in adapters())
-    msg = f"{interop.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"
+    msg = f"{arrays.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"
     raise AdapterError(msg)
 
 

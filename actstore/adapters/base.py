@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-from actstore import interop
+from actstore import arrays
+from actstore.activations import Captured
 from actstore.adapters.keep import Keep, Keeper, capture_layer, check_rows
-from actstore.captured import Captured
 from actstore.errors import AdapterError
 from actstore.patterns import asks_for_inputs
 from actstore.store.format import numpy_dtype
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from actstore.reductions.parts_of_examples import BatchRows
     from actstore.reductions.plan import Reductions
-    from actstore.reductions.rows import BatchRows
     from actstore.store.format import JSON
 
 __all__ = [
@@ -199,7 +199,7 @@ class Adapter(ABC):
     def layers(self, inputs: object | None) -> list[LayerRow]:
         """``describe``, and the layer ``input`` where the model takes one numeric array."""
         prepared = None if inputs is None else self.prepared(inputs)[0]
-        described = self.describe(interop.copied(prepared))
+        described = self.describe(arrays.copied(prepared))
         given = input_row(prepared)
         if given is None or any(layer.name == INPUT for layer in described):
             return described
@@ -221,8 +221,8 @@ class Adapter(ABC):
                 inputs, word_of = self.prepared(inputs)
                 keeper.begin(inputs, rows, word_of)
                 given = {INPUT: keeper.keep(INPUT, inputs)} if len(inside) < len(layers) else {}
-                captured = {**given, **run(interop.copied(inputs))}
-                count = interop.count_rows(inputs) if rows is None else len(rows)
+                captured = {**given, **run(arrays.copied(inputs))}
+                count = arrays.count_rows(inputs) if rows is None else len(rows)
                 for name, layer in captured.items():
                     check_rows(name, layer.array, count)
                 return {layer.name: captured[layer.name] for layer in layers}
@@ -232,10 +232,10 @@ class Adapter(ABC):
 
 def input_row(inputs: object | None) -> LayerRow | None:
     """The layer ``input``, for one array of numbers that has rows."""
-    if not interop.is_array(inputs):
+    if not arrays.is_array(inputs):
         return None
     try:
-        captured = interop.capture(interop.first_rows(inputs, 1))
+        captured = arrays.capture(arrays.first_rows(inputs, 1))
     except (TypeError, IndexError):
         return None
     return row_of(captured, INPUT, INPUT, explicit=True)

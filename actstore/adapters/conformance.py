@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore import interop
+from actstore import arrays
 from actstore.adapters import adapt
 from actstore.errors import ActstoreError, AdapterError
 from actstore.store.format import numpy_dtype
@@ -17,8 +17,8 @@ from actstore.store.format import numpy_dtype
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from actstore.activations import Captured
     from actstore.adapters.base import Adapter, LayerRow
-    from actstore.captured import Captured
 
 
 def check_adapter(
@@ -39,7 +39,7 @@ def check_adapter(
             weights that are hashed.
     """
     adapter = adapt(model)
-    before, given = adapter.provenance(), interop.copied(inputs)
+    before, given = adapter.provenance(), arrays.copied(inputs)
     layers = [layer for layer in adapter.layers(inputs) if layer.shape is not None and not layer.explicit]
     with adapter.running(layers) as run:
         whole = run(inputs)
@@ -103,9 +103,9 @@ def _check_errors(adapter: Adapter, layers: Sequence[LayerRow]) -> None:
 
 
 def _halves(inputs: object) -> list[object]:
-    rows = interop.count_rows(inputs)
+    rows = arrays.count_rows(inputs)
     middle = rows // 2
-    return [interop.take_rows(inputs, np.arange(start, stop)) for start, stop in ((0, middle), (middle, rows))]
+    return [arrays.take_rows(inputs, np.arange(start, stop)) for start, stop in ((0, middle), (middle, rows))]
 
 
 def _close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
@@ -116,8 +116,8 @@ def _close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
 
 
 def _same(given: object, inputs: object) -> bool:
-    if interop.is_array(given):
-        return interop.to_bits(given)[0].tobytes() == interop.to_bits(inputs)[0].tobytes()
+    if arrays.is_array(given):
+        return arrays.to_bits(given)[0].tobytes() == arrays.to_bits(inputs)[0].tobytes()
     if isinstance(given, dict):
         return all(_same(value, inputs[name]) for name, value in given.items())  # type: ignore[index]
     if isinstance(given, (tuple, list)):

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from actstore import interop
-from actstore.adapters import jax_arrays
+from actstore import arrays as interop
+from actstore.adapters import trees
 from actstore.adapters.base import Adapter, Keep, LayerRow, Run, capture_layer, row_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_text
 
 if TYPE_CHECKING:
-    from actstore.captured import Captured
+    from actstore.activations import Captured
     from actstore.store.format import JSON
 
 
@@ -64,8 +64,8 @@ class FunctionAdapter(Adapter):
 
     def _call(self, inputs: object) -> Mapping[str, object]:
         arrays = self._callable(inputs)
-        if jax_arrays.is_nested(arrays):
-            arrays = jax_arrays.named(arrays)
+        if trees.is_nested(arrays):
+            arrays = trees.named(arrays)
         if not isinstance(arrays, Mapping) or not arrays:
             msg = (
                 f"{self._called} returned {interop.describe(arrays)}, where a mapping from layer names to arrays was "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actstore import interop
+from actstore import arrays
 from actstore.adapters.base import Adapter, Keep, LayerRow, Run, capture_layer, row_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_arrays
@@ -21,7 +21,7 @@ from actstore.provenance import hash_arrays
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from actstore.captured import Captured
+    from actstore.activations import Captured
     from actstore.store.format import JSON
 
 _Layer = tuple[str, str, Any]  # name, kind, array
@@ -153,7 +153,7 @@ def _fitted_arrays(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from _fitted_arrays(item, f"{name}.{index}")
-    elif isinstance(value, (bool, int, float, str)) or interop.is_array(value):
+    elif isinstance(value, (bool, int, float, str)) or arrays.is_array(value):
         array = np.asarray(value)
         if array.dtype != object:
             yield name, array

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from actstore import interop
-from actstore.captured import Captured
+from actstore import arrays
+from actstore.activations import Captured
 from actstore.errors import AdapterError
+from actstore.reductions.apply import reduce_layer
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
-from actstore.reductions.steps import reduce_layer
 
 if TYPE_CHECKING:
+    from actstore.reductions.parts_of_examples import BatchRows
     from actstore.reductions.plan import LayerReduction, Reductions
-    from actstore.reductions.rows import BatchRows
 
 Keep: TypeAlias = Callable[..., Captured]
 """``keep(name, value, axes=None)`` copies what an adapter found of a layer; without names, axes are numbered."""
@@ -41,7 +41,7 @@ class Keeper:
             rows: to be found in it, where its tokens or words are the rows of the store.
             word_of: (examples, positions) see ``Adapter.prepared``.
         """
-        self._rows, self._real = interop.count_rows(inputs), RealPositions(inputs, rows)
+        self._rows, self._real = arrays.count_rows(inputs), RealPositions(inputs, rows)
         if rows is not None:
             rows.begin(self._rows, self._real.mask, word_of)
 
@@ -53,17 +53,17 @@ class Keeper:
             LayerError, DumpError: see ``reduce_layer``.
         """
         reduction = None if self._reductions is None else self._reductions.of(name)
-        if reduction is None or not reduction.changes or not interop.is_array(value):
+        if reduction is None or not reduction.changes or not arrays.is_array(value):
             return capture_layer(name, value, axes)
         check_rows(name, value, self._rows)
-        if interop.is_tensor(value) and self._torch.takes(value):
+        if arrays.is_tensor(value) and self._torch.takes(value):
             return self._keep_tensor(value, reduction)
         return self._keep_array(name, value, reduction)
 
     @cached_property
     def _torch(self) -> Any:
         # Found by its name, as the registry finds adapters, and only once there is a tensor.
-        return import_module("actstore.adapters.torch_operations")
+        return import_module("actstore.adapters.for_torch.operations")
 
     @cached_property
     def _tensors(self) -> Any:
@@ -72,7 +72,7 @@ class Keeper:
     def _keep_tensor(self, value: object, reduction: LayerReduction) -> Captured:
         reduced, cost = self._torch.reduce_tensor(value, reduction, self._real, self._tensors)
         self._count(reduction, cost)
-        return interop.capture(reduced, reduction.stored.axes)
+        return arrays.capture(reduced, reduction.stored.axes)
 
     def _keep_array(self, name: str, value: object, reduction: LayerReduction) -> Captured:
         bits = _bits(name, value)
@@ -90,7 +90,7 @@ class Keeper:
 
 def _bits(name: str, value: object) -> Bits:
     with _naming(name):
-        return Bits(*interop.storable_bits(value))
+        return Bits(*arrays.storable_bits(value))
 
 
 def capture_layer(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
@@ -100,7 +100,7 @@ def capture_layer(name: str, value: object, axes: tuple[str, ...] | None = None)
         AdapterError: ``value`` is no array that a store can hold.
     """
     with _naming(name):
-        return interop.capture(value, axes)
+        return arrays.capture(value, axes)
 
 
 @contextmanager

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actstore import interop
+from actstore import arrays
 
 SPATIAL = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 """The names of the axes that a convolution goes over, by how many there are."""
 
 
 def taken(
-    output: object, what: str = "array", holds: Callable[[object], bool] = interop.is_array
+    output: object, what: str = "array", holds: Callable[[object], bool] = arrays.is_array
 ) -> tuple[Any | None, str]:
     """The one array of a layer's output, or None, and a note on what else there was.
 
@@ -28,12 +28,12 @@ def taken(
     if holds(output):
         return output, ""
     if isinstance(output, (tuple, list)) and output and holds(output[0]):
-        return output[0], "" if len(output) == 1 else f"the first of {interop.describe(output)}"
+        return output[0], "" if len(output) == 1 else f"the first of {arrays.describe(output)}"
     found = [value for value in fields(output).values() if holds(value)]
     if len(found) == 1:
-        return found[0], f"the only {what} of {interop.describe(output)}"
+        return found[0], f"the only {what} of {arrays.describe(output)}"
     article = "an" if what[0] in "aeiou" else "a"
-    return None, f"it returns {interop.describe(output)}, where {article} {what} was expected"
+    return None, f"it returns {arrays.describe(output)}, where {article} {what} was expected"
 
 
 def fields(output: Any) -> Mapping[str, Any]:
@@ -47,4 +47,4 @@ def fields(output: Any) -> Mapping[str, Any]:
 
 def features_last(count: int) -> tuple[str, ...]:
     """The names of so many feature axes, two or more, the last of which is known to hold features."""
-    return ("position", "feature") if count == 2 else (*interop.default_axes(count)[:-1], "feature")
+    return ("position", "feature") if count == 2 else (*arrays.default_axes(count)[:-1], "feature")

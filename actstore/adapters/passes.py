@@ -11,8 +11,8 @@ from actstore.patterns import call_name, module_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from actstore.activations import Captured
     from actstore.adapters.base import Keep, LayerRow
-    from actstore.captured import Captured
 
 
 class EnoughError(BaseException):

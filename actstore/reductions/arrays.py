@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from actstore.reductions.cast import accumulated
-from actstore.store.bfloat16 import narrowed, widened
+from actstore.store.documents.bfloat16 import narrowed, widened
 from actstore.store.format import BFLOAT16
 
 if TYPE_CHECKING:

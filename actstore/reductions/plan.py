@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from actstore.reductions.cast import CastReport, accumulated, is_exact, resting
 from actstore.reductions.columns import Projection, RandomFeatures, draw_features, plan_projection
+from actstore.reductions.parts_of_examples import choose_rows
 from actstore.reductions.pool import Pool, choose_pools
-from actstore.reductions.rows import choose_rows
 from actstore.store.format import EXAMPLE, FLOATS
 
 if TYPE_CHECKING:

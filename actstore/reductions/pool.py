@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from actstore.arrays import default_axes
 from actstore.errors import LayerError
-from actstore.interop import default_axes
 from actstore.patterns import matching, unknown
 from actstore.reductions.settings import NONE, pool_entry
 from actstore.store.format import EXAMPLE

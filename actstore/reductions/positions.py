@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from actstore import interop
+from actstore import arrays
 from actstore.errors import DumpError, LayerError, RowError
-from actstore.reductions.rows import BatchRows
+from actstore.reductions.parts_of_examples import BatchRows
 
 MASK = "attention_mask"
 
@@ -52,10 +52,10 @@ class RealPositions:
             return None
         given = self._inputs[MASK]
         mask = _numbers(given)
-        rows = interop.count_rows(self._inputs)
+        rows = arrays.count_rows(self._inputs)
         if mask is None or mask.ndim != 2 or len(mask) != rows or not np.isin(mask, (0, 1)).all():
             msg = (
-                f"{MASK} is {interop.describe(given)}; to pool by it, ({rows} rows, positions) of 0 and 1 were "
+                f"{MASK} is {arrays.describe(given)}; to pool by it, ({rows} rows, positions) of 0 and 1 were "
                 "expected, with 1 for real tokens"
             )
             raise DumpError(msg)
@@ -70,7 +70,7 @@ class RealPositions:
 
 def _numbers(given: object) -> np.ndarray | None:
     try:
-        array, dtype = interop.to_bits(given) if interop.is_array(given) else (np.asarray(given), "")
+        array, dtype = arrays.to_bits(given) if arrays.is_array(given) else (np.asarray(given), "")
     except (TypeError, ValueError):  # ragged lists, arrays out of reach: told with the others
         return None
     return array if dtype != "bfloat16" and array.dtype.kind in "biuf" else None

@@ -9,10 +9,10 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from actstore.choice import RowChoice
-from actstore.entrypoints import SOURCES, of_other_packages
 from actstore.errors import SourceError
 from actstore.patterns import listed
+from actstore.plugins import SOURCES, of_other_packages
+from actstore.row_choice import RowChoice
 from actstore.sources.base import Batch, Source, SplitData
 
 if TYPE_CHECKING:

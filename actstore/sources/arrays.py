@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actstore import interop
+from actstore import arrays
 from actstore.errors import SourceError
 from actstore.patterns import listed
 from actstore.sources.base import Batch, Source, check_labels
@@ -45,7 +45,7 @@ class ArraySource:
 
         def take(places: np.ndarray) -> Batch:
             rows = _slice_of(places)
-            inputs = self._array[places] if rows is None else interop.copied(self._array[rows])
+            inputs = self._array[places] if rows is None else arrays.copied(self._array[rows])
             return Batch(inputs, len(places), {name: labels[places] for name, labels in self._targets.items()})
 
         yield take
@@ -121,7 +121,7 @@ def _numpy_array(found: re.Match[str], path: Path, spec: str) -> np.ndarray:
 
 
 def _dataset(file: Any, key: str, spec: str) -> Any:
-    from actstore.foreign import open_dataset
+    from actstore.formats.foreign_hdf5 import open_dataset
 
     return open_dataset(file, key, spec)
 
@@ -140,7 +140,7 @@ def _slice_of(places: np.ndarray) -> slice | None:
 
 
 def _hdf5(path: Path) -> Any:
-    from actstore.foreign import open_file
+    from actstore.formats.foreign_hdf5 import open_file
 
     return open_file(path)
 
@@ -164,6 +164,6 @@ def _rows(array: Any, spec: str) -> int:
         msg = f"{spec} is a single {array.dtype}; an array with rows was expected"
         raise SourceError(msg)
     if not array.shape[0]:
-        msg = f"{spec} has no rows ({interop.describe(array)})"
+        msg = f"{spec} has no rows ({arrays.describe(array)})"
         raise SourceError(msg)
     return int(array.shape[0])

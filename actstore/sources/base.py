@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from actstore import interop
-from actstore.choice import KeptRows, RowChoice
+from actstore import arrays
 from actstore.errors import SourceError
+from actstore.row_choice import KeptRows, RowChoice
 from actstore.store.format import EXAMPLE
 
 if TYPE_CHECKING:
@@ -237,9 +237,9 @@ class SplitData:
         targets = {name: values[labelled] for name, values in batch.targets.items()}
         try:
             if rows[-1] == len(rows) - 1:
-                inputs = interop.first_rows(batch.inputs, len(rows))
+                inputs = arrays.first_rows(batch.inputs, len(rows))
             else:
-                inputs = interop.take_rows(batch.inputs, rows)
+                inputs = arrays.take_rows(batch.inputs, rows)
             return Batch(inputs, len(rows), targets, words=words)
         except (TypeError, IndexError) as error:
             msg = f"rows of a batch of {self.source.spec} can not be picked: {error}"
@@ -292,7 +292,7 @@ def check_labels(values: object, where: str) -> np.ndarray:
 
 def _as_array(values: object, where: str) -> np.ndarray:
     try:
-        return interop.to_bits(values)[0] if interop.speaks_arrays(values) else np.asarray(values)
+        return arrays.to_bits(values)[0] if arrays.speaks_arrays(values) else np.asarray(values)
     except (TypeError, ValueError) as error:
         msg = f"{where} can not be read as labels: {error}"
         raise SourceError(msg) from error

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
+from actstore.formats.treebank import TARGETS, Treebank, read_treebank
 from actstore.patterns import hint
 from actstore.sources.base import Batch, Source
-from actstore.treebank import TARGETS, Treebank, read_treebank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.imagefiles import OPTIONS, Preparation, image_size, preparation, read_image
+from actstore.formats.imagefiles import OPTIONS, Preparation, image_size, preparation, read_image
 from actstore.sources.base import Batch, Source
 
 if TYPE_CHECKING:

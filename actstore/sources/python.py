@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from actstore import interop
+from actstore import arrays
 from actstore.errors import SourceError
 from actstore.sources.arrays import ArraySource
 from actstore.sources.base import Batch, Source, check_labels
@@ -42,7 +42,7 @@ class BatchSource:
             where = f"batch {number} of {self.spec}"
             inputs, labels = _pair(item, where)
             try:
-                rows = interop.count_rows(inputs)
+                rows = arrays.count_rows(inputs)
             except TypeError as error:
                 msg = f"{where} is not a batch of inputs: {error}"
                 raise SourceError(msg) from error
@@ -91,11 +91,11 @@ def from_object(value: object, spec: str, target: str = TARGET) -> Source:
     Raises:
         SourceError: ``value`` is neither.
     """
-    if interop.is_array(value):
+    if arrays.is_array(value):
         return ArraySource(value, spec)
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
         msg = (
-            f"{spec} is no data but {interop.describe(value)}; an array, or an iterable of batches "
+            f"{spec} is no data but {arrays.describe(value)}; an array, or an iterable of batches "
             "(a DataLoader, for example), was expected"
         )
         raise SourceError(msg)
@@ -118,7 +118,7 @@ def _pair(item: object, where: str) -> tuple[object, object]:
         return item, None
     if len(item) > 2:
         msg = (
-            f"{where} is a {interop.describe(item)}; inputs, or (inputs, labels), were expected: put several inputs "
+            f"{where} is a {arrays.describe(item)}; inputs, or (inputs, labels), were expected: put several inputs "
             "in a tuple or a dict of their own, ((a, b), labels)"
         )
         raise SourceError(msg)

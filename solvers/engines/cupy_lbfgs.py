@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from solvers.backend import Backend
+from solvers.arrays import Backend
 from solvers.errors import EngineError
-from solvers.sweep import ColumnSolver
+from solvers.lbfgs.sweep import ColumnSolver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from solvers.backend import NUMPY
-from solvers.sweep import ColumnSolver
+from solvers.arrays import NUMPY
+from solvers.lbfgs.sweep import ColumnSolver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.backend import NUMPY, one_blas_thread
-from solvers.engines.base import Goal, Solution
+from solvers.arrays import NUMPY, one_blas_thread
 from solvers.errors import EngineError
+from solvers.goals import Goal, Solution
 from solvers.rows import read
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from solvers.errors import ProblemError
-from solvers.result import Status
+from solvers.fitting.result import Status
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.result import Fit
+    from solvers.fitting.result import Fit
 
 __all__ = ["FittedProbe"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from solvers.estimators.base import FittedProbe
-from solvers.fitting import fit as fit_probe
+from solvers.fitting.fit import fit as fit_probe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,10 +12,10 @@ from sklearn.model_selection import check_cv
 
 from solvers.errors import ProblemError
 from solvers.estimators.base import FittedProbe
-from solvers.fitting import fit as fit_probe
+from solvers.fitting.fit import fit as fit_probe
+from solvers.fitting.path import ROUGH_GAP_NATS
+from solvers.fitting.result import Status
 from solvers.labels import UNSEEN, place_labels
-from solvers.path import ROUGH_GAP_NATS
-from solvers.result import Status
 from solvers.rows import Rows
 from solvers.scores import logit_blocks, row_nats
 from solvers.weights import row_weights
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.result import Fit, Path
+    from solvers.fitting.result import Fit, Path
 
 __all__ = ["LogisticProbePath"]
 

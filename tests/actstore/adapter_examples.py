@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from actstore.interop import to_bits
+from actstore.arrays import to_bits
 
 ROWS = 8
 

@@ -11,12 +11,12 @@ from actstore import Captured, RowBatch, Store, StoreError, Writer
 from actstore import open as open_store
 from actstore.adapters import LayerRow
 from actstore.reductions import ReductionSettings, plan_reductions
+from actstore.reductions.apply import reduce_layer
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
-from actstore.reductions.steps import reduce_layer
-from actstore.store.checks import describe_layers
-from actstore.store.place import Place
-from actstore.store.records import Seen
+from actstore.store.documents.records import Seen
+from actstore.store.documents.write_place import Place
+from actstore.store.writing.batch_checks import describe_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

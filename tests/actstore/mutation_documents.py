@@ -9,11 +9,11 @@ import numpy as np
 import xxhash
 
 from actstore.errors import StoreError
-from actstore.store import packed
-from actstore.store.documents import CHECKSUM, Header, digest, unseal
-from actstore.store.journal import _chain
-from actstore.store.rank import journal_start
-from actstore.store.records import Extent
+from actstore.store.documents.documents import CHECKSUM, Header, digest, unseal
+from actstore.store.documents.journal import _chain
+from actstore.store.documents.rank import journal_start
+from actstore.store.documents.records import Extent
+from actstore.store.reading import single_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,20 +78,20 @@ def _vouch(files: dict[str, bytes]) -> None:
 
 
 def _lie_in_manifest(data: bytes, rng: np.random.Generator) -> tuple[str, dict[str, bytes]]:
-    offset, nbytes = (int(word) for word in data[-packed.FOOTER_BYTES :].split()[2:4])
+    offset, nbytes = (int(word) for word in data[-single_file.FOOTER_BYTES :].split()[2:4])
     document = unseal(data[offset : offset + nbytes], "")
     what = _replace({"": document}, "", rng)
     sealed = _seal(document)
-    end = len(data) - packed.FOOTER_BYTES
-    return f"manifest {what}", {"": data[:end] + sealed + packed.footer(end, len(sealed))}
+    end = len(data) - single_file.FOOTER_BYTES
+    return f"manifest {what}", {"": data[:end] + sealed + single_file.footer(end, len(sealed))}
 
 
 def _lie_to_hdf5(data: bytes, rng: np.random.Generator) -> tuple[str, dict[str, bytes]]:
     """Change what only the HDF5 library reads, with a hash that fits; our own code does not look at it."""
-    offset, nbytes = (int(word) for word in data[-packed.FOOTER_BYTES :].split()[2:4])
+    offset, nbytes = (int(word) for word in data[-single_file.FOOTER_BYTES :].split()[2:4])
     document = unseal(data[offset : offset + nbytes], "")
     gap = np.ones(len(data), bool)
-    gap[:8] = gap[-packed.FOOTER_BYTES :] = False
+    gap[:8] = gap[-single_file.FOOTER_BYTES :] = False
     for extent in [*(Extent.parse(entry, len(data)) for entry in document["datasets"].values())]:
         gap[extent.offset : extent.offset + extent.nbytes] = False
     gap[offset : offset + nbytes] = False

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.captured import Captured, RowBatch
-from actstore.store.folder import TARGET, read_header
+from actstore.activations import Captured, RowBatch
+from actstore.store.documents.folder import TARGET, read_header
+from actstore.store.documents.records import FileRecord
+from actstore.store.documents.row_table import Rows, RowTable
+from actstore.store.documents.shard import write_columns
+from actstore.store.documents.steps import list_in_store
+from actstore.store.documents.write_place import Place
 from actstore.store.format import TARGET_NAMES, attached_name, target_path
-from actstore.store.place import Place
-from actstore.store.records import FileRecord
-from actstore.store.rowtable import Rows, RowTable
-from actstore.store.shard import write_columns
-from actstore.store.steps import list_in_store
-from actstore.store.writer import Writer
+from actstore.store.writing.writer import Writer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from actstore.activations import Captured
 from actstore.adapters.conformance import check_adapter
 from actstore.adapters.for_functions import FunctionAdapter
-from actstore.captured import Captured
 from actstore.errors import AdapterError
 
 INPUTS = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)

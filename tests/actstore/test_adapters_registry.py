@@ -12,10 +12,10 @@ from actstore.errors import AdapterError
 HOUSE = Path(__file__).resolve().parents[2]
 
 
-def test_every_file_of_the_folder_has_one_adapter():
-    files = sorted(path.stem for path in (HOUSE / "actstore" / "adapters").glob("for_*.py"))
-    assert sorted(adapter.__module__.rpartition(".")[2] for adapter in adapters()) == files
-    assert len({adapter.name for adapter in adapters()}) == len(files)
+def test_every_file_or_package_of_the_folder_has_its_adapters():
+    found = sorted(path.stem for path in (HOUSE / "actstore" / "adapters").glob("for_*"))
+    assert sorted({adapter.__module__.split(".")[2] for adapter in adapters()}) == found
+    assert len({adapter.name for adapter in adapters()}) == len(adapters())
 
 
 def test_functions_come_last_since_models_may_be_callable():
@@ -39,7 +39,7 @@ def test_what_only_some_adapters_can_is_refused_by_others(option, asked):
 
 def test_choosing_and_running_an_adapter_loads_no_framework():
     code = (
-        "import sys, numpy, actstore.dump, actstore.models, actstore.recording\n"
+        "import sys, numpy, actstore.dumping.dump, actstore.models, actstore.dumping.recording\n"
         "from actstore.adapters import adapt, adapters\n"
         "adapt(lambda batch: {'a': batch}).layers(numpy.zeros((2, 3)))\n"
         "assert [adapter for adapter in adapters() if adapter.accepts(3)] == []\n"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import actstore
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
 from actstore.errors import DumpError, StoreError
 from actstore.reductions import ReductionSettings
 from actstore.sources import SplitData
@@ -24,7 +24,7 @@ Usage = namedtuple("Usage", "total used free")
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
     """Two or three batches a shard."""
-    monkeypatch.setattr("actstore.store.room.SHARD_BYTES", (1000, 1000))
+    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (1000, 1000))
 
 
 def inputs_of(split, rows=None):
@@ -247,7 +247,7 @@ def test_ranks_dump_what_one_process_does(tmp_path):
 
 
 def test_a_disk_that_is_too_small_is_seen_before_the_first_row(tmp_path, out, monkeypatch):
-    monkeypatch.setattr("actstore.store.room.shutil.disk_usage", lambda _: Usage(10**9, 10**9, 4000))
+    monkeypatch.setattr("actstore.store.writing.space.shutil.disk_usage", lambda _: Usage(10**9, 10**9, 4000))
     net = Net()
     with pytest.raises(
         StoreError, match=r"needs .* GB.*, and the disk has 0\.00 GB free\. Make room, name fewer layers"

@@ -45,7 +45,7 @@ def registered(monkeypatch):
     """``registered(*points)`` stands for what is installed."""
 
     def register(*points):
-        monkeypatch.setattr("actstore.entrypoints.entry_points", lambda group: points)
+        monkeypatch.setattr("actstore.plugins.entry_points", lambda group: points)
         adapters.adapters.cache_clear()
         sources._modules.cache_clear()
 

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 import actstore
-from actstore import Captured, LayerError, RowBatch, StoreError, Writer, safetensors
-from actstore.export import export
-from actstore.imports import ImportSettings, import_files
-from actstore.store import records
+from actstore import Captured, LayerError, RowBatch, StoreError, Writer
+from actstore.exchange import ImportSettings, import_files
+from actstore.exchange.export import export
+from actstore.formats import safetensors
+from actstore.store.documents import records
 
 BITS = np.random.default_rng(1).integers(0, 2**16, (50, 7)).astype(np.uint16)
 ARRAYS = {
@@ -338,7 +339,7 @@ GROWTH = """
 import resource, sys
 import actstore
 from actstore import safetensors
-from actstore.export import export
+from actstore.exchange.export import export
 export(actstore.open(sys.argv[1]), ["a"], sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from actstore.errors import SourceError
-from actstore.foreign import dataset_names, open_dataset, open_file
+from actstore.formats.foreign_hdf5 import dataset_names, open_dataset, open_file
 from actstore.sources import read_labels, split_data
 
 ROWS = np.arange(12, dtype=np.float32).reshape(6, 2)

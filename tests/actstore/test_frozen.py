@@ -16,7 +16,7 @@ import xxhash
 import actstore
 from actstore import StoreError
 from actstore.store.format import DTYPES
-from actstore.store.verify import verify
+from actstore.store.verifying.verify import verify
 
 FROZEN = Path(__file__).parent / "frozen"
 FOLDER, FILE = FROZEN / "version_1" / "store.acts", FROZEN / "version_1" / "single.h5"

@@ -17,8 +17,8 @@ import xxhash
 
 from actstore import StoreError
 from actstore.errors import SourceError
-from actstore.imports import ImportSettings, import_files, run
-from actstore.safetensors import read_header, write_header
+from actstore.exchange import ImportSettings, import_files, run
+from actstore.formats.safetensors import read_header, write_header
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=(10, 3, 2)).astype(np.float32)
@@ -410,7 +410,7 @@ def test_empty_safetensors_and_scalars(tmp_path):
 
 GROWTH = """
 import resource, sys
-from actstore.imports import import_files
+from actstore.exchange import import_files
 import_files(sys.argv[2:], sys.argv[1])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from actstore.errors import SourceError
-from actstore.imports import ImportSettings, import_files, run
+from actstore.exchange import ImportSettings, import_files, run
 
 LENGTHS = [
     4,

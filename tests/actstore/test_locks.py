@@ -15,9 +15,9 @@ import warnings
 
 import pytest
 
-from actstore.store import heldfile, locks
-from actstore.store.heldfile import BEAT_S, STALE_S, HeldFile, held_path, is_held, look
-from actstore.store.locks import Lock, is_locked
+from actstore.store.disk import held_file, locks
+from actstore.store.disk.held_file import BEAT_S, STALE_S, HeldFile, held_path, is_held, look
+from actstore.store.disk.locks import Lock, is_locked
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*multi-threaded:DeprecationWarning"
@@ -274,7 +274,7 @@ def test_a_lock_that_was_taken_over_is_not_removed_by_its_first_holder(tmp_path)
 
 
 def test_the_holder_touches_its_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(heldfile, "BEAT_S", 0.01)
+    monkeypatch.setattr(held_file, "BEAT_S", 0.01)
     path = tmp_path / "lock"
     held = HeldFile(path)
     os.utime(held_path(path), (0, 0))

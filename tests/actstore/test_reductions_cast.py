@@ -6,7 +6,7 @@ import pytest
 from actstore.adapters import LayerRow, adapt
 from actstore.adapters.keep import Keeper
 from actstore.reductions import CastReport, ReductionSettings, plan_reductions
-from actstore.store.bfloat16 import narrowed, widened
+from actstore.store.documents.bfloat16 import narrowed, widened
 
 
 def dumped(arrays, settings, batch_rows=2):

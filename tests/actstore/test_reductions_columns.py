@@ -10,10 +10,10 @@ import xxhash
 from actstore.adapters import LayerRow
 from actstore.errors import DumpError, LayerError
 from actstore.reductions import ReductionSettings, plan_reductions
+from actstore.reductions.apply import reduce_layer
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
-from actstore.reductions.steps import reduce_layer
-from actstore.store.bfloat16 import narrowed, widened
+from actstore.store.documents.bfloat16 import narrowed, widened
 
 SHAPES = {
     "conv": ((3, 4, 5), ("channel", "height", "width")),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actstore.errors import DumpError, LayerError
-from actstore.store.bfloat16 import narrowed, widened
+from actstore.store.documents.bfloat16 import narrowed, widened
 
 TOKENS = ("position", "feature")
 LEFT = np.array([[0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 1]])

@@ -6,9 +6,9 @@ import pytest
 from actstore.adapters import LayerRow
 from actstore.errors import DumpError, LayerError
 from actstore.reductions import ReductionSettings, plan_reductions
+from actstore.reductions.apply import reduce_layer
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
-from actstore.reductions.steps import reduce_layer
 
 MAPS = ("channel", "height", "width")
 TOKENS = ("position", "feature")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import actstore
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
 from actstore.errors import DumpError, LayerError
 from actstore.reductions import ReductionSettings
 from actstore.sources import SplitData
@@ -153,7 +153,7 @@ def test_a_limit_counts_examples(tmp_path):
 @pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, sample=0.5)], ids=["all", "sampled"])
 @pytest.mark.parametrize("batches", [1, 2, 3])
 def test_a_resumed_dump_of_tokens_is_an_undisturbed_one(tmp_path, out, monkeypatch, settings, batches):
-    monkeypatch.setattr("actstore.store.room.SHARD_BYTES", (100, 100))
+    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (100, 100))
     undisturbed, again, train = Net(), Net(), Interrupted(loaded(texts()))
     data = [SplitData("train", from_object(train, "train batches", "digit")), data_of()[1]]
     with dump(undisturbed, data, tmp_path / f"undisturbed{out.suffix}", settings) as store:

@@ -6,11 +6,11 @@ import pytest
 from actstore.adapters import LayerRow
 from actstore.errors import DumpError, LayerError, RowError
 from actstore.reductions import ReductionSettings, plan_reductions
+from actstore.reductions.apply import reduce_layer
 from actstore.reductions.arrays import ArrayOperations, Bits
+from actstore.reductions.parts_of_examples import BatchRows, Spots
 from actstore.reductions.positions import RealPositions
-from actstore.reductions.rows import BatchRows, Spots
-from actstore.reductions.steps import reduce_layer
-from actstore.store.bfloat16 import narrowed, widened
+from actstore.store.documents.bfloat16 import narrowed, widened
 
 TOKENS = ("position", "feature")
 MASK = np.array([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actstore.adapters.for_functions import FunctionAdapter
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
 from actstore.errors import SourceError
 from actstore.reductions import ReductionSettings
 from actstore.sources import Batch, SplitData

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import actstore
+from actstore.activations import Captured
 from actstore.adapters import adapt
 from actstore.adapters.base import LayerRow
-from actstore.captured import Captured
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
+from actstore.dumping.selfcheck import SelfCheck, SelfCheckWarning
 from actstore.errors import DumpError
-from actstore.selfcheck import SelfCheck, SelfCheckWarning
 from actstore.sources import SplitData
 from actstore.sources.python import from_object
 
@@ -118,7 +118,7 @@ def test_a_batch_of_one_row_is_only_repeated():
 
 
 def test_wide_layers_are_checked_on_fewer_rows(monkeypatch):
-    monkeypatch.setattr("actstore.selfcheck.LAYER_BYTES", 40)
+    monkeypatch.setattr("actstore.dumping.selfcheck.LAYER_BYTES", 40)
     calls = []
 
     def model(batch):
@@ -148,7 +148,7 @@ def test_a_recording_is_checked_once_for_all_its_steps(tmp_path):
 
 
 def test_a_dump_that_is_resumed_is_not_checked_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("actstore.store.room.SHARD_BYTES", (100, 100))
+    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (100, 100))
     calls = []
 
     def model(batch):

@@ -13,8 +13,9 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actstore.store import durable, records, shard
-from actstore.store.shard import Column, NewFile, write_columns
+from actstore.store.disk import durable
+from actstore.store.documents import records, shard
+from actstore.store.documents.shard import Column, NewFile, write_columns
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from actstore.badrows import without_bad
-from actstore.choice import RowChoice
+from actstore.dumping.bad_rows import without_bad
 from actstore.errors import SourceError
-from actstore.imagefiles import Preparation, preparation
+from actstore.formats.imagefiles import Preparation, preparation
+from actstore.row_choice import RowChoice
 from actstore.sources import images, split_data
 
 

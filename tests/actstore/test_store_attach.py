@@ -14,9 +14,9 @@ import pytest
 import actstore
 from actstore import Writer
 from actstore.errors import StoreError, TargetError
-from actstore.store import durable
-from actstore.store.journal import Journal
-from actstore.store.place import Place
+from actstore.store.disk import durable
+from actstore.store.documents.journal import Journal
+from actstore.store.documents.write_place import Place
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import pytest
 
 import actstore
 from actstore import Captured, LayerError, StoreError, Writer
-from actstore.store.unique import SeenIds
+from actstore.store.documents.unique import SeenIds
 
 
 def changed_layer(**changes):

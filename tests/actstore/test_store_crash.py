@@ -16,8 +16,8 @@ from crash.replay import Recorded, unsynced
 from crash.scenarios import Scenario, scenarios
 
 from actstore import StoreError
-from actstore.store import durable
-from actstore.store.journal import SECTOR_BYTES, Journal, read_journal
+from actstore.store.disk import durable
+from actstore.store.documents.journal import SECTOR_BYTES, Journal, read_journal
 
 WHOLE = ("folder",)  # scenarios of which every point is made; of the others every eleventh
 

@@ -11,9 +11,9 @@ import pytest
 
 import actstore
 from actstore import StoreError
-from actstore.store.documents import seal, unseal
+from actstore.store.documents.documents import seal, unseal
+from actstore.store.documents.write_place import Place
 from actstore.store.format import VERSION
-from actstore.store.place import Place
 
 RANK = "steps/0/rank-0000"
 

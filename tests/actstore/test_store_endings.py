@@ -11,8 +11,8 @@ import pytest
 
 import actstore
 from actstore import StoreError, Writer
-from actstore.store import durable
-from actstore.store.checks import describe_layers
+from actstore.store.disk import durable
+from actstore.store.writing.batch_checks import describe_layers
 
 SMALL = 1000  # bytes: a handful of rows a shard
 

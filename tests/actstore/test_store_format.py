@@ -11,8 +11,8 @@ import pytest
 
 import actstore
 from actstore import Captured, RowBatch, Writer
+from actstore.store.disk.hdf5 import lay_out
 from actstore.store.format import DTYPES
-from actstore.store.hdf5 import lay_out
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "format.md"
 FROZEN = Path(__file__).parent / "frozen" / "version_1"

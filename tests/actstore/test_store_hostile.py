@@ -9,10 +9,10 @@ import pytest
 
 import actstore
 from actstore import StoreError
-from actstore.store.documents import seal, unseal
-from actstore.store.folder import read_header
-from actstore.store.journal import Journal
-from actstore.store.rank import journal_start
+from actstore.store.documents.documents import seal, unseal
+from actstore.store.documents.folder import read_header
+from actstore.store.documents.journal import Journal
+from actstore.store.documents.rank import journal_start
 
 RANK = "steps/0/rank-0000"
 

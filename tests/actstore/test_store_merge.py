@@ -13,11 +13,12 @@ import pytest
 
 import actstore
 from actstore import Store, StoreError, Writer
-from actstore.store import durable, staging, transfer
-from actstore.store import merge as merging
-from actstore.store.locks import Lock
-from actstore.store.merge import UnlabelledRowsWarning, merge
-from actstore.store.place import Place
+from actstore.store.disk import durable
+from actstore.store.disk.locks import Lock
+from actstore.store.documents.write_place import Place
+from actstore.store.merging import merge as merging
+from actstore.store.merging import staging, transfer
+from actstore.store.merging.merge import UnlabelledRowsWarning, merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable

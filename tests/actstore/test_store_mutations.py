@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import actstore
-from actstore.store.damage import Damage, Report
+from actstore.store.verifying.report import Damage, Report
 from tests.actstore import mutation_pool, mutation_worker
 from tests.actstore.mutation_bytes import KINDS
 from tests.actstore.mutation_pool import run

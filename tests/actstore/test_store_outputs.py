@@ -8,7 +8,7 @@ import pytest
 
 import actstore
 from actstore import StoreError, Writer
-from actstore.store.locks import is_locked
+from actstore.store.disk.locks import is_locked
 
 SMALL = 1000  # bytes: a handful of rows a shard
 

@@ -15,11 +15,11 @@ import xxhash
 
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
-from actstore.store.documents import seal
+from actstore.store.disk.hdf5 import HDF5File
+from actstore.store.documents.documents import seal
 from actstore.store.format import VERSION
-from actstore.store.hdf5 import HDF5File
-from actstore.store.pack import pack
-from actstore.store.packed import FOOTER_BYTES, examine, footer, read_packed
+from actstore.store.reading.single_file import FOOTER_BYTES, examine, footer, read_packed
+from actstore.store.writing.pack import pack
 
 
 @pytest.fixture
@@ -394,7 +394,7 @@ def test_a_cast_that_casts_nothing_changes_nothing(write_store, tmp_path, batch_
 
 
 def test_bfloat16_ties_go_to_even_also_from_float64():
-    from actstore.store.bfloat16 import narrowed
+    from actstore.store.documents.bfloat16 import narrowed
 
     tie = 1 + 2.0**-8  # halfway between 1 and the next bfloat16
     values = np.array([tie, tie + 2.0**-50, tie - 2.0**-50, -tie - 2.0**-50, 3.4e38, 3.39e38, 1e300, 5e-324])

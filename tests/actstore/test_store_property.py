@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 import actstore
 from actstore import Captured, RowBatch, Writer
-from actstore.store.checks import describe_layers
+from actstore.store.documents.records import Seen
 from actstore.store.format import BFLOAT16, DTYPES
-from actstore.store.records import Seen
+from actstore.store.writing.batch_checks import describe_layers
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
 SIDES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)

@@ -11,9 +11,9 @@ import pytest
 
 import actstore
 from actstore import Captured, LayerError, RowBatch, StoreError, Writer
-from actstore.store import completion
-from actstore.store.merge import merge
-from actstore.store.place import Place
+from actstore.store.documents.write_place import Place
+from actstore.store.merging.merge import merge
+from actstore.store.writing import completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ WRITE = """
 import sys
 import numpy as np
 from actstore import Captured, RowBatch, Writer
-from actstore.store.place import Place
+from actstore.store.documents.write_place import Place
 path, rank, world_size, layer = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 first = 100 * rank
 writer = Writer(path, place=Place(None, rank, world_size, first, 100), shard_bytes=2000)

@@ -10,7 +10,7 @@ import pytest
 
 import actstore
 from actstore import Captured, LayerError, RowBatch, StoreError, Writer
-from actstore.store.files import OPEN_FILES
+from actstore.store.reading.open_files import OPEN_FILES
 
 INDEXES = {
     "all": slice(None),

@@ -14,7 +14,7 @@ import xxhash
 
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
-from actstore.store.checking import BEGUN_BLOCKS
+from actstore.store.reading.read_hashes import BEGUN_BLOCKS
 
 ROWS, WIDTH = 10_000, 512  # 2 KiB a row: blocks of 2,048 rows are hashed, the last of a shard shorter
 SHARD_ROWS = 5_000
@@ -133,7 +133,7 @@ def hashed(monkeypatch):
         return xxhash.xxh3_64_hexdigest(counted(data))
 
     counting = SimpleNamespace(xxh3_64=Stream, xxh3_64_hexdigest=digest)
-    monkeypatch.setattr("actstore.store.checking.xxhash", counting)
+    monkeypatch.setattr("actstore.store.reading.read_hashes.xxhash", counting)
     return count
 
 

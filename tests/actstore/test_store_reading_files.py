@@ -12,11 +12,11 @@ import pytest
 
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
-from actstore.store import taking
-from actstore.store.contents import Part, stamp
-from actstore.store.files import OpenFile
-from actstore.store.records import Extent
-from actstore.store.taking import AHEAD_SPANS, GAP_BYTES, SEEK_BYTES, SPAN_BYTES
+from actstore.store.documents.catalog import Part, stamp
+from actstore.store.documents.records import Extent
+from actstore.store.reading import scattered_rows
+from actstore.store.reading.open_files import OpenFile
+from actstore.store.reading.scattered_rows import AHEAD_SPANS, GAP_BYTES, SEEK_BYTES, SPAN_BYTES
 
 READS = {
     "read_into": lambda layer: layer.read_into(slice(None), np.empty(layer.shape, layer.dtype)),
@@ -169,7 +169,7 @@ def test_rows_in_memory_and_rows_on_the_disk_are_the_same(tmp_path, monkeypatch,
     array = np.random.default_rng(0).integers(0, 2**15, (3000, width), np.uint16)
     layer = _layer(tmp_path / "a.h5", array)
     monkeypatch.setattr(OpenFile, "is_in_memory", lambda *_: warm)
-    monkeypatch.setattr(taking, "MAPPED_BYTES", 4096)
+    monkeypatch.setattr(scattered_rows, "MAPPED_BYTES", 4096)
     rows = np.sort(np.random.default_rng(1).integers(0, len(array), 500))
     reads.clear()
     np.testing.assert_array_equal(layer.take(rows), array[rows])
@@ -227,7 +227,7 @@ def test_a_file_left_open_is_closed_though_modules_went_before_it(monkeypatch, t
     path.write_bytes(b"x" * 100)
     file = OpenFile(Part(path, 0, 0, {}, stamp(path)))
     number = file._fd
-    monkeypatch.setattr("actstore.store.files.os", None)
+    monkeypatch.setattr("actstore.store.reading.open_files.os", None)
     file.__del__()
     file._fd = -1  # so that it is not closed again
     monkeypatch.undo()

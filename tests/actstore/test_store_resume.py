@@ -10,8 +10,8 @@ import pytest
 
 import actstore
 from actstore import StoreError, Writer
-from actstore.store.place import Place
-from actstore.store.records import Seen
+from actstore.store.documents.records import Seen
+from actstore.store.documents.write_place import Place
 
 ROWS, BATCH = 40, 6
 SMALL = 1500  # bytes: two batches a shard

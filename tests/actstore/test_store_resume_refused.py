@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from actstore import Captured, LayerError, StoreError, Writer
+from actstore.store.documents.write_place import Place
 from actstore.store.format import LayerInfo
-from actstore.store.place import Place
 
 BATCH, ROWS = 6, 40
 SMALL = 1500  # bytes: two batches a shard

@@ -19,7 +19,7 @@ Usage = namedtuple("Usage", "total used free")
 def clock(monkeypatch):
     """A clock that stands still until it is told otherwise: ``clock[0] = seconds``."""
     now = [1000.0]
-    monkeypatch.setattr("actstore.store.writer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("actstore.store.writing.writer.time.monotonic", lambda: now[0])
     return now
 
 
@@ -40,7 +40,9 @@ def test_a_slow_dump_is_sealed_by_the_clock(out, batches, layers, partial, seale
 
 
 def free(monkeypatch, free_bytes):
-    monkeypatch.setattr("actstore.store.room.shutil.disk_usage", lambda _: Usage(10**12, 0, free_bytes))
+    monkeypatch.setattr(
+        "actstore.store.writing.space.shutil.disk_usage", lambda _: Usage(10**12, 0, free_bytes)
+    )
 
 
 def row_bytes(layers):

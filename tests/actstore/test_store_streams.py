@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from actstore import Captured, RowBatch, Writer
 from actstore import open as open_store
-from actstore.store.checks import describe_layers
+from actstore.store.documents.records import Seen
+from actstore.store.documents.row_table import Rows
+from actstore.store.documents.running_hashes import LayerHash, RowTableHash, fingerprint
 from actstore.store.format import LayerInfo
-from actstore.store.records import Seen
-from actstore.store.rowtable import Rows
-from actstore.store.streams import LayerHash, RowTableHash, fingerprint
+from actstore.store.writing.batch_checks import describe_layers
 
 ROWS = 40
 SEGMENT_BYTES = 64
@@ -25,7 +25,7 @@ SEGMENT_BYTES = 64
 @pytest.fixture(autouse=True)
 def _short_segments(monkeypatch):
     """Segments as short as a test can afford."""
-    monkeypatch.setattr("actstore.store.records.HASH_BLOCK_BYTES", SEGMENT_BYTES)
+    monkeypatch.setattr("actstore.store.documents.records.HASH_BLOCK_BYTES", SEGMENT_BYTES)
 
 
 INFOS = {

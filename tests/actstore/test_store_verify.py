@@ -12,10 +12,11 @@ import pytest
 
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
-from actstore.store import durable, rehash
-from actstore.store.folder import read_header
-from actstore.store.place import Place
-from actstore.store.rank import read_rank
+from actstore.store.disk import durable
+from actstore.store.documents.folder import read_header
+from actstore.store.documents.rank import read_rank
+from actstore.store.documents.write_place import Place
+from actstore.store.verifying import rehash
 from tests.actstore.mutation_stores import build
 
 RANK = "steps/0/rank-0000"

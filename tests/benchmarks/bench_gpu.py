@@ -230,9 +230,9 @@ def main() -> None:
     arguments.add_argument("--budget-seconds", type=float, default=90.0, help="of each peer")
     given = arguments.parse_args()
     os.environ["SCIPY_ARRAY_API"] = "1"  # read when SciPy is first imported
-    from solvers import engines
+    from solvers.engines import choice
 
-    reason = engines.available("cupy")
+    reason = choice.available("cupy")
     if reason is not None:
         raise SystemExit(f"bench-gpu needs a GPU, and measured nothing: {reason}")
     import cupy as cp

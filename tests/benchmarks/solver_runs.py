@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Timed = Generator[None, None, Any]
 
-PRELOADED = ("numpy", "scipy.optimize", "sklearn.linear_model", "torch", "solvers.fitting")
+PRELOADED = ("numpy", "scipy.optimize", "sklearn.linear_model", "torch", "solvers.fitting.fit")
 AROUND_SECONDS = 900.0
 """What loading rows, and certifying, may each take: neither is measured, and neither should hang a run."""
 

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from timing import say
 
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
 from actstore.models import load_model
 from actstore.sources import split_data
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from actstore.store.reader import Store
+    from actstore.store.reading.reader import Store
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ewt"
 LAYER = "encoder.layer.5"

@@ -2,16 +2,16 @@
 
 import pytest
 
-from actstore.dump import Progress
-from cli.dump import Speed
+from actstore.dumping.dump import Progress
 from cli.shared import duration
+from cli.store.dump import Speed
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """``clock(seconds)``: let time pass."""
     now = [100.0]
-    monkeypatch.setattr("cli.dump.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("cli.store.dump.time.monotonic", lambda: now[0])
     return lambda seconds: now.__setitem__(0, now[0] + seconds)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import solvers
-from cli.fit import Reporter
-from solvers import engines
-from solvers import layer as layer_module
-from solvers.layers import LayerProgress
-from solvers.result import FitProgress
+from cli.probe.fit import Reporter
+from solvers.engines import choice
+from solvers.fitting.result import FitProgress
+from solvers.probing import fit_layer as layer_module
+from solvers.probing.fit_layers import LayerProgress
 
 HOUSE = Path(__file__).parents[2]
 TWO = "--target sign --target word=names.npy"
@@ -131,7 +131,7 @@ def test_another_question_and_overwrite(run, refused, store, folder, stopping):
 def test_a_command_that_is_killed(run, store, folder):
     code = (
         "import os, sys\n"
-        "from cli.fit import Reporter\n"
+        "from cli.probe.fit import Reporter\n"
         "from cli.main import probe\n"
         "def kill(self, progress):\n"
         "    if progress.done == 1:\n"
@@ -275,13 +275,13 @@ def test_no_penalty_end_to_end(run, store, folder):
     assert run("probe show p.h5").stdout.split("\n")[1].split()[-4:] == ["inf", "-", "numpy", "unpenalised"]
 
 
-@pytest.mark.skipif(engines.available("cupy") is None, reason="a GPU works here")
+@pytest.mark.skipif(choice.available("cupy") is None, reason="a GPU works here")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_a_gpu_that_is_not_there(refused, store, device):
     said = refused(f"probe fit {store} --target sign --C 1 --device {device} -o p.h5")
     assert (
         said
-        == f"Error: device '{device}' can not be used here: {engines.available('cupy')}; choose cpu, or none"
+        == f"Error: device '{device}' can not be used here: {choice.available('cupy')}; choose cpu, or none"
     )
 
 

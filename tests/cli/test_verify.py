@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from actstore import Captured, RowBatch, Writer
-from actstore.store.damage import VerifyProgress
+from actstore.store.verifying.report import VerifyProgress
 from cli.shared import ProgressLine
-from cli.verify import _shown_on
+from cli.store.verify import _shown_on
 
 
 @pytest.fixture(params=["s.acts", "s.h5"])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from actstore import verify
 from actstore.errors import ActstoreError, StoreError
-from actstore.store.folder import read_header
+from actstore.store.documents.folder import read_header
+from actstore.store.documents.rank import read_rank
 from actstore.store.format import JOURNAL, STORE_JSON, rank_folder
-from actstore.store.rank import read_rank
 from crash.scenarios import Shown
 
 if TYPE_CHECKING:

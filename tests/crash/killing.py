@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actstore.store.sealing import RankWriter
+from actstore.store.writing.sealing import RankWriter
 from crash.operations import Operation, intercepted
 
 if TYPE_CHECKING:

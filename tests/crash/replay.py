@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actstore.store.sealing import RankWriter
+from actstore.store.writing.sealing import RankWriter
 from crash.checks import LostError, check_crashed, check_refused, check_resumed
 from crash.disk import Disk, points, record
 

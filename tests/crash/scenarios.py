@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import actstore
-from actstore.dump import DumpSettings, dump
-from actstore.loop import SameWeightsWarning
+from actstore.dumping.dump import DumpSettings, dump
+from actstore.dumping.loop import SameWeightsWarning
 from actstore.sources import SplitData
 from actstore.sources.arrays import ArraySource
-from actstore.store import room
+from actstore.store.writing import space
 from crash.killing import dying_at, fork
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ class Job:
 @contextmanager
 def small_shards() -> Iterator[None]:
     """A dump of these few rows has several shards."""
-    before, room.SHARD_BYTES = room.SHARD_BYTES, (SHARD_BYTES, SHARD_BYTES)
+    before, space.SHARD_BYTES = space.SHARD_BYTES, (SHARD_BYTES, SHARD_BYTES)
     try:
         yield
     finally:
-        room.SHARD_BYTES = before
+        space.SHARD_BYTES = before
 
 
 Rows = dict[str, Any]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actstore.adapters import adapt
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
 from actstore.errors import AdapterError, DumpError
 from actstore.models import load_model
 from actstore.reductions import ReductionSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
 from actstore.models import load_model
 from actstore.sources import SplitData
 from actstore.sources.python import from_object

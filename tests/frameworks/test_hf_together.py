@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
 from actstore.errors import DumpError
 from actstore.models import load_model
 from actstore.sources import SplitData, split_data

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from actstore.adapters import adapt
-from actstore.adapters.for_hf import UntrainedWeightsWarning
+from actstore.adapters.for_hf.adapter import UntrainedWeightsWarning
 from actstore.models import load_model
 
 reason = "torch or transformers is not installed: make test-frameworks"

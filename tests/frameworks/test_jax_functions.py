@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from actstore import interop
+from actstore import arrays as interop
 from actstore.adapters import adapt
 from actstore.adapters.for_functions import FunctionAdapter
 from actstore.errors import AdapterError

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from actstore.adapters import adapt, keras_model
+from actstore.adapters import adapt
+from actstore.adapters.for_keras import model as keras_model
+from actstore.arrays import to_bits
 from actstore.errors import AdapterError, LayerError
-from actstore.interop import to_bits
 from actstore.patterns import select
 from tests.frameworks.keras_networks import BACKEND, convnet, keras, layers, residual
 

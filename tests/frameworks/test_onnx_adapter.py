@@ -6,7 +6,7 @@ import pytest
 from actstore.adapters import adapt
 from actstore.errors import LayerError
 from actstore.patterns import select
-from actstore.store.bfloat16 import narrowed, widened
+from actstore.store.documents.bfloat16 import narrowed, widened
 from tests.frameworks.onnx_networks import FLOAT, convnet, model_of, node, onnx, value
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from actstore import interop
+from actstore import arrays
 from actstore.adapters import LayerRow, adapt
+from actstore.adapters.for_torch.operations import takes
 from actstore.adapters.keep import Keeper
-from actstore.adapters.torch_operations import takes
 from actstore.errors import AdapterError, DumpError, LayerError
 from actstore.patterns import select
 from actstore.reductions import ReductionSettings, plan_reductions
@@ -92,7 +92,7 @@ def test_batches_of_other_lengths_and_sides_give_the_same(encoder):
 
 def test_the_unreduced_is_never_copied_to_the_host(encoder, monkeypatch):
     seen = []
-    to_host = interop._tensor_bits
+    to_host = arrays._tensor_bits
 
     def spied(tensor):
         seen.append(tuple(tensor.shape))
@@ -103,7 +103,7 @@ def test_the_unreduced_is_never_copied_to_the_host(encoder, monkeypatch):
     layers = select(["embed", "conv", "relu"], adapter.layers(tensors))
     settings = ReductionSettings(("mean", "relu=last"), random_projection=3, dtype="float16")
     plan = plan_reductions(settings, layers)
-    monkeypatch.setattr(interop, "_tensor_bits", spied)
+    monkeypatch.setattr(arrays, "_tensor_bits", spied)
     with adapter.running(layers, plan) as run:
         run(tensors)
     mask, *copied = seen
@@ -113,13 +113,13 @@ def test_the_unreduced_is_never_copied_to_the_host(encoder, monkeypatch):
 
 def test_a_function_that_gives_tensors_is_reduced_where_they_are(monkeypatch):
     seen = []
-    to_host = interop._tensor_bits
+    to_host = arrays._tensor_bits
     adapter = adapt(lambda x: {"a": torch.from_numpy(x).requires_grad_() * 2})
     x = np.random.default_rng(0).normal(size=(4, 30)).astype(np.float32)
     layers = select(["a"], adapter.layers(x))
     plan = plan_reductions(ReductionSettings(random_features=5), layers)
     monkeypatch.setattr(
-        interop, "_tensor_bits", lambda tensor: seen.append(tuple(tensor.shape)) or to_host(tensor)
+        arrays, "_tensor_bits", lambda tensor: seen.append(tuple(tensor.shape)) or to_host(tensor)
     )
     with adapter.running(layers, plan) as run:
         found = run(x)["a"].array

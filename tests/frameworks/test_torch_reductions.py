@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from actstore import interop
+from actstore import arrays
 from actstore.adapters import LayerRow
-from actstore.adapters.torch_operations import TensorOperations, reduce_tensor
+from actstore.adapters.for_torch.operations import TensorOperations, reduce_tensor
 from actstore.reductions import ReductionSettings, plan_reductions
+from actstore.reductions.apply import reduce_layer
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
-from actstore.reductions.steps import reduce_layer
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
 nn = torch.nn
@@ -32,13 +32,13 @@ def tokens(dtype="float32", shape=(4, 6, 10)):
 
 def both(tensor, axes, settings, mask=None):
     """One layer reduced by torch and by NumPy: (array, dtype, cost of the cast) of each, as stored."""
-    bits = Bits(*interop.to_bits(tensor))
+    bits = Bits(*arrays.to_bits(tensor))
     row = LayerRow("layer", "Tensor", tuple(tensor.shape[1:]), axes, bits.dtype)
     plan = plan_reductions(settings, [row])
     real = RealPositions({"x": tensor, "attention_mask": mask})
     found, cost = reduce_tensor(tensor, plan.of("layer"), real, TensorOperations())
     expected, expected_cost = reduce_layer(bits, plan.of("layer"), real, ArrayOperations())
-    array, dtype = interop.to_bits(found)
+    array, dtype = arrays.to_bits(found)
     assert (dtype, array.shape[1:]) == (plan.layers[0].dtype, plan.layers[0].shape)
     return (array, dtype, cost), (expected.array, expected.dtype, expected_cost)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import actstore
-from actstore.dump import DumpSettings, dump
+from actstore.dumping.dump import DumpSettings, dump
 from actstore.reductions import ReductionSettings
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.sources import SplitData
@@ -91,7 +91,7 @@ def test_a_sample_and_reductions_are_those_of_the_whole(tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int64", "bool"])
 @pytest.mark.parametrize("kind", ["mean", "max"])
 def test_torch_joins_as_numpy_does(dtype, kind):
-    from actstore.adapters.torch_operations import TensorOperations
+    from actstore.adapters.for_torch.operations import TensorOperations
 
     if (dtype, kind) == ("bool", "mean"):
         dtype = "uint8"

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
 
-from actstore.dump import DumpSettings, dump  # noqa: E402
+from actstore.dumping.dump import DumpSettings, dump  # noqa: E402
 from actstore.errors import DumpError  # noqa: E402
 from actstore.sources import SplitData  # noqa: E402
 from actstore.sources.python import from_object  # noqa: E402

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from actstore.adapters import adapt
-from actstore.dump import DumpSettings, describe_layers, dump
+from actstore.dumping.dump import DumpSettings, describe_layers, dump
 from actstore.errors import AdapterError, LayerError
 from actstore.patterns import select
 from actstore.sources import SplitData

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from solvers import engines
-from solvers.backend import NUMPY, Backend
+from solvers.arrays import NUMPY, Backend
+from solvers.engines import choice
 from solvers.engines.cupy_lbfgs import device_name
 from solvers.problem import pose
 
 
 def pytest_terminal_summary(terminalreporter):
     """Say on which GPU the engine cupy was tested, or why on none."""
-    reason = engines.available("cupy")
+    reason = choice.available("cupy")
     where = (
         f"tested on {device_name()}"
         if reason is None

@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import solvers
-from solvers.backend import NUMPY, one_blas_thread
+from solvers.arrays import NUMPY, one_blas_thread
 
 
 def blas_threads():

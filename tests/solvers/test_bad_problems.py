@@ -45,7 +45,7 @@ def parted(data):
 def dtype(request, monkeypatch):
     """Of the rows and of the work on them."""
     if request.param is np.float32:
-        monkeypatch.setattr("solvers.sweep.DOUBLE_ELEMENTS", 0)
+        monkeypatch.setattr("solvers.lbfgs.sweep.DOUBLE_ELEMENTS", 0)
     return request.param
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from solvers.backend import NUMPY
+from solvers.arrays import NUMPY
 from solvers.certificate import Certifier, Claim
 from solvers.problem import pose, pose_together
 

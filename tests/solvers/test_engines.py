@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import engines
-from solvers.backend import NUMPY
+from solvers.arrays import NUMPY
 from solvers.certificate import Certifier, Claim
-from solvers.engines.base import Goal
+from solvers.engines import choice as engines
 from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device
 from solvers.errors import EngineError
+from solvers.goals import Goal
+from solvers.lbfgs.sweep import ColumnSolver
 from solvers.problem import pose, pose_together
-from solvers.sweep import ColumnSolver
 
 GAP = 1e-6
 
@@ -195,7 +195,7 @@ def test_auto_takes_the_gpu_where_one_works(monkeypatch, make_problem):
 @pytest.mark.usefixtures("no_gpu")
 def test_auto_leaves_one_strength_on_few_entries_to_scikit_learn(monkeypatch, make_problem):
     problem = make_problem()
-    monkeypatch.setattr("solvers.engines.SKLEARN_ENTRIES", problem.rows * problem.width)
+    monkeypatch.setattr("solvers.engines.choice.SKLEARN_ENTRIES", problem.rows * problem.width)
     assert engines.choose("auto", problem, 1).engine.name == "sklearn"
     assert engines.choose("auto", problem, 2).engine.name == "numpy"
     larger = replace(problem, codes=np.append(problem.codes, 0))
@@ -209,7 +209,7 @@ def test_scikit_learn_that_misses_the_gap_says_so_and_auto_has_numpy_finish(monk
     assert by_name.gap_nats > 1e-5
     assert by_name.engine == "sklearn"
     monkeypatch.setattr(CupyEngine, "unavailable", lambda self: "no GPU here")
-    monkeypatch.setattr("solvers.engines.SKLEARN_ENTRIES", 1 << 20)
+    monkeypatch.setattr("solvers.engines.choice.SKLEARN_ENTRIES", 1 << 20)
     finished = solvers.fit(activations, labels, C=0.1)
     assert finished.status == "converged"
     assert finished.engine == "numpy"
@@ -227,7 +227,7 @@ def test_engine_of_another_package_is_found_and_a_broken_one_left_out(monkeypatc
             name="theirs", load=lambda: SimpleNamespace(name="theirs", unavailable=lambda: "not today")
         ),
     ]
-    monkeypatch.setattr("solvers.engines.entry_points", lambda group: points)
+    monkeypatch.setattr("solvers.engines.choice.entry_points", lambda group: points)
     engines._engines.cache_clear()
     try:
         assert engines.names() == ["cupy", "numpy", "sklearn", "theirs"]

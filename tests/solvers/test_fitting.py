@@ -8,9 +8,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import solvers
-from solvers.backend import NUMPY
+from solvers.arrays import NUMPY
 from solvers.errors import ProblemError
-from solvers.result import Fit, Path, Status
+from solvers.fitting.result import Fit, Path, Status
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_features_of_any_shape_and_sources_of_any_kind(data, tmp_path):
 @pytest.mark.parametrize("double_elements", [0, 1 << 22])
 @pytest.mark.parametrize("block_elements", [20, 700])
 def test_size_of_blocks_does_not_matter(data, monkeypatch, double_elements, block_elements):
-    monkeypatch.setattr("solvers.sweep.DOUBLE_ELEMENTS", double_elements)
+    monkeypatch.setattr("solvers.lbfgs.sweep.DOUBLE_ELEMENTS", double_elements)
     whole = solvers.fit(*data, engine="numpy", scale=True)
     monkeypatch.setattr("solvers.engines.numpy_lbfgs.NUMPY", replace(NUMPY, block_elements=block_elements))
     blocked = solvers.fit(*data, engine="numpy", scale=True)

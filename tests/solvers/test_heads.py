@@ -3,7 +3,7 @@ import pytest
 
 import solvers
 from solvers.errors import ProblemError
-from solvers.heads import cut
+from solvers.probing.slices import cut
 
 ROWS = 300
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from solvers.errors import ProblemError
-from solvers.holdout import set_aside
+from solvers.probing.holdout import set_aside
 
 
 def test_mnist_keeps_54000_rows_to_train_on():

@@ -3,7 +3,7 @@ import pytest
 
 import solvers
 from solvers.errors import ProblemError
-from solvers.holdout import set_aside
+from solvers.probing.holdout import set_aside
 
 ROWS = 300
 STRENGTHS = (0.01, 1.0, 100.0)
@@ -88,7 +88,7 @@ def test_what_a_probe_says_of_itself(layers, labels):
     assert (probe.order, probe.shape, probe.width, probe.step) == (1, (3, 4), 12, 0)
     assert (probe.fingerprint, probe.command, probe.seed, probe.scaled) == ("f00", "probe fit x", 5, True)
     assert (probe.status, probe.columns) == ("converged", None)
-    assert probe.engine in solvers.engines.names()
+    assert probe.engine in solvers.engines.choice.names()
     assert probe.engine_reason
     assert probe.seconds > 0
     assert probe.error["train"] < probes["input", "kind", 0].error["train"] < probe.chance["train"]

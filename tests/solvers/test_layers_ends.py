@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import layer as layer_module
-from solvers.layers import FitInterrupted, LayerProgress
-from solvers.result import Status
+from solvers.fitting.result import Status
+from solvers.probing import fit_layer as layer_module
+from solvers.probing.fit_layers import FitInterrupted, LayerProgress
 
 ROWS = 300
 STRENGTHS = (0.01, 1.0, 100.0)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import layer as layer_module
 from solvers.errors import ProblemError
-from solvers.layers import LayerProgress
-from solvers.result import FitProgress
+from solvers.fitting.result import FitProgress
+from solvers.probing import fit_layer as layer_module
+from solvers.probing.fit_layers import LayerProgress
 
 ROWS = 300
 STRENGTHS = (0.01, 1.0, 100.0)
@@ -53,7 +53,7 @@ def splits():
 @pytest.mark.parametrize("named", [True, False], ids=["val", "held out"])
 def test_each_target_is_fitted_as_if_it_were_alone(layers, labels, splits, strengths, named, monkeypatch):
     # C = 1 and 100 differ by 0.001 nats on validation rows, less than the gap that paths are judged at.
-    monkeypatch.setattr("solvers.path.ROUGH_GAP_NATS", 1e-8)
+    monkeypatch.setattr("solvers.fitting.path.ROUGH_GAP_NATS", 1e-8)
     options = {"C": strengths, "splits": splits if named else None, "seed": 4, "gap_nats": 1e-10}
     together = solvers.fit_layers(layers, labels, **options)
     assert list(together) == [(layer, target, 0) for layer in layers for target in labels]

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solvers import lbfgs
-from solvers.backend import NUMPY
-from solvers.lbfgs import State
-from solvers.metric import NO_METRIC, Metric
+from solvers.arrays import NUMPY
+from solvers.lbfgs import direction as lbfgs
+from solvers.lbfgs.direction import State
+from solvers.lbfgs.metric import NO_METRIC, Metric
 
 SHAPE = (3, 5)
 

@@ -40,7 +40,7 @@ def data(make_rows):
 def double(request, monkeypatch):
     """Whether the work is done in float64, as small problems are, or in float32."""
     if not request.param:
-        monkeypatch.setattr("solvers.sweep.DOUBLE_ELEMENTS", 0)
+        monkeypatch.setattr("solvers.lbfgs.sweep.DOUBLE_ELEMENTS", 0)
     return request.param
 
 
@@ -108,7 +108,7 @@ def test_rows_picked_from_a_source_without_take_are_read_in_bounded_slices(monke
 
 
 def test_a_layer_too_wide_to_factor_is_fitted_by_diagonals(make_rows, monkeypatch):
-    monkeypatch.setattr("solvers.sweep._BLOCK_WIDTH", 10)
+    monkeypatch.setattr("solvers.lbfgs.sweep._BLOCK_WIDTH", 10)
     activations, labels = make_rows(400, 20, 3)
     diagonal = solvers.fit(activations, labels, engine="numpy")
     monkeypatch.undo()

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solvers.backend import NUMPY
-from solvers.objective import Ask, Targets, evaluate, logits, padded, softmax
+from solvers.arrays import NUMPY
+from solvers.lbfgs.objective import Ask, Targets, evaluate, logits, padded, softmax
+from solvers.lbfgs.working import Frame, WorkingRows
 from solvers.problem import pose, pose_together
-from solvers.working import Frame, WorkingRows
 
 STEP = 1e-6
 # Central differences are off by STEP² third derivatives, plus 1e-16 / STEP of rounding.

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import probe as probe_module
 from solvers.errors import ProbeFileError
-from solvers.layers import FitInterrupted
+from solvers.probing import probe_file as probe_module
+from solvers.probing.fit_layers import FitInterrupted
 
 HOUSE = Path(__file__).parents[2]
 ROWS = 120

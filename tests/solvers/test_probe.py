@@ -11,8 +11,8 @@ import pytest
 
 import solvers
 from solvers.errors import ProbeFileError, ProblemError
-from solvers.probe import refuse_existing
-from solvers.probes import Probe, Probes, Tried
+from solvers.probing.probe import Probe, Probes, Tried
+from solvers.probing.probe_file import refuse_existing
 
 PAGE = Path(__file__).parents[2] / "docs" / "probes.md"
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from solvers.backend import NUMPY
-from solvers.objective import Targets
+from solvers.arrays import NUMPY
+from solvers.lbfgs.objective import Targets
+from solvers.lbfgs.sampling import Sampler, _chances
+from solvers.lbfgs.working import Frame, WorkingRows
 from solvers.problem import pose
-from solvers.sampling import Sampler, _chances
-from solvers.working import Frame, WorkingRows
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_rows_of_high_leverage_are_always_drawn(layer):
 
 
 def test_leverage_is_about_what_it_is_by_the_whole_inverse(layer, monkeypatch):
-    monkeypatch.setattr("solvers.sampling._WHOLE_ELEMENTS", 0)
+    monkeypatch.setattr("solvers.lbfgs.sampling._WHOLE_ELEMENTS", 0)
     rows, targets, coefficients = layer
     x = rows.pick(np.arange(1200))
     ridge = 10 * PENALTIES + 1e-6 * np.diagonal(x.T @ x / 1200).mean() + 1e-12

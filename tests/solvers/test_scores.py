@@ -6,7 +6,7 @@ import pytest
 from solvers import scores
 from solvers.errors import ProblemError
 from solvers.labels import UNSEEN
-from solvers.probes import Probe
+from solvers.probing.probe import Probe
 from solvers.scores import LEFT_OUT, Scored, nonfinite_rows, score, score_each
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from solvers.search import Trial, step_length
+from solvers.lbfgs.search import Trial, step_length
 
 CONVEX = {
     "quadratic": lambda t, scale: (0.5 * (t / scale - 1) ** 2, (t / scale - 1) / scale),

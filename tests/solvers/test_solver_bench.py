@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import engines
+from solvers.engines import choice
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
@@ -160,7 +160,7 @@ def test_a_contest_finds_who_reaches_the_gap_and_the_best_loss(tmp_path, monkeyp
 
 
 def test_without_a_gpu_its_benchmark_says_so_and_fails():
-    if engines.available("cupy") is None:
+    if choice.available("cupy") is None:
         pytest.skip("a GPU works here, and the whole benchmark would run")
     script = Path(__file__).resolve().parents[1] / "benchmarks" / "bench_gpu.py"
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)

@@ -3,7 +3,7 @@ import pytest
 
 from solvers.errors import ProblemError
 from solvers.labels import UNSEEN
-from solvers.task import make_task
+from solvers.probing.task import make_task
 
 
 def test_without_splits_every_row_is_trained_on():

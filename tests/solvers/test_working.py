@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solvers.backend import NUMPY
+from solvers.arrays import NUMPY
+from solvers.lbfgs.working import Frame, WorkingRows
 from solvers.problem import pose, pose_together
-from solvers.working import Frame, WorkingRows
 
 ROWS = 300
 KINDS = {

@@ -15,8 +15,8 @@ import numpy as np
 
 from actstore import Captured, RowBatch, Writer
 from actstore import open as open_store
-from actstore.store.pack import pack_store
-from actstore.store.place import Place
+from actstore.store.documents.write_place import Place
+from actstore.store.writing.pack import pack_store
 
 ROWS = 7
 STEPS = (0, 500)

@@ -1,0 +1,144 @@
+"""ONNX through onnxruntime: any tensor that is computed from the rows, in graph order; the model is never changed.
+
+Layers are called by the scopes of their nodes (``onnx_names``); every tensor is there by its own name, too, and the
+model's only output as ``output``, each by its exact name. Models are files (with their weights beside them, if they
+are kept there) or an ``onnx.ModelProto``.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from actstore.adapters.base import OUTPUT, Adapter, Keep, LayerRow, Run
+from actstore.adapters.for_onnx import file
+from actstore.adapters.for_onnx import graph as onnx_graph
+from actstore.adapters.for_onnx import layers as onnx_layers
+from actstore.adapters.for_onnx import names as onnx_names
+from actstore.adapters.for_onnx.inputs import Inputs, few_rows
+from actstore.adapters.for_onnx.session import Session
+from actstore.errors import AdapterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+
+    from actstore.activations import Captured
+    from actstore.store.format import JSON
+
+_DESCRIBED_ROWS = (2, 3)
+
+
+class OnnxAdapter(Adapter):
+    """Runs the part of a graph that the layers asked for need."""
+
+    name = "onnx"
+    loads: ClassVar[tuple[str, ...]] = (".onnx",)
+
+    def __init__(self, model: Any, device: str | None = None) -> None:
+        super().__init__(model, device)
+        on_disk = isinstance(model, file.OnnxFile)
+        self._proto = model.proto if on_disk else model
+        self._folder: Path | None = model.path.parent if on_disk else None
+        if not on_disk:
+            file.check_in_memory(model)
+        graph = self._proto.graph
+        self._inputs = Inputs(onnx_graph.inputs_of(graph))
+        self._computed = onnx_graph.computed_from_rows(graph)
+        self._names = onnx_names.layer_names(self._computed)
+
+    @staticmethod
+    def accepts(model: object) -> bool:
+        """A model that was read from a file, or one of onnx's own."""
+        kind = type(model)
+        return kind is file.OnnxFile or (
+            kind.__name__ == "ModelProto" and kind.__module__.partition(".")[0] == "onnx"
+        )
+
+    @staticmethod
+    def load(spec: str) -> object:
+        """The model of ``FILE.onnx``."""
+        return file.read(Path(spec))
+
+    def describe(self, inputs: object | None) -> list[LayerRow]:
+        """Every tensor as a few rows show it; without inputs, as the model declares it."""
+        if inputs is None:
+            described = onnx_layers.declared_layers(self._proto)
+        else:
+            described = self._found(self._inputs.feeds(inputs))
+        known = {tensor: described.get(tensor) or onnx_layers.unknown_layer(tensor) for tensor in self._names}
+        shapes = {tensor: layer.shape for tensor, layer in known.items() if layer.shape is not None}
+        axes = onnx_names.axis_names(self._computed, shapes, onnx_graph.constants_of(self._proto.graph))
+        kinds = {tensor: computed.node.op_type for computed in self._computed for tensor in computed.tensors}
+        output = self._output()
+        layers: list[LayerRow] = []
+        for tensor, name in self._names.items():
+            layer = replace(known[tensor], name=name, type=kinds[tensor], axes=axes.get(tensor, ()))
+            others = dict.fromkeys([tensor, *([OUTPUT] if tensor == output else [])])
+            layers += [layer, *(replace(layer, name=other, explicit=True) for other in others if other != name)]
+        return layers
+
+    @contextmanager
+    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+        """Runs of the part of the graph that ends with these layers."""
+        by_name = {name: tensor for tensor, name in self._names.items()}
+        output = self._output()
+        if output is not None:
+            by_name.setdefault(OUTPUT, output)
+        tensors = {layer.name: by_name.get(layer.name, layer.name) for layer in layers}
+        session = self._open(list(dict.fromkeys(tensors.values())))
+
+        def run(inputs: object) -> dict[str, Captured]:
+            feeds = self._inputs.feeds(inputs)
+            self._inputs.check_rows(feeds)
+            found = session.run(feeds)
+            return {layer.name: keep(layer.name, found[tensors[layer.name]], layer.axes) for layer in layers}
+
+        yield run
+
+    def provenance(self) -> dict[str, JSON]:
+        """Hashes of the weights and of the graph, and what wrote the model."""
+        proto = self._proto
+        return {
+            "weights": file.hash_weights(proto, self._folder),
+            "graph": file.hash_graph(proto),
+            "opset": {imported.domain or "ai.onnx": imported.version for imported in proto.opset_import},
+            "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
+        }
+
+    def load_weights(self, path: Path, key: str | None) -> None:
+        """Refused: an ONNX model has its weights in it.
+
+        Raises:
+            AdapterError: always.
+        """
+        msg = f"an ONNX model comes with its weights, so {path.name} can not be loaded into it: leave --weights out"
+        raise AdapterError(msg)
+
+    def _found(self, feeds: Mapping[str, np.ndarray]) -> dict[str, LayerRow]:
+        """Every layer as runs of a few rows show it: one of two and one of three, where the model takes any number.
+
+        An axis of the same length in both is not the batch, though it may have two entries.
+        """
+        session = self._open(list(self._names))
+        fixed = self._inputs.fixed_rows
+        try:
+            counts = _DESCRIBED_ROWS if fixed is None else (fixed,)
+            runs = [onnx_layers.found_layers(session, few_rows(feeds, rows)) for rows in counts]
+        except Exception:  # noqa: BLE001 - the graph may have a batch size in it that its inputs do not declare
+            runs = [onnx_layers.found_layers(session, feeds)]
+        return {
+            tensor: min((found[tensor] for found in runs), key=lambda layer: layer.shape is not None)
+            for tensor in runs[0]
+        }
+
+    def _open(self, tensors: Sequence[str]) -> Session:
+        return Session(onnx_graph.part_computing(self._proto, tensors), tensors, self._folder, self.device)
+
+    def _output(self) -> str | None:
+        """The tensor that is ``output``: that of a model with one output, unless a layer has that name already."""
+        names = [value.name for value in self._proto.graph.output]
+        return names[0] if len(names) == 1 and OUTPUT not in self._names.values() else None

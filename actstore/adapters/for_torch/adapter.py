@@ -1,0 +1,164 @@
+"""PyTorch: forward hooks on the modules asked for, copied as they return, so that nothing can rewrite a capture.
+
+Layers are modules by their dotted names, in the order in which their calls return; ``NAME:in`` is what goes into one,
+and comes before everything inside it; ``output`` is what the whole model returns. Modules around the model are passed
+over (``torch_wrappers``); functional calls are layers where a trace is asked for (``torch_tracing``).
+
+The model gets the batch as one tensor, a tuple as positional and a dict as keyword arguments, on its own device;
+floating-point inputs in the dtype of its parameters, integers as they are (an embedding needs them so).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from actstore import arrays
+from actstore.adapters.base import Adapter, Keep, LayerRow, Run
+from actstore.adapters.for_torch import layers as torch_layers
+from actstore.adapters.for_torch import model as torch_model
+from actstore.adapters.for_torch import tracing, wrappers
+from actstore.adapters.for_torch import watching as torch_watching
+from actstore.adapters.for_torch import weights as torch_weights
+from actstore.adapters.for_torch.axes import AxisNames
+from actstore.adapters.passes import Passes
+from actstore.errors import AdapterError
+from actstore.provenance import hash_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from actstore.activations import Captured
+    from actstore.adapters.for_torch.layers import Call, Place, Watch
+    from actstore.adapters.for_torch.trace import Trace
+    from actstore.adapters.for_torch.values import Value
+    from actstore.store.format import JSON
+
+
+class TorchAdapter(Adapter):
+    """Runs a ``torch.nn.Module`` in evaluation mode and leaves it as it was found."""
+
+    name = "torch"
+
+    def __init__(self, model: Any, device: str | None = None) -> None:
+        super().__init__(wrappers.unwrapped(model), device)
+        self._outside = model
+        self._autocast: str | None = None
+        self._tracing = False
+        self._trace: Trace | None = None
+        if "ScriptModule" in torch_layers.kinds(type(self.model)):
+            msg = (
+                "a torch.jit.ScriptModule takes no hooks and shows none of its layers; give the module that was "
+                "scripted, with these weights (model.load_state_dict(scripted.state_dict()))"
+            )
+            raise AdapterError(msg)
+
+    @staticmethod
+    def accepts(model: object) -> bool:
+        """Any module."""
+        return any(base.__module__ == "torch.nn.modules.module" for base in type(model).__mro__)
+
+    def ask(self, *, autocast: str | None = None, trace: bool = False) -> None:
+        """Both can be had of any model but one that can not be traced, which shows when it is described."""
+        self._autocast, self._tracing = autocast, trace
+
+    def describe(self, inputs: object | None) -> list[LayerRow]:
+        """Every call of every module in one run; then what was not called, and the other names of shared modules."""
+        places = torch_layers.places(self.model)
+        seen: list[tuple[str, LayerRow]] = []
+        axis_names = AxisNames()
+        rows = 0 if inputs is None else arrays.count_rows(inputs)
+
+        def see(call: Call, value: Value) -> None:
+            row = torch_layers.describe(call, value, axis_names)
+            first = rows if row.shape is None else len(torch_layers.tensor_of(call, value))
+            # A module that gives one row for all is no mistake: embeddings of positions, which the sum repeats.
+            if first != rows and (call.place.module is None or first == 1):
+                row = replace(row, shape=None, axes=(), dtype="", note="its first axis is not the batch")
+            seen.append((call.place.name, row))
+
+        with torch_model.evaluating(self.model, self.device):
+            if self._tracing:
+                self._trace = self._traced(places, inputs)
+            places = self._places()
+            with torch_layers.watched([*places.values()], see) as watch:
+                if inputs is not None:
+                    self._forward(inputs, watch)
+        described = [replace(row, calls=watch.calls[name]) for name, row in seen]
+        silent = [place for place in places.values() if place.name not in watch.calls]
+        return described + [row for place in silent if (row := _silent(place, inputs))] + self._others(places)
+
+    def _others(self, places: Mapping[str, Place]) -> list[LayerRow]:
+        return [
+            LayerRow(name, places[first].kinds[0], note=f"it is the same module as {first!r}")
+            for name, first in torch_layers.aliases(self.model).items()
+        ]
+
+    def _traced(self, places: Mapping[str, Place], inputs: object | None) -> Trace:
+        if inputs is None:
+            return tracing.trace(self.model, places, (), {})
+        traces = []
+
+        def make(*arguments: object, **keywords: object) -> None:
+            traces.append(tracing.checked(self.model, places, arguments, keywords))
+
+        torch_model.forward(self.model, arrays.copied(inputs), self._autocast, make)
+        return traces[0]
+
+    def _places(self) -> dict[str, Place]:
+        if self._tracing and self._trace is None:
+            msg = "a model is described before its trace is run"
+            raise AdapterError(msg)
+        operations = self._trace.operations if self._trace else {}
+        return {**torch_layers.places(self.model), **operations}
+
+    def _forward(self, inputs: object, watch: Watch) -> None:
+        call = partial(self._trace.run, watch) if self._trace else self.model
+        torch_model.forward(self.model, inputs, self._autocast, call)
+
+    @contextmanager
+    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+        """Runs stop after the deepest layer asked for; the model is in evaluation mode meanwhile."""
+        every = self._places()
+        passes = Passes(layers, keep, every, "module")
+
+        def see(call: Call, value: Value) -> None:
+            passes.see(call.place.name, call.index, lambda: torch_layers.tensor_of(call, value))
+
+        def run(inputs: object) -> dict[str, Captured]:
+            watch.calls.clear()
+            return passes.layers_of(lambda: self._forward(inputs, watch))
+
+        places = [every[name] for name in passes.watched]
+        with torch_model.evaluating(self.model, self.device), torch_layers.watched(places, see) as watch:
+            yield run
+
+    def watching(self, patterns: Sequence[str]) -> AbstractContextManager[Mapping[str, Captured]]:
+        """Captures the latest forward pass, which it leaves alone; warns of modules in training mode."""
+        wrappers.refuse_replicas(self._outside)
+        return torch_watching.watching(self.model, patterns)
+
+    def provenance(self) -> dict[str, JSON]:
+        """The hash of the state dict: names, dtypes, shapes and bytes, in its order; and how else it is to run."""
+        weights = hash_arrays(torch_weights.state(self.model))
+        asked = {"autocast": self._autocast} if self._autocast else {}
+        return {"weights": weights, "class": type(self.model).__qualname__, **asked}
+
+    def load_weights(self, path: Path, key: str | None) -> object:
+        """A state dict, of which nothing but tensors is read (``weights_only``), or a ``.safetensors`` file."""
+        torch_weights.load_weights(self.model, path, key)
+        return self._outside
+
+
+def _silent(place: Place, inputs: object | None) -> LayerRow | None:
+    """What is told of a place that was not called; nothing of an operation that gave no tensor."""
+    note = "" if inputs is None else "it was not called for this batch"
+    if torch_layers.is_script(place):
+        note = torch_layers.SCRIPTED
+    elif place.module is None and inputs is not None:
+        return None
+    return LayerRow(place.name, place.kinds[0], note=note, explicit=place.explicit)

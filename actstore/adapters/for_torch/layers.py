@@ -1,0 +1,170 @@
+"""What for_torch knows of torch's modules: their names, their calls, and how a layer is described."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from actstore import arrays
+from actstore.adapters.base import OUTPUT, LayerRow
+from actstore.adapters.for_torch import values
+from actstore.adapters.for_torch.wrappers import named_modules
+from actstore.errors import AdapterError
+from actstore.patterns import INTO, call_name
+from actstore.store.format import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from actstore.adapters.for_torch.axes import AxisNames
+    from actstore.adapters.for_torch.values import Value
+
+SCRIPTED = "it is a torch.jit.ScriptModule, which takes no hooks; ask for the layer before or after it"
+See: TypeAlias = "Callable[[Call, Value], None]"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a model something can be seen: what comes out of a module or an operation, or what goes into a module.
+
+    Args:
+        name: of the layer; a call has it with the number of the call.
+        kinds: the names of the module's class and of its bases.
+        module: None for an operation.
+        into: whether it is what goes into the module.
+        explicit: see ``LayerRow``.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    module: Module | None = None
+    into: bool = False
+    explicit: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a place in a pass, ``index`` calls after the first."""
+
+    place: Place
+    index: int
+
+    @property
+    def name(self) -> str:
+        """``relu`` for the first call of a module in a pass, then ``relu#1``, ``relu#2``, ...."""
+        return call_name(self.place.name, self.index)
+
+
+def places(model: Module) -> dict[str, Place]:
+    """Every module once, under its first name; the model itself, last, as ``output``; and what goes into each."""
+    modules = dict(named_modules(model))
+    root = modules.pop("")
+    if OUTPUT not in modules:
+        modules[OUTPUT] = root
+    found = {
+        name: Place(name, kinds(type(module)), module, explicit=module is root)
+        for name, module in modules.items()
+    }
+    inputs = [
+        Place(f"{name}{INTO}", place.kinds, place.module, into=True, explicit=True)
+        for name, place in found.items()
+        if place.module is not root and f"{name}{INTO}" not in found
+    ]
+    return {**found, **{place.name: place for place in inputs}}
+
+
+def kinds(module_type: type) -> tuple[str, ...]:
+    """The names of a class and of its bases."""
+    return tuple(base.__name__ for base in module_type.__mro__)
+
+
+def aliases(model: Module) -> dict[str, str]:
+    """Further names of modules that are used in several places, each with the first name of its module."""
+    first: dict[int, str] = {}
+    others = {}
+    for name, module in named_modules(model, remove_duplicate=False):
+        if first.setdefault(id(module), name) != name:
+            others[name] = first[id(module)]
+    return others
+
+
+class Watch:
+    """Hands each call of some places to ``see``, and counts them; ``calls`` is for the caller to clear.
+
+    Counted is when something goes in or comes out: the same numbers, but for a module that calls itself.
+    """
+
+    def __init__(self, watched_places: Sequence[Place], see: See) -> None:
+        self.calls: Counter[str] = Counter()
+        self._names = {place.name for place in watched_places}
+        self._see = see
+
+    def tell(self, place: Place, value: Value) -> None:
+        """A place has been called."""
+        if place.name in self._names:
+            index = self.calls[place.name]
+            self.calls[place.name] += 1
+            self._see(Call(place, index), value)
+
+
+@contextmanager
+def watched(watched_places: Sequence[Place], see: See) -> Iterator[Watch]:
+    """Hooks that call ``see`` after each call of these modules, and before where it is about what goes in."""
+    watch = Watch(watched_places, see)
+
+    def after(place: Place, _module: Module, _inputs: object, output: object) -> None:
+        watch.tell(place, values.taken(output))
+
+    def before(
+        place: Place, _module: Module, arguments: tuple[object, ...], keywords: Mapping[str, object]
+    ) -> None:
+        watch.tell(place, values.given(arguments, keywords))
+
+    handles = []
+    try:
+        for place in watched_places:
+            if place.module is None or is_script(place):
+                continue
+            if place.into:
+                handles.append(place.module.register_forward_pre_hook(partial(before, place), with_kwargs=True))
+            else:
+                handles.append(place.module.register_forward_hook(partial(after, place)))
+        yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def is_script(place: Place) -> bool:
+    """Whether a place is a ``torch.jit`` module, which takes no hooks."""
+    return "ScriptModule" in place.kinds
+
+
+def tensor_of(call: Call, value: Value) -> Tensor:
+    """AdapterError where there is none."""
+    if value.tensor is None:
+        msg = f"layer {call.name!r} can not be stored: {value.note}"
+        raise AdapterError(msg)
+    return value.tensor
+
+
+def describe(call: Call, value: Value, axis_names: AxisNames) -> LayerRow:
+    """One call of a place, told from its tensor, of which nothing is copied."""
+    place, tensor = call.place, value.tensor
+    kind = place.kinds[0]
+    if tensor is None:
+        return LayerRow(call.name, kind, note=value.note, explicit=place.explicit)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.ndim == 0 or dtype not in DTYPES:
+        how = "is given" if place.into else "returns"
+        note = f"it {how} {arrays.describe(tensor)}, which no store holds"
+        return LayerRow(call.name, kind, note=note, explicit=place.explicit)
+    shape = tuple(tensor.shape[1:])
+    axes = axis_names.of_input(place.kinds, tensor) if place.into else axis_names.of_output(place.kinds, tensor)
+    return LayerRow(call.name, kind, shape, axes, dtype, value.note, explicit=place.explicit)

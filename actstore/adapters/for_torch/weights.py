@@ -1,0 +1,75 @@
+"""The weights of a torch model: what their hash is over, and how they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actstore import arrays
+from actstore.adapters.extras import safetensors
+from actstore.adapters.for_torch.wrappers import WRAPPED_PREFIXES, names_without_wrappers
+from actstore.errors import AdapterError
+from actstore.usercode import explain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.nn import Module
+
+
+def state(model: Module) -> Iterable[tuple[str, object]]:
+    """The state dict, as names with dtypes and shapes, and bytes; the text of whatever is no tensor in it."""
+    import torch
+
+    names = names_without_wrappers(model)
+    for path, value in model.state_dict().items():
+        module, _, own = path.rpartition(".")
+        name = f"{names[module]}.{own}" if names.get(module) else own if module in names else path
+        if arrays.is_array(value):
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            yield f"{name} {value.dtype} {tuple(value.shape)}", flat.view(torch.uint8)
+        else:
+            yield name, np.array(repr(value))
+
+
+def load_weights(model: Module, path: Path, key: str | None) -> None:
+    """Load a state dict into ``model``, strictly.
+
+    Raises:
+        AdapterError: the file holds anything but tensors, or not exactly the model's.
+    """
+    found = safetensors(path, "torch") if path.suffix == ".safetensors" else _pickled_tensors(path)
+    if key is not None:
+        if not isinstance(found, Mapping) or key not in found:
+            msg = f"{path} holds no {key!r} but {arrays.describe(found)}"
+            raise AdapterError(msg)
+        found = found[key]
+    if not isinstance(found, Mapping) or not any(arrays.is_array(value) for value in found.values()):
+        msg = f"{path} holds {arrays.describe(found)}, where a state dict was expected; say which by {path.name}:KEY"
+        raise AdapterError(msg)
+    try:
+        model.load_state_dict(_without_prefix(found, model))
+    except RuntimeError as error:
+        msg = f"the weights in {path} are not those of {type(model).__name__}: {explain(error)}"
+        raise AdapterError(msg) from error
+
+
+def _without_prefix(found: Mapping[str, Any], model: Module) -> dict[str, Any]:
+    """The names as ``model`` has them, where the state dict was saved of a wrapper around such a model."""
+    own = model.state_dict()
+    for prefix in WRAPPED_PREFIXES:
+        if all(str(name).startswith(prefix) for name in found) and not any(map(found.__contains__, own)):
+            found = {name.removeprefix(prefix): value for name, value in found.items()}
+    return dict(found)
+
+
+def _pickled_tensors(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever its unpickler stumbles over
+        msg = f"{path} does not hold tensors alone (a pickle can run anything, and is refused): save the state_dict"
+        raise AdapterError(msg) from error

@@ -1,0 +1,256 @@
+"""Stores written from Python: ``actstore.create``, and ``actstore.capture`` for a pass that happens anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from actstore.activations import Captured, RowBatch
+from actstore.adapters import adapt
+from actstore.adapters.base import capture_layer
+from actstore.dumping.loop import DumpLoop, LoopSettings
+from actstore.errors import DumpError, LayerError
+from actstore.patterns import listed
+from actstore.provenance import versions
+from actstore.reductions import ReductionSettings
+from actstore.sources import SplitData
+from actstore.sources.base import check_labels
+from actstore.sources.python import TARGET, from_object
+from actstore.store.documents.bfloat16 import widened
+from actstore.store.documents.write_place import Place
+from actstore.store.format import BFLOAT16, EXAMPLE
+from actstore.store.writing.writer import Writer
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from types import TracebackType
+
+    from actstore.store.reading.reader import Store
+
+
+PIECE_BYTES = 32 * 2**20
+
+
+class Activations(Mapping[str, np.ndarray]):
+    """Layers that a forward pass filled in, by name; (rows, *features), bfloat16 as float32.
+
+    ``captured`` has them as a store takes them, with their own bits and axis names.
+    """
+
+    def __init__(self, captured: Mapping[str, Captured]) -> None:
+        self.captured = captured
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        layer = self.captured[name]
+        if layer.dtype == BFLOAT16:
+            return widened(layer.array)
+        return layer.array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.captured)
+
+    def __len__(self) -> int:
+        return len(self.captured)
+
+
+@contextmanager
+def capture(model: object, layers: str | Sequence[str]) -> Iterator[Activations]:
+    """Copy layers out of a forward pass that happens anyway.
+
+    ``with actstore.capture(model, ["conv*"]) as activations: model(x)``. Neither the model's mode, nor its
+    gradients, nor its output are touched; modules in training mode are warned of.
+    Filled once the pass is over; where there are several, by the latest.
+
+    Raises:
+        LayerError: a pattern picks no layer, or the model was not called.
+        AdapterError: the model has no hooks (only torch has).
+    """
+    patterns = _patterns(layers)
+    with adapt(model).watching(patterns) as captured:
+        yield Activations(captured)
+    if not captured:
+        msg = f"nothing was captured of {listed(patterns)}: call the model inside the with block"
+        raise LayerError(msg)
+
+
+class Recording:
+    """A store in the making. Close it, or use it as a context manager: after an error what was sealed stays."""
+
+    def __init__(
+        self, path: str | PathLike[str], settings: LoopSettings, *, overwrite: bool, resume: bool
+    ) -> None:
+        self._path, self._settings = path, settings
+        self._overwrite, self._resume = overwrite, resume
+        self._step: int | None = None
+        self._writer = self._begun(None)
+        self._loop = DumpLoop(self._writer, settings)
+        self._used = False
+
+    def _begun(self, step: int | None) -> Writer:
+        writer = Writer(
+            self._path,
+            place=Place(step),
+            row_unit=self._settings.row,
+            overwrite=self._overwrite,
+            resume=self._resume,
+        )
+        writer.note(versions=versions())
+        return writer
+
+    def _at(self, step: int | None) -> DumpLoop:
+        """The loop of a step. Going on to another one finishes the one before."""
+        if step != self._step:
+            if self._used:
+                self._finish()
+                self._overwrite = False
+            self._writer, self._step = self._begun(step), step
+            self._loop = DumpLoop(self._writer, self._settings)
+        self._used = True
+        return self._loop
+
+    def _finish(self) -> Store:
+        self._loop.check_all_came()
+        return self._writer.finish()
+
+    def dump(
+        self, model: object, loader: object, *, step: int | None = None, split: str = "", target: str = TARGET
+    ) -> None:
+        """Run ``loader`` through ``model`` in evaluation mode, without gradients; the model is left as it was found.
+
+        Args:
+            model: whatever an adapter knows; the same weights in every call for a step.
+            loader: batches, each the inputs or (inputs, labels); or an array; or a mapping of splits to these.
+            step: the training step. All steps have the same rows, in the same order; a step is whole once another one
+                begins. None for a store without steps.
+            split: of these rows, where ``loader`` is no mapping.
+            target: what the labels are called; where they are a dict, it names them itself.
+
+        Raises:
+            ActstoreError: unknown layers, labels of another length, a model or a loader that fails, other weights.
+        """
+        loaders = loader if isinstance(loader, Mapping) else {split: loader}
+        data = [
+            SplitData(name, from_object(batches, f"loader {type(batches).__name__}", target))
+            for name, batches in loaders.items()
+        ]
+        loop = self._at(step)
+        loop.run(loop.plan(adapt(model), data))
+        self._settings = replace(
+            self._settings, selfcheck=False
+        )  # once is enough: further steps have the same layers
+
+    def append(
+        self,
+        activations: Mapping[str, object],
+        *,
+        targets: Mapping[str, object] | None = None,
+        ids: Sequence[str] | None = None,
+        splits: str | Sequence[str] = "",
+        step: int | None = None,
+    ) -> None:
+        """Store activations computed elsewhere, all layers given.
+
+        Args:
+            activations: from ``actstore.capture``, or (rows, *features) arrays of any library, by layer in call order.
+            targets: (rows,) labels by name.
+            ids: (rows,) unique over the store; None for ``SPLIT/INDEX``.
+            splits: one for all rows, or (rows,).
+            step: as for ``dump``.
+
+        Raises:
+            ActstoreError: no activations, or rows, labels, ids and splits that disagree; or rows that are no examples.
+        """
+        if self._settings.row != EXAMPLE:
+            msg = (
+                f"append takes examples, but a row of this store is a {self._settings.row}; give dump the model"
+            )
+            raise DumpError(msg)
+        captured = _captured(activations)
+        rows = max((len(layer.array) for layer in captured.values()), default=0)
+        if not rows:
+            msg = "there are no activations to append; a mapping from layer names to arrays with rows was expected"
+            raise DumpError(msg)
+        names = [splits] * rows if isinstance(splits, str) else list(splits)
+        if len(names) != rows:
+            msg = f"{rows} rows of activations came with {len(names)} splits; one for all, or one per row, was expected"
+            raise DumpError(msg)
+        labels = {name: check_labels(values, f"target {name!r}") for name, values in (targets or {}).items()}
+        loop = self._at(step)
+        own_ids = loop.ids.of(names) if ids is None else list(ids)
+        for rows_of in _pieces(captured, rows):
+            layers = {name: replace(layer, array=layer.array[rows_of]) for name, layer in captured.items()}
+            targets_of = {name: values[rows_of] for name, values in labels.items()}
+            self._writer.append(RowBatch(layers, own_ids[rows_of], names[rows_of], targets_of))
+
+    def close(self) -> Store:
+        """Finish the store, and open it."""
+        return self._finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._writer.__exit__(kind, error, trace)
+        else:
+            with self._writer:
+                self._loop.check_all_came()
+
+
+def create(
+    path: str | PathLike[str],
+    layers: str | Sequence[str] = (),
+    *,
+    batch_size: int = 256,
+    reductions: ReductionSettings | None = None,
+    row: str = EXAMPLE,
+    overwrite: bool = False,
+    resume: bool = False,
+    selfcheck: bool = True,
+) -> Recording:
+    """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
+
+    Args:
+        path: where; nothing is created before the first rows.
+        layers: patterns of the layers that ``dump`` stores (``actstore.patterns``); ``append`` stores what it is given.
+        batch_size: rows that go through the model together, where ``dump`` is given an array.
+        reductions: what ``dump`` keeps of each layer; None for all of it.
+        row: what a row is: "example", or "token" or "word" of an example, which ``dump`` makes of layers by position.
+        overwrite: replace an existing store, once the new one is whole.
+        resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was interrupted.
+        selfcheck: whether the first ``dump`` refuses a model whose first batch comes out differently when run again, or
+            row by row (``actstore.dumping.selfcheck``).
+
+    Raises:
+        StoreError: ``path`` exists, or has another suffix.
+    """
+    kept = reductions or ReductionSettings()
+    settings = LoopSettings(_patterns(layers), batch_size, reductions=kept, row=row, selfcheck=selfcheck)
+    return Recording(path, settings, overwrite=overwrite, resume=resume)
+
+
+def _patterns(layers: str | Sequence[str]) -> tuple[str, ...]:
+    return (layers,) if isinstance(layers, str) else tuple(layers)
+
+
+def _captured(activations: Mapping[str, object]) -> dict[str, Captured]:
+    if isinstance(activations, Activations):
+        return dict(activations.captured)
+    return {
+        name: value if isinstance(value, Captured) else capture_layer(name, value)
+        for name, value in activations.items()
+    }
+
+
+def _pieces(captured: Mapping[str, Captured], rows: int) -> Iterator[slice]:
+    """Slices of rows that are sealed together: an array larger than a shard goes into several."""
+    nbytes = sum(layer.array.nbytes for layer in captured.values())
+    size = max(1, rows * PIECE_BYTES // max(nbytes, PIECE_BYTES))
+    for start in range(0, rows, size):
+        yield slice(start, start + size)

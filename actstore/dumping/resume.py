@@ -1,0 +1,61 @@
+"""What the data has given so far, so that an interrupted dump is resumed with the same or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actstore.errors import DumpError
+from actstore.provenance import InputHash, LabelHash, hash_text
+from actstore.store.documents.records import Seen
+
+if TYPE_CHECKING:
+    from actstore.sources import Batch
+
+
+class Replay:
+    """What the data has given so far, in hashes: compared with what an interrupted dump had seen."""
+
+    def __init__(self) -> None:
+        self._done: list[str] = []
+        self._inputs, self._labels = InputHash(), LabelHash()
+        self._batches = 0
+        self.item_rows = 0
+
+    def next_item(self) -> None:
+        """Begin another item of data."""
+        if self._batches:
+            self._done.append(self._inputs.hexdigest())
+        self._inputs = InputHash()
+        self.item_rows = 0
+
+    def item_hash(self) -> str:
+        """The hash of the inputs of this item."""
+        return self._inputs.hexdigest()
+
+    def update(self, batch: Batch) -> Seen:
+        """Add a batch. Returns how far the dump is with it."""
+        self._inputs.update(batch.inputs)
+        self._labels.update(batch.targets)
+        self._batches += 1
+        self.item_rows = int(batch.places[-1]) + 1
+        inputs = hash_text(" ".join([*self._done, self._inputs.hexdigest()]))
+        return Seen(self._batches, inputs, self._labels.hexdigest())
+
+    def compare(self, stored: Seen, seen: Seen) -> None:
+        """DumpError where the last batch that was stored ends other inputs or labels than then."""
+        if seen.batches == stored.batches and seen != stored:
+            what = "inputs" if seen.inputs != stored.inputs else "labels (--target)"
+            msg = (
+                f"the {what} are not those of the interrupted dump: among its first {stored.batches:,} batches "
+                "something changed, or is in another order. Resume with the same data, or dump to another name"
+            )
+            raise DumpError(msg)
+
+    def check_all_came(self, stored: Seen) -> None:
+        """DumpError where the data ended before what was stored of it."""
+        if self._batches < stored.batches:
+            msg = (
+                f"the data ended after {self._batches:,} batches, where the interrupted dump had {stored.batches:,}; "
+                "resume with the same data, or dump to another name"
+            )
+            raise DumpError(msg)

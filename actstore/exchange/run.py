@@ -1,0 +1,169 @@
+"""Import files into a store, a few megabytes at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from actstore.activations import RowBatch
+from actstore.errors import SourceError
+from actstore.exchange.specs import Spec, blocks, parse
+from actstore.provenance import versions
+from actstore.store.disk.output import check_room
+from actstore.store.format import FILE_SUFFIX, ROW_UNITS, numpy_dtype
+from actstore.store.writing.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from os import PathLike
+
+    from actstore.activations import Captured
+    from actstore.exchange.base import Block, Facts
+    from actstore.store.format import JSON
+    from actstore.store.reading.reader import Store
+
+BATCH_BYTES = 16 * 2**20
+PIECE_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """How to import.
+
+    Args:
+        split: the split of rows whose file names none, and whose file does not say.
+        layer: what the only layer is called; None for the file's or the array's own name.
+        row_unit: what a row is; None for what the files say, "example" where they do not.
+        overwrite: replace an existing store, once the new one is whole.
+        command: the command line, for the provenance.
+    """
+
+    split: str = ""
+    layer: str | None = None
+    row_unit: str | None = None
+    overwrite: bool = False
+    command: str = ""
+
+
+def import_files(
+    specs: Sequence[str],
+    out: str | PathLike[str],
+    settings: ImportSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Store:
+    """Store the activations in files that others wrote, ``[SPLIT=]FILE`` each (see ``specs.FORMS``).
+
+    Args:
+        specs: the files; rows come split after split, and within one in the order of the files.
+        out: ``NAME.acts`` or ``NAME.h5``.
+        settings: how.
+        progress: called with the rows so far and the rows in all.
+
+    Raises:
+        ActstoreError: a file is not there, not sound or not safe to read; layers or rows do not go together; the
+            store exists, or can not be written.
+    """
+    settings = settings or ImportSettings()
+    if not specs:
+        msg = "there is no file to import; name some"
+        raise SourceError(msg)
+    parsed = [parse(text, settings.split) for text in specs]
+    found = blocks(parsed, settings.layer)
+    files = _Files(parsed)
+    row_unit = settings.row_unit or _row_unit(found)
+    with Writer(out, row_unit=row_unit, overwrite=settings.overwrite) as writer:
+        _check_room(out, found)
+        writer.note(**{"import": files.document()}, versions=versions(), command=settings.command)
+        done, total = 0, sum(block.rows for block in found)
+        for batch in _batches(found):
+            writer.append(batch)
+            done += len(batch.ids)
+            if progress is not None:
+                progress(done, total)
+        files.check()
+        return writer.finish()
+
+
+def _check_room(out: str | PathLike[str], found: Sequence[Block]) -> None:
+    """StoreError where the disk has no room for the activations; for a single file, which is staged first, twice."""
+    row_bytes = sum(prod(shape) * numpy_dtype(dtype).itemsize for dtype, shape in found[0].layers.values())
+    path = Path(os.path.abspath(out))
+    check_room(path, sum(block.rows for block in found) * row_bytes * (2 if path.suffix == FILE_SUFFIX else 1))
+
+
+def _batches(found: Sequence[Block]) -> Iterator[RowBatch]:
+    numbering = _Numbering()
+    for block in found:
+        for activations, facts in block.batches(BATCH_BYTES):
+            yield numbering.complete(block.split, activations, facts)
+
+
+def _row_unit(found: Sequence[Block]) -> str:
+    units = {block.row_unit for block in found} - {None}
+    if len(units) > 1 or not units <= set(ROW_UNITS):
+        msg = f"the files hold rows of {', '.join(map(repr, sorted(map(str, units))))}; say what a row is with --row"
+        raise SourceError(msg)
+    return next(iter(units), None) or "example"
+
+
+class _Numbering:
+    """Splits and ids for rows that came without: ``SPLIT/INDEX``, counted within each split."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[str] = Counter()
+
+    def complete(self, split: str, activations: Mapping[str, Captured], facts: Facts) -> RowBatch:
+        rows = len(next(iter(activations.values())).array)
+        splits = [split] * rows if split or facts.splits is None else facts.splits
+        ids = []
+        for row, own in enumerate(splits):
+            number = self._rows[own]
+            self._rows[own] += 1
+            default = f"{own}/{number}" if own else str(number)
+            ids.append(default if facts.ids is None else facts.ids[row])
+        return RowBatch(activations, ids, splits, facts.targets, facts.groups, facts.positions)
+
+
+class _Files:
+    """Files that are hashed before they are read, and have to be the same ones afterwards."""
+
+    def __init__(self, specs: Sequence[Spec]) -> None:
+        self._specs = specs
+        self._stamps = {spec.path: _stamp(spec.path) for spec in specs}
+
+    def document(self) -> list[JSON]:
+        hashes = {path: _hash(path) for path in self._stamps}
+        return [
+            {
+                "file": spec.text,
+                "split": spec.split,
+                "bytes": self._stamps[spec.path][0],
+                "xxh3_128": hashes[spec.path],
+            }
+            for spec in self._specs
+        ]
+
+    def check(self) -> None:
+        for path, stamp in self._stamps.items():
+            if _stamp(path) != stamp:
+                msg = f"{path} changed while it was imported; import it again once it is whole"
+                raise SourceError(msg)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _hash(path: Path) -> str:
+    state = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE_BYTES):
+            state.update(piece)
+    return state.hexdigest()

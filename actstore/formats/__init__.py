@@ -1,0 +1,1 @@
+"""File formats of others, one a file: each knows bytes, not stores."""

@@ -1,0 +1,1 @@
+"""Every call to the file system: syncs, locks, held files, the one file that calls HDF5, names of outputs."""

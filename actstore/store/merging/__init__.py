@@ -1,0 +1,1 @@
+"""Merge ranks and parts into one store, without copying activations."""

@@ -1,0 +1,65 @@
+"""The layers of a store by name, and by step where there are several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from actstore.errors import LayerError
+from actstore.store.reading.layer import Layer
+from actstore.store.reading.named import Named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actstore.store.documents.catalog import Catalog
+    from actstore.store.reading.open_files import OpenFiles
+
+
+class StoredLayers(Mapping[str, Layer]):
+    """The layers of a store by name, in call order; ``layers[name, step]`` where it has several steps."""
+
+    def __init__(self, catalog: Catalog, files: OpenFiles) -> None:
+        self._by_step: dict[int, Named[Layer]] = {
+            step: Named(
+                "layer",
+                LayerError,
+                {info.name: Layer(contents, files, info) for info in contents.header.layers},
+            )
+            for step, contents in catalog.steps.items()
+        }
+        self._names = [info.name for info in catalog.header.layers]
+
+    def __getitem__(self, key: str | tuple[str, int]) -> Layer:
+        """LayerError for a layer or a step that is not there, and where the step is not named but there are several."""
+        name, step = key if isinstance(key, tuple) else (key, None)
+        steps = list(self._by_step)
+        layer = self._by_step[steps[0]][name]
+        if step is None and len(steps) == 1:
+            return layer
+        if step not in self._by_step:
+            came = f"there is no step {step}" if step is not None else "it does not say which step"
+            msg = f"layers[{key!r}]: {came}; write layers[{name!r}, step] with a step of {listed_steps_text(steps)}"
+            raise LayerError(msg)
+        return self._by_step[step][name]
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a layer of that name, or of that (name, step)."""
+        name, step = key if isinstance(key, tuple) and len(key) == 2 else (key, next(iter(self._by_step)))
+        return step in self._by_step and name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        steps = f" at steps {listed_steps_text(list(self._by_step))}" if len(self._by_step) > 1 else ""
+        return f"<layers {', '.join(map(repr, self._names))}{steps}>"
+
+
+def listed_steps_text(steps: Sequence[int]) -> str:
+    """Steps for a message."""
+    shown = ", ".join(str(step) for step in steps[:8])
+    return shown if len(steps) <= 8 else f"{shown} and {len(steps) - 8} more"

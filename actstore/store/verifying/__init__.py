@@ -1,0 +1,1 @@
+"""Verify a store: survey what is there, hash it again, report the damage."""

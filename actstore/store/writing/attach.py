@@ -1,0 +1,160 @@
+"""Attach labels to the rows of a store that is there: each target is a file of its own, listed in the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actstore.errors import StoreError, TargetError
+from actstore.store.disk import durable
+from actstore.store.documents.coding import as_labels
+from actstore.store.documents.folder import read_folder, read_header
+from actstore.store.documents.records import FileRecord
+from actstore.store.documents.row_table import target_columns
+from actstore.store.documents.shard import write_columns
+from actstore.store.documents.steps import TARGET, store_journal
+from actstore.store.format import FOLDER_SUFFIX, TARGETS, attached_name, encode_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
+
+    from actstore.store.documents.catalog import Part
+    from actstore.store.documents.journal import Journal
+    from actstore.store.reading.reader import Store
+
+IDS_SHOWN = 3  # in a message
+
+
+def attach(
+    store: Store, name: str, values: ArrayLike, ids: ArrayLike | None, *, overwrite: bool
+) -> Mapping[str, Part]:
+    """Give the rows of a store labels; see ``Store.attach``.
+
+    A crash on the way leaves the store as it was; other processes may attach targets meanwhile.
+
+    Returns:
+        all attached targets that the store has now, by name.
+    """
+    check_attachable(store)
+    encode_text(name, "target name")
+    if name in store.targets and not overwrite:
+        raise _taken(store.path, name)
+    labels = _by_position(name, values, store.rows) if ids is None else _by_id(name, values, ids, store.ids)
+    header = read_header(store.path)
+    with store_journal(store.path, header) as journal:
+        now = read_folder(store.path)
+        if any(
+            step not in now.steps or now.steps[step].fingerprint != mark
+            for step, mark in store.fingerprints.items()
+        ):
+            msg = f"{store.path} holds other rows than when it was opened; open it again"
+            raise StoreError(msg)
+        if name in now.attached and not overwrite:  # another process was quicker
+            raise _taken(store.path, name)
+        write_target(store.path, journal, name, labels)
+    return read_folder(store.path).attached
+
+
+def check_attachable(store: Store) -> None:
+    """StoreError unless ``store`` is a folder whose rows are final."""
+    if not store.path.is_dir():
+        msg = (
+            f"{store.path} is one file; labels are attached to a folder: dump or keep it as "
+            f"{store.path.stem}{FOLDER_SUFFIX}"
+        )
+        raise StoreError(msg)
+    if not store.complete:
+        msg = (
+            f"{store.path} is unfinished, so that its rows are not final; finish the dump (--resume), "
+            "then attach labels"
+        )
+        raise StoreError(msg)
+
+
+def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.MaskedArray) -> None:
+    """Write the next file of labels, then list it in the journal of the store, which the caller holds.
+
+    What an interrupted writer left under the file's name was never listed, and is replaced.
+
+    Raises:
+        StoreError: the disk takes no more; the store is as it was.
+    """
+    file = attached_name(sum(TARGET in record for record in journal.records))
+    path = folder / file
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir()
+            durable.sync_folder(folder)
+        written = write_columns(durable.temporary_name(path), path, target_columns(name, labels))
+        record = FileRecord(*written).document()
+        journal.append({TARGET: name, "file": file, "rows": len(labels), **record})
+    except OSError as error:
+        reason = error.strerror or error
+        msg = f"{folder / TARGETS} can not be written: {reason}. The store is as it was; make room there"
+        raise StoreError(msg) from error
+
+
+def _taken(folder: Path, name: str) -> TargetError:
+    return TargetError(
+        f"{folder} has a target {name!r} already; pass overwrite=True (--overwrite) to put these labels in its place, "
+        "or choose another name"
+    )
+
+
+def _by_position(name: str, values: ArrayLike, rows: int) -> np.ma.MaskedArray:
+    labels = as_labels(name, np.asanyarray(values))
+    if len(labels) != rows:
+        msg = (
+            f"target {name!r} has {len(labels):,} labels for {rows:,} rows; one label per row was expected. "
+            "Mask the rows without a label (numpy.ma), or give the ids of those that have one"
+        )
+        raise TargetError(msg)
+    return labels
+
+
+def _by_id(name: str, values: ArrayLike, ids: ArrayLike, known: np.ndarray) -> np.ma.MaskedArray:
+    """Labels of all rows, of which only ``ids`` have one."""
+    given = as_labels(name, np.asanyarray(values))
+    asked = _texts(name, ids)
+    if len(asked) != len(given):
+        msg = f"target {name!r} has {len(given):,} labels for {len(asked):,} ids; one label per id was expected"
+        raise TargetError(msg)
+    place_of = {row_id: row for row, row_id in enumerate(known.tolist())}
+    unknown = [row_id for row_id in asked if row_id not in place_of]
+    if unknown:
+        msg = (
+            f"target {name!r}: {_some(unknown)} of {len(asked):,} ids are not in the store, whose ids look like "
+            f"{known[0].item()!r}; see actstore rows for all"
+        )
+        raise TargetError(msg)
+    places = np.array([place_of[row_id] for row_id in asked], np.intp)
+    counts = np.bincount(places, minlength=len(known))
+    if counts.max() > 1:
+        twice = known[counts > 1].tolist()
+        msg = f"target {name!r}: {_some(twice)} came more than once; one label per id was expected"
+        raise TargetError(msg)
+    labels = np.ma.MaskedArray(np.zeros(len(known), given.dtype), mask=True)
+    labels[places] = given
+    return labels
+
+
+def _texts(name: str, ids: ArrayLike) -> list[str]:
+    found = np.asarray(ids)
+    texts = found.dtype.kind == "O" and all(isinstance(row_id, str) for row_id in found.flat)
+    if texts or not found.size:
+        found = found.astype(np.str_)
+    if found.dtype.kind not in "UT" or found.ndim != 1:
+        came = f"{found.ndim}-dimensional {found.dtype}"
+        msg = f"target {name!r}: its ids came as {came}; one text per label was expected"
+        raise TargetError(msg)
+    return found.tolist()
+
+
+def _some(ids: list[str]) -> str:
+    """How many ids these are, the first of them by name."""
+    shown = ", ".join(repr(row_id) for row_id in ids[:IDS_SHOWN])
+    return f"{len(ids):,} ({shown}{', ...' if len(ids) > IDS_SHOWN else ''})"

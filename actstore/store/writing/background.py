@@ -1,0 +1,71 @@
+"""Work that goes on while the next batches are computed: one job at a time, none of them lost."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actstore.store.writing.pending import PendingRows
+    from actstore.store.writing.sealing import RankWriter
+
+
+class Background:
+    """Runs jobs one after another in a thread of its own. At most one is under way: ``submit`` waits for it."""
+
+    def __init__(self, name: str) -> None:
+        """A thread called ``name``, once there is a job for it."""
+        self._name = f"actstore-{name}"
+        self._thread: ThreadPoolExecutor | None = None
+        self._job: Future[None] | None = None
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Begin a job once the one before is done; raises what that one raised."""
+        self.wait()
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix=self._name)
+        self._job = self._thread.submit(job)
+
+    def wait(self) -> None:
+        """Wait until the job under way is done. Raises what it raised, once."""
+        if self._job is not None:
+            self._job.exception()  # waits; where Ctrl-C interrupts that, the job is still known
+            job, self._job = self._job, None
+            job.result()
+
+    def close(self) -> None:
+        """Wait, and end the thread, whatever the last job raised."""
+        self._job = None
+        if self._thread is not None:
+            self._thread.shutdown()
+
+
+class Pipeline:
+    """Writes the shards of a rank in the background: one is written while the one before it goes to the disk."""
+
+    def __init__(self, rank: RankWriter) -> None:
+        self._rank = rank
+        self._written, self._sealed = Background("write"), Background("seal")
+
+    def begin(self, pending: PendingRows) -> None:
+        """Begin to write a shard, once the one before is written. Raises what went wrong with those before."""
+        self._written.submit(lambda: self._write(pending))
+
+    def _write(self, pending: PendingRows) -> None:
+        shard = self._rank.write(pending)
+        try:
+            self._sealed.submit(lambda: self._rank.seal(shard))
+        except BaseException:
+            shard.discard()
+            raise
+
+    def wait(self) -> None:
+        """Until every shard is sealed that was begun. Raises what went wrong."""
+        self._written.wait()
+        self._sealed.wait()
+
+    def close(self) -> None:
+        """Wait, and end the threads, whatever went wrong."""
+        self._written.close()
+        self._sealed.close()

@@ -1,0 +1,159 @@
+"""Pack a complete store into one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xxhash
+
+from actstore.errors import StoreError
+from actstore.store.disk.output import check_room, whole_file
+from actstore.store.documents.cast import Cast, check_float
+from actstore.store.documents.catalog import Catalog
+from actstore.store.documents.documents import HASH_DIGITS
+from actstore.store.documents.records import Extent
+from actstore.store.documents.row_table import RowTable, text_column
+from actstore.store.documents.shard import Column, NewFile
+from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, layer_path
+from actstore.store.reading.reader import Store, row_table
+from actstore.store.reading.reader import open as open_store
+from actstore.store.reading.single_file import FOOTER_BYTES, footer, manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+    from actstore.store.documents.catalog import Catalog, Contents
+    from actstore.store.reading.layer import Layer
+
+
+def pack(catalog: Catalog, temporary: Path, path: Path, dtype: str | None = None) -> dict[str, Cast]:
+    """Write a store as one file, first under a ``temporary`` name. Activations pass through memory block by block.
+
+    Args:
+        catalog: a complete store, of one step.
+        temporary: where the file is written; nothing is left there.
+        path: what it is called once it is whole; what is there is replaced.
+        dtype: what layers of floats are cast to; those of integers are kept.
+
+    Returns:
+        by layer, what a cast has lost; nothing for a layer that needed none.
+
+    Raises:
+        StoreError: the store is unfinished, ``dtype`` is no float, or there is no room.
+        OSError: the disk takes no more.
+    """
+    contents = catalog.base
+    if not contents.complete:
+        msg = f"{contents.path} is unfinished; only a complete store can be packed. Finish the dump first"
+        raise StoreError(msg)
+    casts = _casts(contents, dtype)
+    with Store(catalog) as store:
+        columns = {LAYER_NAMES: text_column(list(store.layers))} | RowTable.of(row_table(store)).columns()
+        kinds = {name: column.kind for name, column in columns.items()}
+        for name, layer in store.layers.items():
+            stored = casts[name].after if name in casts else layer.stored_dtype
+            kinds[layer_path(name)] = (stored, layer.shape)
+        with NewFile(temporary, kinds) as file:
+            check_room(path, file.file_bytes)
+            extents = _fill(file, columns, store, casts)
+            _commit(file, path, _as_packed(contents, casts, dtype), extents)
+    return casts
+
+
+@dataclass(frozen=True)
+class PackedFile:
+    """What was packed: its rows, how many layers, the file's size, and by layer what a cast has lost."""
+
+    rows: int
+    layers: int
+    file_bytes: int
+    casts: Mapping[str, Cast]
+
+
+def pack_store(
+    path: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    step: int | None = None,
+    dtype: str | None = None,
+    overwrite: bool = False,
+) -> PackedFile:
+    """Pack one step of the store at ``path`` into the file ``out``, which appears only whole.
+
+    Raises:
+        StoreError: see ``pack``; ``out`` is no ``NAME.h5``, exists, or can not be written.
+    """
+    if Path(out).suffix != FILE_SUFFIX:
+        msg = f"{out} is not the name of a single file; NAME{FILE_SUFFIX} was expected"
+        raise StoreError(msg)
+    with open_store(path) as store, whole_file(out, overwrite=overwrite) as (temporary, final):
+        casts = pack(store.one(step).catalog, temporary, final, dtype)
+        return PackedFile(store.rows, len(store.layers), final.stat().st_size, casts)
+
+
+def _casts(contents: Contents, dtype: str | None) -> dict[str, Cast]:
+    """A cast for each layer that needs one."""
+    if dtype is None:
+        return {}
+    check_float(dtype)
+    layers = contents.header.layers
+    return {one.name: Cast(one.dtype, dtype) for one in layers if one.dtype in FLOATS and one.dtype != dtype}
+
+
+def _fill(
+    file: NewFile, columns: Mapping[str, Column], store: Store, casts: Mapping[str, Cast]
+) -> dict[str, Extent]:
+    extents = {name: file.fill(name, column.pieces) for name, column in columns.items()}
+    for name, layer in store.layers.items():
+        blocks = layer_blocks(layer)
+        cast = casts.get(name)
+        extents[layer_path(name)] = file.fill(layer_path(name), map(cast, blocks) if cast else blocks)
+    return extents
+
+
+def _commit(file: NewFile, path: Path, contents: Contents, extents: Mapping[str, Extent]) -> None:
+    """Add the manifest, the footer that leads to it, and the name."""
+    nbytes = len(manifest(contents, extents, "0" * HASH_DIGITS))
+    file.add(MANIFEST, f"S{nbytes}", ())
+    place = file.fill(MANIFEST, [np.array(manifest(contents, extents, file.gaps))])
+    check_room(path, FOOTER_BYTES)
+    file.commit(path, footer(place.offset, nbytes))
+
+
+def _as_packed(contents: Contents, casts: Mapping[str, Cast], dtype: str | None) -> Contents:
+    """What the file says of itself: as the store does, but for the layers that were cast."""
+    if not casts:
+        return contents
+    layers = tuple(
+        replace(layer, dtype=casts[layer.name].after) if layer.name in casts else layer
+        for layer in contents.header.layers
+    )
+    earlier = contents.provenance.get("cast")
+    account = {name: cast.document() for name, cast in casts.items()}
+    return replace(
+        contents,
+        header=replace(contents.header, layers=layers),
+        fingerprint=xxhash.xxh3_128_hexdigest(json.dumps([contents.fingerprint, dtype]).encode("ascii")),
+        provenance={
+            **contents.provenance,
+            "cast": {**(earlier if isinstance(earlier, Mapping) else {}), **account},
+        },
+        nonfinite={**contents.nonfinite, **{name: cast.nonfinite_rows for name, cast in casts.items()}},
+    )
+
+
+def layer_blocks(layer: Layer) -> Iterator[np.ndarray]:
+    """All rows of a layer as they are stored, in order, in one buffer: mapping the files would grow the process."""
+    raw = layer.raw
+    block_rows = Extent(layer.stored_dtype, layer.shape, 0).block_rows
+    buffer = np.empty((min(block_rows, len(raw)), *raw.shape[1:]), raw.dtype)
+    for start in range(0, len(raw), block_rows):
+        block = buffer[: len(raw) - start]
+        raw.read_into(slice(start, start + block_rows), block)
+        yield block

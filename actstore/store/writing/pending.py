@@ -1,0 +1,83 @@
+"""Rows that wait in memory until they are sealed: whole batches, as they came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actstore.store.documents.records import Seen
+from actstore.store.documents.row_table import Rows, RowTable, text_column
+from actstore.store.documents.shard import Column
+from actstore.store.format import BFLOAT16, FLOATS, LAYER_NAMES, LayerInfo, layer_path, numpy_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from actstore.activations import Captured
+
+ROW_TABLE_BYTES = 64  # what an id, its codes and its labels are taken to need of a shard's size
+COUNT_BYTES = 2**20  # values looked at together for NaN and infinities, so that they stay in the cache
+
+
+class PendingRows:
+    """The rows of the next shard. Batches are kept, not copied: nobody may write into them any more."""
+
+    def __init__(self, layers: Sequence[LayerInfo]) -> None:
+        self._layers = layers
+        self._pieces: dict[str, list[np.ndarray]] = {layer.name: [] for layer in layers}
+        self.tables: list[Rows] = []
+        self.rows = self.nbytes = 0
+        self.seen = Seen()
+
+    def add(self, activations: Mapping[str, Captured], known: Rows, seen: Seen) -> None:
+        """Keep a checked batch, after which the dump is as far as ``seen``."""
+        for name, pieces in self._pieces.items():
+            pieces.append(activations[name].array)
+            self.nbytes += pieces[-1].nbytes
+        self.tables.append(known)
+        self.rows += len(known.ids)
+        self.nbytes += ROW_TABLE_BYTES * len(known.ids)
+        self.seen = seen
+
+    def columns(self) -> dict[str, Column]:
+        """The datasets of the shard, by path."""
+        columns = {LAYER_NAMES: text_column([layer.name for layer in self._layers])}
+        for layer in self._layers:
+            shape = (self.rows, *layer.shape)
+            columns[layer_path(layer.name)] = Column(layer.dtype, shape, self._pieces[layer.name])
+        table = RowTable()
+        for rows in self.tables:
+            table.add(rows)
+        return columns | table.columns()
+
+    def nonfinite(self) -> dict[str, int]:
+        """By layer, how many rows have a NaN or an infinity."""
+        return {
+            layer.name: sum(count_nonfinite_rows(piece, layer.dtype) for piece in self._pieces[layer.name])
+            for layer in self._layers
+        }
+
+
+def count_nonfinite_rows(rows: np.ndarray, dtype: str) -> int:
+    """How many rows of stored bits have a NaN or an infinity."""
+    if dtype not in FLOATS or not rows.size:
+        return 0
+    flat = rows.reshape(len(rows), -1)
+    step = max(1, COUNT_BYTES // (flat.shape[1] * flat.itemsize))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return sum(_count(flat[start : start + step], dtype) for start in range(0, len(flat), step))
+
+
+def _count(values: np.ndarray, dtype: str) -> int:
+    if dtype in ("float32", "float64") and np.isfinite(np.add.reduce(values, axis=None)):
+        return 0  # a sum is finite only where every term is, and takes a third of the time
+    if dtype == BFLOAT16:
+        exponent = np.uint16(0x7F80)
+        finite = (values & exponent) != exponent
+    elif dtype == "float16":
+        exponent = np.uint16(0x7C00)
+        finite = (values.view(numpy_dtype("uint16")) & exponent) != exponent
+    else:
+        finite = np.isfinite(values)
+    return 0 if finite.all() else int(np.count_nonzero(~finite.all(axis=1)))

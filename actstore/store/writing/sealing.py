@@ -1,0 +1,262 @@
+"""Seal rows into the folder of one rank. They are there once its journal lists them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actstore.errors import StoreError
+from actstore.store.disk import durable
+from actstore.store.documents.documents import Header, differences, seal, undamaged, unseal, versioned
+from actstore.store.documents.folder import one_rank
+from actstore.store.documents.journal import Journal
+from actstore.store.documents.rank import BEGIN, END, journal_start, parse_records, ranks_of, read_rank
+from actstore.store.documents.records import Begin, End, FileRecord, Seen, ShardRecord
+from actstore.store.documents.running_hashes import ROW_TABLE, LayerHash, RowTableHash
+from actstore.store.documents.shard import NewFile, fill_columns
+from actstore.store.documents.steps import list_step
+from actstore.store.format import (
+    JOURNAL,
+    JSON,
+    STEP_JSON,
+    STORE_JSON,
+    layer_path,
+    rank_folder,
+    shard_name,
+    step_folder,
+)
+from actstore.store.reading.reader import Store, row_table
+from actstore.store.writing.leftovers import remove_leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from actstore.store.documents.row_table import Rows
+    from actstore.store.documents.write_place import Place
+    from actstore.store.writing.pending import PendingRows
+
+PER_RANK = ("command", "versions")  # what ranks of one dump may differ in
+
+
+@dataclass(frozen=True)
+class Unsealed:
+    """A shard that is written, but not sealed yet: its file under a temporary name, and what is to be listed of it."""
+
+    file: NewFile
+    record: ShardRecord
+
+    def discard(self) -> None:
+        """Remove it."""
+        self.file.discard()
+
+
+class RankWriter:
+    """Writes the shards of one rank. Nothing is on the disk before the first one, or where the rank is resumed."""
+
+    def __init__(self, folder: Path, place: Place, header: Header, provenance: Mapping[str, JSON]) -> None:
+        """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked.
+
+        ``provenance`` is what the dump is: other ranks, and whoever resumes it, have to have the same.
+        """
+        self._folder, self._place, self.header = folder, place, header
+        self._own = {key: value for key, value in provenance.items() if key in PER_RANK}
+        self._shared = _shared(provenance)
+        self._path = folder / rank_folder(place.number, place.rank)
+        self._journal: Journal | None = None
+        self._layers = {layer.name: LayerHash(layer) for layer in header.layers}
+        self._table = RowTableHash()
+        self._shards = 0
+        self.rows = 0
+        self.seen = Seen()
+        self.ended = False
+
+    def resume(self) -> Rows | None:
+        """Go on where the journal ends.
+
+        Returns:
+            the row table of what is sealed; None where nothing had been begun.
+
+        Raises:
+            StoreError: the store was begun with another header, provenance or share of the rows; each difference named.
+        """
+        path = self._path / JOURNAL
+        if not (self._folder / STORE_JSON).exists() or not path.exists():
+            remove_leftovers(self._path, set())
+            return None
+        self._check_header()
+        journal = Journal(path, journal_start(self.header, self._place.number, self._place.rank))
+        with undamaged(path):
+            rank = parse_records(self._path, journal.records, self.header, self._place.rank, "")
+        if rank is None:
+            remove_leftovers(self._path, set())
+            return None
+        self._check_step()
+        self._check_share(rank.begin)
+        self._journal = journal
+        self._shards, self.rows, self.ended = len(rank.shards), rank.rows, rank.end is not None
+        if rank.shards:
+            self.seen = rank.shards[-1].seen
+            for name, state in rank.shards[-1].segments.items():
+                self._layers[name] = LayerHash(self._layers[name].info, state)
+            self.list_step()
+        remove_leftovers(self._path, {record.shard for record in rank.shards})
+        with Store(one_rank(self._folder, self.header, self._place.number, rank)) as store:
+            return self._replay(store)
+
+    def _replay(self, store: Store) -> Rows:
+        """Hash the sealed rows anew: the row table, and of each layer what follows its last whole segment."""
+        table = row_table(store)
+        self._table.update(table)
+        for name, hashed in self._layers.items():
+            rest = store.layers[name].raw[self.rows - self.rows % hashed.segment_rows :]
+            hashed.update(np.ascontiguousarray(rest).reshape(-1).view(np.uint8).data)
+        return table
+
+    def write(self, pending: PendingRows) -> Unsealed:
+        """Write the pending rows as the next shard, under a temporary name."""
+        if self._journal is None:
+            self._journal = self._begin()
+        path = self._path / shard_name(self._shards)
+        for rows in pending.tables:
+            self._table.update(rows)
+        streams = {layer_path(name): hashed for name, hashed in self._layers.items()}
+        file, extents = fill_columns(durable.temporary_name(path), pending.columns(), streams)
+        record = ShardRecord(
+            shard=path.name,
+            first_row=self.rows,
+            rows=pending.rows,
+            file=FileRecord(file.file_bytes, file.gaps, extents),
+            nonfinite=pending.nonfinite(),
+            seen=pending.seen,
+            segments={name: hashed.state for name, hashed in self._layers.items()},
+        )
+        self._shards += 1
+        self.rows += pending.rows
+        return Unsealed(file, record)
+
+    def seal(self, shard: Unsealed) -> None:
+        """Wait until a shard is on the disk, and list it: now its rows are there. Shards come in their order."""
+        if self._journal is None:
+            msg = "a shard can not be sealed before it is written"
+            raise RuntimeError(msg)
+        with shard.file as file:
+            file.commit(self._path / shard.record.shard)
+        self._journal.append(shard.record.document())
+        if shard.record.first_row == 0:
+            self.list_step()
+
+    def list_step(self) -> None:
+        """Let readers of the store know of the step, once it has rows."""
+        list_step(self._folder, self.header, self._place.number)
+
+    def end(self, provenance: Mapping[str, JSON]) -> None:
+        """Say that these are all rows of the rank. StoreError where it was to have another number of them."""
+        if self.ended:
+            return
+        if self._place.rows not in (None, self.rows):
+            msg = (
+                f"{self._path} has {self.rows:,} rows where {self._place.rows:,} were announced: the data gave another "
+                "number than it said. Dump again"
+            )
+            raise StoreError(msg)
+        hashes = {ROW_TABLE: self._table.hexdigest()}
+        hashes |= {name: hashed.hexdigest() for name, hashed in self._layers.items()}
+        said = {**self._shared, **self._own}
+        late = {key: value for key, value in provenance.items() if key not in said or said[key] != value}
+        journal = self._journal or self._begin()
+        journal.append({END: asdict(End(self.rows, hashes, late))})
+        self.ended = True
+
+    def ids(self) -> set[bytes]:
+        """The ids of all sealed rows."""
+        rank = read_rank(self._folder, self.header, self._place.number, self._place.rank)
+        if rank is None:
+            return set()
+        with Store(one_rank(self._folder, self.header, self._place.number, rank)) as store:
+            return {row_id.encode("utf-8") for row_id in store.ids.tolist()}
+
+    def listed(self) -> list[ShardRecord]:
+        """The shards that the journal on the disk lists."""
+        rank = read_rank(self._folder, self.header, self._place.number, self._place.rank)
+        return list(rank.shards) if rank else []
+
+    def _begin(self) -> Journal:
+        """Write the documents. Other ranks may do the same: whoever comes second compares."""
+        place = self._place
+        if not durable.write_new(self._folder / STORE_JSON, seal(self.header.document())):
+            self._check_header()
+        step = versioned(step=place.number, provenance=self._shared)
+        if not durable.write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
+            self._check_step()
+        self._check_other_ranks()
+        begin = Begin(place.rank, place.world_size, place.first_row, place.rows, self._own)
+        self._journal = Journal(self._path / JOURNAL, journal_start(self.header, place.number, place.rank))
+        if not self._journal.records:
+            self._journal.append({BEGIN: asdict(begin)})
+        for folder in (self._path, self._path.parent, self._path.parent.parent, self._folder):
+            durable.sync_folder(folder)
+        return self._journal
+
+    def _check_header(self) -> None:
+        path = self._folder / STORE_JSON
+        document = unseal(durable.read_whole(path), path)
+        with undamaged(path):
+            found = Header.parse(document)
+        names = differences(found.by_name(), self.header.by_name())
+        if names:
+            raise _refusal(self._folder, names)
+
+    def _check_step(self) -> None:
+        path = self._folder / step_folder(self._place.number) / STEP_JSON
+        document = unseal(durable.read_whole(path), path)
+        with undamaged(path):
+            names = differences(dict(document["provenance"]), self._shared)
+        if names:
+            raise _refusal(self._folder, names)
+
+    def _check_other_ranks(self) -> None:
+        for number in ranks_of(self._path.parent):
+            rank = read_rank(self._folder, self.header, self._place.number, number)
+            if rank is not None and rank.begin.world_size != self._place.world_size:
+                raise _refusal(
+                    rank.folder,
+                    differences(rank.begin.world_size, self._place.world_size, "world_size"),
+                )
+
+    def _check_share(self, begin: Begin) -> None:
+        place = self._place
+        ours = Begin(place.rank, place.world_size, place.first_row, place.rows, begin.provenance)
+        names = differences(asdict(begin), asdict(ours))
+        if names:
+            raise _refusal(self._path, names)
+
+
+def check_same(path: Path, store: Store, header: Header, provenance: Mapping[str, JSON]) -> None:
+    """StoreError unless a store is of these layers, and what was noted of it before its first row is the same."""
+    known = store.provenance
+    names = differences(store.header.by_name(), header.by_name())
+    for key, value in _shared(provenance).items():
+        found = known.get(key)
+        names += differences(found, value, key) if key != "data" else _other_data(found, value)
+    if names:
+        raise _refusal(path, names)
+
+
+def _other_data(before: Any, now: Any) -> list[str]:
+    """Differences of what was told of the data before it was read; its hashes came later."""
+    told = [{key: item[key] for key in ("split", "source")} for item in before]
+    return differences(told, [{key: item[key] for key in ("split", "source")} for item in now], "data")
+
+
+def _shared(provenance: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {key: value for key, value in provenance.items() if key not in PER_RANK}
+
+
+def _refusal(where: Path, names: list[str]) -> StoreError:
+    return StoreError(
+        f"{where} was begun differently: {'; '.join(names)}. Go on with what it was begun with, "
+        "or dump to another name"
+    )

@@ -1,0 +1,32 @@
+"""`probe doctor`: which engines work here, and why the others do not."""
+
+from __future__ import annotations
+
+import click
+
+from cli.shared import echo_json, echo_table, json_option
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say which engines work here, and why the others do not.
+
+    \b
+    Example:
+      probe doctor
+    """
+    from solvers.engines import choice
+
+    findings = [
+        {"engine": name, "works": (why := choice.available(name)) is None, "why_not": why}
+        for name in choice.names()
+    ]
+    if as_json:
+        echo_json(findings)
+        return
+    echo_table(
+        ["engine", "works here", "why not"],
+        [[str(row["engine"]), "yes" if row["works"] else "no", str(row["why_not"] or "")] for row in findings],
+    )
+    click.echo("cupy: not yet run on hardware by this project; its arithmetic is tested through NumPy.")

@@ -1,0 +1,46 @@
+"""`probe plot`: error by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.shared import overwrite_option
+
+
+@click.command()
+@click.argument("probes", metavar="PROBES")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FIG",
+    help="FIG.svg, FIG.png, or FIG.html for an interactive page.",
+)
+@click.option("--target", metavar="NAME", help="Which target, where PROBES has several.")
+@click.option("--title", help="A title for the figure.")
+@overwrite_option
+def plot(probes: str, output: str, target: str | None, title: str | None, overwrite: bool) -> None:
+    """Draw the error by layer, in network order, for train, val and test; chance is dotted.
+
+    \b
+    Example:
+      probe plot probes.h5 -o error-by-layer.svg
+    """
+    import solvers
+    from solvers.figures.chart import error_by_layer, save_chart
+
+    if Path(output).exists() and not overwrite:
+        raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
+    found = solvers.load(probes).values()
+    targets = list(dict.fromkeys(probe.target for probe in found))
+    if target is None and len(targets) > 1:
+        raise click.ClickException(
+            f"{probes} has several targets; say which with --target: {', '.join(targets)}"
+        )
+    if target is not None and target not in targets:
+        raise click.ClickException(f"{probes} has no target {target!r}; it has {', '.join(targets) or 'none'}")
+    chosen = [probe for probe in found if target in (None, probe.target)]
+    save_chart(error_by_layer(chosen, title), Path(output))
+    click.echo(f"wrote {output}")

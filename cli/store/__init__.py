@@ -1,0 +1,1 @@
+"""Commands of the program ``actstore``, one a file."""

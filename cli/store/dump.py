@@ -1,0 +1,225 @@
+"""`actstore dump`: run a model over data and store its activations."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.shared import ProgressLine, duration, overwrite_option, size
+from cli.store.layers import echo_layers, model_options, parse_arguments
+from cli.store.ranks import rank_and_world_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actstore.dumping.dump import DumpSettings, Progress
+    from actstore.store.reading.reader import Store
+
+_OPTIONS = (
+    click.option(
+        "--target", "targets", multiple=True, metavar="[SPLIT:]NAME=SPEC", help="A label per row; repeatable."
+    ),
+    click.option(
+        "--layers", "patterns", multiple=True, metavar="PATTERN", help="A layer's name or a glob; repeatable."
+    ),
+    click.option(
+        "-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards."
+    ),
+    click.option(
+        "--row",
+        type=click.Choice(["example", "token", "word"]),
+        help="What a row is. Default: what the data says; words of a treebank, else examples.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N examples of each --data."),
+    click.option(
+        "--sample-rows", "sample", type=float, metavar="FRACTION", help="Keep each row with this probability."
+    ),
+    click.option(
+        "--pool",
+        multiple=True,
+        metavar="[PATTERN=]HOW",
+        help="mean, max, cls, first, last or none over positions or pixels (with --row word: over sub-words); "
+        "repeatable, the last that fits counts.",
+    ),
+    click.option(
+        "--random-features",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Keep K features of each layer, at random.",
+    ),
+    click.option(
+        "--random-projection",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Project each layer to K dimensions.",
+    ),
+    click.option("--dtype", metavar="T", help="Cast float layers to float16, bfloat16, float32 or float64."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"),
+    click.option(
+        "--step",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Add training step N to NAME.acts, on the same rows.",
+    ),
+    click.option("--rank", type=click.IntRange(min=0), metavar="R", help="Dump share R of the batches ..."),
+    click.option(
+        "--world-size",
+        type=click.IntRange(min=1),
+        metavar="W",
+        help="... of W shares. Without them: RANK and WORLD_SIZE (torchrun sets them), else the processes of a "
+        "jax.distributed that the model's file initialised, else the tasks of a Slurm step (srun).",
+    ),
+    click.option(
+        "--selfcheck/--no-selfcheck",
+        default=True,
+        show_default=True,
+        help="Refuse a model that is random or mixes rows: a few rows run twice, and one by one, before the dump.",
+    ),
+    click.option("--skip-bad", is_flag=True, help="Leave out images that can not be read, and record which."),
+    click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
+    overwrite_option,
+)
+
+
+def dump_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is stored, and where."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@model_options
+@dump_options
+def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
+    """Run MODEL over the data and store the activations of the layers asked for.
+
+    MODEL is file.py:name or package.module:name (a model, a function that makes one, or a function of a batch),
+    FILE.onnx, FILE.keras, hf:FOLDER, hf:NAME[@REVISION] or demo:NAME. In a PATTERN, * stops at dots and ** crosses
+    them; re:EXPRESSION is a regular expression; `input` is what goes into the model, NAME:in what goes into a layer of
+    a torch model (`**:in` into all of them). Without --layers, the layers are listed and nothing is stored.
+
+    \b
+    Examples:
+      actstore dump net.py:make --data train=mnist.npz:x_train --target train:digit=mnist.npz:y_train \\
+               --data test=mnist.npz:x_test --target test:digit=mnist.npz:y_test \\
+               --layers 'conv*' --layers fc1 -o mnist.h5
+      actstore dump net.py:make --data images.npy --layers 'layer*' --pool mean --dtype float16 -o run.acts --resume
+      actstore dump hf:all-MiniLM-L6-v2 --data train=train.conllu.gz --layers 'encoder.layer.*' -o words.acts
+      torchrun --nproc-per-node 4 --no-python actstore dump net.py:make --data images.npy --layers '**' -o run.acts
+    """
+    from actstore.dumping.dump import dump as dump_activations
+    from actstore.models import load_model
+    from actstore.sources import split_data
+
+    if not given["data"]:
+        raise click.UsageError(
+            "--data is missing: what is the model to run on? For example --data train=images.npy"
+        )
+    model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
+    data = split_data(given["data"], given["targets"])
+    if not patterns:
+        echo_layers(model, data, given)
+        raise click.UsageError(
+            "--layers is missing: choose from the layers above, for example --layers '**' for all"
+        )
+    if output is None:
+        raise click.UsageError("-o is missing: where is the store to go? For example -o run.h5")
+    settings = _settings(patterns, given)
+    with ProgressLine() as line, warnings.catch_warnings(record=True) as caught:
+        speed = Speed()
+        store = dump_activations(
+            model, data, output, settings, lambda progress: line.show(speed.text(progress))
+        )
+    for warning in caught:
+        click.echo(f"warning: {warning.message}", err=True)
+    with store:
+        _echo_summary(store, output, settings)
+
+
+def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
+    from actstore.adapters.for_jax.processes import jax_process
+    from actstore.dumping.dump import DumpSettings
+    from actstore.reductions import ReductionSettings
+
+    rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, jax_process)
+    if given["resume"] and given["overwrite"]:
+        raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
+    return DumpSettings(
+        layers=patterns,
+        row=given["row"],
+        batch_size=given["batch_size"],
+        limit=given["limit"],
+        sample=given["sample"],
+        reductions=ReductionSettings(
+            pool=given["pool"],
+            random_features=given["random_features"],
+            random_projection=given["random_projection"],
+            dtype=given["dtype"],
+            seed=given["seed"],
+        ),
+        device=given["device"],
+        autocast=given["autocast"],
+        trace=given["trace"],
+        step=given["step"],
+        rank=rank,
+        world_size=world_size,
+        skip_bad=given["skip_bad"],
+        overwrite=given["overwrite"],
+        resume=given["resume"],
+        selfcheck=given["selfcheck"],
+        command=shlex.join(["actstore", *sys.argv[1:]]),
+    )
+
+
+class Speed:
+    """Rows and bytes a second, and the time left, from how far a dump is."""
+
+    def __init__(self) -> None:
+        self._start: tuple[float, Progress] | None = None  # the first report of rows that were computed
+
+    def text(self, progress: Progress) -> str:
+        """The line that progress shows."""
+        of = f" of {progress.total_rows:,}" if progress.total_rows else ""
+        text = f"{progress.rows:,}{of} rows, {size(progress.bytes)}"
+        if progress.rows == progress.resumed_rows:
+            return text + ": comparing the data with what is stored already"
+        now_s = time.monotonic()
+        self._start = self._start or (now_s, progress)
+        start_s, start = self._start
+        elapsed_s, rows = now_s - start_s, progress.rows - start.rows
+        if elapsed_s < 1 or not rows:
+            return text
+        text += f", {rows / elapsed_s:,.0f} rows/s, {size((progress.bytes - start.bytes) / elapsed_s)}/s"
+        if progress.total_rows:
+            text += f", {duration((progress.total_rows - progress.rows) * elapsed_s / rows)} left"
+        return text
+
+
+def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
+    where = output if settings.step is None else f"{output}, step {settings.step}"
+    click.echo(f"{where}: {store.rows:,} rows of {len(store.layers)} layers")
+    if not store.complete and settings.world_size > 1:
+        click.echo(
+            f"rank {settings.rank} of {settings.world_size} is done; the store is whole once all of them are "
+            "(ranks in stores of their own: join them with actstore merge)"
+        )
+    own = store.at(settings.step or 0) if (settings.step or 0) in store.steps else store
+    skipped = own.provenance.get("skipped", [])
+    if skipped:
+        first = f"the first is {skipped[0]['id']}, {skipped[0]['file']}"
+        click.echo(f"warning: {len(skipped):,} images were left out; {first}", err=True)
+    for name, rows in own.nonfinite.items():
+        if rows:
+            click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)
+    for name, cast in own.provenance.get("cast", {}).items():
+        click.echo(
+            f"layer {name!r} was cast from {cast['computed']} to {cast['stored']}: largest error "
+            f"{cast['largest_error']:.2g}, {cast['overflows']:,} overflows, {cast['nan']:,} NaN"
+        )

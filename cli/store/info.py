@@ -1,0 +1,103 @@
+"""`actstore info`: what a store holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.shared import echo_json, echo_table, json_option, shape, size
+
+if TYPE_CHECKING:
+    from actstore.store.reading.reader import Store
+
+
+@click.command()
+@click.argument("store")
+@json_option
+def info(store: str, as_json: bool) -> None:
+    """Say what STORE holds: layers, rows by split, targets, where it came from.
+
+    \b
+    Example:
+      actstore info digits.h5
+    """
+    import actstore
+
+    with actstore.open(store) as opened:
+        found = describe(opened)
+    if as_json:
+        echo_json(found)
+        return
+    state = "complete" if found["complete"] else "INCOMPLETE: the dump did not finish"
+    click.echo(f"{store}: {found['rows']:,} rows ({found['row_unit']}), {state}")
+    if len(found["steps"]) > 1:
+        unfinished = [str(step) for step, facts in found["steps"].items() if not facts["complete"]]
+        note = f"; INCOMPLETE: {', '.join(unfinished)}" if unfinished else ""
+        click.echo(f"steps: {', '.join(map(str, found['steps']))}{note}")
+    click.echo("splits: " + ", ".join(f"{name or '(none)'} {rows:,}" for name, rows in found["splits"].items()))
+    for name, target in found["targets"].items():
+        lacking = f", {target['unlabelled']:,} rows without" if target["unlabelled"] else ""
+        click.echo(f"target {name}: {target['classes']:,} classes{lacking}")
+    click.echo()
+    echo_table(
+        ["layer", "shape of a row", "axes", "dtype", "bytes", "rows with NaN/Inf"],
+        [
+            [
+                name,
+                shape(layer["shape"]),
+                ", ".join(layer["axes"]),
+                layer["dtype"],
+                size(layer["bytes"]),
+                str(layer["nonfinite_rows"]),
+            ]
+            for name, layer in found["layers"].items()
+        ],
+    )
+    if found["provenance"].get("command"):
+        click.echo(f"\nmade by: {found['provenance']['command']}")
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """Everything `info` prints, as plain values."""
+    import numpy as np
+
+    names, first, counts = np.unique(store.splits, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    base = store.at(store.steps[0])
+    layers = {
+        name: {
+            "shape": list(layer.shape[1:]),
+            "axes": list(layer.axes),
+            "dtype": layer.stored_dtype,
+            "bytes": layer.nbytes,
+            "nonfinite_rows": store.nonfinite.get(name, 0),
+        }
+        for name, layer in base.layers.items()
+    }
+    targets = {}
+    for name, labels in store.targets.items():
+        present = np.ma.compressed(labels)
+        targets[name] = {"classes": len(np.unique(present)), "unlabelled": len(labels) - len(present)}
+    return {
+        "path": str(store.path),
+        "complete": store.complete,
+        "rows": store.rows,
+        "row_unit": store.row_unit,
+        "steps": {step: _describe_step(store.at(step)) for step in store.steps},
+        "fingerprint": store.fingerprint,
+        "splits": dict(zip(names[order].tolist(), counts[order].tolist(), strict=True)),
+        "targets": targets,
+        "layers": layers,
+        "provenance": base.provenance,
+    }
+
+
+def _describe_step(store: Store) -> dict[str, Any]:
+    weights = store.provenance.get("model", {}).get("weights", "")
+    return {
+        "complete": store.complete,
+        "rows": store.rows,
+        "weights": weights,
+        "fingerprint": store.fingerprint,
+    }

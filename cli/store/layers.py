@@ -1,0 +1,154 @@
+"""`actstore layers`: what a model has to offer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.shared import echo_json, echo_table, json_option, shape, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from actstore.adapters import LayerRow
+    from actstore.sources import SplitData
+
+_MODEL_OPTIONS = (
+    click.argument("model"),
+    click.option(
+        "--data",
+        multiple=True,
+        metavar="[SPLIT=]SPEC",
+        help="FILE.npy, FILE.npz:KEY, FILE.h5:/PATH, FILE.txt, FILE.csv or .jsonl[:COLUMN], FILE.conllu[.gz], "
+        "FOLDER of images[:resize=N,crop=N], FOLDER of a saved dataset[:COLUMN], file.py:name or digits; repeatable.",
+    ),
+    click.option(
+        "--arg",
+        "arguments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="An argument of the function that makes the model; repeatable.",
+    ),
+    click.option("--weights", metavar="FILE[:KEY]", help="Weights to load into the model."),
+    click.option(
+        "--device", metavar="D", help="Where the model runs, for example cuda:0. Default: where it is."
+    ),
+    click.option(
+        "--autocast",
+        type=click.Choice(["bf16", "fp16"]),
+        help="Run a torch model under autocast to this precision.",
+    ),
+    click.option(
+        "--trace",
+        is_flag=True,
+        help="Trace a torch model, so that functional calls between modules are layers.",
+    ),
+    click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, metavar="N"),
+)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument and options that say which model runs on what."""
+    for option in reversed(_MODEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
+    """``("width=64",)`` as ``{"width": "64"}``."""
+    pairs = dict.fromkeys(arguments)
+    for text in pairs:
+        if "=" not in text:
+            raise click.UsageError(f"--arg {text!r} has no '='; write --arg KEY=VALUE")
+    return dict(text.split("=", 1) for text in pairs)
+
+
+@click.command()
+@model_options
+@json_option
+def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """List the layers of MODEL in call order; with --data, two rows are run to know shapes, axes and sizes.
+
+    A layer that gives nothing to store says why.
+
+    \b
+    Example:
+      actstore layers demo:digits --data digits
+    """
+    from actstore.models import load_model
+    from actstore.sources import split_data
+
+    made = load_model(model, parse_arguments(given["arguments"]), given["weights"])
+    rows = split_data(data) if data else None
+    echo_layers(made, rows, given, as_json=as_json)
+
+
+def echo_layers(
+    model: Any, data: Sequence[SplitData] | None, given: Mapping[str, Any], *, as_json: bool = False
+) -> None:
+    """Print the layers in call order, with what a dump of the data would take, as a table or as JSON.
+
+    ``given`` has the options of the command. What goes into layers is left out.
+    """
+    from actstore.adapters.base import INPUT
+    from actstore.dumping.dump import describe_layers
+
+    options = {"autocast": given["autocast"], "trace": given["trace"]}
+    every = describe_layers(model, data, given["device"], **options)
+    described = [row for row in every if not row.goes_in]
+    # With data and without, a layer has the same number.
+    first = 0 if described and described[0].type == INPUT else 1
+    rows = _row_count(data, given)
+    found = [_described(order, layer, rows) for order, layer in enumerate(described, start=first)]
+    if as_json:
+        echo_json(found)
+        return
+    echo_table(
+        ["layer", "order", "type", "shape of a row", "axes", "dtype", "bytes per row", "note"],
+        [_cells(layer) for layer in found],
+        left=(0, 2, 4, 7),
+    )
+    if rows is not None:
+        globbed = sum(layer["dump_bytes"] or 0 for layer in found if not layer["explicit"])
+        click.echo(f"{rows:,} rows: {size(globbed)} for all layers that '**' picks")
+    if len(described) < len(every):
+        click.echo("NAME:in is what goes into a layer; name it, or **:in, to store it")
+
+
+def _row_count(data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> int | None:
+    """How many rows a dump of the data would have; None where only reading tells, or where they are no examples."""
+    from actstore.dumping.ranks import all_of
+    from actstore.dumping.row_units import row_unit
+    from actstore.row_choice import RowChoice
+    from actstore.store.format import EXAMPLE
+
+    if not data or row_unit(given.get("row"), data) != EXAMPLE:
+        return None
+    return all_of(data, RowChoice(given.get("limit"), given.get("sample"), given.get("seed", 0))).rows
+
+
+def _described(order: int, layer: LayerRow, rows: int | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    known = layer.bytes_per_row is not None and rows is not None
+    return {
+        "order": None if layer.shape is None else order,
+        **asdict(layer),
+        "dump_bytes": (layer.bytes_per_row or 0) * (rows or 0) if known else None,
+    }
+
+
+def _cells(layer: dict[str, Any]) -> list[str]:
+    nothing = layer["shape"] is None
+    notes = [layer["note"], "by its exact name only" if layer["explicit"] and not nothing else ""]
+    return [
+        layer["name"],
+        "" if nothing else str(layer["order"]),
+        layer["type"],
+        "-" if nothing and layer["note"] else shape(layer["shape"]),
+        ", ".join(layer["axes"]),
+        layer["dtype"] or ("-" if layer["note"] else "?"),
+        "-" if nothing and layer["note"] else size(layer["bytes_per_row"]),
+        "; ".join(note for note in notes if note),
+    ]

@@ -1,0 +1,107 @@
+"""`actstore rows`: the row table of a store as a table to join labels to."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.shared import overwrite_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+
+    from actstore.store.reading.reader import Store
+
+CHUNK_ROWS = 10_000
+STDOUT = "-"
+
+
+@click.command()
+@click.argument("store")
+@click.option(
+    "-o",
+    "--output",
+    default=STDOUT,
+    metavar="ROWS.csv",
+    help="Where to write; the standard output by default (-).",
+)
+@overwrite_option
+def rows(store: str, output: str, overwrite: bool) -> None:
+    """Write the rows of STORE as a table (CSV): id, split, group and position, and the label of each target.
+
+    An empty cell is no label. Edit the table, then attach its columns with `actstore label`.
+
+    \b
+    Example:
+      actstore rows run.acts -o rows.csv
+      actstore label run.acts rows.csv --column digit --name corrected
+    """
+    import actstore
+
+    with actstore.open(store) as opened:
+        warn_of_empty_labels(opened)
+        if output == STDOUT:
+            for text in table_texts(opened):
+                click.echo(text.encode("utf-8"), nl=False)
+            return
+        write_file(opened, output, overwrite=overwrite)
+        click.echo(f"{output}: {opened.rows:,} rows")
+
+
+def write_file(store: Store, path: str, *, overwrite: bool) -> None:
+    """Write the table to ``path``, which is there whole or not at all."""
+    from actstore.store.disk import durable
+    from actstore.store.disk.output import whole_file
+
+    with whole_file(path, overwrite=overwrite) as (temporary, final):
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(table_texts(store))
+            file.flush()
+            durable.sync_file(file.fileno())
+        durable.rename(temporary, final)
+
+
+def table_texts(store: Store) -> Iterator[str]:
+    """The row table in pieces, as any spreadsheet reads it: commas, quotes where they are needed, CRLF."""
+    columns: dict[str, np.ndarray | None] = {
+        "id": store.ids,
+        "split": store.splits,
+        "group": store.groups,
+        "position": store.positions,
+    }
+    given = [
+        (name, values) for name, values in [*columns.items(), *store.targets.items()] if values is not None
+    ]
+    yield as_csv([[name for name, _ in given]])
+    for start in range(0, store.rows, CHUNK_ROWS):
+        yield as_csv(zip(*(cells(values[start : start + CHUNK_ROWS]) for _, values in given), strict=True))
+
+
+def as_csv(lines: Iterable[Iterable[object]]) -> str:
+    """Lines of a table as text."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(lines)
+    return text.getvalue()
+
+
+def cells(values: np.ndarray) -> Iterator[object]:
+    """What stands in the table: nothing for a row without a label."""
+    return ("" if value is None else value for value in values.tolist())
+
+
+def warn_of_empty_labels(store: Store) -> None:
+    """A table can not tell a label that is an empty text from none."""
+    import numpy as np
+
+    for name, labels in store.targets.items():
+        empty = int(np.count_nonzero(np.ma.compressed(labels) == "")) if labels.dtype.kind == "U" else 0
+        if empty:
+            click.echo(
+                f"warning: target {name!r} is an empty text in {empty:,} rows; the table shows no label there",
+                err=True,
+            )

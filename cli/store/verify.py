@@ -1,0 +1,93 @@
+"""`actstore verify`: whether every byte of a store is as it was written."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.shared import ProgressLine, echo_json, json_option, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from actstore.store.verifying.report import Report, VerifyProgress
+
+
+@click.command()
+@click.argument("store")
+@json_option
+def verify(store: str, as_json: bool) -> None:
+    """Compare every byte of STORE with the hashes recorded when it was written.
+
+    Prints each damage with its file and its place, and then exits with code 1. Of a store that is unfinished, what is
+    sealed is verified.
+
+    \b
+    Example:
+      actstore verify digits.h5
+    """
+    import actstore
+
+    with ProgressLine() as line:
+        report = actstore.verify(store, _shown_on(line) if line.active else None)
+    if as_json:
+        echo_json(describe(report))
+    else:
+        for damage in report.damages:
+            click.echo(f"{_shown(damage.path, report)}: {damage.place}: {damage.reason}")
+        for text in _summary(store, report):
+            click.echo(text)
+    if report.damages:
+        click.get_current_context().exit(1)
+
+
+def _shown_on(line: ProgressLine) -> Callable[[VerifyProgress], None]:
+    began_s = time.monotonic()
+
+    def show(progress: VerifyProgress) -> None:
+        speed = progress.done_bytes / max(time.monotonic() - began_s, 1e-9)
+        line.show(
+            f"{size(progress.done_bytes)} of {size(progress.total_bytes)}, {size(speed)}/s: {progress.path.name}"
+        )
+
+    return show
+
+
+def _shown(path: Path, report: Report) -> str:
+    """A file as its place in the store."""
+    return str(path.relative_to(report.path)) if path != report.path else path.name
+
+
+def _summary(store: str, report: Report) -> list[str]:
+    lines = []
+    left, damages = len(report.leftovers), len(report.damages)
+    if left:
+        what = "1 file left over from an interrupted writer, which belongs to no row"
+        if left > 1:
+            what = f"{left:,} files left over from interrupted writers, which belong to no row"
+        lines.append(f"{store}: {what}")
+    if damages:
+        count = "1 damage" if damages == 1 else f"{damages:,} damages"
+        lines.append(f"{store}: {count}; restore what is damaged from a copy")
+        return lines
+    sealed = "" if report.complete else " sealed; the store is unfinished"
+    lines.append(f"{report.rows:,} rows{sealed}, {report.bytes:,} bytes: every byte is as it was written")
+    return lines
+
+
+def describe(report: Report) -> dict[str, Any]:
+    """What `verify` prints, as plain values."""
+    return {
+        "path": str(report.path),
+        "rows": report.rows,
+        "bytes": report.bytes,
+        "complete": report.complete,
+        "damages": [
+            {"path": str(damage.path), "place": damage.place, "reason": damage.reason}
+            for damage in report.damages
+        ],
+        "leftovers": [str(path) for path in report.leftovers],
+    }

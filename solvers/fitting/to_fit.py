@@ -1,0 +1,114 @@
+"""How solved points become fits that act on raw activations of the full width."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.fitting.result import Fit, Path, Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from solvers.engines.choice import Choice
+    from solvers.fitting.path import Followed, Point
+    from solvers.problem import Problem
+
+__all__ = ["Form"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How points of a problem become fits that act on raw activations of the full width."""
+
+    problem: Problem
+    choice: Choice
+    width: int
+    columns: NDArray[np.int64] | None
+    passes: int
+    bytes_read: int
+
+    def path(self, asked: list[float], followed: Followed, began: float) -> Path:
+        """The fits of every C asked for, in that order."""
+        tried = {point.C: point for point in followed.points}
+        return Path(
+            fits=tuple(self.fit(tried[c]) if c in tried else self.not_fitted(c) for c in asked),
+            validation_cross_entropy=np.array([tried[c].validation if c in tried else np.nan for c in asked]),
+            best_index=None if followed.best is None else asked.index(followed.best.C),
+            passes=self.passes,
+            seconds=time.perf_counter() - began,
+            bytes_read=self.bytes_read,
+        )
+
+    def fit(self, point: Point) -> Fit:
+        """The fit of a point that was solved."""
+        coefficients = point.certificate.coefficients
+        weights = (coefficients[:, :-1] / self.problem.scale).T
+        engine, reason = self._engine(point)
+        return Fit(
+            weights=self._spread(weights, 0.0),
+            bias=coefficients[:, -1] - self.problem.mean @ weights,
+            status=_status(point),
+            gap_nats=point.certificate.gap_nats,
+            loss=point.certificate.loss,
+            gradient_norm=point.certificate.gradient_norm,
+            engine=engine,
+            engine_reason=reason,
+            evaluations=point.evaluations,
+            passes=point.passes,
+            seconds=point.seconds,
+            **self._common(point.C),
+        )
+
+    def not_fitted(self, C: float) -> Fit:
+        """The fit of a C that the path did not come to: NaN, and said to be so."""
+        classes = len(self.problem.classes)
+        return Fit(
+            weights=np.broadcast_to(np.nan, (self.width, classes)),
+            bias=np.full(classes, np.nan),
+            status=Status.NOT_FITTED,
+            gap_nats=np.inf,
+            loss=np.nan,
+            gradient_norm=np.nan,
+            engine=self.choice.engine.name,
+            engine_reason=self.choice.reason,
+            evaluations=0,
+            passes=0,
+            seconds=0.0,
+            **self._common(C),
+        )
+
+    def _engine(self, point: Point) -> tuple[str, str]:
+        first, finisher = self.choice.engine.name, self.choice.finisher
+        if not point.finished or finisher is None:
+            return first, self.choice.reason
+        taken_over = f"{first} missed the gap, so {finisher.name} finished from there"
+        return finisher.name, f"{self.choice.reason}; {taken_over}"
+
+    def _common(self, C: float) -> dict[str, Any]:
+        return {
+            "classes": self.problem.classes,
+            "C": C,
+            "mean": self._spread(self.problem.mean, 0.0),
+            "scale": self._spread(self.problem.scale, np.inf),
+            "rows": self.problem.rows,
+            "unlabelled": self.problem.unlabelled,
+            "bytes_read": self.bytes_read,
+        }
+
+    def _spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
+        """Values per column fitted on, as values per column of the full width."""
+        if self.columns is None:
+            return values
+        full = np.full((self.width, *values.shape[1:]), elsewhere)
+        full[self.columns] = values
+        return full
+
+
+def _status(point: Point) -> Status:
+    if point.missed:
+        return Status.GAP_MISSED
+    return Status.UNPENALISED if np.isinf(point.C) else Status.CONVERGED

@@ -1,0 +1,203 @@
+"""A model of each class's Hessian: where L-BFGS starts from, and what its free estimate of the gap is made of.
+
+With weights v = s p (1 - p) the block of one class is ``Σ v x xᵀ + λ`` once its intercept is taken at the v-weighted
+mean of the rows. It is made of a sample of the rows, scaled to a unit diagonal and factored. Where the factors of all
+classes would be too large, the diagonal alone is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from solvers.lbfgs.objective import logits, padded, softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from solvers.arrays import Backend
+    from solvers.lbfgs.objective import Targets
+    from solvers.lbfgs.sampling import Sample
+    from solvers.lbfgs.working import Frame
+
+__all__ = ["NO_METRIC", "Curvature", "Metric", "measure"]
+
+_FLOOR = 1e-10
+"""Curvature below this share of the largest is taken for rounding."""
+_CUT = 0.01
+"""A row with less than this share of the mean importance for a class is left out of that class's block."""
+_CHUNK_ELEMENTS = 1 << 22
+"""Entries of rows that a worker scales at a time, as every one of them holds a copy."""
+_TINY = 1e-20
+"""Curvature below this is none: a step divided by it is still one that a line search can cut."""
+_LEAST = 1e-300
+_STEEPEST = 1e18
+"""What a column of a block is scaled up by at most, so that float32 can square it: such a column does not vary."""
+_SHARED_ENTRIES = 1 << 18
+"""Entries of all factors from which on several workers solve: below that, to ask them takes longer."""
+_JITTER = 1e-5
+"""What is added to a unit diagonal at first, so that float32 still finds the matrix positive definite."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The model: ``center`` (classes, width), ``mass`` (classes, 1) and ``root`` (classes, width) of its diagonal.
+
+    ``factors`` are of the classes' blocks, scaled to a unit diagonal; None where the diagonal is all there is. That
+    diagonal is one in ``basis`` (width, width), where there is one.
+    """
+
+    center: Any = 0.0
+    mass: Any = 1.0
+    root: Any = 1.0
+    factors: tuple[Any, ...] | None = None
+    basis: Any = None
+
+    def centered(self, gradient: Any) -> Any:
+        """The gradient (..., classes, width + 1) with the intercept taken at the center."""
+        moved = gradient.copy()
+        moved[..., :-1] -= self.center * gradient[..., -1:]
+        return moved
+
+    def solve(self, backend: Backend, gradients: Any) -> Any:
+        """The model's inverse times gradients (..., classes, width + 1), each of sum zero over classes.
+
+        A shift common to all classes changes no probability: such a step could only add to the penalty.
+        """
+        step = self.centered(gradients)
+        weights = step[..., :-1] if self.basis is None else step[..., :-1] @ self.basis
+        weights = weights / self.root
+        if self.factors is not None:
+            self._solve_blocks(backend, weights.reshape(-1, *weights.shape[-2:]), self.factors)
+        weights /= self.root
+        step[..., :-1] = weights if self.basis is None else weights @ self.basis.T
+        step[..., -1:] /= self.mass
+        step[..., -1] -= (self.center * step[..., :-1]).sum(axis=-1)
+        return step - step.mean(axis=-2, keepdims=True)
+
+    def _solve_blocks(self, backend: Backend, sides: Any, factors: tuple[Any, ...]) -> None:
+        """Solve for every class in place; the factors are read once for all sides (n, classes, width)."""
+
+        def work(classes: list[int]) -> list[None]:
+            for k in classes:
+                sides[:, k] = backend.solve(factors[k], sides[:, k].T.astype(factors[k].dtype)).T
+            return []
+
+        if sides[0].size * sides.shape[-1] < _SHARED_ENTRIES:
+            work(list(range(len(factors))))
+        else:
+            _by_class(backend, work, len(factors))
+
+
+NO_METRIC = Metric()
+"""The identity: what is known before any curvature was looked at."""
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """What a sample of rows says of each class's Hessian, without the penalty, in the coordinates of the rows.
+
+    ``mean`` (classes, width) is v-weighted, ``mass`` (classes, 1) the sum of v, ``spread`` (classes, width) the
+    diagonal about that mean and ``blocks`` the whole, each (width, width); None where only diagonals were asked for.
+    Those are then of the problem's own coordinates, in ``basis`` (width, width) if there is one.
+    """
+
+    frame: Frame
+    mean: Any
+    mass: Any
+    spread: Any
+    blocks: tuple[Any, ...] | None
+    basis: Any = None
+
+    def under(self, backend: Backend, penalty: float) -> Metric:
+        """The metric under a penalty λ."""
+        xp, stretch = backend.xp, self.frame.stretch
+        center = self.mean * stretch + self.frame.offset
+        if self.blocks is None:
+            return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _LEAST), basis=self.basis)
+        root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _LEAST)
+        shrink, blocks = (stretch / root).clip(None, _STEEPEST), self.blocks
+
+        def work(classes: list[int]) -> list[Any]:
+            return [_factor(backend, blocks[k], shrink[k].astype(blocks[k].dtype)) for k in classes]
+
+        factors = _by_class(backend, work, len(blocks))
+        return Metric(
+            center, self.mass, root, None if any(each is None for each in factors) else tuple(factors)
+        )
+
+
+def measure(
+    backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *, blocks: bool, basis: Any = None
+) -> Curvature:
+    """The curvature at ``at`` = (targets, frame, coefficients in the problem's own coordinates), by a sample of rows.
+
+    ``blocks`` asks for the classes' whole blocks rather than their diagonals, which are then taken in ``basis``.
+    """
+    xp = backend.xp
+    targets, frame, coefficients = at
+    weights, intercepts, _ = padded(xp, [frame.to_rows(coefficients)], sample.x.dtype)
+    p, _ = softmax(xp, logits(xp, sample.x, weights, intercepts))
+    v = targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
+    if blocks and sample.leverage is not None:
+        importance = v * sample.leverage
+        v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
+    v = (v / len(targets.codes)).astype(sample.x.dtype)
+    mass = backend.float64(v.sum(axis=1))[:, None]
+    mass = mass + _FLOOR * float(mass.max()) + _TINY
+    mean = backend.float64(v @ sample.x) / mass
+    x, middle, size = sample.x, mean, frame.stretch
+    if basis is not None:
+        turn = frame.stretch[:, None] * basis
+        size = xp.abs(turn).max(axis=0)
+        turn = turn / size.clip(_LEAST, None)  # float32 could not square what comes of columns of 1e30
+        x, middle = x @ turn.astype(x.dtype), mean @ turn
+    spread = backend.float64(v @ xp.square(x)) - mass * xp.square(middle)
+    spread = spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
+    if not blocks:
+        spread = spread * xp.square(size)
+    if basis is not None:  # as eigenvectors are known but to a rounding of the largest of them
+        spread = spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
+    if not blocks:
+        return Curvature(frame, mean, mass, spread, None, basis)
+
+    def work(classes: list[int]) -> list[Any]:
+        return [_block(backend, sample.x, v[k], mean[k]) for k in classes]
+
+    return Curvature(frame, mean, mass, spread, tuple(_by_class(backend, work, len(v))))
+
+
+def _by_class(backend: Backend, work: Callable[[list[int]], list[Any]], classes: int) -> list[Any]:
+    """What ``work`` makes of each class, the classes dealt to the backend's workers."""
+    shares = [[part.start for part in mine] for mine in backend.shares(classes, 1)]
+    return [made for found in backend.map(work, shares) for made in found]
+
+
+def _block(backend: Backend, x: Any, v: Any, mean: Any) -> Any:
+    """Σ v (x - mean)(x - mean)ᵀ of one class: (width, width)."""
+    xp = backend.xp
+    kept = xp.flatnonzero(v)
+    mean = mean.astype(x.dtype)
+    block = -v.sum() * mean[:, None] * mean[None, :]
+    step = max(len(mean), _CHUNK_ELEMENTS // len(mean))
+    for start in range(0, len(kept), step):
+        few = kept[start : start + step]
+        scaled = x[few]
+        scaled *= xp.sqrt(v[few])[:, None]
+        block += scaled.T @ scaled
+    return block
+
+
+def _factor(backend: Backend, block: Any, shrink: Any) -> Any:
+    """The Cholesky factor of one class's block, scaled to a unit diagonal; None where it holds no numbers."""
+    scaled = block * shrink[:, None] * shrink[None, :]
+    diagonal = backend.xp.arange(len(block))
+    jitter = _JITTER
+    # Off the diagonal nothing exceeds 1 by more than rounding, so a diagonal as large as the sum of a row must do.
+    while jitter < 10 * len(block):
+        scaled[diagonal, diagonal] = 1 + jitter
+        factor = backend.factor(scaled)
+        if factor is not None:
+            return factor
+        jitter *= 10
+    return None

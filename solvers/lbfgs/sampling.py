@@ -1,0 +1,170 @@
+"""Which rows the curvature of the loss hangs on: row sampling by leverage and doubt.
+
+A Hessian is a sum over rows, ``Σ_i s_i p_i (1 - p_i) x_i x_iᵀ``, and few rows carry most of it: those whose class is in
+doubt, and those that lie where few others do. Rows drawn with probability proportional to both, and weighted by its
+inverse, give a matrix that is close to the whole in every direction (Drineas et al. 2012, "Fast approximation of matrix
+coherence and statistical leverage", for the leverage by random projection; Xu et al. 2016, "Sub-sampled Newton methods
+with non-uniform sampling", for the use).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.lbfgs.objective import logits, padded, softmax
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from solvers.arrays import Backend
+    from solvers.lbfgs.objective import Targets
+    from solvers.lbfgs.working import Blocks, WorkingRows
+
+__all__ = ["Sample", "Sampler"]
+
+_GRAM_ROWS = 16
+"""Rows per column that the Gram matrix of the leverage is made of."""
+_DIRECTIONS = 16
+"""Random directions that the leverage is estimated by."""
+_WHOLE_ELEMENTS = 1 << 20
+"""Layers of so few entries are taken whole, without looking for the rows that matter."""
+_BASIS_WIDTH = 2048
+"""Layers wider than this have too large a Gram matrix to take eigenvectors of."""
+_UNIFORM = 0.1
+"""Share of the probability that ignores leverage."""
+_TINY = 1e-300
+_TRUST = 10.0
+"""The leverage counts directions whose curvature exceeds this many penalties."""
+_LEAST = 1e-12
+"""Added to the Gram matrix for layers of which no column varies; those that do are of order 1 in the rows' units."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows x (n, width) by number, the inverse of their probabilities (n,), and an estimate of their leverage (n,).
+
+    No leverage means that every row was taken for what it is.
+    """
+
+    numbers: Any
+    x: Any
+    weights: Any
+    leverage: Any
+
+
+class Sampler:
+    """Draws rows of one layer, for any problem on it.
+
+    ``most`` bounds the rows that are looked at closely; ``whole`` asks for their Gram matrix rather than its diagonal.
+    """
+
+    def __init__(self, rows: WorkingRows, most: int, *, whole: bool) -> None:
+        self._rows = rows
+        self._generator = np.random.default_rng(0)
+        count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))
+        few = np.sort(self._generator.choice(rows.rows, count, replace=False))
+        x = rows.pick(few)
+        self._bases: dict[bytes, Any] = {}
+        self._gram = _gram(rows.backend, x) / count if whole else None
+        if self._gram is None:
+            self.diagonal = (x * x).sum(axis=0, dtype=rows.backend.xp.float64) / count
+        else:
+            self.diagonal = rows.backend.xp.diagonal(self._gram)
+
+    def basis(self, stretch: Any) -> Any:
+        """Eigenvectors (width, width) of the Gram matrix in a problem's coordinates; None where it is too wide to pay.
+
+        In them the Hessian of every class is nearly diagonal, whatever C is: exactly where all probabilities are
+        equal, and nearly later, as the weights p (1 - p) change its diagonal more than its eigenvectors.
+        """
+        if self._gram is None or self._rows.width > _BASIS_WIDTH:
+            return None
+        key = self._rows.backend.to_host(stretch).tobytes()
+        if key not in self._bases:
+            self._bases[key] = self._rows.backend.xp.linalg.eigh(
+                self._gram * stretch[:, None] * stretch[None, :]
+            )[1]
+        return self._bases[key]
+
+    def draw(self, targets: Targets, coefficients: Any, penalties: Any, count: int) -> Sample:
+        """About ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.
+
+        ``penalties`` (width,) are those of the columns of the rows.
+        """
+        xp, host = self._rows.backend.xp, self._rows.backend.to_host
+        if count >= self._rows.rows and self._rows.rows * self._rows.width <= _WHOLE_ELEMENTS:
+            numbers = np.arange(self._rows.rows)
+            ones = xp.ones(len(numbers), dtype=self._rows.dtype)
+            return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None)
+        doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
+        doubt, leverage = host(doubt).astype(np.float64), host(leverage)
+        if not doubt.any():
+            doubt[:] = 1.0  # every row is certain, rightly or not
+        score = doubt * leverage
+        score *= (1 - _UNIFORM) / max(score.sum(), _TINY)
+        doubt *= _UNIFORM / max(doubt.sum(), _TINY)
+        score += doubt
+        del doubt  # in vectors of all rows there is nothing to spare
+        chance = _chances(score, count) if count < len(score) else np.ones(len(score))
+        numbers = np.flatnonzero(self._generator.random(len(chance)) < chance)
+        if not len(numbers):
+            numbers = np.array([int(score.argmax())])
+        move = self._rows.dtype
+        return Sample(
+            xp.asarray(numbers),
+            self._rows.pick(numbers),
+            xp.asarray((1 / chance[numbers]).astype(move)),
+            xp.asarray(leverage[numbers].astype(move)),
+        )
+
+    def _sketch(self, penalties: Any) -> Any:
+        """Directions P (width, d) for which ‖x P‖² is about xᵀ (Gram + 10 λ)⁻¹ x."""
+        xp, backend = self._rows.backend.xp, self._rows.backend
+        ridge = _TRUST * penalties + 1e-6 * self.diagonal.mean() + _LEAST
+        factor = None if self._gram is None else backend.factor(self._gram + xp.diag(ridge))
+        draws = self._generator.standard_normal((self._rows.width, _DIRECTIONS)) / _DIRECTIONS**0.5
+        if factor is None:
+            return xp.asarray(draws) / xp.sqrt(self.diagonal + ridge)[:, None]
+        # (L Lᵀ)⁻¹ L ω has the covariance of (L Lᵀ)⁻¹, and any factor's product with its lower half will do.
+        return backend.solve(factor, xp.tril(factor) @ xp.asarray(draws))
+
+    def _scores(self, targets: Targets, coefficients: Any, sketch: Any) -> tuple[Any, Any]:
+        """Doubt s (1 - Σ p²) and leverage of every row, in one reading."""
+        xp, rows = self._rows.backend.xp, self._rows
+        weights, intercepts, _ = padded(xp, [coefficients], rows.dtype)
+        sketch = sketch.astype(rows.dtype)
+        doubt, leverage = xp.empty(rows.rows, dtype=rows.dtype), xp.empty(rows.rows, dtype=rows.dtype)
+
+        def work(blocks: Blocks) -> None:
+            for part, x in blocks:
+                p, _ = softmax(xp, logits(xp, x, weights, intercepts))
+                doubt[part] = targets.weighted(part, 1 - xp.square(p).sum(axis=0))
+                leverage[part] = xp.square(x @ sketch).sum(axis=1)
+
+        rows.backend.map(work, rows.shares(columns=targets.classes))
+        return doubt.clip(0, None), leverage
+
+
+def _gram(backend: Backend, x: Any) -> Any:
+    """xᵀ x (width, width) in float64, the rows dealt to the backend's workers."""
+
+    def work(parts: list[slice]) -> Any:
+        return sum(backend.float64(x[part].T @ x[part]) for part in parts)
+
+    return sum(backend.map(work, backend.shares(len(x), -(-len(x) // backend.workers))))
+
+
+def _chances(score: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Probabilities (rows,) proportional to a score, none above 1, that sum to about ``count``."""
+    chance = np.minimum(1.0, count * score)
+    for _ in range(5):
+        free = chance < 1
+        left = count - np.count_nonzero(~free)
+        total = score[free].sum()
+        if left <= 0 or total <= 0:
+            break
+        chance[free] = np.minimum(1.0, left * score[free] / total)
+    return chance

@@ -1,0 +1,153 @@
+"""Rows in the coordinates that products are made in: centred, divided, in the dtype of the work, block by block.
+
+All problems on the same rows share them, so a row is ``x = (h - center) / divisor`` whatever any problem scales by;
+a :class:`Frame` takes coefficients from a problem's own coordinates to these and gradients back. Resident rows are
+those blocks kept, streamed rows are made anew from the source on every pass: the same arithmetic, the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from solvers.rows import read, take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from solvers.arrays import Backend
+    from solvers.problem import Problem
+    from solvers.rows import RowSource
+
+__all__ = ["DOUBLE_ELEMENTS", "Blocks", "Frame", "WorkingRows"]
+
+DOUBLE_ELEMENTS = 1 << 16
+"""Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
+halving the bytes buys nothing."""
+
+Blocks: TypeAlias = "Iterator[tuple[slice, Any]]"
+"""Blocks in order: (rows, x), x (n, width). A block holds until the next is asked for."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """From a problem's coordinates ``(h - mean) / scale`` to those of the rows, ``(h - center) / divisor``, and back.
+
+    ``stretch`` (width,) is divisor / scale, ``offset`` (width,) is (center - mean) / scale: a row of the problem is
+    ``x * stretch + offset``.
+    """
+
+    stretch: Any
+    offset: Any
+
+    @classmethod
+    def of(cls, problem: Problem, rows: WorkingRows) -> Frame:
+        """The frame of a problem on these rows."""
+        inverse = 1.0 / problem.scale
+        float64 = rows.backend.float64
+        return cls(float64(rows.divisor * inverse), float64((rows.center - problem.mean) * inverse))
+
+    def to_rows(self, coefficients: Any) -> Any:
+        """Coefficients (classes, width + 1) as they act on a block: W x' = (W stretch) x + W offset."""
+        moved = coefficients.copy()
+        moved[:, -1] += coefficients[:, :-1] @ self.offset
+        moved[:, :-1] *= self.stretch
+        return moved
+
+    def from_rows(self, gradient: Any) -> Any:
+        """A gradient by the coefficients that act on a block, in the problem's coordinates."""
+        moved = gradient.copy()
+        moved[:, :-1] *= self.stretch
+        moved[:, :-1] += gradient[:, -1:] * self.offset
+        return moved
+
+
+class WorkingRows:
+    """Rows (rows, width) of a source, in ``dtype``, on a backend; counts full readings, and their bytes.
+
+    ``resident`` rows are kept after their first reading; others are read from the source, a block ahead, every time.
+    """
+
+    def __init__(self, problem: Problem, backend: Backend, dtype: Any, *, resident: bool = False) -> None:
+        self.backend = backend
+        self.dtype = np.dtype(dtype)
+        self.rows, self.width = len(problem.codes), problem.width
+        self.center, self.divisor = problem.center, problem.divisor
+        self.passes = 0
+        self.bytes_read = 0
+        self._source: RowSource = problem.source
+        with np.errstate(over="ignore"):  # float64 beyond float32, which is transformed before it is cast
+            self._center = self.backend.xp.asarray(self.center.astype(self.dtype))
+            self._inverse = self.backend.xp.asarray((1.0 / self.divisor).astype(self.dtype))
+        self._kept = self._keep() if resident else None
+
+    def shares(self, columns: int = 1) -> list[Blocks]:
+        """Every row once: a run of blocks for each of the backend's workers, for products with so many columns."""
+        self._count()
+        parts = self.backend.shares(self.rows, self.block_rows(columns))
+        if self._kept is not None:
+            kept = self._kept
+            return [((part, kept[part]) for part in mine) for mine in parts]
+        return [self._streamed(mine) for mine in parts]
+
+    def block_rows(self, columns: int = 1) -> int:
+        """Rows of a block that, with so many columns of products, fit where the backend wants them."""
+        return max(64, self.backend.block_elements // max(self.width, columns))
+
+    def pick(self, numbers: NDArray[np.int64]) -> Any:
+        """Rows by number, ascending: (n, width)."""
+        if self._kept is not None:
+            return self._kept if len(numbers) == self.rows else self._kept[self.backend.xp.asarray(numbers)]
+        return self._transformed(take(self._source, numbers), None)
+
+    def _count(self) -> None:
+        self.passes += 1
+        itemsize = self.dtype.itemsize if self._kept is not None else self._source.dtype.itemsize
+        self.bytes_read += self.rows * self.width * itemsize
+
+    def _keep(self) -> Any:
+        whole = self.backend.xp.empty((self.rows, self.width), dtype=self.dtype)
+
+        def work(parts: Sequence[slice]) -> None:
+            for part in parts:
+                self._transformed(read(self._source, part), whole[part])
+
+        self._kept = None
+        self._count()
+        self.backend.map(work, self.backend.shares(self.rows, self.block_rows()))
+        return whole
+
+    def _streamed(self, parts: Sequence[slice]) -> Blocks:
+        """Blocks of a worker, the next one read by another thread while this one is worked on."""
+        longest = max(part.stop - part.start for part in parts)
+        buffers = [self.backend.xp.empty((longest, self.width), dtype=self.dtype) for _ in range(2)]
+
+        def make(index: int) -> Any:
+            part = parts[index]
+            return self._transformed(read(self._source, part), buffers[index % 2][: part.stop - part.start])
+
+        pending = self.backend.ahead(make, 0)
+        for index, part in enumerate(parts):
+            x = pending.result()
+            if index + 1 < len(parts):
+                pending = self.backend.ahead(make, index + 1)
+            yield part, x
+
+    def _transformed(self, block: NDArray[Any], out: Any) -> Any:
+        """``(h - center) / divisor`` of a block of the source, in the dtype of the work."""
+        xp = self.backend.xp
+        if block.dtype.itemsize > self.dtype.itemsize or block.dtype.kind != "f":
+            block = ((block - self.center) / self.divisor).astype(self.dtype)
+            if out is None:
+                return xp.asarray(block)
+            out[...] = xp.asarray(block)
+            return out
+        x = xp.asarray(block)
+        out = xp.empty(x.shape, dtype=self.dtype) if out is None else out
+        xp.subtract(x, self._center, out=out)
+        out *= self._inverse
+        return out

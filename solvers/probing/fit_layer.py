@@ -1,0 +1,252 @@
+"""The probes of one layer, one for each target: choose C on validation rows, score every split once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.errors import ProblemError
+from solvers.fitting.fit import fit
+from solvers.fitting.result import Fit, Path, Status
+from solvers.probing.probe import Probe, Probes, Tried
+from solvers.probing.targets import bad_rows, rows_and_labels, score_targets
+from solvers.probing.warm_starts import Start
+from solvers.rows import Columns, draw_columns, flat_width
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from solvers.fitting.result import FitProgress
+    from solvers.probing.slices import Layer
+    from solvers.probing.task import Task
+    from solvers.rows import RowSource
+    from solvers.scores import Score
+
+__all__ = ["LayerSettings", "fit_layer"]
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """What every layer of one call is fitted with; the words are those of ``fit_layers``."""
+
+    C: tuple[float, ...]
+    scale: bool
+    engine: str
+    gap_nats: float
+    seed: int
+    random_features: int | None
+    full_path: bool
+    class_weight: Mapping[Any, float] | str | None
+    memory_bytes: int | None
+    device: str | None
+    step: int
+    fingerprint: str
+    command: str
+
+    def check(self) -> None:
+        """Refuse, before anything is read, settings that no layer can be fitted with."""
+        if not self.C:
+            msg = "C is an empty list; give one penalty or several, or leave it out for 1e-4 to 1e4"
+            raise ProblemError(msg)
+        if self.seed < 0:
+            msg = f"seed is {self.seed}; expected an int of 0 or more"
+            raise ProblemError(msg)
+        if self.random_features is not None and self.random_features < 1:
+            msg = f"random_features is {self.random_features}; expected a number of columns, 1 or more"
+            raise ProblemError(msg)
+
+    def options(self) -> dict[str, Any]:
+        """What ``solvers.fit`` takes of them as it is."""
+        names = ("scale", "engine", "gap_nats", "seed", "class_weight", "memory_bytes", "device")
+        options = {name: getattr(self, name) for name in names}
+        return options | {"full_path": self.full_path} if len(self.C) > 1 else options
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The fit that validation prefers, and every C that was tried."""
+
+    fit: Fit
+    path: tuple[Tried, ...]
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is looked at of a layer: ``rows`` (rows, columns), which are those ``columns`` of its flattened features."""
+
+    rows: RowSource
+    columns: NDArray[np.int64] | None
+    width: int
+
+    @classmethod
+    def of(cls, layer: Layer, settings: LayerSettings) -> _View:
+        columns, width = layer.columns, flat_width(layer.source)
+        seed = [settings.seed, *layer.name.encode()]
+        drawn = draw_columns(width if columns is None else len(columns), settings.random_features, seed)
+        if drawn is not None:
+            columns = drawn if columns is None else columns[drawn]
+        return cls(layer.source if columns is None else Columns(layer.source, columns), columns, width)
+
+    def spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
+        """Values per column that is looked at, as values per feature of the layer."""
+        if self.columns is None:
+            return values
+        full = np.full((self.width, *values.shape[1:]), elsewhere)
+        full[self.columns] = values
+        return full
+
+
+def fit_layer(
+    layer: Layer,
+    tasks: Mapping[str, Task],
+    settings: LayerSettings,
+    starts: Mapping[tuple[str, str], Start],
+    progress: Callable[[FitProgress], None] | None,
+) -> Probes:
+    """Fit one layer for every target, in the same passes over its rows, and score the probes that were chosen.
+
+    Args:
+        layer: what to fit; with the seed its name decides the random features.
+        tasks: labels and splits, by target.
+        settings: what to fit with.
+        starts: where to start from, by (layer, target); cold where there is none.
+        progress: passed on to ``solvers.fit``.
+
+    Returns:
+        A probe for each target; where rows that a target needs hold NaN or infinite activations there is none,
+        and the reason is in ``failures``.
+
+    Raises:
+        ProblemError: when the fit refuses what it was given.
+        KeyboardInterrupt: when the fit was interrupted.
+    """
+    begun = time.perf_counter()
+    view = _View.of(layer, settings)
+    warm = {target: _start(starts.get((layer.name, target)), view) for target in tasks}
+    chosen, reasons = _choose_where_sound(view.rows, tasks, settings, warm, progress)
+    scores = score_targets(view.rows, tasks, {target: found.fit for target, found in chosen.items()})
+    spoilt = {target: tasks[target] for target, of in scores.items() if any(s.nonfinite for s in of.values())}
+    reasons |= bad_rows(view.rows, spoilt)
+    seconds = time.perf_counter() - begun
+    probes = [
+        Probe(
+            layer=layer.name,
+            target=target,
+            **{name: getattr(layer, name) for name in ("order", "head", "shape")},
+            path=found.path,
+            seconds=seconds,
+            version=_version(),
+            **_what_was_fitted(found.fit, view),
+            **_how_it_scores(scores[target], tasks[target]),
+            scaled=settings.scale,
+            **{name: getattr(settings, name) for name in ("step", "seed", "fingerprint", "command")},
+        )
+        for target, found in chosen.items()
+        if target not in reasons
+    ]
+    return Probes(probes, {layer.name: _joined(reasons, len(tasks))} if reasons else {})
+
+
+def _start(start: Start | None, view: _View) -> Start | None:
+    if start is None or view.columns is None:
+        return start
+    return Start(start.weights[view.columns], start.bias, start.classes)
+
+
+def _what_was_fitted(chosen: Fit, view: _View) -> dict[str, Any]:
+    """The fields of a probe that come from its fit; columns that were not looked at get weight 0."""
+    same = ("C", "bias", "gap_nats", "loss", "engine", "engine_reason")
+    fields = {name: getattr(chosen, name) for name in same}
+    spread = {
+        name: view.spread(getattr(chosen, name), elsewhere)
+        for name, elsewhere in (("weights", 0.0), ("mean", 0.0), ("scale", np.inf))
+    }
+    return fields | spread | {"columns": view.columns, "status": str(chosen.status)}
+
+
+def _how_it_scores(scores: dict[str, Score], task: Task) -> dict[str, Any]:
+    """The fields of a probe that come from its scores, by split."""
+    fields = {
+        name: {split: getattr(found, name) for split, found in scores.items()}
+        for name in ("error", "cross_entropy", "rows", "unseen")
+    }
+    return fields | {
+        "chance": {split: task.chance(split) for split in scores},
+        "unlabelled": task.unlabelled,
+        "classes": task.classes,
+        "rows_fingerprint": task.fingerprint,
+    }
+
+
+def _choose_where_sound(
+    rows: RowSource,
+    tasks: Mapping[str, Task],
+    settings: LayerSettings,
+    warm: Mapping[str, Start | None],
+    progress: Callable[[FitProgress], None] | None,
+) -> tuple[dict[str, _Chosen], dict[str, str]]:
+    """What is chosen for the targets whose rows are finite, and why the others have nothing."""
+    try:
+        return _choose(rows, tasks, settings, warm, progress), {}
+    except ProblemError:
+        reasons = bad_rows(rows, tasks)
+        if not reasons:
+            raise
+    sound = {target: task for target, task in tasks.items() if target not in reasons}
+    return _choose(rows, sound, settings, warm, progress) if sound else {}, reasons
+
+
+def _choose(
+    rows: RowSource,
+    tasks: Mapping[str, Task],
+    settings: LayerSettings,
+    warm: Mapping[str, Start | None],
+    progress: Callable[[FitProgress], None] | None,
+) -> dict[str, _Chosen]:
+    """The C that validation prefers for each target, all fitted together."""
+    options: dict[str, Any] = settings.options() | {"progress": progress}
+    if any(warm[target] is not None for target in tasks):
+        options["warm_start"] = {target: warm[target] for target in tasks}
+    activations, labels = rows_and_labels(rows, tasks, "train")
+    if len(settings.C) == 1:
+        fits = fit(activations, labels, C=settings.C[0], **options)
+        nats = np.array([np.nan])
+        paths = {
+            target: Path((one,), nats, 0, one.passes, one.seconds, one.bytes_read)
+            for target, one in fits.items()
+        }
+    else:
+        validation = rows_and_labels(rows, tasks, "val")
+        paths = fit(activations, labels, C=settings.C, validation=validation, **options)
+    if any(each.status is Status.INTERRUPTED for path in paths.values() for each in path):
+        raise KeyboardInterrupt
+    return {target: _Chosen(paths[target].best, _tried(paths[target])) for target in tasks}
+
+
+def _tried(path: Path) -> tuple[Tried, ...]:
+    return tuple(
+        Tried(each.C, float(nats), each.gap_nats, str(each.status), each.passes, each.seconds)
+        for each, nats in zip(path, path.validation_cross_entropy, strict=True)
+    )
+
+
+def _joined(reasons: Mapping[str, str], targets: int) -> str:
+    """The reasons of a layer in one line."""
+    if targets == 1:
+        (reason,) = reasons.values()
+        return reason
+    return "; ".join(f"target {target!r}: {reason}" for target, reason in reasons.items())
+
+
+def _version() -> str:
+    """The version of the package that fitted."""
+    try:
+        return metadata.version("actstore")
+    except metadata.PackageNotFoundError:
+        return "not installed"

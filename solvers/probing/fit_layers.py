@@ -1,0 +1,218 @@
+"""Probes for every layer of a network and every target, over the same rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.errors import ProblemError
+from solvers.probing.finished_layers import Parts, question
+from solvers.probing.fit_layer import LayerSettings, fit_layer
+from solvers.probing.slices import cut
+from solvers.probing.task import make_tasks
+from solvers.probing.warm_starts import find_starts
+from solvers.rows import as_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from solvers.fitting.result import FitProgress
+    from solvers.probing.probe import Key, Probe, Probes
+    from solvers.probing.slices import Layer
+    from solvers.probing.task import Task
+    from solvers.probing.warm_starts import Start
+    from solvers.rows import RowSource
+
+__all__ = ["FitInterrupted", "LayerProgress", "fit_layers"]
+
+C_GRID = tuple(np.logspace(-4, 4, 9))
+"""The values of C that are tried when none are given."""
+
+
+@dataclass(frozen=True)
+class LayerProgress:
+    """Reported as a layer is begun, and again within it: ``done`` of ``total`` layers lie behind.
+
+    ``fit`` says how far the layer is; None as it is begun.
+    """
+
+    layer: str
+    done: int
+    total: int
+    fit: FitProgress | None = None
+
+
+class FitInterrupted(KeyboardInterrupt):
+    """Ctrl-C between or within layers; ``probes`` holds the layers that were finished."""
+
+    def __init__(self, parts: Parts, layer: str) -> None:
+        done, total = len(parts.finished), len(parts.layers)
+        kept = f", kept in {parts.folder}; the same command goes on from there" if done and parts.folder else ""
+        super().__init__(f"interrupted at layer {layer!r}, with {done} of {total} layers fitted{kept}")
+        self.probes = parts.joined()
+
+
+def fit_layers(
+    layers: Mapping[str, RowSource | ArrayLike],
+    labels: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    splits: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    groups: ArrayLike | None = None,
+    C: float | Sequence[float] | NDArray[np.float64] | None = None,
+    target: str = "label",
+    scale: bool = True,
+    class_weight: Mapping[Any, float] | str | None = None,
+    engine: str = "auto",
+    gap_nats: float = 1e-5,
+    seed: int = 0,
+    random_features: int | None = None,
+    split_features: int | None = None,
+    full_path: bool = False,
+    require_all: bool = False,
+    warm_start: Mapping[Key, Probe] | None = None,
+    memory_bytes: int | None = None,
+    device: str | None = None,
+    parts: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Callable[[LayerProgress], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+    step: int = 0,
+    fingerprint: str = "",
+    command: str = "",
+) -> Probes:
+    """Fit a probe at every layer for every target: train on ``train``, choose C on ``val``, score every split.
+
+    With several C and no ``val`` split, a tenth of ``train`` is set aside as ``val`` (whole groups, classes in
+    proportion, seeded), of each target's own labelled rows; with a single C there is nothing to choose and all of
+    ``train`` is trained on. There is no refit on train and val together. Other splits are read once, at the end,
+    for the probe chosen. The targets of a layer share the passes over its rows.
+
+    Args:
+        layers: arrays or row sources (rows, *features) by name, in the order of the network.
+        labels: (rows,) ints, strings or bools, or several such by target; masked where a row has none, which skips
+            and counts it.
+        splits: a name per row ("" means train), or row numbers or masks by name; None trains on every row.
+        groups: (rows,), rows that must stay together when rows are set aside.
+        C: one penalty or several, as in scikit-learn; None tries 1e-4 to 1e4.
+        target: what the labels are called where they are one array.
+        scale: fit on columns of unit standard deviation (over the training rows).
+        class_weight: as ``solvers.fit`` takes it.
+        engine: which engine fits; "auto" chooses.
+        gap_nats: the certified distance to the optimum that is asked for, in scaled coordinates.
+        seed: of the rows set aside and of the random features.
+        random_features: fit layers that are wider on this many columns, drawn from (seed, layer name).
+        split_features: fit each of this many slices of a layer's flattened features (attention heads) on its own, as
+            layers ``NAME@0``, ``NAME@1`` and so on; their probes act on rows of the whole layer.
+        full_path: try every C, also past the best one.
+        require_all: refuse rows without a label.
+        warm_start: probes to start from, of the same layers and targets, whatever their step.
+        memory_bytes: as ``solvers.fit`` takes it.
+        device: as ``solvers.fit`` takes it.
+        parts: a folder in which every finished layer is kept until the probes that are returned are saved. The same
+            call goes on with what is finished there.
+        overwrite: start anew where ``parts`` holds layers of another fit.
+        progress: called as each layer is begun, and within it.
+        notice: called with a line where layers are finished already, or damaged, or start cold; None warns.
+        step: the training step that the activations are of, kept with the probes.
+        fingerprint: of the store, kept with the probes.
+        command: what was typed, kept with the probes.
+
+    Returns:
+        The probes. A layer with NaN or infinite activations has none, and its reason is in ``failures``.
+
+    Raises:
+        ProblemError: when the layers, labels, splits and settings do not make a problem.
+        ProbeFileError: when ``parts`` can not be written, or holds layers of another fit.
+        FitInterrupted: on Ctrl-C, with the finished probes.
+    """
+    settings = LayerSettings(
+        C=C_GRID if C is None else tuple(float(value) for value in np.atleast_1d(np.asarray(C))),
+        scale=scale,
+        engine=engine,
+        gap_nats=gap_nats,
+        seed=seed,
+        random_features=random_features,
+        full_path=full_path,
+        class_weight=class_weight,
+        memory_bytes=memory_bytes,
+        device=device,
+        step=step,
+        fingerprint=fingerprint,
+        command=command,
+    )
+    settings.check()
+    named = labels if isinstance(labels, Mapping) else {target: labels}
+    tasks = make_tasks(named, splits, groups, seed if len(settings.C) > 1 else None, require_all)
+    wanted = cut({name: _checked(name, layer, tasks) for name, layer in layers.items()}, split_features)
+    if not wanted:
+        msg = "there are no layers to fit; give at least one"
+        raise ProblemError(msg)
+    say = _warn if notice is None else notice
+    starts = {} if warm_start is None else find_starts(warm_start, wanted, tasks, say)
+    kept = Parts(wanted)
+    if parts is not None:
+        kept = Parts.begin(Path(parts), question(wanted, tasks, settings), wanted, overwrite, say)
+    return _Run(tasks, settings, starts, progress).over(kept)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every layer of one call is fitted with and told to."""
+
+    tasks: Mapping[str, Task]
+    settings: LayerSettings
+    starts: Mapping[tuple[str, str], Start]
+    progress: Callable[[LayerProgress], None] | None
+
+    def over(self, kept: Parts) -> Probes:
+        """Fit the layers that are not finished; what ends it early keeps those that are."""
+        for layer in kept.layers:
+            if layer.name in kept.finished:
+                continue
+            try:
+                within = self._begin(layer, len(kept.layers))
+                kept.keep(layer, fit_layer(layer, self.tasks, self.settings, self.starts, within))
+            except KeyboardInterrupt as interrupt:
+                kept.abandon()
+                raise FitInterrupted(kept, layer.name) from interrupt
+            except BaseException as error:
+                kept.explain(error)
+                raise
+        return kept.joined()
+
+    def _begin(self, layer: Layer, total: int) -> Callable[[FitProgress], None] | None:
+        """Report that a layer is begun; gives what reports how far it is."""
+        report = self.progress
+        if report is None:
+            return None
+        report(LayerProgress(layer.name, layer.order, total))
+        return lambda fit: report(LayerProgress(layer.name, layer.order, total, fit))
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=4)  # said by what fit_layers called, and about what its caller gave
+
+
+def _checked(name: str, layer: RowSource | ArrayLike, tasks: Mapping[str, Task]) -> RowSource:
+    """A layer as a row source with a row for every label."""
+    try:
+        source = as_source(layer)
+    except ProblemError as error:
+        msg = f"layer {name!r}: {error}"
+        raise ProblemError(msg) from error
+    for target, task in tasks.items():
+        rows, labels = source.shape[0], len(task.labels)
+        if rows != labels:
+            msg = (
+                f"layer {name!r} has {rows:,} rows but target {target!r} has {labels:,}; a probe needs one label per "
+                "row, masked where there is none"
+            )
+            raise ProblemError(msg)
+    return source

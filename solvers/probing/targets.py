@@ -1,0 +1,71 @@
+"""Several targets over the rows of one layer, each with its own labelled rows and splits, read together."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.fitting.result import Status
+from solvers.rows import Rows
+from solvers.scores import LEFT_OUT, Score, Scored, nonfinite_rows, score_each
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from solvers.fitting.result import Fit
+    from solvers.probing.task import Task
+    from solvers.rows import RowSource
+
+__all__ = ["bad_rows", "rows_and_labels", "score_targets"]
+
+
+def rows_and_labels(rows: RowSource, tasks: Mapping[str, Task], split: str) -> tuple[RowSource, Any]:
+    """The rows that any target has in a split, and the labels of each, masked over rows that it has not there."""
+    numbers = _union(tasks, split)
+    labels: dict[str, Any] = {}
+    for target, task in tasks.items():
+        elsewhere = ~np.isin(numbers, task.rows[split], assume_unique=True)
+        values = task.labels[numbers]
+        labels[target] = np.ma.masked_array(values, elsewhere) if elsewhere.any() else values
+    return Rows(rows, numbers), labels
+
+
+def _union(tasks: Mapping[str, Task], split: str) -> NDArray[np.int64]:
+    return reduce(np.union1d, [task.rows[split] for task in tasks.values()])
+
+
+def score_targets(
+    rows: RowSource, tasks: Mapping[str, Task], fits: Mapping[str, Fit]
+) -> dict[str, dict[str, Score]]:
+    """The score of each target's probe on each of its splits; the rows of a split are read once for all targets."""
+    scores: dict[str, dict[str, Score]] = {target: {} for target in fits}
+    fitted = {target: tasks[target] for target in fits}
+    for split in dict.fromkeys(split for task in fitted.values() for split in task.rows):
+        numbers = _union(fitted, split)
+        scored = []
+        for target, task in fitted.items():
+            mine = np.isin(numbers, task.rows[split], assume_unique=True)
+            codes = np.where(mine, task.codes[numbers], LEFT_OUT)
+            scored.append(Scored(codes, fits[target].weights, fits[target].bias))
+        for target, found in zip(fitted, score_each(Rows(rows, numbers), scored), strict=True):
+            scores[target][split] = found
+    return scores
+
+
+def bad_rows(rows: RowSource, tasks: Mapping[str, Task]) -> dict[str, str]:
+    """For each target that needs rows with NaN or infinite values: how many rows of which split."""
+    reasons = {}
+    for target, task in tasks.items():
+        bad = {split: nonfinite_rows(Rows(rows, numbers)) for split, numbers in task.rows.items()}
+        listed = [f"{count:,} of {len(task.rows[split]):,} {split}" for split, count in bad.items() if count]
+        if listed:
+            total, where = sum(bad.values()), ", ".join(listed)
+            reasons[target] = (
+                f"{Status.BAD_DATA}: {total:,} rows hold NaN or infinite values ({where}); "
+                "dump it in a wider dtype"
+            )
+    return reasons

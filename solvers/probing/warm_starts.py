@@ -1,0 +1,81 @@
+"""Where fits start from: the probes of the same layers and targets at another step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.errors import ProblemError
+from solvers.rows import flat_width
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from solvers.probing.probe import Key, Probe
+    from solvers.probing.slices import Layer
+    from solvers.probing.task import Task
+
+__all__ = ["Start", "find_starts"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What ``solvers.fit`` takes as a warm start: weights (width, classes) and bias (classes,) for raw activations."""
+
+    weights: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    classes: NDArray[Any]
+
+
+def find_starts(
+    probes: Mapping[Key, Probe],
+    layers: Sequence[Layer],
+    tasks: Mapping[str, Task],
+    notice: Callable[[str], None],
+) -> dict[tuple[str, str], Start]:
+    """The probe to start from by (layer, target), whatever its step; of several steps the last.
+
+    ``notice`` is told in a line how many have none.
+
+    Raises:
+        ProblemError: a probe of another width, or of other classes, than what is to be fitted.
+    """
+    latest = {key[:2]: probes[key] for key in sorted(probes, key=lambda key: key[2])}
+    starts = {}
+    for layer in layers:
+        for target, task in tasks.items():
+            probe = latest.get((layer.name, target))
+            if probe is not None:
+                _check(probe, layer, task)
+                starts[layer.name, target] = Start(probe.weights, probe.bias, probe.classes)
+    wanted = len(layers) * len(tasks)
+    if len(starts) < wanted:
+        cold = wanted - len(starts)
+        notice(f"{cold:,} of {wanted:,} probes start cold: the warm start has none of their layer and target")
+    return starts
+
+
+def _check(probe: Probe, layer: Layer, task: Task) -> None:
+    """Refuse a probe that can not act on the layer's rows, or tells other classes apart."""
+    where = f"the warm start of layer {layer.name!r}, target {probe.target!r},"
+    if probe.width != flat_width(layer.source):
+        msg = (
+            f"{where} has {probe.width:,} features but the layer has {flat_width(layer.source):,}; give probes "
+            "of the same network, or none"
+        )
+        raise ProblemError(msg)
+    if not np.array_equal(probe.classes, task.classes):
+        msg = (
+            f"{where} has the classes {_listed(probe.classes)} but the labels have {_listed(task.classes)}; give "
+            "probes of the same target, or none"
+        )
+        raise ProblemError(msg)
+
+
+def _listed(classes: NDArray[Any]) -> str:
+    shown = ", ".join(map(str, classes[:4].tolist()))
+    return f"{shown}, ... ({len(classes):,})" if len(classes) > 4 else shown
