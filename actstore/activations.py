@@ -1,14 +1,52 @@
-"""What an adapter hands to a store: rows of every layer, with the labels that belong to them."""
+"""A layer as a model gives it, and what an adapter hands to a store: rows of every layer with their labels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
+
+INPUT = "input"
+OUTPUT = "output"
+
+
+@dataclass(frozen=True)
+class ModelLayer:
+    """One layer of a model, as ``actstore layers`` lists it.
+
+    Args:
+        name: ``relu``, and ``relu#1`` for what a module gives when it is called again; ``relu:in`` and ``relu:in#1``
+            for what goes into it.
+        type: of what computes it: ``Conv2d``, ``StandardScaler``, ``array`` for a plain function.
+        shape: the features of one row; None where nothing can be stored or only a batch would tell.
+        axes: the name of each feature axis.
+        dtype: as it would be stored; "" where ``shape`` is None.
+        note: why nothing can be stored, or which part of an output is taken.
+        explicit: taken by its exact name only, never by a glob (``input``, ``output``); ``NAME:in`` also by a pattern
+            that ends so.
+        calls: how many times its module is called in one run.
+        bytes_per_row: what one row takes on disk; None where the shape is not known.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...] | None = None
+    axes: tuple[str, ...] = ()
+    dtype: str = ""
+    note: str = ""
+    explicit: bool = False
+    calls: int = 1
+    bytes_per_row: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        nbytes = None if self.shape is None else prod(self.shape) * _itemsize(self.dtype)
+        object.__setattr__(self, "bytes_per_row", nbytes)
 
 
 @dataclass(frozen=True)
@@ -45,3 +83,15 @@ class RowBatch:
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     groups: Sequence[str] | None = None
     positions: Sequence[int] | np.ndarray | None = None
+
+
+def layer_of(captured: Captured, name: str, type_name: str, explicit: bool = False) -> ModelLayer:
+    """The description of a layer of which some rows were captured."""
+    return ModelLayer(
+        name, type_name, captured.array.shape[1:], captured.axes, captured.dtype, explicit=explicit
+    )
+
+
+def _itemsize(dtype: str) -> int:
+    """Bytes of one value; NumPy does not know bfloat16."""
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize

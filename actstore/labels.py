@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.patterns import listed
 from actstore.sources import read_labels
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

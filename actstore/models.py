@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from actstore import demos
 from actstore.adapters import adapt, loader
 from actstore.errors import AdapterError
-from actstore.patterns import listed
 from actstore.usercode import explain, load_object
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

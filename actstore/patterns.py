@@ -10,26 +10,25 @@ taken by its name, or by a pattern that itself ends in ``:in``.
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
 from actstore.errors import LayerError
+from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from actstore.adapters.base import LayerRow
+    from actstore.activations import ModelLayer
 
 _CALL = re.compile(r"#\d+$")
 _STARS = re.compile(r"(\*\*|\*)")
 _STAR_MEANINGS = {"**": ".*", "*": "[^.]*"}
-_NAMES_SHOWN = 8
 INTO = ":in"
 """Ends the name of what goes into a layer."""
 
 
-def select(patterns: Sequence[str], layers: Sequence[LayerRow]) -> list[LayerRow]:
+def select(patterns: Sequence[str], layers: Sequence[ModelLayer]) -> list[ModelLayer]:
     """The layers that at least one pattern picks, in call order.
 
     Globs and regular expressions pass over layers that have nothing to store (never called, or returning no
@@ -46,7 +45,7 @@ def select(patterns: Sequence[str], layers: Sequence[LayerRow]) -> list[LayerRow
     return [layer for layer in layers if layer.name in picked]
 
 
-def _picked(pattern: str, layers: Sequence[LayerRow], names: Sequence[str]) -> list[LayerRow]:
+def _picked(pattern: str, layers: Sequence[ModelLayer], names: Sequence[str]) -> list[ModelLayer]:
     meant = [layer for layer, matches in zip(layers, matching(pattern, layers), strict=True) if matches]
     if not meant:
         raise unknown(pattern, names)
@@ -58,13 +57,13 @@ def _picked(pattern: str, layers: Sequence[LayerRow], names: Sequence[str]) -> l
     return storable
 
 
-def matching(pattern: str, layers: Sequence[LayerRow]) -> list[bool]:
+def matching(pattern: str, layers: Sequence[ModelLayer]) -> list[bool]:
     """Of each layer, whether the pattern picks it: those that are ``explicit`` only where it asks for such."""
     names = [layer.name for layer in layers]
     matches = matcher(pattern, names)
     exact, inputs = pattern in names, asks_for_inputs(pattern)
     return [
-        matches(layer.name) and (exact or not layer.explicit or (inputs and layer.goes_in)) for layer in layers
+        matches(layer.name) and (exact or not layer.explicit or (inputs and goes_in(layer))) for layer in layers
     ]
 
 
@@ -99,6 +98,11 @@ def asks_for_inputs(pattern: str) -> bool:
     return module_of(pattern).endswith(INTO)
 
 
+def goes_in(layer: ModelLayer) -> bool:
+    """Whether a layer is what goes into another, ``NAME:in``."""
+    return layer.explicit and asks_for_inputs(layer.name)
+
+
 def unknown(pattern: str, names: Sequence[str]) -> LayerError:
     """The error for a pattern that picks no layer; it names the nearest ones."""
     alike = [name for name in names if asks_for_inputs(name) == asks_for_inputs(pattern)]
@@ -111,18 +115,6 @@ def unknown(pattern: str, names: Sequence[str]) -> LayerError:
     return LayerError(
         f"no layer matches {pattern!r}; {hint(pattern.removeprefix('re:').replace('*', ''), names)}"
     )
-
-
-def hint(wanted: str, names: Sequence[str]) -> str:
-    """For a message: the names nearest to one that is not there, or else which there are."""
-    nearest = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-    return f"the nearest: {listed(nearest)}" if nearest else f"there are: {listed(names)}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names for a message: quoted, and cut after the first few."""
-    shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) or "none"
-    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

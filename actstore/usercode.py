@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from actstore.patterns import hint
+from actstore.wording import hint
 
 if TYPE_CHECKING:
     from actstore.errors import ActstoreError

@@ -11,33 +11,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solvers.certifying import certify
-    from solvers.errors import EngineError, ProbeFileError, ProblemError, SolverError
+    from solvers.errors import EngineError, FigureError, ProbeFileError, ProblemError, SolverError
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
     from solvers.fitting.fit import fit
-    from solvers.fitting.result import Fit, FitProgress, Path, Status
+    from solvers.fitting.result import Fit, FitPath, FitProgress, Status
+    from solvers.probing.evaluate import evaluate
     from solvers.probing.fit_layers import fit_layers
-    from solvers.probing.probe_file import Probe, Probes, evaluate, load
+    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe_file import load
     from solvers.rows import Columns, Concat, Rows
 
 _HOME = {
     "Columns": "solvers.rows",
     "Concat": "solvers.rows",
     "EngineError": "solvers.errors",
+    "FigureError": "solvers.errors",
     "Fit": "solvers.fitting.result",
     "FitProgress": "solvers.fitting.result",
     "LogisticProbe": "solvers.estimators.logistic_probe",
     "LogisticProbePath": "solvers.estimators.logistic_probe_path",
-    "Path": "solvers.fitting.result",
-    "Probe": "solvers.probing.probe_file",
+    "FitPath": "solvers.fitting.result",
+    "Probe": "solvers.probing.probe",
     "ProbeFileError": "solvers.errors",
-    "Probes": "solvers.probing.probe_file",
+    "Probes": "solvers.probing.probe",
     "ProblemError": "solvers.errors",
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
     "Status": "solvers.fitting.result",
     "certify": "solvers.certifying",
-    "evaluate": "solvers.probing.probe_file",
+    "evaluate": "solvers.probing.evaluate",
     "fit": "solvers.fitting.fit",
     "fit_layers": "solvers.probing.fit_layers",
     "load": "solvers.probing.probe_file",
@@ -47,11 +50,12 @@ __all__ = [
     "Columns",
     "Concat",
     "EngineError",
+    "FigureError",
     "Fit",
+    "FitPath",
     "FitProgress",
     "LogisticProbe",
     "LogisticProbePath",
-    "Path",
     "Probe",
     "ProbeFileError",
     "Probes",
@@ -67,7 +71,11 @@ __all__ = [
 ]
 
 
+_FORMER = {"Path": "FitPath"}  # names before 0.2, still understood
+
+
 def __getattr__(name: str) -> Any:
+    name = _FORMER.get(name, name)
     if name not in _HOME:
         msg = f"module 'solvers' has no attribute {name!r}"
         raise AttributeError(msg)

@@ -83,7 +83,7 @@ class _ProbeMeans:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class _Certified:
     """One problem on the shared rows, with what no probe of it changes."""
 
     problem: Problem
@@ -92,16 +92,16 @@ class _Subject:
     known: _RowMeans
 
     @classmethod
-    def of(cls, problem: Problem, rows: WorkingRows) -> _Subject:
+    def of(cls, problem: Problem, rows: WorkingRows) -> _Certified:
         targets, frame = Targets.of(problem, rows.backend, np.float64), Frame.of(problem, rows)
         return cls(problem, targets, frame, _row_means(rows, targets, frame))
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _InterceptTrial:
     """One probe on the way to its intercept: the point tried, the last good one, and the best certificate."""
 
-    subject: _Subject
+    subject: _Certified
     penalty: float
     enough_nats: float
     coefficients: NDArray[np.float64]
@@ -131,7 +131,7 @@ class Certifier:
 
     def __init__(self, problems: Sequence[Problem], backend: Backend) -> None:
         self.rows = WorkingRows(problems[0], backend, np.float64)
-        self._subjects = [_Subject.of(problem, self.rows) for problem in problems]
+        self._subjects = [_Certified.of(problem, self.rows) for problem in problems]
 
     def certify(self, claims: Sequence[Claim]) -> list[Certificate]:
         """Bound the gap of several probes in the same passes over the rows.
@@ -143,7 +143,7 @@ class Certifier:
             start = np.array(claim.coefficients, dtype=np.float64)
             penalty = self._subjects[claim.problem].problem.penalty(claim.C)
             subject, still = self._subjects[claim.problem], np.zeros(len(start))
-            trials.append(_Trial(subject, penalty, claim.enough_nats, start, start, still))
+            trials.append(_InterceptTrial(subject, penalty, claim.enough_nats, start, start, still))
         for _ in range(_MAX_PASSES):
             pending = [index for index, trial in enumerate(trials) if not trial.done]
             if not pending:
@@ -155,7 +155,7 @@ class Certifier:
         return [trial.best for trial in trials if trial.best is not None]
 
 
-def _judge(trial: _Trial, means: _ProbeMeans) -> _Trial:
+def _judge(trial: _InterceptTrial, means: _ProbeMeans) -> _InterceptTrial:
     """Bound the gap at the point tried; then choose the next intercept by a safeguarded Newton step."""
     known = trial.subject.known
     gap, unrepaired = _bound(trial, means, known)
@@ -184,7 +184,7 @@ def _judge(trial: _Trial, means: _ProbeMeans) -> _Trial:
     return replace(moved, coefficients=tried, done=bool(exact or still or enough))
 
 
-def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:
+def _bound(trial: _InterceptTrial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:
     """The whole gap, and the part of it that is left once the intercept is exact."""
     if trial.penalty == 0:
         exact = np.max(np.abs(means.residual[:, -1])) <= _SHARE * np.linalg.norm(means.residual[:, :-1])
@@ -207,7 +207,7 @@ def _bound(trial: _Trial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, 
     return t * divergence + slope * slope / (2 * trial.penalty), plain * plain / (2 * trial.penalty)
 
 
-def _norm(trial: _Trial, means: _ProbeMeans) -> float:
+def _norm(trial: _InterceptTrial, means: _ProbeMeans) -> float:
     return float(np.linalg.norm(means.residual[:, :-1] + trial.penalty * trial.coefficients[:, :-1]))
 
 
@@ -247,7 +247,7 @@ def _row_means(rows: WorkingRows, targets: Targets, frame: Frame) -> _RowMeans:
     return _RowMeans(class_sums, moment, _EPS * (max(additions) + len(additions)))
 
 
-def _probe_means(rows: WorkingRows, trials: Sequence[_Trial]) -> list[_ProbeMeans]:
+def _probe_means(rows: WorkingRows, trials: Sequence[_InterceptTrial]) -> list[_ProbeMeans]:
     """One pass over the rows for all probes."""
     xp, host = rows.backend.xp, rows.backend.to_host
     moved = [trial.subject.frame.to_rows(rows.backend.float64(trial.coefficients)) for trial in trials]

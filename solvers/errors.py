@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EngineError", "ProbeFileError", "ProblemError", "SolverError"]
+__all__ = ["EngineError", "FigureError", "ProbeFileError", "ProblemError", "SolverError"]
 
 
 class SolverError(Exception):
@@ -22,3 +22,7 @@ class EngineError(SolverError):
 
 class ProbeFileError(SolverError):
     """A file of probes is missing, damaged, or in the way."""
+
+
+class FigureError(SolverError):
+    """A figure can not be drawn: nothing to draw, an unknown kind of file, or a package that is missing."""

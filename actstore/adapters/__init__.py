@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import Any
 
 from actstore import arrays
-from actstore.adapters.base import Adapter, LayerRow
+from actstore.adapters.base import Adapter, ModelLayer
 from actstore.errors import AdapterError
-from actstore.patterns import listed
 from actstore.plugins import ADAPTERS, of_other_packages
+from actstore.wording import listed
 
-__all__ = ["Adapter", "LayerRow", "adapt", "adapters", "loader"]
+__all__ = ["Adapter", "ModelLayer", "adapt", "adapters", "loader"]
 
 _PREFIX = "for_"
 

@@ -13,16 +13,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from actstore import arrays
-from actstore.activations import Captured
+from actstore.activations import INPUT, OUTPUT, Captured, ModelLayer, layer_of
 from actstore.adapters.keep import Keep, Keeper, capture_layer, check_rows
 from actstore.errors import AdapterError
-from actstore.patterns import asks_for_inputs
-from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,17 +35,18 @@ __all__ = [
     "OUTPUT",
     "Adapter",
     "Keep",
-    "LayerRow",
+    "ModelLayer",
     "Run",
     "TrainingModeWarning",
     "capture_layer",
+    "layer_of",
     "row_of",
 ]
 
 AUTOCAST = ("bf16", "fp16")
 """Precisions that a model can be asked to run in."""
-INPUT = "input"
-OUTPUT = "output"
+row_of = layer_of
+"""The name of ``layer_of`` before 0.2, for adapters of other packages."""
 Run: TypeAlias = Callable[[object], Mapping[str, Captured]]
 """Runs the model on one batch's inputs; gives the layers asked for, in call order."""
 
@@ -64,44 +61,6 @@ class RunRows(Protocol):
 
 class TrainingModeWarning(UserWarning):
     """Modules in training mode (dropout, batch statistics) while their activations are captured."""
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """One layer of a model, as ``actstore layers`` lists it.
-
-    Args:
-        name: ``relu``, and ``relu#1`` for what a module gives when it is called again; ``relu:in`` and ``relu:in#1``
-            for what goes into it.
-        type: of what computes it: ``Conv2d``, ``StandardScaler``, ``array`` for a plain function.
-        shape: the features of one row; None where nothing can be stored or only a batch would tell.
-        axes: the name of each feature axis.
-        dtype: as it would be stored; "" where ``shape`` is None.
-        note: why nothing can be stored, or which part of an output is taken.
-        explicit: taken by its exact name only, never by a glob (``input``, ``output``); ``NAME:in`` also by a pattern
-            that ends so.
-        calls: how many times its module is called in one run.
-        bytes_per_row: what one row takes on disk; None where the shape is not known.
-    """
-
-    name: str
-    type: str
-    shape: tuple[int, ...] | None = None
-    axes: tuple[str, ...] = ()
-    dtype: str = ""
-    note: str = ""
-    explicit: bool = False
-    calls: int = 1
-    bytes_per_row: int | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        nbytes = None if self.shape is None else prod(self.shape) * numpy_dtype(self.dtype).itemsize
-        object.__setattr__(self, "bytes_per_row", nbytes)
-
-    @property
-    def goes_in(self) -> bool:
-        """Whether this is what goes into a layer, ``NAME:in``."""
-        return self.explicit and asks_for_inputs(self.name)
 
 
 class Adapter(ABC):
@@ -123,7 +82,7 @@ class Adapter(ABC):
         """Whether ``model`` is one of this framework's, told without importing the framework."""
 
     @abstractmethod
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """Every layer, in the order in which one run over ``inputs`` gives them; layers without output last.
 
         Without inputs: what can be known without running the model.
@@ -133,7 +92,7 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> AbstractContextManager[Run]:
+    def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> AbstractContextManager[Run]:
         """A context in which the model can be run to ``keep`` layers, and after which it is as it was found."""
 
     @abstractmethod
@@ -196,17 +155,17 @@ class Adapter(ABC):
         """
         return inputs, None
 
-    def layers(self, inputs: object | None) -> list[LayerRow]:
+    def layers(self, inputs: object | None) -> list[ModelLayer]:
         """``describe``, and the layer ``input`` where the model takes one numeric array."""
         prepared = None if inputs is None else self.prepared(inputs)[0]
         described = self.describe(arrays.copied(prepared))
-        given = input_row(prepared)
+        given = input_layer(prepared)
         if given is None or any(layer.name == INPUT for layer in described):
             return described
         return [given, *described]
 
     @contextmanager
-    def running(self, layers: Sequence[LayerRow], reductions: Reductions | None = None) -> Iterator[RunRows]:
+    def running(self, layers: Sequence[ModelLayer], reductions: Reductions | None = None) -> Iterator[RunRows]:
         """``capturing`` of prepared inputs, with the layer ``input`` and a check that every layer has every row.
 
         Args:
@@ -230,7 +189,7 @@ class Adapter(ABC):
             yield run_checked
 
 
-def input_row(inputs: object | None) -> LayerRow | None:
+def input_layer(inputs: object | None) -> ModelLayer | None:
     """The layer ``input``, for one array of numbers that has rows."""
     if not arrays.is_array(inputs):
         return None
@@ -238,15 +197,10 @@ def input_row(inputs: object | None) -> LayerRow | None:
         captured = arrays.capture(arrays.first_rows(inputs, 1))
     except (TypeError, IndexError):
         return None
-    return row_of(captured, INPUT, INPUT, explicit=True)
+    return layer_of(captured, INPUT, INPUT, explicit=True)
 
 
-def row_of(captured: Captured, name: str, type_name: str, explicit: bool = False) -> LayerRow:
-    """The description of a layer of which some rows were captured."""
-    return LayerRow(name, type_name, captured.array.shape[1:], captured.axes, captured.dtype, explicit=explicit)
-
-
-def _is_input(layer: LayerRow) -> bool:
+def _is_input(layer: ModelLayer) -> bool:
     return layer.name == INPUT and layer.type == INPUT
 
 

@@ -17,8 +17,8 @@ from actstore.store.format import numpy_dtype
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from actstore.activations import Captured
-    from actstore.adapters.base import Adapter, LayerRow
+    from actstore.activations import Captured, ModelLayer
+    from actstore.adapters.base import Adapter
 
 
 def check_adapter(
@@ -62,7 +62,7 @@ def check_adapter(
 
 
 def _check_alone(
-    adapter: Adapter, layers: Sequence[LayerRow], inputs: object, kept: Mapping[str, np.ndarray]
+    adapter: Adapter, layers: Sequence[ModelLayer], inputs: object, kept: Mapping[str, np.ndarray]
 ) -> None:
     for layer in layers:
         with adapter.running([layer]) as run:
@@ -71,7 +71,7 @@ def _check_alone(
 
 
 def _check_names(
-    layers: Sequence[LayerRow], whole: Mapping[str, Captured], expected: Mapping[str, np.ndarray] | None
+    layers: Sequence[ModelLayer], whole: Mapping[str, Captured], expected: Mapping[str, np.ndarray] | None
 ) -> None:
     names = [layer.name for layer in layers]
     if expected is not None and names != list(expected):
@@ -90,7 +90,7 @@ def _check_names(
         _require(len(layer.axes) == len(layer.shape or ()), layer.name, "has not one axis name for each axis")
 
 
-def _check_errors(adapter: Adapter, layers: Sequence[LayerRow]) -> None:
+def _check_errors(adapter: Adapter, layers: Sequence[ModelLayer]) -> None:
     """An error between two runs comes out as it is."""
     try:
         with adapter.running(layers):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from actstore import arrays as interop
 from actstore.adapters import trees
-from actstore.adapters.base import Adapter, Keep, LayerRow, Run, capture_layer, row_of
+from actstore.adapters.base import Adapter, Keep, Run, capture_layer, layer_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_text
 
 if TYPE_CHECKING:
-    from actstore.activations import Captured
+    from actstore.activations import Captured, ModelLayer
     from actstore.store.format import JSON
 
 
@@ -33,15 +33,17 @@ class FunctionAdapter(Adapter):
         """Any callable that is not a class."""
         return callable(model) and not isinstance(model, type)
 
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """One row for each array of the mapping."""
         if inputs is None:
             msg = "a plain function shows its layers only when it runs; give it --data"
             raise AdapterError(msg)
-        return [row_of(capture_layer(name, value), name, "array") for name, value in self._call(inputs).items()]
+        return [
+            layer_of(capture_layer(name, value), name, "array") for name, value in self._call(inputs).items()
+        ]
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """Runs give copies of the arrays asked for, so that the function may use its own buffers again."""
         names = [layer.name for layer in layers]
 

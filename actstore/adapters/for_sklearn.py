@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import arrays
-from actstore.adapters.base import Adapter, Keep, LayerRow, Run, capture_layer, row_of
+from actstore.adapters.base import Adapter, Keep, Run, capture_layer, layer_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from actstore.activations import Captured
+    from actstore.activations import Captured, ModelLayer
     from actstore.store.format import JSON
 
 _Layer = tuple[str, str, Any]  # name, kind, array
@@ -37,15 +37,16 @@ class SklearnAdapter(Adapter):
         """Any estimator; one without layers is told so when it is described."""
         return any(base.__module__.partition(".")[0] == "sklearn" for base in type(model).__mro__)
 
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """Every layer; without inputs, as a batch of zeros shows them."""
         batch = self._zeros() if inputs is None else inputs
         return [
-            row_of(capture_layer(name, array), name, kind) for name, kind, array in _forward(self.model, batch)
+            layer_of(capture_layer(name, array), name, kind)
+            for name, kind, array in _forward(self.model, batch)
         ]
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """Runs stop after the deepest layer asked for."""
         names = [layer.name for layer in layers]
 

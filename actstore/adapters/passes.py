@@ -11,8 +11,8 @@ from actstore.patterns import call_name, module_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from actstore.activations import Captured
-    from actstore.adapters.base import Keep, LayerRow
+    from actstore.activations import Captured, ModelLayer
+    from actstore.adapters.base import Keep
 
 
 class EnoughError(BaseException):
@@ -38,7 +38,7 @@ class Passes:
         kind: what a place is called in messages: "module", "layer".
     """
 
-    def __init__(self, layers: Sequence[LayerRow], keep: Keep, places: Collection[str], kind: str) -> None:
+    def __init__(self, layers: Sequence[ModelLayer], keep: Keep, places: Collection[str], kind: str) -> None:
         self._wanted = {layer.name: layer for layer in layers}
         self._homes = {name: name if name in places else module_of(name) for name in self._wanted}
         self._calls_before = {self._homes[name]: layer.calls for name, layer in self._wanted.items()}

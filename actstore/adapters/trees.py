@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import arrays
-from actstore.adapters.base import OUTPUT
+from actstore.activations import OUTPUT
 from actstore.errors import AdapterError
-from actstore.patterns import listed
 from actstore.store.format import BFLOAT16
 from actstore.usercode import explain
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     import jax

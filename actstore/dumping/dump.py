@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from actstore.adapters import LayerRow, adapt
+from actstore.adapters import ModelLayer, adapt
 from actstore.adapters.base import AUTOCAST
 from actstore.dumping.bad_rows import without_bad
 from actstore.dumping.first_look import DESCRIBED_ROWS, described
@@ -16,7 +16,7 @@ from actstore.dumping.row_units import row_unit
 from actstore.errors import DumpError
 from actstore.reductions import ReductionSettings
 from actstore.row_choice import RowChoice
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.format import EXAMPLE, ROW_UNITS
 from actstore.store.writing.writer import Writer
 
@@ -82,7 +82,7 @@ class DumpSettings:
         if self.row not in (None, *ROW_UNITS):
             msg = f"row is {self.row!r}; one of {', '.join(ROW_UNITS)} was expected"
             raise DumpError(msg)
-        Place(self.step, self.rank, self.world_size)
+        WritePlace(self.step, self.rank, self.world_size)
         self.loop(EXAMPLE)
 
     def loop(self, row: str) -> LoopSettings:
@@ -114,7 +114,7 @@ def dump(
     if settings.skip_bad:
         data = without_bad(data, loop_settings.examples)
     share = _share(data, settings, loop_settings.choice, unit)
-    place = Place(settings.step, settings.rank, settings.world_size, share.first_row, share.rows)
+    place = WritePlace(settings.step, settings.rank, settings.world_size, share.first_row, share.rows)
     writer = Writer(out, place=place, row_unit=unit, overwrite=settings.overwrite, resume=settings.resume)
     writer.note(command=settings.command)
     loop = DumpLoop(writer, loop_settings, progress)
@@ -147,7 +147,7 @@ def describe_layers(
     *,
     autocast: str | None = None,
     trace: bool = False,
-) -> list[LayerRow]:
+) -> list[ModelLayer]:
     """Every layer of ``model`` in call order, as one small batch of ``data`` shows them; without data, what is known.
 
     With them, as ``goes_in``, what goes into each; the other arguments are those of ``DumpSettings``.

@@ -12,13 +12,13 @@ from actstore.usercode import explain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from actstore.adapters import Adapter, LayerRow
+    from actstore.adapters import Adapter, ModelLayer
     from actstore.sources import Batch
 
 DESCRIBED_ROWS = 2
 
 
-def described(adapter: Adapter, batch: Batch, ids: Sequence[str] = ()) -> list[LayerRow]:
+def described(adapter: Adapter, batch: Batch, ids: Sequence[str] = ()) -> list[ModelLayer]:
     """The layers that a batch, of rows with these ids, goes through."""
     with blaming_model("the first batch", ids):
         return adapter.layers(_head(batch))

@@ -21,12 +21,12 @@ from actstore.reductions import Reductions, ReductionSettings, plan_reductions
 from actstore.reductions.parts_of_examples import BatchRows
 from actstore.row_choice import KeptRows, RowChoice
 from actstore.store.documents.records import Seen
-from actstore.store.format import EXAMPLE, LayerInfo
+from actstore.store.format import EXAMPLE, StoredLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from actstore.adapters import Adapter, LayerRow
+    from actstore.adapters import Adapter, ModelLayer
     from actstore.adapters.base import RunRows
     from actstore.sources import Batch, SplitData
     from actstore.store.format import JSON
@@ -88,21 +88,21 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DumpPlan:
     """A dump that nothing known speaks against: ``layers`` of every row of ``data``, whose first batches are read."""
 
     adapter: Adapter
-    layers: Sequence[LayerRow]
+    layers: Sequence[ModelLayer]
     reductions: Reductions
     data: Sequence[SplitData]
     share: Share
     first_batches: Iterator[Batch]
     selfcheck: SelfCheck
 
-    def stored(self) -> list[LayerInfo]:
+    def stored(self) -> list[StoredLayer]:
         """The layers as they are stored."""
         return [
-            LayerInfo(layer.name, layer.dtype, tuple(layer.shape or ()), tuple(layer.axes), order)
+            StoredLayer(layer.name, layer.dtype, tuple(layer.shape or ()), tuple(layer.axes), order)
             for order, layer in enumerate(self.reductions.layers)
         ]
 
@@ -123,7 +123,7 @@ class DumpLoop:
         self._stored: Seen | None = None
         self._replay = Replay()
 
-    def plan(self, adapter: Adapter, data: Sequence[SplitData], share: Share | None = None) -> Plan:
+    def plan(self, adapter: Adapter, data: Sequence[SplitData], share: Share | None = None) -> DumpPlan:
         """Refuse what can be refused before a row is stored.
 
         Raises:
@@ -148,9 +148,9 @@ class DumpLoop:
         reductions = plan_reductions(self._settings.reductions, layers, self._settings.row)
         whole = all_of(data, self._settings.choice, self._settings.row)
         check = SelfCheck(adapter, every, layers, first.inputs, model, ids)
-        return Plan(adapter, layers, reductions, data, share or whole, chain([first], batches), check)
+        return DumpPlan(adapter, layers, reductions, data, share or whole, chain([first], batches), check)
 
-    def run(self, plan: Plan) -> None:
+    def run(self, plan: DumpPlan) -> None:
         """Store all rows of the share, but for those that an interrupted dump has stored already.
 
         Raises:
@@ -179,7 +179,7 @@ class DumpLoop:
         """DumpError where the data ended before what an interrupted dump had stored of it."""
         self._replay.check_all_came(self._stored or Seen())
 
-    def announce(self, plan: Plan) -> None:
+    def announce(self, plan: DumpPlan) -> None:
         """Note what the dump is to be, as it can be told before the first row."""
         for position, item in enumerate(plan.data):
             rows = item.expected_rows(self._settings.examples, position)
@@ -197,7 +197,7 @@ class DumpLoop:
         """What the provenance counts of the data."""
         return "rows" if self._settings.row == EXAMPLE else "examples"
 
-    def _store(self, plan: Plan, position: int, run: RunRows) -> None:
+    def _store(self, plan: DumpPlan, position: int, run: RunRows) -> None:
         item, numbers = plan.data[position], plan.share.numbers[position]
         whole_first = position == 0 and numbers is None
         batches = plan.first_batches if whole_first else self._batches(plan.data, position, numbers)

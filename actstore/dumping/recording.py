@@ -14,16 +14,16 @@ from actstore.adapters import adapt
 from actstore.adapters.base import capture_layer
 from actstore.dumping.loop import DumpLoop, LoopSettings
 from actstore.errors import DumpError, LayerError
-from actstore.patterns import listed
 from actstore.provenance import versions
 from actstore.reductions import ReductionSettings
 from actstore.sources import SplitData
 from actstore.sources.base import check_labels
 from actstore.sources.python import TARGET, from_object
 from actstore.store.documents.bfloat16 import widened
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.format import BFLOAT16, EXAMPLE
 from actstore.store.writing.writer import Writer
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -93,7 +93,7 @@ class Recording:
     def _begun(self, step: int | None) -> Writer:
         writer = Writer(
             self._path,
-            place=Place(step),
+            place=WritePlace(step),
             row_unit=self._settings.row,
             overwrite=self._overwrite,
             resume=self._resume,

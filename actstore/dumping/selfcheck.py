@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from actstore.activations import Captured
-    from actstore.adapters import Adapter, LayerRow
+    from actstore.adapters import Adapter, ModelLayer
     from actstore.adapters.base import Run
     from actstore.store.format import JSON
 
@@ -76,8 +76,8 @@ class SelfCheck:
     """
 
     adapter: Adapter
-    every: Sequence[LayerRow]
-    layers: Sequence[LayerRow]
+    every: Sequence[ModelLayer]
+    layers: Sequence[ModelLayer]
     inputs: object
     model: Mapping[str, JSON]
     ids: Sequence[str] = ()
@@ -227,7 +227,7 @@ def _values(layer: Captured) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _named(layer: LayerRow) -> str:
+def _named(layer: ModelLayer) -> str:
     return f"layer {layer.name!r} ({layer.type})"
 
 

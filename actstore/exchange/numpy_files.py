@@ -15,7 +15,7 @@ import numpy as np
 from actstore.errors import SourceError
 from actstore.exchange.base import ArrayLayer, Facts, sliced
 from actstore.exchange.export import MISSING, ONE_LAYER, ROW_NAMES, TARGET
-from actstore.patterns import listed
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,8 +16,8 @@ from actstore.activations import Captured
 from actstore.errors import SourceError
 from actstore.exchange.base import ArrayLayer, Facts
 from actstore.formats import foreign_hdf5
-from actstore.patterns import listed
 from actstore.store.format import numpy_dtype
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

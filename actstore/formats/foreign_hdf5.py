@@ -15,7 +15,7 @@ import h5py
 from h5py import h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
 from actstore.errors import SourceError
-from actstore.patterns import listed
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

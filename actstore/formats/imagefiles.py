@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.patterns import hint
 from actstore.usercode import explain
+from actstore.wording import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

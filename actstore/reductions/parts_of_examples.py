@@ -16,7 +16,7 @@ from actstore.store.format import TOKEN
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from actstore.adapters.base import LayerRow
+    from actstore.activations import ModelLayer
 
 JOINS = ("mean", "max", "first", "last")
 """How the sub-words of a word become one row; the first is the default."""
@@ -143,7 +143,7 @@ class BatchRows:
             raise RowError(row, f"has {self._words[row]} words, of which the tokenizer made {found[row]}")
 
 
-def choose_rows(unit: str, entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str, Pool]:
+def choose_rows(unit: str, entries: Sequence[str], layers: Sequence[ModelLayer]) -> dict[str, Pool]:
     """What makes the positions of each layer rows, by name.
 
     Args:
@@ -172,7 +172,7 @@ def choose_rows(unit: str, entries: Sequence[str], layers: Sequence[LayerRow]) -
     return found
 
 
-def _position_axis(unit: str, layer: LayerRow) -> int:
+def _position_axis(unit: str, layer: ModelLayer) -> int:
     """Which axis of the layer's array holds positions."""
     named = [axis for axis, name in enumerate(layer.axes, start=1) if name == POSITION]
     if len(named) == 1:

@@ -15,7 +15,7 @@ from actstore.store.format import EXAMPLE, FLOATS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actstore.adapters.base import LayerRow
+    from actstore.activations import ModelLayer
     from actstore.reductions.settings import ReductionSettings
     from actstore.store.format import JSON
 
@@ -34,8 +34,8 @@ class LayerReduction:
         reported: whether the cast can lose something that was not lost by a sum alone.
     """
 
-    layer: LayerRow
-    stored: LayerRow
+    layer: ModelLayer
+    stored: ModelLayer
     pool: Pool | None
     random_features: RandomFeatures | None
     projection: Projection | None
@@ -72,7 +72,7 @@ class Reductions:
     """
 
     def __init__(self, settings: ReductionSettings, reductions: Sequence[LayerReduction]) -> None:
-        self.layers: Sequence[LayerRow] = [reduction.stored for reduction in reductions]
+        self.layers: Sequence[ModelLayer] = [reduction.stored for reduction in reductions]
         self._settings = settings
         self._reductions = {reduction.layer.name: reduction for reduction in reductions}
         self._reports = {
@@ -107,7 +107,9 @@ class Reductions:
         self._reports[layer] = self._reports[layer].plus(largest_error, overflows, nan)
 
 
-def plan_reductions(settings: ReductionSettings, layers: Sequence[LayerRow], row: str = EXAMPLE) -> Reductions:
+def plan_reductions(
+    settings: ReductionSettings, layers: Sequence[ModelLayer], row: str = EXAMPLE
+) -> Reductions:
     """What ``settings`` come to for ``layers``, whose shapes are known, where a ``row`` is an example, token or word.
 
     Raises:
@@ -118,7 +120,7 @@ def plan_reductions(settings: ReductionSettings, layers: Sequence[LayerRow], row
     return Reductions(settings, [_plan(layer, pools.get(layer.name), settings) for layer in layers])
 
 
-def _plan(layer: LayerRow, pool: Pool | None, settings: ReductionSettings) -> LayerReduction:
+def _plan(layer: ModelLayer, pool: Pool | None, settings: ReductionSettings) -> LayerReduction:
     shape, axes = layer.shape or (), layer.axes
     if pool is not None:
         shape, axes = pool.kept(shape), pool.kept_names(axes)

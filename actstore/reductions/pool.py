@@ -15,7 +15,7 @@ from actstore.store.format import EXAMPLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actstore.adapters.base import LayerRow
+    from actstore.activations import ModelLayer
     from actstore.store.format import JSON
 
 POSITION = "position"
@@ -65,7 +65,7 @@ class Pool:
         return found if self.axes else {**found, "note": "left alone: it has no axis to pool"}
 
 
-def choose_pools(entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str, Pool]:
+def choose_pools(entries: Sequence[str], layers: Sequence[ModelLayer]) -> dict[str, Pool]:
     """The pool of each layer that has one, by name: of the last entry that picks it.
 
     As with ``--layers``, ``input`` and ``output`` are picked by their exact names, or by an entry for every layer.
@@ -78,7 +78,7 @@ def choose_pools(entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str
     return {layer.name: _pool(kind, layer) for layer, kind in chosen if kind != NONE}
 
 
-def chosen_kinds(entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str, str]:
+def chosen_kinds(entries: Sequence[str], layers: Sequence[ModelLayer]) -> dict[str, str]:
     """The pool of each layer that an entry picks, by name; of several, the last.
 
     Raises:
@@ -93,14 +93,14 @@ def chosen_kinds(entries: Sequence[str], layers: Sequence[LayerRow]) -> dict[str
     return kinds
 
 
-def _picked(pattern: str, layers: Sequence[LayerRow], names: Sequence[str]) -> list[str]:
+def _picked(pattern: str, layers: Sequence[ModelLayer], names: Sequence[str]) -> list[str]:
     picked = [name for name, matches in zip(names, matching(pattern, layers), strict=True) if matches]
     if not picked:
         raise unknown(pattern, names)
     return picked
 
 
-def _pool(kind: str, layer: LayerRow) -> Pool:
+def _pool(kind: str, layer: ModelLayer) -> Pool:
     positions = [axis for axis, name in enumerate(layer.axes, start=1) if name == POSITION]
     if kind in _OVER_POSITIONS:
         axes = tuple(positions)
@@ -124,9 +124,9 @@ def _pool(kind: str, layer: LayerRow) -> Pool:
     return Pool(kind, axes, positions[0] if positions else None, names)
 
 
-def _axes(layer: LayerRow) -> str:
+def _axes(layer: ModelLayer) -> str:
     return f"the axes ({', '.join(layer.axes)})" if layer.axes else "no axes"
 
 
-def _exempt(layer: LayerRow) -> str:
+def _exempt(layer: ModelLayer) -> str:
     return f"leave it as it is by --pool '{layer.name}={NONE}'"

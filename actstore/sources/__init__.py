@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import SourceError
-from actstore.patterns import listed
 from actstore.plugins import SOURCES, of_other_packages
 from actstore.row_choice import RowChoice
 from actstore.sources.base import Batch, Source, SplitData
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

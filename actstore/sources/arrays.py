@@ -16,8 +16,8 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.patterns import listed
 from actstore.sources.base import Batch, Source, check_labels
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -18,8 +18,8 @@ import numpy as np
 
 from actstore.errors import SourceError
 from actstore.formats.treebank import TARGETS, Treebank, read_treebank
-from actstore.patterns import hint
 from actstore.sources.base import Batch, Source
+from actstore.wording import hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

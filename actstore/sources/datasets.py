@@ -20,10 +20,10 @@ import numpy as np
 
 from actstore.errors import SourceError
 from actstore.labels import labels_of
-from actstore.patterns import hint, listed
 from actstore.sources.base import Batch, Source, check_labels
 from actstore.sources.tables import TEXT
 from actstore.usercode import explain
+from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -50,7 +50,7 @@ HASH_BLOCK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class LayerInfo:
+class StoredLayer:
     """What every row of a layer is.
 
     Args:

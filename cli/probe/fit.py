@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from solvers.probing.fit_layers import LayerProgress
-    from solvers.probing.probe_file import Probe, Probes
+    from solvers.probing.probe import Probe, Probes
 
 _OPTIONS = (
     click.option(

@@ -9,7 +9,7 @@ import click
 from cli.shared import echo_json, echo_table, json_option
 
 if TYPE_CHECKING:
-    from solvers.probing.probe_file import Probe, Probes
+    from solvers.probing.probe import Probe, Probes
 
 _SPLITS = ("train", "val", "test")
 

@@ -11,7 +11,7 @@ from cli.shared import echo_json, echo_table, json_option, shape, size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from actstore.adapters import LayerRow
+    from actstore.adapters import ModelLayer
     from actstore.sources import SplitData
 
 _MODEL_OPTIONS = (
@@ -91,12 +91,13 @@ def echo_layers(
 
     ``given`` has the options of the command. What goes into layers is left out.
     """
-    from actstore.adapters.base import INPUT
+    from actstore.activations import INPUT
     from actstore.dumping.dump import describe_layers
+    from actstore.patterns import goes_in
 
     options = {"autocast": given["autocast"], "trace": given["trace"]}
     every = describe_layers(model, data, given["device"], **options)
-    described = [row for row in every if not row.goes_in]
+    described = [row for row in every if not goes_in(row)]
     # With data and without, a layer has the same number.
     first = 0 if described and described[0].type == INPUT else 1
     rows = _row_count(data, given)
@@ -128,7 +129,7 @@ def _row_count(data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> in
     return all_of(data, RowChoice(given.get("limit"), given.get("sample"), given.get("seed", 0))).rows
 
 
-def _described(order: int, layer: LayerRow, rows: int | None) -> dict[str, Any]:
+def _described(order: int, layer: ModelLayer, rows: int | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     known = layer.bytes_per_row is not None and rows is not None

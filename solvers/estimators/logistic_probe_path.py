@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.fitting.result import Fit, Path
+    from solvers.fitting.result import Fit, FitPath
 
 __all__ = ["LogisticProbePath"]
 
@@ -125,7 +125,7 @@ def _masked_but(labels: NDArray[Any], train: NDArray[Any]) -> Any:
     return masked
 
 
-def _warn_of_rough_fits(paths: Iterable[Path]) -> None:
+def _warn_of_rough_fits(paths: Iterable[FitPath]) -> None:
     missed = [fit for path in paths for fit in path if fit.status is Status.GAP_MISSED]
     if missed:
         msg = (
@@ -140,7 +140,7 @@ def _cross_entropy(
     labels: NDArray[Any],
     sample_weight: ArrayLike | None,
     folds: Sequence[tuple[NDArray[Any], NDArray[Any]]],
-    paths: Iterable[Path],
+    paths: Iterable[FitPath],
 ) -> NDArray[np.float64]:
     """Mean cross-entropy (n_Cs,) over the held-out rows of all folds, by sample weight, in nats per row.
 

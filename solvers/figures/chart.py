@@ -6,13 +6,13 @@ import os
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import click
+from solvers.errors import FigureError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from solvers.probing.probe_file import Probe
+    from solvers.probing.probe import Probe
 
 SPLIT_COLOURS = {"train": "#9aa5b1", "val": "#e08e2b", "test": "#1f5fa8"}
 
@@ -25,9 +25,7 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
     """
     alt = _altair()
     if not probes:
-        raise click.ClickException(
-            "there is no probe to plot: every layer of the file failed; see `probe show`"
-        )
+        raise FigureError("there is no probe to plot: every layer of the file failed; see `probe show`")
     splits = [split for split in SPLIT_COLOURS if any(split in probe.error for probe in probes)]
     chance = probes[0].chance[splits[-1]]
     errors = [probe.error[split] for probe in probes for split in splits if split in probe.error]
@@ -106,7 +104,7 @@ def save_chart(chart: Any, path: Path) -> None:
     """Write a figure whole or not at all; the suffix says how: .svg, .png, or .html (self-contained)."""
     suffix = path.suffix.lower()
     if suffix not in {".svg", ".png", ".html"}:
-        raise click.ClickException(f"-o {path} ends in {suffix!r}; a figure is .svg, .png or .html")
+        raise FigureError(f"-o {path} ends in {suffix!r}; a figure is .svg, .png or .html")
     partial = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
         if suffix == ".html":
@@ -123,7 +121,7 @@ def _altair() -> Any:
         import altair
         import vl_convert  # noqa: F401  # altair finds it itself; here it is only asked for in time
     except ImportError as error:
-        raise click.ClickException(
+        raise FigureError(
             f"figures need altair and vl-convert ({error}); install them: pip install 'actstore[report]'"
         ) from error
     return altair

@@ -11,9 +11,9 @@ import numpy as np
 
 from solvers.engines import choice as engines
 from solvers.errors import ProblemError
-from solvers.fitting.path import Plan, Track, follow
+from solvers.fitting.path import PathPlan, PathProblem, follow
 from solvers.fitting.result import FitProgress
-from solvers.fitting.to_fit import Form
+from solvers.fitting.to_fit import ToFit
 from solvers.fitting.validation import Validation
 from solvers.problem import check_strength, pose_together
 from solvers.rows import Columns, as_source, draw_columns, flat_width
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.fitting.result import Fit, Path
+    from solvers.fitting.result import Fit, FitPath
     from solvers.problem import Problem
     from solvers.rows import RowSource
 
@@ -85,7 +85,7 @@ def fit(
     *,
     C: Sequence[float] | NDArray[Any],
     **settings: Unpack[Settings],
-) -> dict[Any, Path]: ...
+) -> dict[Any, FitPath]: ...
 
 
 @overload
@@ -101,7 +101,7 @@ def fit(
     *,
     C: Sequence[float] | NDArray[Any],
     **settings: Unpack[Settings],
-) -> Path: ...
+) -> FitPath: ...
 
 
 def fit(
@@ -190,13 +190,13 @@ def _fit(
         start = warm_start.get(name) if isinstance(warm_start, Mapping) else warm_start
         choosing = None if validation is None or np.ndim(C) == 0 else (validation[0], _of(validation[1], name))
         tracks.append(
-            Track(
+            PathProblem(
                 problem,
                 _validation(choosing, problem, columns),
                 None if start is None else _start(start, problem, columns),
             )
         )
-    plan = Plan(
+    plan = PathPlan(
         solver=choice.engine.prepare(problems, memory_bytes),
         gap_nats=gap_nats,
         began=began,
@@ -206,7 +206,7 @@ def _fit(
     )
     found, walk = follow(tracks, sorted(set(asked)), plan)
     paths = [
-        Form(problem, choice, flat_width(source), columns, walk.passes, walk.bytes_read).path(
+        ToFit(problem, choice, flat_width(source), columns, walk.passes, walk.bytes_read).path(
             asked, each, began
         )
         for problem, each in zip(problems, found, strict=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from solvers.goals import Prepared, Solution
     from solvers.problem import Problem
 
-__all__ = ["Followed", "Plan", "Point", "Track", "follow"]
+__all__ = ["PathPlan", "PathProblem", "Point", "SolvedPath", "follow"]
 
 ROUGH_GAP_NATS = 1e-3
 """The gap that a point needs to be compared by validation; only the one chosen is taken further."""
@@ -34,7 +34,7 @@ _RISES = 2
 
 
 @dataclass(frozen=True)
-class Track:
+class PathProblem:
     """One problem, and what is particular to its path."""
 
     problem: Problem
@@ -43,7 +43,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PathPlan:
     """How paths are followed. ``finisher`` makes the solver that takes over where the first one misses the gap.
 
     ``began`` is when the clock of the points' ``seconds`` started, in :func:`time.perf_counter`'s terms.
@@ -83,20 +83,22 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Followed:
+class SolvedPath:
     """The points reached, in rising order of C, and the one validation chose, if there were rows to choose by."""
 
     points: list[Point]
     best: Point | None
 
 
-def follow(tracks: Sequence[Track], C: Sequence[float], plan: Plan) -> tuple[list[Followed], _Walk]:
+def follow(
+    tracks: Sequence[PathProblem], C: Sequence[float], plan: PathPlan
+) -> tuple[list[SolvedPath], PathSolver]:
     """Solve problems for every C, in rising order (strong to weak penalty), side by side.
 
     With validation rows every point is taken to a rough gap, and the best of them to the one asked for. Returns what
     each path found, and the walk, which knows what was read for all of them.
     """
-    walk = _Walk(tracks, C, plan)
+    walk = PathSolver(tracks, C, plan)
     goals = [walk.goal(index) for index in range(len(tracks))]
     for solutions in plan.solver.sweep(goals):
         walk.take(solutions)
@@ -109,10 +111,10 @@ def _risen(points: list[Point]) -> bool:
     return len(last) == _RISES + 1 and all(after > before for before, after in pairwise(last))
 
 
-class _Walk:
+class PathSolver:
     """The steps of paths: from a solution to a certified point, and closer where it is not close enough."""
 
-    def __init__(self, tracks: Sequence[Track], C: Sequence[float], plan: Plan) -> None:
+    def __init__(self, tracks: Sequence[PathProblem], C: Sequence[float], plan: PathPlan) -> None:
         self._tracks, self._C, self._plan = tracks, tuple(C), plan
         self._certifier = Certifier([track.problem for track in tracks], plan.solver.backend)
         self._solvers = [plan.solver]
@@ -142,7 +144,7 @@ class _Walk:
             self._points[solution.problem][solution.C] = mine
             self._report()
 
-    def ended(self, index: int) -> Followed:
+    def ended(self, index: int) -> SolvedPath:
         """The path of one problem, its best point taken to the gap asked for."""
         reached = self._reached(index)
         best = None
@@ -150,7 +152,7 @@ class _Walk:
             chosen = int(np.argmin([point.validation for point in reached]))
             best = self._polished(index, replace(reached[chosen], goal_nats=self._plan.gap_nats))
             reached[chosen] = best
-        return Followed(reached, best)
+        return SolvedPath(reached, best)
 
     def _readings(self) -> list[Any]:
         return [self._certifier.rows, *(rows for solver in self._solvers for rows in solver.readings)]

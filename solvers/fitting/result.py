@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from solvers.rows import RowSource
 
-__all__ = ["Fit", "FitProgress", "Path", "Status"]
+__all__ = ["Fit", "FitPath", "FitProgress", "Status"]
 
 
 class Status(StrEnum):
@@ -143,7 +143,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Path:
+class FitPath:
     """Fits of one problem over several C, in the order the C were given.
 
     ``validation_cross_entropy`` (nats per row) has one entry per C, NaN where a C was not tried or no

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.fitting.result import Fit, Path, Status
+from solvers.fitting.result import Fit, FitPath, Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.engines.choice import Choice
-    from solvers.fitting.path import Followed, Point
+    from solvers.fitting.path import Point, SolvedPath
     from solvers.problem import Problem
 
-__all__ = ["Form"]
+__all__ = ["ToFit"]
 
 
 @dataclass(frozen=True)
-class Form:
+class ToFit:
     """How points of a problem become fits that act on raw activations of the full width."""
 
     problem: Problem
@@ -31,10 +31,10 @@ class Form:
     passes: int
     bytes_read: int
 
-    def path(self, asked: list[float], followed: Followed, began: float) -> Path:
+    def path(self, asked: list[float], followed: SolvedPath, began: float) -> FitPath:
         """The fits of every C asked for, in that order."""
         tried = {point.C: point for point in followed.points}
-        return Path(
+        return FitPath(
             fits=tuple(self.fit(tried[c]) if c in tried else self.not_fitted(c) for c in asked),
             validation_cross_entropy=np.array([tried[c].validation if c in tried else np.nan for c in asked]),
             best_index=None if followed.best is None else asked.index(followed.best.C),

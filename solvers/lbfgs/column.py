@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from solvers.lbfgs import direction
 from solvers.lbfgs.metric import NO_METRIC, Curvature, measure
 from solvers.lbfgs.objective import Ask
-from solvers.lbfgs.search import Trial, step_length
+from solvers.lbfgs.search import StepTrial, step_length
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from solvers.lbfgs.sampling import Sampler
     from solvers.lbfgs.working import Frame
 
-__all__ = ["Column", "Subject", "cold_start", "ladder"]
+__all__ = ["Column", "FitSubject", "cold_start", "ladder"]
 
 _RUNG = math.sqrt(10)
 """Ratio of one penalty of a ladder to the next."""
@@ -54,7 +54,7 @@ _PATIENCE = 25
 
 
 @dataclass(frozen=True)
-class Subject:
+class FitSubject:
     """One problem as a column sees it, and what it may use.
 
     ``blocks`` says whether whole blocks of the Hessian fit the memory; ``sample_rows`` bounds the rows of a metric;
@@ -95,7 +95,7 @@ def ladder(start: float, end: float) -> list[float]:
     return [*(math.exp(first + (last - first) * rung / rungs) for rung in range(1, rungs)), end]
 
 
-def cold_start(subject: Subject, penalty: float) -> tuple[Any, list[float]]:
+def cold_start(subject: FitSubject, penalty: float) -> tuple[Any, list[float]]:
     """Coefficients of zero, and the ladder from where they are nearly optimal to a penalty."""
     coefficients = subject.backend.xp.zeros((subject.targets.classes, len(subject.frame.stretch) + 1))
     strong = _FIRST * subject.variance
@@ -110,7 +110,7 @@ class Column:
     metrics of that level, and ``curvature`` what it is made of: a neighbour's will do to begin with.
     """
 
-    subject: Subject
+    subject: FitSubject
     index: int
     coefficients: Any
     penalties: list[float]
@@ -248,7 +248,7 @@ class Column:
         """One step along the quasi-Newton direction; None where none could be found."""
         backend = self.subject.backend
         along = direction.direction(backend, state)
-        start = Trial(0.0, state.loss, backend.inner(state.gradient, along))
+        start = StepTrial(0.0, state.loss, backend.inner(state.gradient, along))
         if not start.slope < 0:
             return None
         search = step_length(start, self.subject.rounding, min(1.0, _LONGER * self._length))
@@ -257,7 +257,7 @@ class Column:
             coefficients = state.coefficients + step * along
             there = self._state(state.penalty, coefficients, (yield coefficients))
             try:
-                step = search.send(Trial(step, there.loss, backend.inner(there.gradient, along)))
+                step = search.send(StepTrial(step, there.loss, backend.inner(there.gradient, along)))
             except StopIteration as end:
                 if end.value is None:
                     return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["Trial", "step_length"]
+__all__ = ["StepTrial", "step_length"]
 
 _SLOPE_RATIO = 0.9
 _MAX_TRIALS = 25
@@ -23,7 +23,7 @@ _MAX_GROWTH = 8.0
 
 
 @dataclass(frozen=True)
-class Trial:
+class StepTrial:
     """The objective along a direction, at one step length."""
 
     step: float
@@ -31,7 +31,9 @@ class Trial:
     slope: float
 
 
-def step_length(start: Trial, rounding: float, first: float = 1.0) -> Generator[float, Trial, Trial | None]:
+def step_length(
+    start: StepTrial, rounding: float, first: float = 1.0
+) -> Generator[float, StepTrial, StepTrial | None]:
     """Find an acceptable step of a convex function by safeguarded secants on its slope.
 
     Yields step lengths; is sent the trial at each.
@@ -59,14 +61,14 @@ def step_length(start: Trial, rounding: float, first: float = 1.0) -> Generator[
     return None
 
 
-def _grow(previous: Trial, last: Trial) -> float:
+def _grow(previous: StepTrial, last: StepTrial) -> float:
     """Step past the last trial: where the secant of the slopes vanishes, within bounds."""
     rise = last.slope - previous.slope
     root = last.step - last.slope * (last.step - previous.step) / rise if rise > 0 else math.inf
     return min(max(root, 1.5 * last.step), _MAX_GROWTH * last.step)
 
 
-def _between(below: Trial, above: Trial) -> float:
+def _between(below: StepTrial, above: StepTrial) -> float:
     """Step inside a bracket: where the secant of the slopes vanishes, kept off the ends."""
     width = above.step - below.step
     share = below.slope / (below.slope - above.slope) if math.isfinite(above.slope) else 0.0

@@ -13,7 +13,7 @@ import numpy as np
 
 from solvers.arrays import one_blas_thread
 from solvers.goals import Solution
-from solvers.lbfgs.column import Column, Subject, cold_start, ladder
+from solvers.lbfgs.column import Column, FitSubject, cold_start, ladder
 from solvers.lbfgs.objective import Targets, evaluate
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, Frame, WorkingRows
@@ -92,9 +92,9 @@ class ColumnSolver:
             if finished:
                 yield finished
 
-    def _subject(self, problem: int, rows: WorkingRows) -> Subject:
+    def _subject(self, problem: int, rows: WorkingRows) -> FitSubject:
         mine = self._problems[problem]
-        return Subject(
+        return FitSubject(
             self.backend,
             Targets.of(mine, self.backend, rows.dtype),
             Frame.of(mine, rows),
@@ -109,7 +109,7 @@ class ColumnSolver:
 class _Chain:
     """One goal's columns, from strong to weak penalty."""
 
-    def __init__(self, goal: Goal, subject: Subject, problem: Problem) -> None:
+    def __init__(self, goal: Goal, subject: FitSubject, problem: Problem) -> None:
         self.goal, self._subject, self._problem = goal, subject, problem
         self.flying: list[Column] = []
         self._joined = 0

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from solvers.probing.fit_layer import LayerSettings
-    from solvers.probing.slices import Layer
+    from solvers.probing.settings import LayerSettings
+    from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
     from solvers.rows import RowSource
 
@@ -38,7 +38,7 @@ _SAMPLE_ROWS = 64
 """Rows of a layer that are looked at where no fingerprint of a store tells its activations from others."""
 
 
-def question(layers: Sequence[Layer], tasks: Mapping[str, Task], settings: LayerSettings) -> dict[str, Any]:
+def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: LayerSettings) -> dict[str, Any]:
     """What a fit is asked, as a JSON object: layers fitted for the same question may stand in one file.
 
     How it is computed (memory, device, where it starts) is no part of it.
@@ -81,7 +81,7 @@ class Parts:
 
     def __init__(
         self,
-        layers: Sequence[Layer],
+        layers: Sequence[FitLayer],
         folder: Path | None = None,
         finished: Mapping[str, Probes] | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class Parts:
         cls,
         folder: Path,
         asked: Mapping[str, Any],
-        layers: Sequence[Layer],
+        layers: Sequence[FitLayer],
         overwrite: bool,
         notice: Callable[[str], None],
     ) -> Parts:
@@ -129,7 +129,7 @@ class Parts:
             notice(f"{len(finished)} of {len(layers)} layers are finished in {folder} already; {going_on}")
         return cls(layers, folder, finished)
 
-    def keep(self, layer: Layer, probes: Probes) -> None:
+    def keep(self, layer: FitLayer, probes: Probes) -> None:
         """Remember a finished layer, on the disk too."""
         if self.folder is not None:
             save(probes, _file(self.folder, layer), overwrite=True)
@@ -211,7 +211,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _load(file: Path, layer: Layer, asked: Mapping[str, Any]) -> Probes:
+def _load(file: Path, layer: FitLayer, asked: Mapping[str, Any]) -> Probes:
     """A finished layer.
 
     Raises:
@@ -226,7 +226,7 @@ def _load(file: Path, layer: Layer, asked: Mapping[str, Any]) -> Probes:
     return part
 
 
-def _file(folder: Path, layer: Layer) -> Path:
+def _file(folder: Path, layer: FitLayer) -> Path:
     return folder / f"layer-{layer.order:04d}.h5"
 
 

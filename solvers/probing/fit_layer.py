@@ -11,7 +11,7 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.fitting.fit import fit
-from solvers.fitting.result import Fit, Path, Status
+from solvers.fitting.result import Fit, FitPath, Status
 from solvers.probing.probe import Probe, Probes, Tried
 from solvers.probing.targets import bad_rows, rows_and_labels, score_targets
 from solvers.probing.warm_starts import Start
@@ -23,49 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.fitting.result import FitProgress
-    from solvers.probing.slices import Layer
+    from solvers.probing.settings import LayerSettings
+    from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
     from solvers.rows import RowSource
     from solvers.scores import Score
 
-__all__ = ["LayerSettings", "fit_layer"]
-
-
-@dataclass(frozen=True)
-class LayerSettings:
-    """What every layer of one call is fitted with; the words are those of ``fit_layers``."""
-
-    C: tuple[float, ...]
-    scale: bool
-    engine: str
-    gap_nats: float
-    seed: int
-    random_features: int | None
-    full_path: bool
-    class_weight: Mapping[Any, float] | str | None
-    memory_bytes: int | None
-    device: str | None
-    step: int
-    fingerprint: str
-    command: str
-
-    def check(self) -> None:
-        """Refuse, before anything is read, settings that no layer can be fitted with."""
-        if not self.C:
-            msg = "C is an empty list; give one penalty or several, or leave it out for 1e-4 to 1e4"
-            raise ProblemError(msg)
-        if self.seed < 0:
-            msg = f"seed is {self.seed}; expected an int of 0 or more"
-            raise ProblemError(msg)
-        if self.random_features is not None and self.random_features < 1:
-            msg = f"random_features is {self.random_features}; expected a number of columns, 1 or more"
-            raise ProblemError(msg)
-
-    def options(self) -> dict[str, Any]:
-        """What ``solvers.fit`` takes of them as it is."""
-        names = ("scale", "engine", "gap_nats", "seed", "class_weight", "memory_bytes", "device")
-        options = {name: getattr(self, name) for name in names}
-        return options | {"full_path": self.full_path} if len(self.C) > 1 else options
+__all__ = ["fit_layer"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +49,7 @@ class _View:
     width: int
 
     @classmethod
-    def of(cls, layer: Layer, settings: LayerSettings) -> _View:
+    def of(cls, layer: FitLayer, settings: LayerSettings) -> _View:
         columns, width = layer.columns, flat_width(layer.source)
         seed = [settings.seed, *layer.name.encode()]
         drawn = draw_columns(width if columns is None else len(columns), settings.random_features, seed)
@@ -103,7 +67,7 @@ class _View:
 
 
 def fit_layer(
-    layer: Layer,
+    layer: FitLayer,
     tasks: Mapping[str, Task],
     settings: LayerSettings,
     starts: Mapping[tuple[str, str], Start],
@@ -218,7 +182,7 @@ def _choose(
         fits = fit(activations, labels, C=settings.C[0], **options)
         nats = np.array([np.nan])
         paths = {
-            target: Path((one,), nats, 0, one.passes, one.seconds, one.bytes_read)
+            target: FitPath((one,), nats, 0, one.passes, one.seconds, one.bytes_read)
             for target, one in fits.items()
         }
     else:
@@ -229,7 +193,7 @@ def _choose(
     return {target: _Chosen(paths[target].best, _tried(paths[target])) for target in tasks}
 
 
-def _tried(path: Path) -> tuple[Tried, ...]:
+def _tried(path: FitPath) -> tuple[Tried, ...]:
     return tuple(
         Tried(each.C, float(nats), each.gap_nats, str(each.status), each.passes, each.seconds)
         for each, nats in zip(path, path.validation_cross_entropy, strict=True)

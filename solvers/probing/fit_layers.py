@@ -12,7 +12,8 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.probing.finished_layers import Parts, question
-from solvers.probing.fit_layer import LayerSettings, fit_layer
+from solvers.probing.fit_layer import fit_layer
+from solvers.probing.settings import LayerSettings
 from solvers.probing.slices import cut
 from solvers.probing.task import make_tasks
 from solvers.probing.warm_starts import find_starts
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from solvers.fitting.result import FitProgress
     from solvers.probing.probe import Key, Probe, Probes
-    from solvers.probing.slices import Layer
+    from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
     from solvers.probing.warm_starts import Start
     from solvers.rows import RowSource
@@ -187,7 +188,7 @@ class _Run:
                 raise
         return kept.joined()
 
-    def _begin(self, layer: Layer, total: int) -> Callable[[FitProgress], None] | None:
+    def _begin(self, layer: FitLayer, total: int) -> Callable[[FitProgress], None] | None:
         """Report that a layer is begun; gives what reports how far it is."""
         report = self.progress
         if report is None:

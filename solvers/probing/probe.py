@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy.special import softmax
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.probing.finished_layers import Parts
     from solvers.rows import RowSource
 
 __all__ = ["Key", "Probe", "Probes", "Tried"]
@@ -168,6 +167,16 @@ class Probe:
         )
 
 
+class Kept(Protocol):
+    """Finished layers on the disk, which probes were joined from."""
+
+    def explain(self, error: BaseException) -> None:
+        """Add to an error what is kept and how to go on."""
+
+    def remove(self) -> None:
+        """Remove what was written."""
+
+
 class Probes(Mapping[Key, Probe]):
     """Probes by (layer, target, step), in the order of the network.
 
@@ -179,7 +188,7 @@ class Probes(Mapping[Key, Probe]):
         self,
         probes: Iterable[Probe],
         failures: Mapping[str, str] | None = None,
-        parts: Parts | None = None,
+        parts: Kept | None = None,
     ) -> None:
         self._probes: dict[Key, Probe] = {}
         for probe in sorted(probes, key=lambda probe: probe.order):

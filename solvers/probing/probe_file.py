@@ -27,7 +27,6 @@ import numpy as np
 
 from solvers.errors import ProbeFileError, ProblemError
 from solvers.probing.probe import Probe, Probes, Tried
-from solvers.scores import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
-__all__ = ["Probe", "Probes", "Tried", "evaluate", "load", "refuse_existing", "save", "write_whole"]
+__all__ = ["load", "refuse_existing", "save", "write_whole"]
 
 FORMAT = "actstore probes"
 VERSION = 0

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from solvers.rows import RowSource
 
-__all__ = ["Layer", "cut"]
+__all__ = ["FitLayer", "cut"]
 
 
 @dataclass(frozen=True)
-class Layer:
+class FitLayer:
     """A layer to fit, or a slice of one.
 
     ``name`` is that of its probes: the stored layer's, for a slice followed by ``@HEAD``, counted from 0. ``order``
@@ -41,7 +41,7 @@ class Layer:
         return tuple(self.source.shape[1:])
 
 
-def cut(sources: Mapping[str, RowSource], split_features: int | None) -> list[Layer]:
+def cut(sources: Mapping[str, RowSource], split_features: int | None) -> list[FitLayer]:
     """The layers as they are, or each as ``split_features`` slices of neighbouring features.
 
     No two slices have one name: what stands before the last ``@`` is the layer, what follows it the slice.
@@ -50,11 +50,11 @@ def cut(sources: Mapping[str, RowSource], split_features: int | None) -> list[La
         ProblemError: fewer than one slice, or a layer whose width is not a multiple of their number.
     """
     if split_features is None:
-        return [Layer(name, order, source) for order, (name, source) in enumerate(sources.items())]
+        return [FitLayer(name, order, source) for order, (name, source) in enumerate(sources.items())]
     if split_features < 1:
         msg = f"split_features is {split_features}; expected a number of slices, 1 or more"
         raise ProblemError(msg)
-    layers: list[Layer] = []
+    layers: list[FitLayer] = []
     for name, source in sources.items():
         width, rest = divmod(flat_width(source), split_features)
         if rest:
@@ -65,5 +65,5 @@ def cut(sources: Mapping[str, RowSource], split_features: int | None) -> list[La
             raise ProblemError(msg)
         for head in range(split_features):
             columns = np.arange(head * width, (head + 1) * width)
-            layers.append(Layer(f"{name}@{head}", len(layers), source, head, columns))
+            layers.append(FitLayer(f"{name}@{head}", len(layers), source, head, columns))
     return layers

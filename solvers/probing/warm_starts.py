@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.probing.probe import Key, Probe
-    from solvers.probing.slices import Layer
+    from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
 
 __all__ = ["Start", "find_starts"]
@@ -33,7 +33,7 @@ class Start:
 
 def find_starts(
     probes: Mapping[Key, Probe],
-    layers: Sequence[Layer],
+    layers: Sequence[FitLayer],
     tasks: Mapping[str, Task],
     notice: Callable[[str], None],
 ) -> dict[tuple[str, str], Start]:
@@ -59,7 +59,7 @@ def find_starts(
     return starts
 
 
-def _check(probe: Probe, layer: Layer, task: Task) -> None:
+def _check(probe: Probe, layer: FitLayer, task: Task) -> None:
     """Refuse a probe that can not act on the layer's rows, or tells other classes apart."""
     where = f"the warm start of layer {layer.name!r}, target {probe.target!r},"
     if probe.width != flat_width(layer.source):

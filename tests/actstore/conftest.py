@@ -9,20 +9,20 @@ import pytest
 
 from actstore import Captured, RowBatch, Store, StoreError, Writer
 from actstore import open as open_store
-from actstore.adapters import LayerRow
+from actstore.adapters import ModelLayer
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.apply import reduce_layer
 from actstore.reductions.arrays import ArrayOperations, Bits
 from actstore.reductions.positions import RealPositions
 from actstore.store.documents.records import Seen
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.writing.batch_checks import describe_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from actstore.store.format import LayerInfo
+    from actstore.store.format import StoredLayer
 
 FEATURES = {
     "conv1": ("float32", (3, 4)),
@@ -87,7 +87,7 @@ def write_shares(batch_of: Callable[..., RowBatch]) -> Callable[..., Store]:
     def write(path: Path, shares: Sequence[int], step: int | None = None) -> Store:
         for rank, rows in enumerate(shares):
             before = sum(shares[:rank])
-            place = Place(step, rank, len(shares), before, rows)
+            place = WritePlace(step, rank, len(shares), before, rows)
             with Writer(path, place=place, shard_bytes=1000) as writer:
                 for first in range(before, before + rows, 5):
                     writer.append(batch_of(min(5, before + rows - first), first))
@@ -123,7 +123,7 @@ def batches(batch_of: Callable[..., RowBatch]) -> list[RowBatch]:
 
 
 @pytest.fixture
-def layers(batches: list[RowBatch]) -> tuple[LayerInfo, ...]:
+def layers(batches: list[RowBatch]) -> tuple[StoredLayer, ...]:
     """Those of ``batches``."""
     return describe_layers(batches[0].activations)
 
@@ -166,14 +166,14 @@ def names_in() -> Callable[[Path], list[str]]:
 
 
 @pytest.fixture(scope="session")
-def reduced() -> Callable[..., tuple[LayerRow, np.ndarray]]:
+def reduced() -> Callable[..., tuple[ModelLayer, np.ndarray]]:
     """``reduced(array, axes, *pool, mask=None, dtype=None)``: a layer as it is stored, and its array."""
 
     def reduce(
         array: np.ndarray, axes: tuple[str, ...], *pool: str, mask: Any = None, dtype: str | None = None
-    ) -> tuple[LayerRow, np.ndarray]:
+    ) -> tuple[ModelLayer, np.ndarray]:
         bits = Bits(array, dtype or array.dtype.name)
-        whole = LayerRow("layer", "array", array.shape[1:], axes, bits.dtype)
+        whole = ModelLayer("layer", "array", array.shape[1:], axes, bits.dtype)
         plan = plan_reductions(ReductionSettings(pool), [whole])
         inputs = array if mask is None else {"input_ids": array, "attention_mask": mask}
         found, _ = reduce_layer(bits, plan.of("layer"), RealPositions(inputs), ArrayOperations())

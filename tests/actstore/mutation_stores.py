@@ -9,10 +9,10 @@ import numpy as np
 from actstore.activations import Captured, RowBatch
 from actstore.store.documents.folder import TARGET, read_header
 from actstore.store.documents.records import FileRecord
-from actstore.store.documents.row_table import Rows, RowTable
+from actstore.store.documents.row_table import RowTable, TableRows
 from actstore.store.documents.shard import write_columns
 from actstore.store.documents.steps import list_in_store
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.format import TARGET_NAMES, attached_name, target_path
 from actstore.store.writing.writer import Writer
 
@@ -50,7 +50,7 @@ def build(folder: Path) -> None:
     path = folder / STORES[0]
     for step in (0, 7):
         for rank in (0, 1):
-            place = Place(step, rank, 2, rank * ROWS // 2, ROWS // 2)
+            place = WritePlace(step, rank, 2, rank * ROWS // 2, ROWS // 2)
             with Writer(path, place=place, row_unit="token", shard_bytes=3000) as writer:
                 for first in range(rank * ROWS // 2, (rank + 1) * ROWS // 2, 4):
                     writer.append(batch(first, 4, step))
@@ -61,7 +61,7 @@ def build(folder: Path) -> None:
 
 def attach(folder: Path, name: str, labels: np.ndarray) -> None:
     """Add a target in a file of its own, as the format says."""
-    table = RowTable.of(Rows([b""] * len(labels), [""] * len(labels), None, None, {name: labels}))
+    table = RowTable.of(TableRows([b""] * len(labels), [""] * len(labels), None, None, {name: labels}))
     wanted = (TARGET_NAMES, target_path(name) + "/")
     columns = {path: column for path, column in table.columns().items() if path.startswith(wanted)}
     path = folder / attached_name(0)

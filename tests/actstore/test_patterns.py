@@ -2,15 +2,15 @@
 
 import pytest
 
-from actstore.adapters import LayerRow
+from actstore.adapters import ModelLayer
 from actstore.errors import LayerError
 from actstore.patterns import matcher, select
 
 
 def rows(*names, **special):
     """Layers of one feature each; by keyword, those with nothing to store and the note that says why."""
-    found = [LayerRow(name, "Linear", (1,), ("feature",), "float32") for name in names]
-    return found + [LayerRow(name, "List", note=note) for name, note in special.items()]
+    found = [ModelLayer(name, "Linear", (1,), ("feature",), "float32") for name in names]
+    return found + [ModelLayer(name, "List", note=note) for name, note in special.items()]
 
 
 def picked(patterns, *names):
@@ -69,7 +69,7 @@ def test_one_call_can_be_asked_for():
 
 
 def test_input_and_output_are_taken_by_name_only():
-    layers = [LayerRow("input", "input", (1,), ("feature",), "float32", explicit=True), *rows("fc")]
+    layers = [ModelLayer("input", "input", (1,), ("feature",), "float32", explicit=True), *rows("fc")]
     assert [layer.name for layer in select(["**"], layers)] == ["fc"]
     assert [layer.name for layer in select(["**", "input"], layers)] == ["input", "fc"]
 
@@ -100,9 +100,9 @@ def inputs_and_outputs():
     """``relu`` is called twice."""
     names = ("embed", "relu", "blocks.0", "relu#1")
     inputs = [
-        LayerRow(f"{name}:in", "ReLU", (1,), ("feature",), "float32", explicit=True) for name in names[:3]
+        ModelLayer(f"{name}:in", "ReLU", (1,), ("feature",), "float32", explicit=True) for name in names[:3]
     ]
-    again = LayerRow("relu:in#1", "ReLU", (1,), ("feature",), "float32", explicit=True)
+    again = ModelLayer("relu:in#1", "ReLU", (1,), ("feature",), "float32", explicit=True)
     return [*inputs, again, *rows(*names)]
 
 

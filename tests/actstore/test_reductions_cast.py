@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actstore.adapters import LayerRow, adapt
+from actstore.adapters import ModelLayer, adapt
 from actstore.adapters.keep import Keeper
 from actstore.reductions import CastReport, ReductionSettings, plan_reductions
 from actstore.store.documents.bfloat16 import narrowed, widened
@@ -101,7 +101,7 @@ def test_every_bfloat16_comes_back_and_no_nan_becomes_a_number():
 
 
 def test_bytes_per_row_are_those_of_what_is_stored():
-    layer = LayerRow("a", "array", (3, 8), ("channel", "position"), "float32")
+    layer = ModelLayer("a", "array", (3, 8), ("channel", "position"), "float32")
     plan = plan_reductions(ReductionSettings(("mean",), dtype="float16"), [layer])
     assert (layer.bytes_per_row, plan.layers[0].bytes_per_row) == (96, 6)
 
@@ -123,7 +123,7 @@ def test_what_is_kept_is_a_copy_in_c_order_of_native_bytes(order):
 
 def test_what_is_kept_is_a_copy_where_a_view_would_do():
     buffer = np.ones((4, 1, 6), np.float32)
-    layer = LayerRow("a", "array", (1, 6), ("position", "feature"), "float32")
+    layer = ModelLayer("a", "array", (1, 6), ("position", "feature"), "float32")
     keeper = Keeper(plan_reductions(ReductionSettings(("cls",)), [layer]))
     keeper.begin(np.zeros(4))
     kept = keeper.keep("a", buffer)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from actstore.adapters import LayerRow
+from actstore.adapters import ModelLayer
 from actstore.errors import DumpError, LayerError
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.apply import reduce_layer
@@ -23,7 +23,7 @@ SHAPES = {
 
 
 def layer_rows(*names, dtype="float32"):
-    return [LayerRow(name, "array", *SHAPES[name], dtype) for name in names]
+    return [ModelLayer(name, "array", *SHAPES[name], dtype) for name in names]
 
 
 def reduce_with(settings, arrays, dtype="float32"):
@@ -107,7 +107,7 @@ def test_a_projection_keeps_lengths_and_is_centred():
     """|P x|^2 / |x|^2 is chi-squared with K degrees of freedom over K: mean 1, standard deviation sqrt(2 / K)."""
     rng = np.random.default_rng(1)
     array = rng.normal(size=(5, 4000)).astype(np.float32)
-    layer = LayerRow("wide", "array", (4000,), ("feature",), "float32")
+    layer = ModelLayer("wide", "array", (4000,), ("feature",), "float32")
     plan = plan_reductions(ReductionSettings(random_projection=800), [layer])
     matrix = plan.of("wide").projection.matrix()
     assert (matrix.shape, matrix.dtype) == ((4000, 800), np.float32)
@@ -137,7 +137,7 @@ def test_a_projection_is_summed_wide_and_rests_in_the_layers_dtype(dtype):
 
 
 def test_a_projection_that_is_too_large_is_refused_before_anything_is_drawn():
-    layer = LayerRow("huge", "array", (2**21, 2), ("channel", "feature"), "float32")
+    layer = ModelLayer("huge", "array", (2**21, 2), ("channel", "feature"), "float32")
     message = (
         r"layer 'huge': projecting 4,194,304 features to 257 takes a matrix of 4.0 GiB, more than the 4 GiB .*"
         r"--random-features or a --pool"
@@ -215,7 +215,7 @@ def test_the_record_is_json_and_suffices_to_do_it_again(settings):
 
 def test_the_record_does_not_depend_on_the_length_of_the_first_batch():
     def document(positions):
-        layer = LayerRow("tokens", "array", (positions, 6), ("position", "feature"), "float32")
+        layer = ModelLayer("tokens", "array", (positions, 6), ("position", "feature"), "float32")
         return plan_reductions(ReductionSettings(("mean",), random_features=3), [layer]).document()
 
     assert document(4) == document(9)

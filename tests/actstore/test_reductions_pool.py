@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actstore.adapters import LayerRow
+from actstore.adapters import ModelLayer
 from actstore.errors import DumpError, LayerError
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.apply import reduce_layer
@@ -15,7 +15,7 @@ TOKENS = ("position", "feature")
 
 
 def row(name, shape, axes, dtype="float32", explicit=False):
-    return LayerRow(name, "array", shape, axes, dtype, explicit=explicit)
+    return ModelLayer(name, "array", shape, axes, dtype, explicit=explicit)
 
 
 def normal(*shape, dtype=np.float32, seed=0):

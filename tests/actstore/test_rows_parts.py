@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actstore.adapters import LayerRow
+from actstore.adapters import ModelLayer
 from actstore.errors import DumpError, LayerError, RowError
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.apply import reduce_layer
@@ -19,7 +19,7 @@ WORD_OF = np.array([[-1, 0, 0, 0, 1], [-1, 1, 0, 1, -1], [-1, -1, -1, -1, -1]])
 
 
 def layer(shape=(5, 2), axes=TOKENS, dtype="float32", name="layer"):
-    return LayerRow(name, "array", shape, axes, dtype)
+    return ModelLayer(name, "array", shape, axes, dtype)
 
 
 def normal(*shape, dtype=np.float32):

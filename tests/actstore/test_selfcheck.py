@@ -8,7 +8,7 @@ import pytest
 import actstore
 from actstore.activations import Captured
 from actstore.adapters import adapt
-from actstore.adapters.base import LayerRow
+from actstore.adapters.base import ModelLayer
 from actstore.dumping.dump import DumpSettings, dump
 from actstore.dumping.selfcheck import SelfCheck, SelfCheckWarning
 from actstore.errors import DumpError
@@ -46,7 +46,7 @@ def nudged(size):
 def check(model, inputs=INPUTS, every=None):
     adapter = adapt(model)
     layers = [
-        LayerRow(layer.name, layer.type, layer.shape, layer.axes, layer.dtype)
+        ModelLayer(layer.name, layer.type, layer.shape, layer.axes, layer.dtype)
         for layer in adapter.describe(inputs)
     ]
     SelfCheck(adapter, every or layers, layers, inputs, adapter.provenance()).run()
@@ -173,7 +173,7 @@ def test_a_dump_that_is_resumed_is_not_checked_again(tmp_path, monkeypatch):
 )
 def test_the_narrowest_layer_of_the_model_sets_the_tolerance(dtype, within, beyond):
     """A float32 layer may come out of bfloat16 products."""
-    every = [LayerRow("x", "array", (3,), ("feature",), "float32"), LayerRow("y", "array", (), (), dtype)]
+    every = [ModelLayer("x", "array", (3,), ("feature",), "float32"), ModelLayer("y", "array", (), (), dtype)]
     with pytest.warns(SelfCheckWarning, match="two runs of layer 'x' .* differ by up to .* rounding"):
         check(steady_then(within), every=every)
     with pytest.raises(DumpError, match="when the same batch runs again"):
@@ -352,7 +352,7 @@ class Careless:
 
 
 def test_a_capture_that_the_next_run_rewrites_is_the_adapters_fault():
-    layers = [LayerRow("x", "Buffer", (3,), ("feature",), "float32")]
+    layers = [ModelLayer("x", "Buffer", (3,), ("feature",), "float32")]
     with pytest.raises(
         DumpError, match=r"layer 'x' \(Buffer\) was rewritten by the next run: its adapter must give copies"
     ):
@@ -360,7 +360,7 @@ def test_a_capture_that_the_next_run_rewrites_is_the_adapters_fault():
 
 
 def test_a_model_that_changes_its_weights_is_told_from_a_random_one():
-    layers = [LayerRow("x", "Buffer", (3,), ("feature",), "float32")]
+    layers = [ModelLayer("x", "Buffer", (3,), ("feature",), "float32")]
     careless = Careless()
     careless.learns = True
     with pytest.raises(DumpError, match="the model changes its own weights or buffers as it runs"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from actstore.store.disk import durable
 from actstore.store.documents import records, shard
-from actstore.store.documents.shard import Column, NewFile, write_columns
+from actstore.store.documents.shard import NewFile, ShardColumn, write_columns
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def write(folder, pieces, dtype, shape):
     """A file of one layer between two other datasets. Returns its bytes, its records and the stream's hash."""
     stream = xxhash.xxh3_128()
     columns = {
-        "rows/id": Column.of("S3", np.array([b"a", b"bc", b"def"])),
-        "layers/x": Column(dtype, shape, pieces),
-        "rows/position": Column.of("int64", np.arange(5)),
+        "rows/id": ShardColumn.of("S3", np.array([b"a", b"bc", b"def"])),
+        "layers/x": ShardColumn(dtype, shape, pieces),
+        "rows/position": ShardColumn.of("int64", np.arange(5)),
     }
     file_bytes, gaps, extents = write_columns(folder / "t.tmp", folder / "t.h5", columns, {"layers/x": stream})
     data = (folder / "t.h5").read_bytes()

@@ -16,7 +16,7 @@ from actstore import Writer
 from actstore.errors import StoreError, TargetError
 from actstore.store.disk import durable
 from actstore.store.documents.journal import Journal
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,7 +170,7 @@ def test_a_store_that_was_replaced_takes_no_labels_meant_for_the_old_one(store, 
 def test_labels_are_those_of_all_steps(tmp_path, batch_of):
     path = tmp_path / "steps.acts"
     for step in (0, 5):
-        with Writer(path, place=Place(step=step)) as writer:
+        with Writer(path, place=WritePlace(step=step)) as writer:
             writer.append(batch_of(ROWS))
     actstore.open(path).at(5).attach("new", np.arange(ROWS))
     for step in (0, 5):

@@ -12,7 +12,7 @@ import pytest
 import actstore
 from actstore import StoreError
 from actstore.store.documents.documents import seal, unseal
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.format import VERSION
 
 RANK = "steps/0/rank-0000"
@@ -179,7 +179,7 @@ def test_a_journal_does_not_fit_another_rank_or_step(tmp_path, batch_of):
     path = tmp_path / "s.acts"
     for step in (0, 1):
         for rank in (0, 1):
-            with actstore.Writer(path, place=Place(step, rank, 2, 3 * rank, 3)) as writer:
+            with actstore.Writer(path, place=WritePlace(step, rank, 2, 3 * rank, 3)) as writer:
                 writer.append(batch_of(3, 3 * rank))
     ours = path / RANK / "journal"
     for other in ("steps/0/rank-0001", "steps/1/rank-0000"):

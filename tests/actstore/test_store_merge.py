@@ -15,7 +15,7 @@ import actstore
 from actstore import Store, StoreError, Writer
 from actstore.store.disk import durable
 from actstore.store.disk.locks import Lock
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.merging import merge as merging
 from actstore.store.merging import staging, transfer
 from actstore.store.merging.merge import UnlabelledRowsWarning, merge
@@ -47,7 +47,7 @@ def share(part) -> Callable[..., Path]:
 
     def write(rank: int, world_size: int = 2, **options: Any) -> Path:
         rows = ROWS // world_size
-        place = Place(options.pop("step", None), rank, world_size, rank * rows, rows)
+        place = WritePlace(options.pop("step", None), rank, world_size, rank * rows, rows)
         return part(f"rank{rank}of{world_size}.acts", rank * rows, rows, place=place, **options)
 
     return write
@@ -100,7 +100,7 @@ def test_merged_ranks_are_the_dump_of_one_process(part, share, tmp_path, copy):
 def test_several_ranks_in_one_store_are_merged_with_the_others(part, tmp_path):
     for rank in range(4):
         name = "left.acts" if rank < 2 else "right.acts"
-        part(name, rank * 10, 10, place=Place(None, rank, 4, rank * 10, 10))
+        part(name, rank * 10, 10, place=WritePlace(None, rank, 4, rank * 10, 10))
     with merge([tmp_path / "right.acts", tmp_path / "left.acts"], tmp_path / "out.acts") as merged:
         assert (merged.complete, merged.rows) == (True, 40)
         same_rows(merged, actstore.open(part("whole.acts")))
@@ -139,7 +139,7 @@ def test_a_rank_that_came_twice_is_named(share, tmp_path):
 
 @pytest.mark.parametrize(("first", "what"), [(19, "overlaps"), (21, "leaves a gap")])
 def test_shares_of_other_rows_are_refused(share, part, tmp_path, first, what):
-    other = part("other.acts", first, 20, place=Place(None, 1, 2, first, 20))
+    other = part("other.acts", first, 20, place=WritePlace(None, 1, 2, first, 20))
     with pytest.raises(
         StoreError, match=f"begins with row {first} where the ranks before it end at 20: it {what}"
     ):
@@ -155,7 +155,7 @@ def test_ranks_of_other_dumps_are_refused(share, part, tmp_path, batch_of):
     ):
         merge([first, second], tmp_path / "out.acts")
     few = dict(list(batch_of(1).activations.items())[:3])
-    with Writer(tmp_path / "few.acts", place=Place(None, 1, 2, 20)) as writer:
+    with Writer(tmp_path / "few.acts", place=WritePlace(None, 1, 2, 20)) as writer:
         writer.append(batch_of(1, 20, activations=few))
     with pytest.raises(StoreError, match=r"few\.acts does not go with .*: layers\.norm is missing"):
         merge([first, tmp_path / "few.acts"], tmp_path / "out.acts")
@@ -209,7 +209,7 @@ def test_rows_that_came_twice_are_refused_before_anything_is_made(part, tmp_path
         ({}, {"row_unit": "token"}, r'row_unit was "example", now "token"'),
         ({}, {"provenance": {"model": 2}}, r"model was 1, now 2"),
         ({}, {"provenance": {"model": 1, "reductions": "mean"}}, r"reductions is new"),
-        ({}, {"provenance": {"model": 1}, "place": Place(3)}, r"steps\[0\] was 0, now 3"),
+        ({}, {"provenance": {"model": 1}, "place": WritePlace(3)}, r"steps\[0\] was 0, now 3"),
         ({"targets": {"digit": ["a"] * 10}}, {"provenance": {"model": 1}}, r"one kind of label was expected"),
         (
             {"groups": ["g"] * 10},
@@ -272,7 +272,7 @@ def test_attached_labels_of_another_kind_are_refused(part, tmp_path):
 def test_steps_are_merged_one_by_one(part, tmp_path):
     for step in (0, 500):
         for name, first in (("a.acts", 0), ("b.acts", 20)):
-            part(name, first, 20, place=Place(step), provenance={"model": {"weights": f"of {step}"}})
+            part(name, first, 20, place=WritePlace(step), provenance={"model": {"weights": f"of {step}"}})
     with merge([tmp_path / "a.acts", tmp_path / "b.acts"], tmp_path / "out.acts") as merged:
         assert merged.steps == [0, 500]
         whole = actstore.open(part("whole.acts"))
@@ -285,7 +285,7 @@ def test_steps_are_merged_one_by_one(part, tmp_path):
 
 @pytest.mark.parametrize("which", ["share", "whole"])
 def test_an_unfinished_source_is_refused(share, part, tmp_path, batch_of, which):
-    place = Place(None, 1, 2, 20, 20) if which == "share" else Place()
+    place = WritePlace(None, 1, 2, 20, 20) if which == "share" else WritePlace()
     writer = Writer(tmp_path / "unfinished.acts", place=place, shard_bytes=1)
     for first in range(20, 36, 4):
         writer.append(batch_of(4, first))
@@ -508,7 +508,7 @@ def test_a_source_that_is_replaced_meanwhile_is_noticed(part, tmp_path, monkeypa
 
 def test_a_store_whose_ranks_have_all_ended_is_completed(part, tmp_path):
     for rank in range(2):
-        part("ranks.acts", rank * 20, 20, place=Place(None, rank, 2, rank * 20, 20))
+        part("ranks.acts", rank * 20, 20, place=WritePlace(None, rank, 2, rank * 20, 20))
     complete = tmp_path / "ranks.acts/steps/0/COMPLETE"
     proof = complete.read_bytes()
     complete.unlink()

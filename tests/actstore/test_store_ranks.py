@@ -11,7 +11,7 @@ import pytest
 
 import actstore
 from actstore import Captured, LayerError, RowBatch, StoreError, Writer
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.merging.merge import merge
 from actstore.store.writing import completion
 
@@ -125,7 +125,7 @@ def test_ranks_that_complete_the_store_at_the_same_moment(tmp_path, batch_of, mo
     """Both see that all have ended: whoever writes COMPLETE second finds it there."""
     real, path = completion.check_ranks, tmp_path / "out.acts"
     for rank in range(2):
-        with Writer(path, place=Place(None, rank, 2, rank * 20, 20)) as writer:
+        with Writer(path, place=WritePlace(None, rank, 2, rank * 20, 20)) as writer:
             writer.append(batch_of(20, rank * 20))
     (path / "steps/0/COMPLETE").unlink()
 
@@ -181,7 +181,7 @@ def test_a_rank_that_dies_leaves_the_store_unfinished_until_it_is_resumed(ranks,
     code, errors = ranks(0).ended()
     assert code == 1
     assert "holds an unfinished step 0, rank 0 of 2; pass resume=True" in errors
-    with Writer(path, place=Place(None, 0, 2, 0, 100), resume=True) as writer:
+    with Writer(path, place=WritePlace(None, 0, 2, 0, 100), resume=True) as writer:
         writer.begin(store.header.layers)
         for first in range(store.rows, 100, 10):
             numbers = np.arange(first, first + 10)
@@ -194,7 +194,7 @@ def test_a_rank_that_dies_leaves_the_store_unfinished_until_it_is_resumed(ranks,
 
 
 def write_step(path: Path, batches: list[Any], step: int | None, **options: Any) -> None:
-    with Writer(path, place=Place(step), shard_bytes=1500, **options) as writer:
+    with Writer(path, place=WritePlace(step), shard_bytes=1500, **options) as writer:
         for batch in batches:
             writer.append(batch)
 
@@ -247,7 +247,7 @@ def test_a_step_may_come_in_other_batches_and_before_the_others(steps, batch_of)
 
 def test_a_step_of_ranks_and_a_step_of_one_process_have_the_same_rows(steps, batch_of):
     for rank in (1, 0):
-        with Writer(steps, place=Place(5, rank, 2, rank * 20, 20)) as writer:
+        with Writer(steps, place=WritePlace(5, rank, 2, rank * 20, 20)) as writer:
             writer.append(batch_of(20, rank * 20))
     with actstore.open(steps) as store:
         assert store.complete
@@ -294,7 +294,7 @@ def test_a_step_of_fewer_rows_is_refused_and_can_be_resumed(steps, batches, batc
         write_step(steps, batches(30), 500)
     assert not actstore.open(steps).complete
     assert actstore.open(steps).at(0).complete
-    writer = Writer(steps, place=Place(500), resume=True)
+    writer = Writer(steps, place=WritePlace(500), resume=True)
     with writer:
         writer.begin(actstore.open(steps).header.layers)
         writer.append(batch_of(10, 30))
@@ -316,7 +316,7 @@ def test_a_step_that_is_there_is_refused(steps, batches):
 
 def test_a_step_waits_for_one_that_is_complete(tmp_path, batch_of, batches):
     path = tmp_path / "steps.acts"
-    writer = Writer(path, place=Place(0), shard_bytes=1)
+    writer = Writer(path, place=WritePlace(0), shard_bytes=1)
     for first in range(0, 30, 10):
         writer.append(batch_of(10, first))
     writer.abandon()
@@ -332,7 +332,7 @@ def test_provenance_is_that_of_each_step(tmp_path, batches):
 
 
 def write_rank(path: Path, batch: Any, rank: int) -> None:
-    with Writer(path, place=Place(None, rank, 2, rank * 10, 10)) as writer:
+    with Writer(path, place=WritePlace(None, rank, 2, rank * 10, 10)) as writer:
         writer.append(batch)
 
 

@@ -11,7 +11,7 @@ import pytest
 import actstore
 from actstore import StoreError, Writer
 from actstore.store.documents.records import Seen
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 
 ROWS, BATCH = 40, 6
 SMALL = 1500  # bytes: two batches a shard
@@ -145,21 +145,21 @@ def test_an_interrupted_replacement_is_resumed(out, batches, layers, undisturbed
 
 def test_a_step_is_resumed_beside_another(tmp_path, batches, layers, write):
     out = tmp_path / "out.acts"
-    write(out, batches, layers, place=Place(0))
-    write(out, batches, layers, place=Place(10), stop=4)
+    write(out, batches, layers, place=WritePlace(0))
+    write(out, batches, layers, place=WritePlace(10), stop=4)
     with pytest.raises(StoreError, match=r"out\.acts holds an unfinished step 10; pass resume=True"):
-        Writer(out, place=Place(10))
-    store = write(out, batches, layers, place=Place(10), resume=True)
+        Writer(out, place=WritePlace(10))
+    store = write(out, batches, layers, place=WritePlace(10), resume=True)
     assert (store.steps, store.complete) == ([0, 10], True)
     assert len(set(store.fingerprints.values())) == 1
     with pytest.raises(StoreError, match=r"out\.acts already holds step 10; choose another step"):
-        Writer(out, place=Place(10))
+        Writer(out, place=WritePlace(10))
 
 
 def test_a_rank_is_resumed_beside_another(tmp_path, batches, layers, write):
     whole = write(tmp_path / "whole.acts", batches, layers)
     out = tmp_path / "out.acts"
-    first, second = Place(None, 0, 2, 0, 24), Place(None, 1, 2, 24, 16)
+    first, second = WritePlace(None, 0, 2, 0, 24), WritePlace(None, 1, 2, 24, 16)
     write(out, batches[4:], layers, place=second, stop=2)
     assert not write(out, batches[:4], layers, place=first).complete
     with pytest.raises(StoreError, match="holds an unfinished step 0, rank 1 of 2; pass resume=True"):

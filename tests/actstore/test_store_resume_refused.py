@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from actstore import Captured, LayerError, StoreError, Writer
-from actstore.store.documents.write_place import Place
-from actstore.store.format import LayerInfo
+from actstore.store.documents.write_place import WritePlace
+from actstore.store.format import StoredLayer
 
 BATCH, ROWS = 6, 40
 SMALL = 1500  # bytes: two batches a shard
@@ -30,7 +30,7 @@ def without(layers, name):
 OTHER_LAYERS = {
     "a layer less": (lambda known: without(known, "norm"), "layers.norm is missing"),
     "a layer more": (
-        lambda known: [*known, LayerInfo("fc2", "int8", (), (), 4)],
+        lambda known: [*known, StoredLayer("fc2", "int8", (), (), 4)],
         "layers.fc2 is new",
     ),
     "dtype": (
@@ -99,20 +99,20 @@ def test_who_wrote_it_may_differ(out, batches, layers, write):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        (Place(None, 0, 3, 0, 24), "world_size was 2, now 3"),
-        (Place(None, 0, 2, 0, 18), "rows was 24, now 18"),
-        (Place(None, 0, 2, 0, None), "rows was 24, now null"),
+        (WritePlace(None, 0, 3, 0, 24), "world_size was 2, now 3"),
+        (WritePlace(None, 0, 2, 0, 18), "rows was 24, now 18"),
+        (WritePlace(None, 0, 2, 0, None), "rows was 24, now null"),
     ],
 )
 def test_another_share_of_the_rows_is_refused(tmp_path, batches, layers, place, message, write):
     out = tmp_path / "out.acts"
-    write(out, batches, layers, place=Place(None, 0, 2, 0, 24), stop=3)
+    write(out, batches, layers, place=WritePlace(None, 0, 2, 0, 24), stop=3)
     with pytest.raises(StoreError, match=f"rank-0000 was begun differently: {message}"):
         Writer(out, place=place, provenance=NOTED, resume=True).begin(layers)
 
 
 def test_a_share_that_gave_other_rows_than_it_said_does_not_end(tmp_path, batches, layers, write):
-    place = Place(None, 0, 2, 0, 24)
+    place = WritePlace(None, 0, 2, 0, 24)
     with pytest.raises(StoreError, match="has 18 rows where 24 were announced: the data gave another number"):
         write(tmp_path / "out.acts", batches[:3], layers, place=place)
 

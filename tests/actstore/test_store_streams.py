@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from actstore import Captured, RowBatch, Writer
 from actstore import open as open_store
 from actstore.store.documents.records import Seen
-from actstore.store.documents.row_table import Rows
+from actstore.store.documents.row_table import TableRows
 from actstore.store.documents.running_hashes import LayerHash, RowTableHash, fingerprint
-from actstore.store.format import LayerInfo
+from actstore.store.format import StoredLayer
 from actstore.store.writing.batch_checks import describe_layers
 
 ROWS = 40
@@ -29,10 +29,10 @@ def _short_segments(monkeypatch):
 
 
 INFOS = {
-    "some rows a segment": LayerInfo("a", "float32", (3,), ("f",), 0),
-    "one row a segment": LayerInfo("b", "int64", (9,), ("f",), 0),
-    "whole segments": LayerInfo("c", "uint8", (4, 2), ("f", "g"), 0),
-    "no bytes": LayerInfo("d", "int16", (0,), ("f",), 0),
+    "some rows a segment": StoredLayer("a", "float32", (3,), ("f",), 0),
+    "one row a segment": StoredLayer("b", "int64", (9,), ("f",), 0),
+    "whole segments": StoredLayer("c", "uint8", (4, 2), ("f", "g"), 0),
+    "no bytes": StoredLayer("d", "int16", (0,), ("f",), 0),
 }
 
 
@@ -96,7 +96,7 @@ def test_a_layers_hash_sees_every_byte_and_their_order():
     assert hashed.hexdigest() not in hashes
 
 
-TABLE = Rows(
+TABLE = TableRows(
     ids=[b"a", b"", "é".encode(), b"ab"],
     splits=["train", "", "val", "é"],
     groups=["g", "g", "", "h"],
@@ -116,11 +116,11 @@ def part(rows, start, stop):
     place = slice(start, stop)
     groups = None if rows.groups is None else rows.groups[place]
     positions = None if rows.positions is None else rows.positions[place]
-    return Rows(rows.ids[place], rows.splits[place], groups, positions, {})
+    return TableRows(rows.ids[place], rows.splits[place], groups, positions, {})
 
 
 def changed(**fields):
-    return Rows(**{**vars(TABLE), **fields})
+    return TableRows(**{**vars(TABLE), **fields})
 
 
 def test_the_row_tables_hash_does_not_depend_on_the_cuts():

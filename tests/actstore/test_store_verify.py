@@ -15,7 +15,7 @@ from actstore import Captured, RowBatch, StoreError, Writer
 from actstore.store.disk import durable
 from actstore.store.documents.folder import read_header
 from actstore.store.documents.rank import read_rank
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.verifying import rehash
 from tests.actstore.mutation_stores import build
 
@@ -366,7 +366,7 @@ def test_bytes_after_the_last_record_are_damage_unless_a_step_was_being_listed(f
 
 def test_an_unfinished_store_verifies_as_far_as_it_is_sealed(tmp_path, batch_of):
     path = tmp_path / "out.acts"
-    writer = Writer(path, place=Place(3, 0, 2, 0, 14), shard_bytes=1000)
+    writer = Writer(path, place=WritePlace(3, 0, 2, 0, 14), shard_bytes=1000)
     for first in (0, 7):
         writer.append(batch_of(7, first))
     writer.abandon()

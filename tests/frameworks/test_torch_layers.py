@@ -8,7 +8,7 @@ from frameworks.torch_calls import Calls
 
 from actstore.adapters import adapt
 from actstore.errors import AdapterError, LayerError
-from actstore.patterns import select
+from actstore.patterns import goes_in, select
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
 nn = torch.nn
@@ -26,7 +26,7 @@ class Returning(nn.Module):
 
 
 def described(model, inputs):
-    return {layer.name: layer for layer in adapt(model).layers(inputs) if not layer.goes_in}
+    return {layer.name: layer for layer in adapt(model).layers(inputs) if not goes_in(layer)}
 
 
 def test_layers_are_listed_in_call_order_with_what_is_not_called_last():

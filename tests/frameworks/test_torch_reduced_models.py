@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actstore import arrays
-from actstore.adapters import LayerRow, adapt
+from actstore.adapters import ModelLayer, adapt
 from actstore.adapters.for_torch.operations import takes
 from actstore.adapters.keep import Keeper
 from actstore.errors import AdapterError, DumpError, LayerError
@@ -170,7 +170,7 @@ def test_a_mask_that_does_not_fit_is_told_from_within_the_hook(encoder, mask, er
 
 
 def test_layers_without_the_batch_first_are_named_before_they_are_reduced():
-    row = LayerRow("layer", "Tensor", (6, 10), ("position", "feature"), "float32")
+    row = ModelLayer("layer", "Tensor", (6, 10), ("position", "feature"), "float32")
     keeper = Keeper(plan_reductions(ReductionSettings(("mean",)), [row]))
     keeper.begin(np.zeros((3, 2)))
     with pytest.raises(

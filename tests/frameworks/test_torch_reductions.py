@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actstore import arrays
-from actstore.adapters import LayerRow
+from actstore.adapters import ModelLayer
 from actstore.adapters.for_torch.operations import TensorOperations, reduce_tensor
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.apply import reduce_layer
@@ -33,7 +33,7 @@ def tokens(dtype="float32", shape=(4, 6, 10)):
 def both(tensor, axes, settings, mask=None):
     """One layer reduced by torch and by NumPy: (array, dtype, cost of the cast) of each, as stored."""
     bits = Bits(*arrays.to_bits(tensor))
-    row = LayerRow("layer", "Tensor", tuple(tensor.shape[1:]), axes, bits.dtype)
+    row = ModelLayer("layer", "Tensor", tuple(tensor.shape[1:]), axes, bits.dtype)
     plan = plan_reductions(settings, [row])
     real = RealPositions({"x": tensor, "attention_mask": mask})
     found, cost = reduce_tensor(tensor, plan.of("layer"), real, TensorOperations())

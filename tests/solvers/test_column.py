@@ -7,7 +7,7 @@ import pytest
 
 from solvers.arrays import NUMPY
 from solvers.certificate import Certifier, Claim
-from solvers.lbfgs.column import Column, Subject, cold_start, ladder
+from solvers.lbfgs.column import Column, FitSubject, cold_start, ladder
 from solvers.lbfgs.objective import Answer, Targets, evaluate
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import Frame, WorkingRows
@@ -22,7 +22,7 @@ def bench(problem, dtype=np.float64, *, blocks=True, sample_rows=1000):
     targets, frame = Targets.of(problem, NUMPY, dtype), Frame.of(problem, rows)
     rounding = 10 * float(np.finfo(dtype).eps)
     variance = float(np.square(problem.deviation / problem.scale).mean())
-    return rows, Subject(
+    return rows, FitSubject(
         NUMPY, targets, frame, Sampler(rows, sample_rows, whole=True), rounding, blocks, sample_rows, variance
     )
 
@@ -140,9 +140,9 @@ def bought_by(problem):
 @pytest.mark.parametrize("factor", [0.0, 10.0, 20.0, 1e9])
 def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_problem, monkeypatch, factor):
     monkeypatch.setattr("solvers.lbfgs.column._CHEAP", 0.0)  # nothing comes for free
-    real = Subject.price
+    real = FitSubject.price
     monkeypatch.setattr(
-        Subject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number)
+        FitSubject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number)
     )
     subject, column, bought = bought_by(make_problem(rows=600, width=20, classes=4))
     assert subject.level(0)[1] is False  # the first is a diagonal

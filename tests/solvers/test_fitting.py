@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 import solvers
 from solvers.arrays import NUMPY
 from solvers.errors import ProblemError
-from solvers.fitting.result import Fit, Path, Status
+from solvers.fitting.result import Fit, FitPath, Status
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_weight_of_two_is_a_row_given_twice(data):
 def test_one_strength_gives_a_fit_and_several_a_path_in_the_order_given(data):
     assert isinstance(solvers.fit(*data, C=1), Fit)
     path = solvers.fit(*data, C=[10.0, 0.1, 1.0])
-    assert isinstance(path, Path)
+    assert isinstance(path, FitPath)
     assert path.C == (10.0, 0.1, 1.0)
     assert [each.C for each in path] == [10.0, 0.1, 1.0]
     assert path[1].loss > path[2].loss > path[0].loss

@@ -8,7 +8,7 @@ import pytest
 
 from solvers.arrays import NUMPY
 from solvers.errors import ProblemError
-from solvers.fitting.path import Plan, Track, follow
+from solvers.fitting.path import PathPlan, PathProblem, follow
 from solvers.fitting.validation import Validation
 from solvers.lbfgs.sweep import ColumnSolver
 from solvers.problem import pose_together
@@ -66,12 +66,12 @@ def one_by_one(monkeypatch):
 
 def follow_one(problem, strengths, plan, validation=None):
     """The path of one problem."""
-    (followed,), _ = follow([Track(problem, validation)], strengths, plan)
+    (followed,), _ = follow([PathProblem(problem, validation)], strengths, plan)
     return followed
 
 
 def plan_for(solver, gap_nats=1e-5, **rest):
-    return Plan(solver=solver, gap_nats=gap_nats, began=0.0, **rest)
+    return PathPlan(solver=solver, gap_nats=gap_nats, began=0.0, **rest)
 
 
 def test_without_validation_every_point_meets_the_gap(make_problem):
@@ -144,7 +144,7 @@ def test_finisher_takes_over_from_the_coefficients_of_a_solver_that_can_not(make
     problem = make_problem()
     rough, finisher = Recorder(problem, noise=0.01, finishes=False), Recorder(problem)
     plan = plan_for(rough, gap_nats=1e-8, finisher=lambda: finisher)
-    (followed,), walk = follow([Track(problem)], [1.0], plan)
+    (followed,), walk = follow([PathProblem(problem)], [1.0], plan)
     (point,) = followed.points
     assert not point.missed
     assert point.finished
@@ -173,7 +173,7 @@ def test_paths_of_several_problems_each_end_where_they_would_alone(make_rows):
     activations, labels = make_rows(200, 8, 4)
     weights = [None, np.random.default_rng(1).exponential(size=200)]
     problems = pose_together(activations, [labels, labels > 1], weights, scale=True)
-    tracks = [Track(problems[0], Scripted([3, 2, 1, 2, 3, 4])), Track(problems[1])]
+    tracks = [PathProblem(problems[0], Scripted([3, 2, 1, 2, 3, 4])), PathProblem(problems[1])]
     (chosen, whole), walk = follow(tracks, STRENGTHS, plan_for(ColumnSolver(problems, NUMPY)))
     assert len(chosen.points) >= 5  # two rises, and what was in flight by then
     assert STRENGTHS.index(chosen.best.C) == 2
@@ -193,7 +193,7 @@ def test_progress_counts_the_points_of_all_problems(make_rows):
     problems = pose_together(activations, [labels, labels > 0], [None, None])
     heard = []
     plan = plan_for(ColumnSolver(problems, NUMPY), progress=heard.append)
-    follow([Track(problem) for problem in problems], STRENGTHS, plan)
+    follow([PathProblem(problem) for problem in problems], STRENGTHS, plan)
     assert [each.done for each in heard] == list(range(1, 13))
     assert {each.total for each in heard} == {12}
     assert all(0 <= each.worst_gap_nats <= 1e-5 for each in heard)

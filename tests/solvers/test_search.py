@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from solvers.lbfgs.search import Trial, step_length
+from solvers.lbfgs.search import StepTrial, step_length
 
 CONVEX = {
     "quadratic": lambda t, scale: (0.5 * (t / scale - 1) ** 2, (t / scale - 1) / scale),
@@ -18,12 +18,12 @@ CONVEX = {
 
 def search(function):
     """Answer the search's questions; what it accepted, and every step it asked for."""
-    asking, tried = step_length(Trial(0.0, *function(0.0)), rounding=1e-15), []
+    asking, tried = step_length(StepTrial(0.0, *function(0.0)), rounding=1e-15), []
     step = next(asking)
     while True:
         tried.append(step)
         try:
-            step = asking.send(Trial(step, *function(step)))
+            step = asking.send(StepTrial(step, *function(step)))
         except StopIteration as end:
             return end.value, tried
 

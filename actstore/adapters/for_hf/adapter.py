@@ -20,12 +20,12 @@ from actstore.adapters.for_hf import model as hf_model
 from actstore.adapters.for_hf.text import Texts
 from actstore.adapters.for_torch.adapter import TorchAdapter
 from actstore.errors import AdapterError
-from actstore.patterns import listed
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from actstore.adapters.base import LayerRow
+    from actstore.activations import ModelLayer
     from actstore.store.format import JSON
 
 _TEXT, _IMAGES = "text", "images"
@@ -57,7 +57,7 @@ class HfAdapter(TorchAdapter):
         """``hf:FOLDER`` or ``hf:NAME[@REVISION]``."""
         return hf_model.load(spec)
 
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """The modules, with names for the axes of hidden states; warns of weights that the model's files lacked."""
         if self._given.untrained:
             msg = (
@@ -72,7 +72,7 @@ class HfAdapter(TorchAdapter):
         )
         return [self._named(row, positions) for row in super().describe(inputs)]
 
-    def _named(self, row: LayerRow, positions: tuple[int, ...]) -> LayerRow:
+    def _named(self, row: ModelLayer, positions: tuple[int, ...]) -> ModelLayer:
         """Names for two axes that torch has none for, where they are as long as the tokens or as wide as the model."""
         if len(row.shape or ()) != 2 or row.axes != arrays.default_axes(2):
             return row

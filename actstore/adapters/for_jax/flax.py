@@ -18,11 +18,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actstore import arrays
+from actstore.activations import OUTPUT, ModelLayer
 from actstore.adapters import trees
-from actstore.adapters.base import OUTPUT, Adapter, Keep, LayerRow, Run
+from actstore.adapters.base import Adapter, Keep, Run
 from actstore.adapters.for_jax import layers as jax_layers
 from actstore.adapters.for_jax.axes import AxisNames
-from actstore.adapters.for_jax.layers import Call, Recorder
+from actstore.adapters.for_jax.layers import FlaxCall, Recorder
 from actstore.adapters.passes import other_calls
 from actstore.errors import AdapterError
 from actstore.patterns import module_of
@@ -67,10 +68,10 @@ class FlaxAdapter(Adapter):
         """The dtype of the parameters; None where none is floating."""
 
     @abstractmethod
-    def uncalled(self, called: Collection[str]) -> list[LayerRow]:
+    def uncalled(self, called: Collection[str]) -> list[ModelLayer]:
         """Modules that are known to be there, but were not called."""
 
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """Every call of every module in one run, and what modules sow; then what was not called."""
         if inputs is None:
             return self.uncalled(())
@@ -93,7 +94,7 @@ class FlaxAdapter(Adapter):
         return [*described, *hidden, *self.uncalled([*counts, *(row.name for row in hidden)])]
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """Runs go through the whole model; only the layers asked for stay in memory."""
         wanted = {layer.name: layer for layer in layers}
         calls_before = {module_of(layer.name): layer.calls for layer in layers}
@@ -116,12 +117,12 @@ class FlaxAdapter(Adapter):
             yield run
 
     @contextmanager
-    def _running(self) -> Iterator[Callable[[object, Collection[str] | None], tuple[Recorder, list[Call]]]]:
+    def _running(self) -> Iterator[Callable[[object, Collection[str] | None], tuple[Recorder, list[FlaxCall]]]]:
         device = None if self.device is None else trees.find_device(self.device)
         floating = self.floating()
         with self.passing(device) as pass_once:
 
-            def run(inputs: object, wanted: Collection[str] | None) -> tuple[Recorder, list[Call]]:
+            def run(inputs: object, wanted: Collection[str] | None) -> tuple[Recorder, list[FlaxCall]]:
                 args, named = self._arguments(trees.given(inputs, floating, device))
                 mode = {name: value for name, value in named.items() if name in _EVALUATION}
                 with trees.explaining(inputs, **mode):
@@ -154,7 +155,7 @@ def _uncompiled() -> AbstractContextManager[None]:
     return jax.disable_jit()
 
 
-def _taken(call: Call) -> Any:
+def _taken(call: FlaxCall) -> Any:
     array, note = jax_layers.taken(call.output)
     if array is None:
         msg = f"layer {call.layer!r} can not be stored: {note}"

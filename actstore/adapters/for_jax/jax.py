@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from actstore.adapters.base import Keep, LayerRow, Run
+    from actstore.activations import ModelLayer
+    from actstore.adapters.base import Keep, Run
     from actstore.store.format import JSON
 
 
@@ -61,12 +62,12 @@ class JaxAdapter(FunctionAdapter):
         return self.model
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """As of any function, with the parameters on the device meanwhile."""
         with self._placed(), super().capturing(layers, keep) as run:
             yield run
 
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """One row for each array of the tree."""
         with self._placed():
             return super().describe(inputs)

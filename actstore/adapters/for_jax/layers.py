@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actstore import arrays
-from actstore.adapters.base import OUTPUT, LayerRow
+from actstore.activations import OUTPUT, ModelLayer
 from actstore.adapters.outputs import taken
 from actstore.patterns import call_name
 from actstore.store.format import DTYPES
@@ -21,7 +21,7 @@ _HIDDEN = "it is called within a part that is jitted or scanned, which hands out
 
 
 @dataclass(frozen=True)
-class Call:
+class FlaxCall:
     """One call of a module in a pass, or one value that a module sowed.
 
     Args:
@@ -81,9 +81,9 @@ class Recorder:
         if array is not None:
             self._dimensions[path] = array.ndim
 
-    def calls(self, sown: Mapping[Any, Any]) -> list[Call]:
+    def calls(self, sown: Mapping[Any, Any]) -> list[FlaxCall]:
         """What was kept, in call order, of a tree of modules with a tuple of outputs for each ``__call__``."""
-        found: list[tuple[float, Call]] = []
+        found: list[tuple[float, FlaxCall]] = []
         leaves = [*_leaves(sown, ())]
         scanned = {
             ".".join(above) for (*above, key), outputs in leaves if key == CALL and self._steps(above, outputs)
@@ -98,14 +98,14 @@ class Recorder:
                 # What a module sows comes before it returns.
                 place = self._place(path, index) - (0 if own else 0.5)
                 self.complete &= not own or index < len(self._places[path])
-                found.append((place, Call(name, index, kind, output, path in scanned)))
+                found.append((place, FlaxCall(name, index, kind, output, path in scanned)))
         return [call for _, call in sorted(found, key=lambda item: item[0])]
 
-    def hidden(self, calls: Collection[Call]) -> list[LayerRow]:
+    def hidden(self, calls: Collection[FlaxCall]) -> list[ModelLayer]:
         """Modules that were called, but none of whose calls was kept."""
         kept = {call.module for call in calls}
         return [
-            LayerRow(path or OUTPUT, kind.__name__, note=_HIDDEN, explicit=not path)
+            ModelLayer(path or OUTPUT, kind.__name__, note=_HIDDEN, explicit=not path)
             for path, kind in self._kinds.items()
             if (path or OUTPUT) not in kept
         ]
@@ -131,20 +131,20 @@ def _leaves(
             yield path, outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def describe(call: Call, rows: int, axis_names: AxisNames) -> LayerRow:
+def describe(call: FlaxCall, rows: int, axis_names: AxisNames) -> ModelLayer:
     """One call, told from what it returned for ``rows`` rows, of which nothing is copied."""
     kind = "sown value" if call.kind is None else call.kind.__name__
     array, note = taken(call.output)
     if array is None:
-        return LayerRow(call.layer, kind, note=note)
+        return ModelLayer(call.layer, kind, note=note)
     dtype = str(array.dtype)
     if array.ndim == 0 or dtype not in DTYPES:
-        return LayerRow(call.layer, kind, note=f"it returns {arrays.describe(array)}, which no store holds")
+        return ModelLayer(call.layer, kind, note=f"it returns {arrays.describe(array)}, which no store holds")
     if call.steps:
         note = f"it is called within a part that is scanned, which gives its {len(array)} steps before the rows"
-        return LayerRow(call.layer, kind, note=note)
+        return ModelLayer(call.layer, kind, note=note)
     if len(array) != rows:
         note = f"its first axis is {len(array)} for a batch of {rows}, where the batch was expected"
-        return LayerRow(call.layer, kind, note=note)
+        return ModelLayer(call.layer, kind, note=note)
     shape = tuple(array.shape[1:])
-    return LayerRow(call.layer, kind, shape, axis_names.of(call.kind, shape), dtype, note)
+    return ModelLayer(call.layer, kind, shape, axis_names.of(call.kind, shape), dtype, note)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
-    from actstore.adapters.base import LayerRow
+    from actstore.activations import ModelLayer
     from actstore.store.format import JSON
 
 _SOWN = "intermediates"
@@ -79,7 +79,7 @@ class LinenAdapter(FlaxAdapter):
         """The dtype of the first floating-point parameter."""
         return trees.float_dtype(self._variables.get("params", self._variables))
 
-    def uncalled(self, called: Collection[str]) -> list[LayerRow]:
+    def uncalled(self, called: Collection[str]) -> list[ModelLayer]:
         """None: a linen module makes its modules when it runs."""
         if not called:
             msg = "a linen module shows its layers only when it runs; give it --data"

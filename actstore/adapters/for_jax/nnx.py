@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from actstore.activations import OUTPUT, ModelLayer
 from actstore.adapters import trees
-from actstore.adapters.base import OUTPUT, LayerRow
 from actstore.adapters.for_jax import weights
 from actstore.adapters.for_jax.flax import FlaxAdapter, Pass
 from actstore.adapters.for_jax.layers import CALL, Recorder
@@ -77,7 +77,7 @@ class NnxAdapter(FlaxAdapter):
         nnx = _nnx()
         return trees.float_dtype(nnx.state(self.model, nnx.Param))
 
-    def uncalled(self, called: Collection[str]) -> list[LayerRow]:
+    def uncalled(self, called: Collection[str]) -> list[ModelLayer]:
         """Modules that can be called, but were not."""
         why = "it was not called for this batch" if called else ""
         modules = {".".join(map(str, path)): module for path, module in _nnx().iter_modules(self.model)}
@@ -85,7 +85,7 @@ class NnxAdapter(FlaxAdapter):
             del modules[""]
         names = {path or OUTPUT: module for path, module in modules.items()}
         return [
-            LayerRow(name, type(module).__name__, note=why, explicit=name == OUTPUT)
+            ModelLayer(name, type(module).__name__, note=why, explicit=name == OUTPUT)
             for name, module in names.items()
             if callable(module) and name not in called
         ]

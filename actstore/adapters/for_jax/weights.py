@@ -8,7 +8,7 @@ from actstore import arrays as interop
 from actstore.adapters import trees
 from actstore.adapters.extras import safetensors
 from actstore.errors import AdapterError
-from actstore.patterns import listed
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actstore import arrays
-from actstore.adapters.base import Adapter, Keep, LayerRow, Run
+from actstore.activations import ModelLayer
+from actstore.adapters.base import Adapter, Keep, Run
 from actstore.adapters.for_keras import layers as keras_layers
 from actstore.adapters.for_keras import model as keras_model
 from actstore.adapters.outputs import taken
@@ -49,11 +50,11 @@ class KerasAdapter(Adapter):
         """The model of ``FILE.keras``."""
         return keras_model.read(Path(spec))
 
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """Every call of every layer in one run of a few rows; then what was not called, and other names of layers."""
         keras_model.check_ready(self.model, self.device)
         layers, others = keras_layers.layers_by_name(self.model)
-        seen: list[tuple[str, LayerRow]] = []
+        seen: list[tuple[str, ModelLayer]] = []
         axis_names = keras_layers.AxisNames()
 
         def see(name: str, index: int, layer: Any, output: object) -> None:
@@ -66,18 +67,18 @@ class KerasAdapter(Adapter):
                 keras_model.forward(self.model, arrays.first_rows(inputs, _DESCRIBED_ROWS))
         why = "" if inputs is None else "it was not called for this batch"
         silent = [
-            LayerRow(name, type(layer).__name__, note=why, explicit=layer is self.model)
+            ModelLayer(name, type(layer).__name__, note=why, explicit=layer is self.model)
             for name, layer in layers.items()
             if name not in calls
         ]
         shared = [
-            LayerRow(name, type(layers[first]).__name__, note=f"it is the same layer as {first!r}")
+            ModelLayer(name, type(layers[first]).__name__, note=f"it is the same layer as {first!r}")
             for name, first in others.items()
         ]
         return [replace(row, calls=calls[name]) for name, row in seen] + silent + shared
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """Runs stop after the deepest layer asked for."""
         keras_model.check_ready(self.model, self.device)
         every, _ = keras_layers.layers_by_name(self.model)

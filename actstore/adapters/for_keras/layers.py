@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, TypeAlias
 
 from actstore import arrays
-from actstore.adapters.base import OUTPUT, LayerRow
+from actstore.activations import OUTPUT, ModelLayer
 from actstore.adapters.outputs import SPATIAL, features_last, taken
 from actstore.store.format import DTYPES
 
@@ -81,21 +81,21 @@ def watched(layers: Mapping[str, Any], see: See) -> Iterator[Counter[str]]:
                 own[method] = before
 
 
-def describe(call: str, layer: Any, output: object, axis_names: AxisNames) -> LayerRow:
+def describe(call: str, layer: Any, output: object, axis_names: AxisNames) -> ModelLayer:
     """One call of a layer, told from what it returned."""
     kind = type(layer).__name__
     array, note = taken(output)
     if array is None:
-        return LayerRow(call, kind, note=note)
+        return ModelLayer(call, kind, note=note)
     try:
         bits, dtype = arrays.to_bits(array)
     except Exception:  # noqa: BLE001 - each backend says in its own words that a value is not there yet
         note = "it is called inside a loop that the backend compiles, where its values can not be seen"
-        return LayerRow(call, kind, note=note)
+        return ModelLayer(call, kind, note=note)
     if bits.ndim == 0 or dtype not in DTYPES:
-        return LayerRow(call, kind, note=f"it returns {arrays.describe(array)}, which no store holds")
+        return ModelLayer(call, kind, note=f"it returns {arrays.describe(array)}, which no store holds")
     shape = bits.shape[1:]
-    return LayerRow(call, kind, shape, axis_names.of(layer, shape), dtype, note)
+    return ModelLayer(call, kind, shape, axis_names.of(layer, shape), dtype, note)
 
 
 class AxisNames:

@@ -13,10 +13,10 @@ import numpy as np
 from actstore import arrays
 from actstore.adapters.extras import required
 from actstore.errors import AdapterError
-from actstore.patterns import listed
 from actstore.store.documents.bfloat16 import widened
 from actstore.store.format import BFLOAT16
 from actstore.usercode import explain
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from pathlib import Path

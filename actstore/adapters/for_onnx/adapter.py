@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actstore.adapters.base import OUTPUT, Adapter, Keep, LayerRow, Run
+from actstore.activations import OUTPUT, ModelLayer
+from actstore.adapters.base import Adapter, Keep, Run
 from actstore.adapters.for_onnx import file
 from actstore.adapters.for_onnx import graph as onnx_graph
 from actstore.adapters.for_onnx import layers as onnx_layers
@@ -63,7 +64,7 @@ class OnnxAdapter(Adapter):
         """The model of ``FILE.onnx``."""
         return file.read(Path(spec))
 
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """Every tensor as a few rows show it; without inputs, as the model declares it."""
         if inputs is None:
             described = onnx_layers.declared_layers(self._proto)
@@ -74,7 +75,7 @@ class OnnxAdapter(Adapter):
         axes = onnx_names.axis_names(self._computed, shapes, onnx_graph.constants_of(self._proto.graph))
         kinds = {tensor: computed.node.op_type for computed in self._computed for tensor in computed.tensors}
         output = self._output()
-        layers: list[LayerRow] = []
+        layers: list[ModelLayer] = []
         for tensor, name in self._names.items():
             layer = replace(known[tensor], name=name, type=kinds[tensor], axes=axes.get(tensor, ()))
             others = dict.fromkeys([tensor, *([OUTPUT] if tensor == output else [])])
@@ -82,7 +83,7 @@ class OnnxAdapter(Adapter):
         return layers
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """Runs of the part of the graph that ends with these layers."""
         by_name = {name: tensor for tensor, name in self._names.items()}
         output = self._output()
@@ -118,7 +119,7 @@ class OnnxAdapter(Adapter):
         msg = f"an ONNX model comes with its weights, so {path.name} can not be loaded into it: leave --weights out"
         raise AdapterError(msg)
 
-    def _found(self, feeds: Mapping[str, np.ndarray]) -> dict[str, LayerRow]:
+    def _found(self, feeds: Mapping[str, np.ndarray]) -> dict[str, ModelLayer]:
         """Every layer as runs of a few rows show it: one of two and one of three, where the model takes any number.
 
         An axis of the same length in both is not the batch, though it may have two entries.

@@ -9,9 +9,9 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import AdapterError
-from actstore.patterns import listed
 from actstore.store.documents.bfloat16 import widened
 from actstore.store.format import BFLOAT16
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import arrays
-from actstore.adapters.base import LayerRow
+from actstore.activations import ModelLayer
 from actstore.adapters.for_onnx.graph import inputs_of
 from actstore.store.format import DTYPES
 
@@ -21,46 +21,46 @@ if TYPE_CHECKING:
 _ONLY_A_BATCH = "only a batch tells its shape: give --data"
 
 
-def found_layers(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, LayerRow]:
+def found_layers(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, ModelLayer]:
     """A layer for each tensor of a session, as a batch shows it; without a shape where a store can not hold it."""
     values = session.run(feeds)
     rows = arrays.count_rows(feeds)
     return {
         tensor: _found(tensor, values[tensor], rows)
         if tensor in values
-        else LayerRow(tensor, "", note=f"it is a {kind}, which no store holds")
+        else ModelLayer(tensor, "", note=f"it is a {kind}, which no store holds")
         for tensor, kind in session.kinds.items()
     }
 
 
-def declared_layers(model: ModelProto) -> dict[str, LayerRow]:
+def declared_layers(model: ModelProto) -> dict[str, ModelLayer]:
     """A layer for each tensor whose shape follows from the model alone."""
     from onnx import helper, shape_inference
 
     batch = {_dim(value.type.tensor_type.shape.dim[0]) for value in inputs_of(model.graph) if _rank(value)}
     graph = shape_inference.infer_shapes(model).graph
-    layers: dict[str, LayerRow] = {}
+    layers: dict[str, ModelLayer] = {}
     for value in (*graph.value_info, *graph.output):
         kind = value.type.tensor_type.elem_type
         dims = [_dim(dim) for dim in value.type.tensor_type.shape.dim]
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind)).name if kind else ""
         shape = tuple(dim for dim in dims[1:] if isinstance(dim, int))
         if dims and dims[0] in batch and len(shape) == len(dims) - 1 and dtype in DTYPES:
-            layers[value.name] = LayerRow(value.name, "", shape, arrays.default_axes(len(shape)), dtype)
+            layers[value.name] = ModelLayer(value.name, "", shape, arrays.default_axes(len(shape)), dtype)
     return layers
 
 
-def unknown_layer(tensor: str) -> LayerRow:
+def unknown_layer(tensor: str) -> ModelLayer:
     """A layer of which nothing is known without a batch."""
-    return LayerRow(tensor, "", note=_ONLY_A_BATCH)
+    return ModelLayer(tensor, "", note=_ONLY_A_BATCH)
 
 
-def _found(tensor: str, value: np.ndarray, rows: int) -> LayerRow:
+def _found(tensor: str, value: np.ndarray, rows: int) -> ModelLayer:
     if value.shape[:1] != (rows,):
         note = f"it has the shape {value.shape} for a batch of {rows}; its first axis must be the batch"
-        return LayerRow(tensor, "", note=note)
+        return ModelLayer(tensor, "", note=note)
     shape = value.shape[1:]
-    return LayerRow(tensor, "", shape, arrays.default_axes(len(shape)), value.dtype.name)
+    return ModelLayer(tensor, "", shape, arrays.default_axes(len(shape)), value.dtype.name)
 
 
 def _rank(value: Any) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 
 from actstore.adapters.extras import required
 from actstore.errors import AdapterError
-from actstore.patterns import listed
 from actstore.usercode import explain
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

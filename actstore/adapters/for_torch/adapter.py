@@ -16,7 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actstore import arrays
-from actstore.adapters.base import Adapter, Keep, LayerRow, Run
+from actstore.activations import ModelLayer
+from actstore.adapters.base import Adapter, Keep, Run
 from actstore.adapters.for_torch import layers as torch_layers
 from actstore.adapters.for_torch import model as torch_model
 from actstore.adapters.for_torch import tracing, wrappers
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actstore.activations import Captured
-    from actstore.adapters.for_torch.layers import Call, Place, Watch
+    from actstore.adapters.for_torch.layers import ModuleCall, ModulePlace, Watch
     from actstore.adapters.for_torch.trace import Trace
     from actstore.adapters.for_torch.values import Value
     from actstore.store.format import JSON
@@ -66,14 +67,14 @@ class TorchAdapter(Adapter):
         """Both can be had of any model but one that can not be traced, which shows when it is described."""
         self._autocast, self._tracing = autocast, trace
 
-    def describe(self, inputs: object | None) -> list[LayerRow]:
+    def describe(self, inputs: object | None) -> list[ModelLayer]:
         """Every call of every module in one run; then what was not called, and the other names of shared modules."""
         places = torch_layers.places(self.model)
-        seen: list[tuple[str, LayerRow]] = []
+        seen: list[tuple[str, ModelLayer]] = []
         axis_names = AxisNames()
         rows = 0 if inputs is None else arrays.count_rows(inputs)
 
-        def see(call: Call, value: Value) -> None:
+        def see(call: ModuleCall, value: Value) -> None:
             row = torch_layers.describe(call, value, axis_names)
             first = rows if row.shape is None else len(torch_layers.tensor_of(call, value))
             # A module that gives one row for all is no mistake: embeddings of positions, which the sum repeats.
@@ -92,13 +93,13 @@ class TorchAdapter(Adapter):
         silent = [place for place in places.values() if place.name not in watch.calls]
         return described + [row for place in silent if (row := _silent(place, inputs))] + self._others(places)
 
-    def _others(self, places: Mapping[str, Place]) -> list[LayerRow]:
+    def _others(self, places: Mapping[str, ModulePlace]) -> list[ModelLayer]:
         return [
-            LayerRow(name, places[first].kinds[0], note=f"it is the same module as {first!r}")
+            ModelLayer(name, places[first].kinds[0], note=f"it is the same module as {first!r}")
             for name, first in torch_layers.aliases(self.model).items()
         ]
 
-    def _traced(self, places: Mapping[str, Place], inputs: object | None) -> Trace:
+    def _traced(self, places: Mapping[str, ModulePlace], inputs: object | None) -> Trace:
         if inputs is None:
             return tracing.trace(self.model, places, (), {})
         traces = []
@@ -109,7 +110,7 @@ class TorchAdapter(Adapter):
         torch_model.forward(self.model, arrays.copied(inputs), self._autocast, make)
         return traces[0]
 
-    def _places(self) -> dict[str, Place]:
+    def _places(self) -> dict[str, ModulePlace]:
         if self._tracing and self._trace is None:
             msg = "a model is described before its trace is run"
             raise AdapterError(msg)
@@ -121,12 +122,12 @@ class TorchAdapter(Adapter):
         torch_model.forward(self.model, inputs, self._autocast, call)
 
     @contextmanager
-    def capturing(self, layers: Sequence[LayerRow], keep: Keep) -> Iterator[Run]:
+    def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """Runs stop after the deepest layer asked for; the model is in evaluation mode meanwhile."""
         every = self._places()
         passes = Passes(layers, keep, every, "module")
 
-        def see(call: Call, value: Value) -> None:
+        def see(call: ModuleCall, value: Value) -> None:
             passes.see(call.place.name, call.index, lambda: torch_layers.tensor_of(call, value))
 
         def run(inputs: object) -> dict[str, Captured]:
@@ -154,11 +155,11 @@ class TorchAdapter(Adapter):
         return self._outside
 
 
-def _silent(place: Place, inputs: object | None) -> LayerRow | None:
+def _silent(place: ModulePlace, inputs: object | None) -> ModelLayer | None:
     """What is told of a place that was not called; nothing of an operation that gave no tensor."""
     note = "" if inputs is None else "it was not called for this batch"
     if torch_layers.is_script(place):
         note = torch_layers.SCRIPTED
     elif place.module is None and inputs is not None:
         return None
-    return LayerRow(place.name, place.kinds[0], note=note, explicit=place.explicit)
+    return ModelLayer(place.name, place.kinds[0], note=note, explicit=place.explicit)

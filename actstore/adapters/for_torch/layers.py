@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from actstore import arrays
-from actstore.adapters.base import OUTPUT, LayerRow
+from actstore.activations import OUTPUT, ModelLayer
 from actstore.adapters.for_torch import values
 from actstore.adapters.for_torch.wrappers import named_modules
 from actstore.errors import AdapterError
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from actstore.adapters.for_torch.values import Value
 
 SCRIPTED = "it is a torch.jit.ScriptModule, which takes no hooks; ask for the layer before or after it"
-See: TypeAlias = "Callable[[Call, Value], None]"
+See: TypeAlias = "Callable[[ModuleCall, Value], None]"
 
 
 @dataclass(frozen=True)
-class Place:
+class ModulePlace:
     """Where in a model something can be seen: what comes out of a module or an operation, or what goes into a module.
 
     Args:
@@ -38,7 +38,7 @@ class Place:
         kinds: the names of the module's class and of its bases.
         module: None for an operation.
         into: whether it is what goes into the module.
-        explicit: see ``LayerRow``.
+        explicit: see ``ModelLayer``.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Call:
+class ModuleCall:
     """One call of a place in a pass, ``index`` calls after the first."""
 
-    place: Place
+    place: ModulePlace
     index: int
 
     @property
@@ -61,18 +61,18 @@ class Call:
         return call_name(self.place.name, self.index)
 
 
-def places(model: Module) -> dict[str, Place]:
+def places(model: Module) -> dict[str, ModulePlace]:
     """Every module once, under its first name; the model itself, last, as ``output``; and what goes into each."""
     modules = dict(named_modules(model))
     root = modules.pop("")
     if OUTPUT not in modules:
         modules[OUTPUT] = root
     found = {
-        name: Place(name, kinds(type(module)), module, explicit=module is root)
+        name: ModulePlace(name, kinds(type(module)), module, explicit=module is root)
         for name, module in modules.items()
     }
     inputs = [
-        Place(f"{name}{INTO}", place.kinds, place.module, into=True, explicit=True)
+        ModulePlace(f"{name}{INTO}", place.kinds, place.module, into=True, explicit=True)
         for name, place in found.items()
         if place.module is not root and f"{name}{INTO}" not in found
     ]
@@ -100,29 +100,29 @@ class Watch:
     Counted is when something goes in or comes out: the same numbers, but for a module that calls itself.
     """
 
-    def __init__(self, watched_places: Sequence[Place], see: See) -> None:
+    def __init__(self, watched_places: Sequence[ModulePlace], see: See) -> None:
         self.calls: Counter[str] = Counter()
         self._names = {place.name for place in watched_places}
         self._see = see
 
-    def tell(self, place: Place, value: Value) -> None:
+    def tell(self, place: ModulePlace, value: Value) -> None:
         """A place has been called."""
         if place.name in self._names:
             index = self.calls[place.name]
             self.calls[place.name] += 1
-            self._see(Call(place, index), value)
+            self._see(ModuleCall(place, index), value)
 
 
 @contextmanager
-def watched(watched_places: Sequence[Place], see: See) -> Iterator[Watch]:
+def watched(watched_places: Sequence[ModulePlace], see: See) -> Iterator[Watch]:
     """Hooks that call ``see`` after each call of these modules, and before where it is about what goes in."""
     watch = Watch(watched_places, see)
 
-    def after(place: Place, _module: Module, _inputs: object, output: object) -> None:
+    def after(place: ModulePlace, _module: Module, _inputs: object, output: object) -> None:
         watch.tell(place, values.taken(output))
 
     def before(
-        place: Place, _module: Module, arguments: tuple[object, ...], keywords: Mapping[str, object]
+        place: ModulePlace, _module: Module, arguments: tuple[object, ...], keywords: Mapping[str, object]
     ) -> None:
         watch.tell(place, values.given(arguments, keywords))
 
@@ -141,12 +141,12 @@ def watched(watched_places: Sequence[Place], see: See) -> Iterator[Watch]:
             handle.remove()
 
 
-def is_script(place: Place) -> bool:
+def is_script(place: ModulePlace) -> bool:
     """Whether a place is a ``torch.jit`` module, which takes no hooks."""
     return "ScriptModule" in place.kinds
 
 
-def tensor_of(call: Call, value: Value) -> Tensor:
+def tensor_of(call: ModuleCall, value: Value) -> Tensor:
     """AdapterError where there is none."""
     if value.tensor is None:
         msg = f"layer {call.name!r} can not be stored: {value.note}"
@@ -154,17 +154,17 @@ def tensor_of(call: Call, value: Value) -> Tensor:
     return value.tensor
 
 
-def describe(call: Call, value: Value, axis_names: AxisNames) -> LayerRow:
+def describe(call: ModuleCall, value: Value, axis_names: AxisNames) -> ModelLayer:
     """One call of a place, told from its tensor, of which nothing is copied."""
     place, tensor = call.place, value.tensor
     kind = place.kinds[0]
     if tensor is None:
-        return LayerRow(call.name, kind, note=value.note, explicit=place.explicit)
+        return ModelLayer(call.name, kind, note=value.note, explicit=place.explicit)
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.ndim == 0 or dtype not in DTYPES:
         how = "is given" if place.into else "returns"
         note = f"it {how} {arrays.describe(tensor)}, which no store holds"
-        return LayerRow(call.name, kind, note=note, explicit=place.explicit)
+        return ModelLayer(call.name, kind, note=note, explicit=place.explicit)
     shape = tuple(tensor.shape[1:])
     axes = axis_names.of_input(place.kinds, tensor) if place.into else axis_names.of_output(place.kinds, tensor)
-    return LayerRow(call.name, kind, shape, axes, dtype, value.note, explicit=place.explicit)
+    return ModelLayer(call.name, kind, shape, axes, dtype, value.note, explicit=place.explicit)

@@ -12,8 +12,8 @@ import numpy as np
 from actstore import arrays
 from actstore.adapters.for_torch.wrappers import refuse_replicas, uncompiled
 from actstore.errors import AdapterError
-from actstore.patterns import listed
 from actstore.usercode import explain
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     import torch

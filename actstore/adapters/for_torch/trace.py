@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from torch.fx import Graph, Node
     from torch.nn import Module
 
-    from actstore.adapters.for_torch.layers import Place, Watch
+    from actstore.adapters.for_torch.layers import ModulePlace, Watch
 
 
 @dataclass(frozen=True)
 class Event:
     """A place is called; ``value`` is what is in it or comes out, with nodes in the place of their results."""
 
-    place: Place
+    place: ModulePlace
     value: Any
 
 
@@ -46,7 +46,7 @@ class Trace:
     copied: Module
     graph: Graph
     events: Mapping[Node, list[Event]]
-    operations: Mapping[str, Place]
+    operations: Mapping[str, ModulePlace]
 
     def run(self, watch: Watch, /, *arguments: object, **keywords: object) -> object:
         """One pass, of which ``watch`` is told; gives what the model gives."""
@@ -96,7 +96,7 @@ class Trace:
         return uses
 
 
-def _tell(watch: Watch, place: Place, value: Any) -> None:
+def _tell(watch: Watch, place: ModulePlace, value: Any) -> None:
     if place.into:
         watch.tell(place, values.given(*value))
     elif place.module is not None or values.is_tensor(value):

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from actstore import arrays
-from actstore.adapters.base import INPUT, OUTPUT
+from actstore.activations import INPUT, OUTPUT
 from actstore.adapters.for_torch import values
-from actstore.adapters.for_torch.layers import Place, Watch
+from actstore.adapters.for_torch.layers import ModulePlace, Watch
 from actstore.adapters.for_torch.trace import Event, Trace
 from actstore.adapters.for_torch.wrappers import names_without_wrappers, unwrapped
 from actstore.adapters.outputs import fields
@@ -36,7 +36,10 @@ _OPERATIONS = {"call_function": "function", "call_method": "method"}
 
 
 def trace(
-    model: Module, places: Mapping[str, Place], arguments: tuple[object, ...], keywords: Mapping[str, object]
+    model: Module,
+    places: Mapping[str, ModulePlace],
+    arguments: tuple[object, ...],
+    keywords: Mapping[str, object],
 ) -> Trace:
     """The trace of a model that is given these inputs; of parameters that are not given, the defaults are fixed.
 
@@ -63,7 +66,10 @@ def trace(
 
 
 def checked(
-    model: Module, places: Mapping[str, Place], arguments: tuple[object, ...], keywords: Mapping[str, object]
+    model: Module,
+    places: Mapping[str, ModulePlace],
+    arguments: tuple[object, ...],
+    keywords: Mapping[str, object],
 ) -> Trace:
     """``trace``, once it was seen to give what the model gives for these inputs.
 
@@ -109,10 +115,10 @@ class _Recorder:
     """Listens to a tracer: in which module each operation lies, where modules begin and what they return."""
 
     tracer: Tracer
-    places: Mapping[str, Place]
+    places: Mapping[str, ModulePlace]
     names: Mapping[str, str]
     events: dict[Node, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    operations: dict[str, Place] = field(default_factory=dict)
+    operations: dict[str, ModulePlace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._inside: list[tuple[str, set[str]]] = [("", set())]
@@ -140,7 +146,7 @@ class _Recorder:
         node = self._create_node(kind, target, *rest, **named)
         if kind in _OPERATIONS and not node.name.startswith("_"):  # else an assertion of fx's own
             name = self._free_name(_NUMBERED.sub("", node.name))
-            self.operations[name] = Place(name, (_OPERATIONS[kind],))
+            self.operations[name] = ModulePlace(name, (_OPERATIONS[kind],))
             self.events[node].append(Event(self.operations[name], node))
         elif kind == "output" and self.places[OUTPUT].explicit:
             self.events[node].append(Event(self.places[OUTPUT], node))

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from warnings import warn
 
-from actstore.adapters.base import INPUT, TrainingModeWarning, capture_layer
+from actstore.activations import INPUT
+from actstore.adapters.base import TrainingModeWarning, capture_layer
 from actstore.adapters.for_torch import layers, wrappers
 from actstore.adapters.for_torch.axes import AxisNames
 from actstore.errors import LayerError
-from actstore.patterns import asks_for_inputs, listed, matcher, module_of, unknown
+from actstore.patterns import asks_for_inputs, matcher, module_of, unknown
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from actstore.activations import Captured
-    from actstore.adapters.for_torch.layers import Call, Place
+    from actstore.adapters.for_torch.layers import ModuleCall, ModulePlace
     from actstore.adapters.for_torch.values import Value
 
 
@@ -40,7 +42,7 @@ def watching(model: Module, patterns: Sequence[str]) -> Iterator[Mapping[str, Ca
         if INPUT in meant.keys() - places.keys():
             captured[INPUT] = capture_layer(INPUT, next(iter([*arguments, *keywords.values()]), None))
 
-    def see(call: Call, value: Value) -> None:
+    def see(call: ModuleCall, value: Value) -> None:
         row = layers.describe(call, value, axis_names)
         named = call.name in patterns
         if (row.shape is not None or named) and any(test(call.name) for test in meant[call.place.name]):
@@ -56,7 +58,9 @@ def watching(model: Module, patterns: Sequence[str]) -> Iterator[Mapping[str, Ca
         handle.remove()
 
 
-def _meant(patterns: Sequence[str], places: Mapping[str, Place]) -> dict[str, list[Callable[[str], bool]]]:
+def _meant(
+    patterns: Sequence[str], places: Mapping[str, ModulePlace]
+) -> dict[str, list[Callable[[str], bool]]]:
     """The places that patterns pick, each with tests of its calls; ``explicit`` ones where a pattern asks for such."""
     names = [*places, INPUT]
     explicit = {name for name in names if name not in places or places[name].explicit}
@@ -76,7 +80,7 @@ def _meant(patterns: Sequence[str], places: Mapping[str, Place]) -> dict[str, li
     return meant
 
 
-def _is_script(places: Mapping[str, Place], name: str) -> bool:
+def _is_script(places: Mapping[str, ModulePlace], name: str) -> bool:
     return name in places and layers.is_script(places[name])
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from actstore.errors import AdapterError
-from actstore.patterns import listed
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from actstore.errors import StoreError
-from actstore.store.format import DTYPES, FORMAT, JSON, ROW_UNITS, VERSION, LayerInfo
+from actstore.store.format import DTYPES, FORMAT, JSON, ROW_UNITS, VERSION, StoredLayer
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -133,7 +133,7 @@ class Header:
     """What store.json says: the row unit and the layers, in call order. Written once, before the first row."""
 
     row_unit: str
-    layers: tuple[LayerInfo, ...]
+    layers: tuple[StoredLayer, ...]
 
     def document(self) -> dict[str, JSON]:
         """The header as JSON."""
@@ -172,10 +172,10 @@ class Header:
         return cls(document["row_unit"], layers)
 
 
-def _parse_layer(entry: Mapping[str, Any], order: int) -> LayerInfo:
+def _parse_layer(entry: Mapping[str, Any], order: int) -> StoredLayer:
     shape = tuple(natural(side) for side in entry["shape"])
     axes = tuple(text(axis) for axis in entry["axes"])
     if len(axes) != len(shape) or entry["order"] != order or entry["dtype"] not in DTYPES:
         msg = f"layer {entry['name']!r} has an impossible description"
         raise ValueError(msg)
-    return LayerInfo(text(entry["name"]), entry["dtype"], shape, axes, order)
+    return StoredLayer(text(entry["name"]), entry["dtype"], shape, axes, order)

@@ -14,7 +14,7 @@ from actstore.store.format import (
     JSON,
     ROW_ID,
     TARGET_NAMES,
-    LayerInfo,
+    StoredLayer,
     is_row_column,
     is_shard_name,
     layer_path,
@@ -171,7 +171,7 @@ class ShardRecord:
         }
 
     @classmethod
-    def parse(cls, entry: Mapping[str, Any], first_row: int, layers: Sequence[LayerInfo]) -> ShardRecord:
+    def parse(cls, entry: Mapping[str, Any], first_row: int, layers: Sequence[StoredLayer]) -> ShardRecord:
         """The record in ``entry``, which has to begin at ``first_row`` and hold ``layers``, or it is a ValueError."""
         rows = natural(entry["rows"])
         if entry["first_row"] != first_row or rows == 0 or not is_shard_name(entry["shard"]):
@@ -253,7 +253,7 @@ def check_apart(extents: Mapping[str, Extent]) -> None:
             raise ValueError(msg)
 
 
-def check_datasets(extents: Mapping[str, Extent], rows: int, layers: Sequence[LayerInfo]) -> None:
+def check_datasets(extents: Mapping[str, Extent], rows: int, layers: Sequence[StoredLayer]) -> None:
     """ValueError or KeyError unless every layer, the ids and all else that counts by row have ``rows`` rows."""
     for layer in layers:
         extent = extents[layer_path(layer.name)]

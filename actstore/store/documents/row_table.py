@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.store.documents.coding import CodedColumn, common_dtype, encode_texts
-from actstore.store.documents.shard import Column
+from actstore.store.documents.shard import ShardColumn
 from actstore.store.format import (
     ROW_GROUP,
     ROW_ID,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """What is known of some rows, checked, beside their activations; ``ids`` as UTF-8."""
 
     ids: Sequence[bytes]
@@ -48,13 +48,13 @@ class RowTable:
         self._target_dtypes: dict[str, np.dtype] = {}
 
     @classmethod
-    def of(cls, rows: Rows) -> RowTable:
+    def of(cls, rows: TableRows) -> RowTable:
         """The table of these rows."""
         table = cls()
         table.add(rows)
         return table
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: TableRows) -> None:
         """Add rows below the last; where a target is new or left out, the other rows have no label."""
         for name, values in rows.targets.items():
             labels = np.ma.getdata(values)
@@ -71,15 +71,15 @@ class RowTable:
         if rows.positions is not None:
             self._positions.append(np.asarray(rows.positions, np.int64))
 
-    def columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, ShardColumn]:
         """The datasets, by path."""
         ids = np.array(self.ids, np.bytes_)
-        columns = {ROW_ID: Column.of(text_dtype(ids), ids)}
+        columns = {ROW_ID: ShardColumn.of(text_dtype(ids), ids)}
         columns |= _coded(ROW_SPLIT, self._splits, np.dtype(np.str_))
         if self._groups is not None:
             columns |= _coded(ROW_GROUP, self._groups, np.dtype(np.str_))
         if self._positions:
-            columns[ROW_POSITION] = Column.of("int64", np.concatenate(self._positions))
+            columns[ROW_POSITION] = ShardColumn.of("int64", np.concatenate(self._positions))
         if self._targets:
             columns[TARGET_NAMES] = text_column(list(self._targets))
         for name, column in self._targets.items():
@@ -88,20 +88,20 @@ class RowTable:
         return columns
 
 
-def target_columns(name: str, labels: np.ma.MaskedArray) -> dict[str, Column]:
+def target_columns(name: str, labels: np.ma.MaskedArray) -> dict[str, ShardColumn]:
     """The datasets of a file that holds one target and nothing else, by path."""
     column = CodedColumn()
     column.extend(labels.data.tolist(), np.ma.getmaskarray(labels))
     return {TARGET_NAMES: text_column([name]), **_coded(target_path(name), column, labels.dtype)}
 
 
-def text_column(texts: Sequence[object]) -> Column:
+def text_column(texts: Sequence[object]) -> ShardColumn:
     """Checked texts as a column."""
     data = encode_texts(texts)
-    return Column.of(text_dtype(data), data)
+    return ShardColumn.of(text_dtype(data), data)
 
 
-def _coded(path: str, column: CodedColumn, dtype: np.dtype) -> dict[str, Column]:
+def _coded(path: str, column: CodedColumn, dtype: np.dtype) -> dict[str, ShardColumn]:
     labels = column.vocabulary()
-    values = text_column(labels) if dtype.kind == "U" else Column.of(dtype.name, np.array(labels, dtype))
-    return {codes_path(path): Column.of("int32", column.codes()), values_path(path): values}
+    values = text_column(labels) if dtype.kind == "U" else ShardColumn.of(dtype.name, np.array(labels, dtype))
+    return {codes_path(path): ShardColumn.of("int32", column.codes()), values_path(path): values}

@@ -14,8 +14,8 @@ from actstore.store.documents.records import Extent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from actstore.store.documents.row_table import Rows
-    from actstore.store.format import LayerInfo
+    from actstore.store.documents.row_table import TableRows
+    from actstore.store.format import StoredLayer
 
 ROW_TABLE = ""  # the name under which the hash of the row table stands beside those of the layers
 
@@ -27,7 +27,7 @@ class LayerHash:
     are hashed again.
     """
 
-    def __init__(self, info: LayerInfo, state: str = "") -> None:
+    def __init__(self, info: StoredLayer, state: str = "") -> None:
         """Begin, or go on after whole segments, at the ``state`` that these had."""
         self.info = info
         one_row = Extent(info.dtype, (1, *info.shape), 0)
@@ -62,7 +62,7 @@ class RowTableHash:
     def __init__(self) -> None:
         self._columns = {name: xxhash.xxh3_128() for name in ("ids", "splits", "groups", "positions")}
 
-    def update(self, rows: Rows) -> None:
+    def update(self, rows: TableRows) -> None:
         """Add the next rows."""
         self._add("ids", rows.ids)
         self._add("splits", (split.encode("utf-8") for split in rows.splits))

@@ -34,7 +34,7 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class Column:
+class ShardColumn:
     """A dataset to be: its dtype (as ``format.numpy_dtype`` knows it), its shape, and its rows in memory.
 
     ``pieces`` has the rows in order, cut anywhere along the first axis.
@@ -45,7 +45,7 @@ class Column:
     pieces: Sequence[np.ndarray]
 
     @classmethod
-    def of(cls, dtype: str, array: np.ndarray) -> Column:
+    def of(cls, dtype: str, array: np.ndarray) -> ShardColumn:
         """A dataset whose rows lie in one array."""
         return cls(dtype, array.shape, [array])
 
@@ -201,7 +201,7 @@ def block_bytes(block: np.ndarray, dtype: str) -> memoryview:
 def write_columns(
     temporary: Path,
     path: Path,
-    columns: Mapping[str, Column],
+    columns: Mapping[str, ShardColumn],
     streams: Mapping[str, Stream] | None = None,
 ) -> tuple[int, str, dict[str, Extent]]:
     """Write a file of columns that lie in memory. Returns its size, the hash of its gaps, its extents by path.
@@ -215,7 +215,7 @@ def write_columns(
 
 
 def fill_columns(
-    temporary: Path, columns: Mapping[str, Column], streams: Mapping[str, Stream] | None = None
+    temporary: Path, columns: Mapping[str, ShardColumn], streams: Mapping[str, Stream] | None = None
 ) -> tuple[NewFile, dict[str, Extent]]:
     """Begin a file of columns that lie in memory, all of them filled, which is yet to be committed."""
     streams = streams or {}

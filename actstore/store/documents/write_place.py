@@ -8,7 +8,7 @@ from actstore.errors import StoreError
 
 
 @dataclass(frozen=True)
-class Place:
+class WritePlace:
     """One rank's rows of one step.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actstore.store.documents.records import Extent, FileRecord
-    from actstore.store.format import LayerInfo
+    from actstore.store.format import StoredLayer
 
 GAP_BYTES = 2**20  # read at once of what is no dataset
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
@@ -41,7 +41,7 @@ def link(source: Path, path: Path) -> None:
 class CheckedCopy:
     """A copy of a shard, every byte of which is compared with its hash before it counts."""
 
-    def __init__(self, source: Path, file: FileRecord, layers: Sequence[LayerInfo], first_row: int) -> None:
+    def __init__(self, source: Path, file: FileRecord, layers: Sequence[StoredLayer], first_row: int) -> None:
         """Copy ``source``, which was recorded as ``file``; its first row is ``first_row`` of its store."""
         self._source, self._file, self._first_row = source, file, first_row
         self._names = {layer_path(layer.name): layer.name for layer in layers}

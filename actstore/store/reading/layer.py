@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actstore.store.format import BFLOAT16, LayerInfo, layer_path, numpy_dtype
+from actstore.store.format import BFLOAT16, StoredLayer, layer_path, numpy_dtype
 from actstore.store.reading.indexing import as_rows
 from actstore.store.reading.read_hashes import Checked
 from actstore.store.reading.scattered_rows import take_rows
@@ -42,7 +42,7 @@ class Layer:
     them. Rows read here and there, and ``take``, read what was asked for and check nothing.
     """
 
-    def __init__(self, contents: Contents, files: OpenFiles, info: LayerInfo, *, raw: bool = False) -> None:
+    def __init__(self, contents: Contents, files: OpenFiles, info: StoredLayer, *, raw: bool = False) -> None:
         """A layer of an open store; get one from ``store.layers``."""
         self.info = info
         self._contents = contents

@@ -16,7 +16,7 @@ from actstore.store.documents.catalog import Catalog
 from actstore.store.documents.coding import common_dtype, decode, decode_texts
 from actstore.store.documents.documents import digest, undamaged
 from actstore.store.documents.folder import read_folder
-from actstore.store.documents.row_table import Rows
+from actstore.store.documents.row_table import TableRows
 from actstore.store.format import (
     ROW_GROUP,
     ROW_ID,
@@ -31,7 +31,6 @@ from actstore.store.reading.layer_map import StoredLayers, listed_steps_text
 from actstore.store.reading.named import Named
 from actstore.store.reading.open_files import OpenFiles
 from actstore.store.reading.single_file import read_packed
-from actstore.store.writing.attach import attach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -202,6 +201,8 @@ class Store:
             TargetError: labels for other rows than these, or a name that is taken.
             StoreError: the store is one file, unfinished or replaced since, or the disk takes no more.
         """
+        from actstore.store.writing.attach import attach
+
         attached = attach(self, name, values, ids, overwrite=overwrite)
         self._catalog = replace(self._catalog, attached=attached)
         self.__dict__.pop("targets", None)
@@ -271,9 +272,9 @@ class Store:
         return f"<Store {self.path.name!r}: {self.rows:,} rows, {len(self.layers)} layers{steps}{state}>"
 
 
-def row_table(store: Store) -> Rows:
+def row_table(store: Store) -> TableRows:
     """All that is known of the rows of a store, as a writer takes it."""
-    return Rows(
+    return TableRows(
         ids=[name.encode("utf-8") for name in store.ids.tolist()],
         splits=store.splits.tolist(),
         groups=None if store.groups is None else store.groups.tolist(),

@@ -10,8 +10,8 @@ import numpy as np
 
 from actstore.errors import LayerError, StoreError
 from actstore.store.documents.coding import as_labels, check_texts, common_dtype
-from actstore.store.documents.row_table import Rows
-from actstore.store.format import DTYPES, LayerInfo, encode_text, numpy_dtype
+from actstore.store.documents.row_table import TableRows
+from actstore.store.format import DTYPES, StoredLayer, encode_text, numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actstore.activations import Captured, RowBatch
 
 
-def describe_layers(activations: Mapping[str, Captured]) -> tuple[LayerInfo, ...]:
+def describe_layers(activations: Mapping[str, Captured]) -> tuple[StoredLayer, ...]:
     """The layers of a batch, in its order. LayerError where a store can not hold one."""
     if not activations:
         msg = "a batch came without a layer; one layer at least was expected. Check the layer patterns"
@@ -27,7 +27,7 @@ def describe_layers(activations: Mapping[str, Captured]) -> tuple[LayerInfo, ...
     return tuple(_describe(name, captured, order) for order, (name, captured) in enumerate(activations.items()))
 
 
-def _describe(name: str, captured: Captured, order: int) -> LayerInfo:
+def _describe(name: str, captured: Captured, order: int) -> StoredLayer:
     array, dtype = captured.array, captured.dtype
     for text, what in [(name, "layer name"), *((axis, f"layer {name!r}: axis name") for axis in captured.axes)]:
         encode_text(text, what)
@@ -43,10 +43,10 @@ def _describe(name: str, captured: Captured, order: int) -> LayerInfo:
             "(rows, *features) and a name for each feature axis were expected"
         )
         raise LayerError(msg)
-    return LayerInfo(name, dtype, array.shape[1:], tuple(captured.axes), order)
+    return StoredLayer(name, dtype, array.shape[1:], tuple(captured.axes), order)
 
 
-def check_same_layers(found: Sequence[LayerInfo], expected: Sequence[LayerInfo]) -> None:
+def check_same_layers(found: Sequence[StoredLayer], expected: Sequence[StoredLayer]) -> None:
     """LayerError unless a batch has the layers of the first one, in any order."""
     by_name = {layer.name: layer for layer in found}
     names = {layer.name for layer in expected}
@@ -67,11 +67,11 @@ def check_same_layers(found: Sequence[LayerInfo], expected: Sequence[LayerInfo])
             raise LayerError(msg)
 
 
-def _kind(layer: LayerInfo) -> str:
+def _kind(layer: StoredLayer) -> str:
     return f"{layer.dtype} {layer.shape} {layer.axes}"
 
 
-def check_rows(batch: RowBatch) -> Rows:
+def check_rows(batch: RowBatch) -> TableRows:
     """What is known of the rows, ready to be stored. StoreError where counts disagree or a value can not be held."""
     counts = {f"layer {name!r}": len(captured.array) for name, captured in batch.activations.items()}
     counts |= {"ids": len(batch.ids), "splits": len(batch.splits)}
@@ -89,7 +89,7 @@ def check_rows(batch: RowBatch) -> Rows:
     check_texts(() if batch.groups is None else batch.groups, "group")
     for name in batch.targets:
         encode_text(name, "target name")
-    return Rows(
+    return TableRows(
         ids=[encode_text(row_id, "id") for row_id in batch.ids],
         splits=batch.splits,
         groups=batch.groups,
@@ -107,12 +107,12 @@ class KnownColumns:
     dtypes: Mapping[str, np.dtype]
 
     @classmethod
-    def of(cls, rows: Rows) -> KnownColumns:
+    def of(cls, rows: TableRows) -> KnownColumns:
         """The columns of the first rows."""
         dtypes = {name: values.dtype for name, values in rows.targets.items()}
         return cls(rows.groups is not None, rows.positions is not None, dtypes)
 
-    def joined(self, rows: Rows) -> KnownColumns:
+    def joined(self, rows: TableRows) -> KnownColumns:
         """The columns with more rows. StoreError where these do not go with the ones before."""
         new = KnownColumns.of(rows)
         for what, before, now in (

@@ -29,7 +29,7 @@ from actstore.store.format import (
 )
 
 if TYPE_CHECKING:
-    from actstore.store.documents.write_place import Place
+    from actstore.store.documents.write_place import WritePlace
 
 REPLACED_SUFFIX = ".replaced"
 REMOVED_SUFFIX = ".removed"
@@ -45,7 +45,7 @@ class Destination:
     """
 
     def __init__(
-        self, path: str | PathLike[str], place: Place, *, overwrite: bool = False, resume: bool = False
+        self, path: str | PathLike[str], place: WritePlace, *, overwrite: bool = False, resume: bool = False
     ) -> None:
         """Choose the names; nothing is written. StoreError where the output may not be written."""
         self.final = Path(os.path.abspath(path))

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from actstore.store.documents.row_table import Rows
-    from actstore.store.documents.write_place import Place
+    from actstore.store.documents.row_table import TableRows
+    from actstore.store.documents.write_place import WritePlace
 
 
 class IdCheck:
     """Checks the rows of one rank as they come."""
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    def __init__(self, folder: Path, place: WritePlace) -> None:
         """Look for the other steps of the store in ``folder``. StoreError where there are, but none is complete."""
         self._seen = SeenIds()
         self._place = place
@@ -46,7 +46,7 @@ class IdCheck:
             )
             raise StoreError(msg)
 
-    def check(self, rows: Rows, first_row: int, stored: Callable[[], Collection[bytes]]) -> None:
+    def check(self, rows: TableRows, first_row: int, stored: Callable[[], Collection[bytes]]) -> None:
         """StoreError unless ``rows``, from the rank's ``first_row`` on, belong there.
 
         ``stored`` gives all ids so far, for the rare case that two ids share a hash.
@@ -74,12 +74,12 @@ class IdCheck:
             )
             raise StoreError(msg)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: TableRows) -> None:
         """Remember checked rows."""
         if self._base is None:
             self._seen.add(SeenIds.hashes(rows.ids))
 
-    def _compare(self, base: Store, rows: Rows, start: int) -> None:
+    def _compare(self, base: Store, rows: TableRows, start: int) -> None:
         """StoreError where rows differ from those of the other steps."""
         place = slice(start, start + len(rows.ids))
         columns = {

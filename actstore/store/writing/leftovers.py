@@ -5,18 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from actstore.store.disk import durable
-from actstore.store.format import COMPLETE, PACKED, is_shard_name, step_folder
+from actstore.store.format import COMPLETE, PACKED, step_folder
+from actstore.store.writing.sealing import remove_leftovers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from actstore.store.documents.write_place import Place
+    from actstore.store.documents.write_place import WritePlace
     from actstore.store.writing.destination import Destination
     from actstore.store.writing.sealing import RankWriter
 
 
-def what_is_left(destination: Destination, place: Place, rank: RankWriter | None) -> str:
+def what_is_left(destination: Destination, place: WritePlace, rank: RankWriter | None) -> str:
     """Tidy up after a writer that ends early; ``rank`` is None where it had not begun.
 
     Returns:
@@ -45,10 +43,3 @@ def what_is_left(destination: Destination, place: Place, rank: RankWriter | None
         f"{destination.staging} keeps the {rows:,} rows that were sealed, as an unfinished store; "
         "--resume continues it"
     )
-
-
-def remove_leftovers(folder: Path, listed: set[str]) -> None:
-    """Remove what an interrupted writer left in a rank's folder beside the shards that its journal lists."""
-    for path in folder.iterdir():
-        if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
-            path.unlink()

@@ -18,7 +18,7 @@ from actstore.store.documents.catalog import Catalog
 from actstore.store.documents.documents import HASH_DIGITS
 from actstore.store.documents.records import Extent
 from actstore.store.documents.row_table import RowTable, text_column
-from actstore.store.documents.shard import Column, NewFile
+from actstore.store.documents.shard import NewFile, ShardColumn
 from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, layer_path
 from actstore.store.reading.reader import Store, row_table
 from actstore.store.reading.reader import open as open_store
@@ -107,7 +107,7 @@ def _casts(contents: Contents, dtype: str | None) -> dict[str, Cast]:
 
 
 def _fill(
-    file: NewFile, columns: Mapping[str, Column], store: Store, casts: Mapping[str, Cast]
+    file: NewFile, columns: Mapping[str, ShardColumn], store: Store, casts: Mapping[str, Cast]
 ) -> dict[str, Extent]:
     extents = {name: file.fill(name, column.pieces) for name, column in columns.items()}
     for name, layer in store.layers.items():

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.store.documents.records import Seen
-from actstore.store.documents.row_table import Rows, RowTable, text_column
-from actstore.store.documents.shard import Column
-from actstore.store.format import BFLOAT16, FLOATS, LAYER_NAMES, LayerInfo, layer_path, numpy_dtype
+from actstore.store.documents.row_table import RowTable, TableRows, text_column
+from actstore.store.documents.shard import ShardColumn
+from actstore.store.format import BFLOAT16, FLOATS, LAYER_NAMES, StoredLayer, layer_path, numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ COUNT_BYTES = 2**20  # values looked at together for NaN and infinities, so that
 class PendingRows:
     """The rows of the next shard. Batches are kept, not copied: nobody may write into them any more."""
 
-    def __init__(self, layers: Sequence[LayerInfo]) -> None:
+    def __init__(self, layers: Sequence[StoredLayer]) -> None:
         self._layers = layers
         self._pieces: dict[str, list[np.ndarray]] = {layer.name: [] for layer in layers}
-        self.tables: list[Rows] = []
+        self.tables: list[TableRows] = []
         self.rows = self.nbytes = 0
         self.seen = Seen()
 
-    def add(self, activations: Mapping[str, Captured], known: Rows, seen: Seen) -> None:
+    def add(self, activations: Mapping[str, Captured], known: TableRows, seen: Seen) -> None:
         """Keep a checked batch, after which the dump is as far as ``seen``."""
         for name, pieces in self._pieces.items():
             pieces.append(activations[name].array)
@@ -40,12 +40,12 @@ class PendingRows:
         self.nbytes += ROW_TABLE_BYTES * len(known.ids)
         self.seen = seen
 
-    def columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, ShardColumn]:
         """The datasets of the shard, by path."""
         columns = {LAYER_NAMES: text_column([layer.name for layer in self._layers])}
         for layer in self._layers:
             shape = (self.rows, *layer.shape)
-            columns[layer_path(layer.name)] = Column(layer.dtype, shape, self._pieces[layer.name])
+            columns[layer_path(layer.name)] = ShardColumn(layer.dtype, shape, self._pieces[layer.name])
         table = RowTable()
         for rows in self.tables:
             table.add(rows)

@@ -22,20 +22,20 @@ from actstore.store.format import (
     JSON,
     STEP_JSON,
     STORE_JSON,
+    is_shard_name,
     layer_path,
     rank_folder,
     shard_name,
     step_folder,
 )
 from actstore.store.reading.reader import Store, row_table
-from actstore.store.writing.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from actstore.store.documents.row_table import Rows
-    from actstore.store.documents.write_place import Place
+    from actstore.store.documents.row_table import TableRows
+    from actstore.store.documents.write_place import WritePlace
     from actstore.store.writing.pending import PendingRows
 
 PER_RANK = ("command", "versions")  # what ranks of one dump may differ in
@@ -56,7 +56,7 @@ class Unsealed:
 class RankWriter:
     """Writes the shards of one rank. Nothing is on the disk before the first one, or where the rank is resumed."""
 
-    def __init__(self, folder: Path, place: Place, header: Header, provenance: Mapping[str, JSON]) -> None:
+    def __init__(self, folder: Path, place: WritePlace, header: Header, provenance: Mapping[str, JSON]) -> None:
         """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked.
 
         ``provenance`` is what the dump is: other ranks, and whoever resumes it, have to have the same.
@@ -73,7 +73,7 @@ class RankWriter:
         self.seen = Seen()
         self.ended = False
 
-    def resume(self) -> Rows | None:
+    def resume(self) -> TableRows | None:
         """Go on where the journal ends.
 
         Returns:
@@ -106,7 +106,7 @@ class RankWriter:
         with Store(one_rank(self._folder, self.header, self._place.number, rank)) as store:
             return self._replay(store)
 
-    def _replay(self, store: Store) -> Rows:
+    def _replay(self, store: Store) -> TableRows:
         """Hash the sealed rows anew: the row table, and of each layer what follows its last whole segment."""
         table = row_table(store)
         self._table.update(table)
@@ -260,3 +260,10 @@ def _refusal(where: Path, names: list[str]) -> StoreError:
         f"{where} was begun differently: {'; '.join(names)}. Go on with what it was begun with, "
         "or dump to another name"
     )
+
+
+def remove_leftovers(folder: Path, listed: set[str]) -> None:
+    """Remove what an interrupted writer left in a rank's folder beside the shards that its journal lists."""
+    for path in folder.iterdir():
+        if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
+            path.unlink()

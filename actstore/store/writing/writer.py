@@ -11,8 +11,8 @@ from actstore.store.disk import durable
 from actstore.store.documents.documents import Header, check_provenance
 from actstore.store.documents.folder import read_folder
 from actstore.store.documents.records import Seen
-from actstore.store.documents.write_place import Place
-from actstore.store.format import JSON, PACKED, ROW_UNITS, LayerInfo
+from actstore.store.documents.write_place import WritePlace
+from actstore.store.format import JSON, PACKED, ROW_UNITS, StoredLayer
 from actstore.store.reading.reader import Store
 from actstore.store.reading.reader import open as open_store
 from actstore.store.writing import space
@@ -52,7 +52,7 @@ class Writer:
         self,
         path: str | PathLike[str],
         *,
-        place: Place | None = None,
+        place: WritePlace | None = None,
         row_unit: str = "example",
         provenance: Mapping[str, JSON] | None = None,
         overwrite: bool = False,
@@ -79,7 +79,7 @@ class Writer:
         if shard_bytes is not None and shard_bytes < 1:
             msg = f"shards of {shard_bytes} bytes were asked for; 1 or more were expected"
             raise StoreError(msg)
-        self._place = place or Place()
+        self._place = place or WritePlace()
         self._destination = Destination(path, self._place, overwrite=overwrite, resume=resume)
         self._row_unit, self._resume = row_unit, resume
         self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or space.SHARD_BYTES[0]
@@ -106,7 +106,7 @@ class Writer:
         """Whether there is nothing to resume: all rows of an earlier dump are there, under the final name."""
         return self._destination.whole
 
-    def open_whole(self, layers: Sequence[LayerInfo]) -> Store:
+    def open_whole(self, layers: Sequence[StoredLayer]) -> Store:
         """The store that is there already, of these layers and what was noted. StoreError where it is another one."""
         store = open_store(self._destination.final)
         check_same(self._destination.final, store, Header(self._row_unit, tuple(layers)), self._provenance)
@@ -119,7 +119,7 @@ class Writer:
         """The provenance of the steps that the store has besides this one; none before ``begin``."""
         return self._begun.ids.other_steps if self._begun else {}
 
-    def begin(self, layers: Sequence[LayerInfo]) -> Seen:
+    def begin(self, layers: Sequence[StoredLayer]) -> Seen:
         """Claim the output for rows of these layers, and find out what of it there is already.
 
         Returns:
@@ -135,7 +135,7 @@ class Writer:
             raise StoreError(msg)
         return self._claim(layers).rank.seen
 
-    def _claim(self, layers: Sequence[LayerInfo]) -> Begun:
+    def _claim(self, layers: Sequence[StoredLayer]) -> Begun:
         header = Header(self._row_unit, tuple(layers))
         try:
             with self._writing():

@@ -15,7 +15,7 @@ import numpy as np
 
 from actstore import Captured, RowBatch, Writer
 from actstore import open as open_store
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 from actstore.store.writing.pack import pack_store
 
 ROWS = 7
@@ -89,7 +89,7 @@ def make(folder: Path) -> None:
     for step in STEPS:
         first = 0
         for rank, shards in enumerate(SHARDS):
-            place = Place(step, rank, len(SHARDS), first, sum(shards))
+            place = WritePlace(step, rank, len(SHARDS), first, sum(shards))
             writer = Writer(path, place=place, row_unit="token", provenance=PROVENANCE, shard_bytes=1)
             for rows in shards:
                 writer.append(batch(step, first, first + rows))
