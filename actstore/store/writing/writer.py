@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
+from actstore.store.disk.output import WholeFile
 from actstore.store.documents.documents import Header, check_provenance
 from actstore.store.documents.folder import read_folder
 from actstore.store.documents.records import Seen
@@ -234,8 +234,8 @@ class Writer:
             rank.end(self._provenance)
             complete = complete_step(destination.staging, rank.header, self._place.number)
             if destination.single_file:
-                packed = destination.staging / PACKED
-                pack(read_folder(destination.staging), durable.temporary_name(packed), packed)
+                with WholeFile(destination.staging / PACKED, replace=True) as file:
+                    pack(read_folder(destination.staging), file)
             if complete or self._place.shared:
                 destination.publish()
         self._begun.pipeline.close()
