@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from actstore.dumping.first_look import blaming_model, described
 from actstore.dumping.ranks import Share, all_of
 from actstore.dumping.resume import Replay
-from actstore.dumping.row_ids import RowIds
 from actstore.dumping.row_units import row_batch, row_unit
 from actstore.dumping.selfcheck import SelfCheck
 from actstore.errors import DumpError, SourceError
@@ -20,6 +19,7 @@ from actstore.provenance import versions
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
 from actstore.reductions.parts_of_examples import BatchRows
 from actstore.row_choice import KeptRows, RowChoice
+from actstore.row_ids import RowIds
 from actstore.store.documents.records import Seen
 from actstore.store.format import EXAMPLE, StoredLayer
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
+MARK = "[0-9a-f]{16}"  # what ``new_mark`` gives, as a regular expression
 LONGEST_NAME = 200  # bytes of a name that its temporary one begins with: file systems take 255
 NO_LINKS = (
     errno.EPERM,
@@ -135,12 +136,17 @@ def publish(temporary: Path, path: Path) -> None:
 def temporary_name(path: Path) -> Path:
     """A name under which ``path`` can be written until it is whole: random, so that it is nobody else's."""
     start = path.name.encode()[:LONGEST_NAME].decode(errors="ignore")
-    return path.with_name(f"{start}.{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
+    return path.with_name(f"{start}.{new_mark()}{TEMPORARY_SUFFIX}")
+
+
+def new_mark() -> str:
+    """Sixteen random digits that make a name nobody else's: processes on several machines can have one number."""
+    return os.urandom(8).hex()
 
 
 def temporary_of(name: str) -> str:
     """What a temporary file of ours was to be called; "" where ``name`` is no name of one."""
-    found = re.fullmatch(rf"(.+)\.[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}", name)
+    found = re.fullmatch(rf"(.+?)(\.{MARK})?{re.escape(TEMPORARY_SUFFIX)}", name)
     return found[1] if found else ""
 
 
