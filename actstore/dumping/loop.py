@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from actstore.adapters.base import RunRows
     from actstore.dumping.plan import DumpPlan
     from actstore.dumping.ranks import Share
-    from actstore.dumping.rows import RowIds
     from actstore.reductions import Reductions
+    from actstore.row_ids import RowIds
     from actstore.sources import SplitData
     from actstore.store.format import JSON
     from actstore.store.writing.writer import Writer

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from actstore.adapters import Adapter, ModelLayer
-    from actstore.dumping.rows import RowIds
+    from actstore.row_ids import RowIds
     from actstore.sources import Batch, SplitData
     from actstore.store.format import JSON
 
