@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.arrays import NUMPY, one_blas_thread
+from solvers.arrays import NUMPY
 from solvers.errors import EngineError
 from solvers.goals import Goal, Solution
 from solvers.rows import read
+from solvers.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.arrays import one_blas_thread
 from solvers.goals import Solution
-from solvers.lbfgs.column import Column, FitSubject, cold_start, ladder
+from solvers.lbfgs.column import Column, cold_start
+from solvers.lbfgs.ladder import ladder
+from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import Targets, evaluate
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, Frame, WorkingRows
+from solvers.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -131,11 +133,7 @@ class _Chain:
         )
         self._front.since = rows.passes
         if before is not None:
-            self._front.level, self._front.spent, self._front.curvature = (
-                before.level,
-                before.spent,
-                before.curvature,
-            )
+            self._front.metrics = before.metrics.handed_on()
         self.flying.append(self._front)
         self._joined += 1
         return 1
