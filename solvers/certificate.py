@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from solvers.lbfgs.working import Blocks
     from solvers.problem import Problem
 
-__all__ = ["Certificate", "Certifier", "Claim"]
+__all__ = ["MAX_PASSES", "Certificate", "Certifier", "Claim"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_MAX_PASSES = 30
+MAX_PASSES = 30
+"""Readings of the rows that an intercept may take: each halves or squares its error."""
 _SHARE = 0.01
 """The intercept is exact enough where its repair, and what the last step gained, are below this share of the gap."""
 _SMALL_STEP = 0.03
@@ -133,10 +134,11 @@ class Certifier:
         self.rows = WorkingRows(problems[0], backend, np.float64)
         self._subjects = [_Certified.of(problem, self.rows) for problem in problems]
 
-    def certify(self, claims: Sequence[Claim]) -> list[Certificate]:
+    def certify(self, claims: Sequence[Claim], most_passes: int = MAX_PASSES) -> list[Certificate]:
         """Bound the gap of several probes in the same passes over the rows.
 
-        Where there is no penalty (C is infinite) there is no bound but the loss itself.
+        Where there is no penalty (C is infinite) there is no bound but the loss itself. Fewer passes than it takes to
+        find the best intercepts leave bounds that hold, but are larger than need be.
         """
         trials = []
         for claim in claims:
@@ -144,7 +146,7 @@ class Certifier:
             penalty = self._subjects[claim.problem].problem.penalty(claim.C)
             subject, still = self._subjects[claim.problem], np.zeros(len(start))
             trials.append(_InterceptTrial(subject, penalty, claim.enough_nats, start, start, still))
-        for _ in range(_MAX_PASSES):
+        for _ in range(most_passes):
             pending = [index for index, trial in enumerate(trials) if not trial.done]
             if not pending:
                 break

@@ -1,51 +1,68 @@
-"""The engines: one file each in this folder, and whatever other packages add.
+"""Which engine fits: one asked for by name, or, under ``auto``, the one that bids most.
 
-A file that defines ``ENGINE`` is an engine; a package adds one through the entry point ``solvers.engines``.
+A file in this folder that defines ``ENGINE`` is an engine; a package adds one through the entry point
+``solvers.engines``. What an engine is, :class:`solvers.goals.Engine` says; none is named here.
 """
 
 from __future__ import annotations
 
 import logging
 import pkgutil
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from solvers import engines as folder
 from solvers.errors import EngineError
 
 if TYPE_CHECKING:
-    from solvers.goals import Engine
+    from collections.abc import Callable, Sequence
+
+    from solvers.goals import Bid, Engine, Prepared
     from solvers.problem import Problem
 
 __all__ = ["Choice", "available", "choose", "get", "names"]
 
 AUTO = "auto"
-SKLEARN_ENTRIES = 0
-"""Entries of rows up to which ``auto`` leaves one C to scikit-learn: none, as what it saves on small problems is little
-beside what importing it takes (docs/solving.md). Where that is otherwise, this is the number to change."""
+_MEMBERS = ("name", "finishes", "unavailable", "devices", "bid", "prepare")
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and why it, and not the others; ``finisher`` takes over where it misses the gap."""
+    """An engine and why it, and not the others; ``finisher`` takes over where it misses the gap.
+
+    ``device`` is the one asked for, by its full name; None leaves it to the engine.
+    """
 
     engine: Engine
     reason: str
     finisher: Engine | None = None
+    device: str | None = None
+
+    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None) -> Prepared:
+        """Get the rows ready with the engine chosen, on the device asked for."""
+        return self.engine.prepare(problems, memory_bytes, self.device)
+
+    def prepare_finisher(
+        self, problems: Sequence[Problem], memory_bytes: int | None
+    ) -> Callable[[], Prepared] | None:
+        """Return what gets the rows ready for the finisher, should it be needed; None where there is none."""
+        if self.finisher is None:
+            return None
+        return partial(self.finisher.prepare, problems, memory_bytes, self.device)
 
 
 def names() -> list[str]:
-    """Names of all engines, whether or not they work here."""
+    """Return the names of all engines, whether or not they work here."""
     return sorted(_engines())
 
 
 def get(name: str) -> Engine:
-    """The engine of a name.
+    """Return the engine of a name.
 
     Raises:
         EngineError: there is none of that name.
@@ -57,7 +74,7 @@ def get(name: str) -> Engine:
 
 
 def available(name: str) -> str | None:
-    """Why an engine does not work on this machine, in one line; None where it does.
+    """Say why an engine does not work on this machine, in one line; None where it does.
 
     Raises:
         EngineError: there is none of that name.
@@ -71,55 +88,72 @@ def choose(name: str, problem: Problem, fits: int, device: str | None = None) ->
     Raises:
         EngineError: the engine asked for by name is unknown, does not work here, or is not one for ``device``.
     """
-    gpu = _gpu_number(device)
-    if gpu is not None:
-        no_gpu = available("cupy")
-        if no_gpu is not None and name in (AUTO, "cupy"):
-            msg = f"device {device!r} can not be used here: {no_gpu}; choose cpu, or none"
+    asked = None if name == AUTO else get(name)
+    if asked is not None and (why_not := asked.unavailable()) is not None:
+        msg = f"engine {name!r} does not work here: {why_not}; choose another, or engine='auto'"
+        raise EngineError(msg)
+    running = [engine for engine in map(get, names()) if engine.unavailable() is None]
+    place = None if device is None else _place(device, running)
+    if place is not None:
+        running = [engine for engine in running if place in engine.devices()]
+    if asked is not None:
+        if asked not in running:
+            others = ", ".join(engine.name for engine in running)
+            msg = (
+                f"engine {name!r} does not run on device {device!r}; choose {others}, or one of its own devices: "
+                f"{', '.join(asked.devices())}"
+            )
             raise EngineError(msg)
-        choice = choose("cupy" if name == AUTO else name, problem, fits)
-        if choice.engine.name != "cupy":
-            msg = f"engine {name!r} does not run on device {device!r}; choose cupy, or device='cpu'"
-            raise EngineError(msg)
-        return replace(choice, engine=choice.engine.on(gpu))  # type: ignore[attr-defined]
-    if device == "cpu" and name in (AUTO, "cupy"):
-        if name == "cupy":
-            msg = "engine 'cupy' does not run on device 'cpu'; choose numpy, or device='cuda'"
-            raise EngineError(msg)
-        return Choice(get("numpy"), "auto: the device asked for is the CPU")
-    if name != AUTO:
-        reason = available(name)
-        if reason is not None:
-            msg = f"engine {name!r} does not work here: {reason}; choose another, or engine='auto'"
-            raise EngineError(msg)
-        return Choice(get(name), "asked for by name")
-    choice = _automatic(problem, fits)
+        return Choice(asked, "asked for by name", _finisher(asked, problem, fits), place)
+    choice = _automatic(running, problem, fits, place)
     _log.info("engine %s: %s", choice.engine.name, choice.reason)
     return choice
 
 
-def _automatic(problem: Problem, fits: int) -> Choice:
-    no_gpu = available("cupy")
-    if no_gpu is None:
-        return Choice(get("cupy"), "auto: a GPU works here")
-    entries = f"{problem.rows * problem.width:,} entries"
-    if fits == 1 and problem.rows * problem.width <= SKLEARN_ENTRIES and available("sklearn") is None:
-        reason = f"auto: one C on {entries}, where scikit-learn was measured no slower; cupy: {no_gpu}"
-        return Choice(get("sklearn"), reason, finisher=get("numpy"))
-    saved = "scikit-learn would save less than importing it takes"
-    reason = f"auto: {fits} columns on {entries}, where {saved}; cupy: {no_gpu}"
-    return Choice(get("numpy"), reason)
+def _automatic(running: Sequence[Engine], problem: Problem, fits: int, place: str | None) -> Choice:
+    """The engine that bids most of those that run there."""
+    bids = {engine.name: engine.bid(problem, fits) for engine in running}
+    chosen = max(running, key=lambda engine: bids[engine.name].speed)
+    return Choice(chosen, _reason(chosen.name, bids, place), _finisher(chosen, problem, fits), place)
 
 
-def _gpu_number(device: str | None) -> int | None:
-    """The number of the GPU that a device names; None for the CPU, or where none was named."""
-    if device is None or device == "cpu":
+def _reason(chosen: str, bids: dict[str, Bid], place: str | None) -> str:
+    """Why an engine was chosen, and why each of the faster ones was not."""
+    where = "" if place is None else f" on the device asked for, {place}"
+    others = [(name, _why_not(name, bids, place)) for name in names() if name != chosen]
+    said = [f"{name}: {why}" for name, why in others if why is not None]
+    return "; ".join([f"auto{where}: {bids[chosen].why}", *said])
+
+
+def _why_not(name: str, bids: dict[str, Bid], place: str | None) -> str | None:
+    """Why an engine was not chosen; None where it simply bids less than another."""
+    if name in bids:
+        return bids[name].why if bids[name].speed == 0 else None
+    return available(name) or f"it does not run on {place}"
+
+
+def _finisher(engine: Engine, problem: Problem, fits: int) -> Engine | None:
+    """Who takes over where an engine misses the gap: the one that bids most of those that can; None for itself."""
+    if engine.finishes:
         return None
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit() or (not number and ":" in device):
-        msg = f"device is {device!r}; expected cpu, cuda, or cuda:N for one of several GPUs"
-        raise EngineError(msg)
-    return int(number or 0)
+    able = [other for other in map(get, names()) if other.finishes and other.unavailable() is None]
+    able = [other for other in able if set(other.devices()) & set(engine.devices())]
+    return max(able, key=lambda other: other.bid(problem, fits).speed, default=None)
+
+
+def _place(device: str, running: Sequence[Engine]) -> str:
+    """The full name of a device that an engine runs on here; "cuda" is the first of its kind.
+
+    Raises:
+        EngineError: none does; every engine that does not work here is told with its reason.
+    """
+    known = list(dict.fromkeys(place for engine in running for place in engine.devices()))
+    for place in known:
+        if device in (place, place.partition(":")[0]):
+            return place
+    broken = [f"engine {name}: {why}" for name in names() if (why := available(name)) is not None]
+    msg = f"device {device!r} cannot be used here; expected {' or '.join(known)}"
+    raise EngineError("; ".join([msg, *broken]))
 
 
 @cache
@@ -130,13 +164,21 @@ def _engines() -> dict[str, Engine]:
     return {engine.name: engine for engine in [*_of_other_packages(), *inside]}
 
 
-def _of_other_packages() -> list[Engine]:
+def _of_other_packages() -> list[Any]:
     found = []
     for point in entry_points(group="solvers.engines"):
         try:
-            found.append(point.load())
+            engine = point.load()
         except (ImportError, AttributeError) as error:
             _log.warning(
-                "engine %s of another package is left out, as it can not be loaded: %s", point.name, error
+                "engine %s of another package is left out, as it cannot be loaded: %s", point.name, error
             )
+            continue
+        missing = [member for member in _MEMBERS if not hasattr(engine, member)]
+        if missing:
+            _log.warning(
+                "engine %s of another package is left out, as it lacks %s", point.name, ", ".join(missing)
+            )
+            continue
+        found.append(engine)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from solvers.errors import ProblemError
 from solvers.fitting.result import Status
+from solvers.fitting.settings import FitSettings
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FittedProbe"]
 
+_LONGER = {"gap": "gap_nats", "memory": "memory_bytes"}
+"""What settings of a fit are called there, where estimators have them by a shorter name."""
 _PROVEN = (Status.CONVERGED, Status.UNPENALISED)
 """How a fit ends that did what was asked; without a penalty there is no gap to prove."""
 
@@ -33,6 +37,11 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
 
     fit_: Fit
     gap: float
+
+    def _settings(self) -> dict[str, Any]:
+        """The parameters that are settings of a fit, by the names that they have there."""
+        given = {_LONGER.get(name, name): value for name, value in self.get_params(deep=False).items()}
+        return {each.name: given[each.name] for each in fields(FitSettings) if each.name in given}
 
     @property
     def coef_(self) -> NDArray[np.float64]:
