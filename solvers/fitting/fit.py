@@ -254,7 +254,7 @@ def _strengths(C: float | Sequence[float] | NDArray[Any]) -> list[float]:
         msg = f"C is {C!r}; expected a positive number (the inverse of the penalty's strength), or several"
         raise ProblemError(msg) from None
     if not given.size or given.ndim > 1:
-        msg = f"C has the shape {given.shape}; expected at least one positive number, or several in a row"
+        msg = f"no C was given; expected at least one positive number, or several in a row: C has shape {given.shape}"
         raise ProblemError(msg)
     return [check_strength(c) for c in given]
 

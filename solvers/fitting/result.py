@@ -93,7 +93,8 @@ class FitInterrupted(KeyboardInterrupt):
 class Fit:
     """A linear probe, softmax(h W + b), with a certified bound on its loss.
 
-    ``weights`` (width, classes) and ``bias`` (classes,) are float64 and act on raw activations.
+    ``weights`` (width, classes) are float64 and act on raw activations, ``intercept`` (classes,) on centred ones: the
+    logits are (h - mean) W + intercept, as they were certified. ``bias`` is the intercept of h W + bias.
     The penalty and the gap live in scaled coordinates, (h - mean) / scale, where the same probe has
     the ``coefficients`` ``weights * scale``; ``scale`` is 1 when no scaling was asked for and inf for
     a column that got weight 0 because it is constant.
@@ -106,7 +107,7 @@ class Fit:
     """
 
     weights: NDArray[np.float64]
-    bias: NDArray[np.float64]
+    intercept: NDArray[np.float64]
     classes: NDArray[Any]
     C: float
     mean: NDArray[np.float64]
@@ -137,7 +138,12 @@ class Fit:
     @property
     def map(self) -> LinearMap:
         """The map from raw activations to logits that the fit is."""
-        return LinearMap(self.weights, self.bias, self.classes)
+        return LinearMap(self.weights, self.intercept, self.mean, self.classes)
+
+    @property
+    def bias(self) -> NDArray[np.float64]:
+        """The intercept (classes,) for raw activations, h W + bias; rounded where the columns' means are large."""
+        return self.map.bias
 
     def logits(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Logits h W + b of raw activations (rows, *features): (rows, classes), float64.

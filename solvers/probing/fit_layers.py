@@ -165,7 +165,7 @@ def _how_far(parts: Parts, layer: str) -> str:
 
 
 def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=4)  # said by what fit_layers called, and about what its caller gave
+    warnings.warn(line, stacklevel=5)  # said by what fit_layers called, and about what its caller gave
 
 
 def _checked(name: str, layer: RowSource | ArrayLike, tasks: Mapping[str, Task]) -> RowSource:
