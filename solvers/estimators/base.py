@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from solvers.errors import ProblemError
 from solvers.fitting.result import Status
 from solvers.fitting.settings import FitSettings
+from solvers.labels import read_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -113,10 +114,11 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
 
     def _rows_and_labels(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Rows and labels to fit on, checked; a numeric dtype and a memory map stay what they are."""
-        if np.ma.is_masked(y):
+        missing = 0 if y is None else int(np.count_nonzero(read_labels(y)[1]))
+        if missing:
             msg = (
-                f"{np.ma.count_masked(y):,} labels are masked, and scikit-learn would train on what lies under "
-                "the mask; leave those rows out, or use solvers.fit, which skips them"
+                f"{missing:,} rows have no label (masked, NaN, NaT or None), and an estimator of scikit-learn cannot "
+                "leave rows out by itself; leave those rows out, or use solvers.fit, which skips them"
             )
             raise ProblemError(msg)
         rows, labels = _validated(self, X, y, ensure_min_samples=2)

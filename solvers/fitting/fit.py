@@ -115,7 +115,7 @@ def fit(
 
     Args:
         activations: (rows, *features), an array or anything that reads like one; features are flattened.
-        labels: (rows,) of any type that sorts. Rows masked in a NumPy masked array are skipped and counted. A dict
+        labels: (rows,) of any type that sorts. Rows that are masked, NaN, NaT or None are skipped and counted. A dict
             of labels fits a probe for each, all in the same passes over the rows: several targets, or one with other
             rows masked in each (folds, seeds).
         C: inverse strength of the penalty; several give a path, solved from strong to weak penalty. inf is no
