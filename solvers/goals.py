@@ -109,11 +109,14 @@ class Engine(Protocol):
         ...
 
     def devices(self) -> Sequence[str]:
-        """Return the names of the devices it can run on here, the one it prefers first: "cpu", "cuda:0", "cuda:1"."""
+        """Return the names of the devices it can run on, the one it prefers first: "cpu", or "cuda:0" and "cuda:1"."""
         ...
 
     def bid(self, problem: Problem, fits: int) -> Bid:
-        """Say whether it would take ``fits`` columns (C times targets) on a problem; only asked where it works."""
+        """Say whether it would take ``fits`` columns (C times targets) on a problem, if it works here.
+
+        Asked of every engine before anything is loaded, so it loads nothing.
+        """
         ...
 
     def prepare(

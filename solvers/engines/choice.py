@@ -20,7 +20,7 @@ from solvers.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from solvers.goals import Bid, Engine, Prepared
+    from solvers.goals import Engine, Prepared
     from solvers.problem import Problem
 
 __all__ = ["Choice", "available", "choose", "get", "names"]
@@ -88,66 +88,60 @@ def choose(name: str, problem: Problem, fits: int, device: str | None = None) ->
     Raises:
         EngineError: the engine asked for by name is unknown, does not work here, or is not one for ``device``.
     """
-    asked = None if name == AUTO else get(name)
-    if asked is not None and (why_not := asked.unavailable()) is not None:
+    if name == AUTO:
+        choice = _automatic(problem, fits, None if device is None else _place(device))
+        _log.info("engine %s: %s", choice.engine.name, choice.reason)
+        return choice
+    engine = get(name)
+    if (why_not := engine.unavailable()) is not None:
         msg = f"engine {name!r} does not work here: {why_not}; choose another, or engine='auto'"
         raise EngineError(msg)
-    running = [engine for engine in map(get, names()) if engine.unavailable() is None]
-    place = None if device is None else _place(device, running)
-    if place is not None:
-        running = [engine for engine in running if place in engine.devices()]
-    if asked is not None:
-        if asked not in running:
-            others = ", ".join(engine.name for engine in running)
-            msg = (
-                f"engine {name!r} does not run on device {device!r}; choose {others}, or one of its own devices: "
-                f"{', '.join(asked.devices())}"
-            )
-            raise EngineError(msg)
-        return Choice(asked, "asked for by name", _finisher(asked, problem, fits), place)
-    choice = _automatic(running, problem, fits, place)
-    _log.info("engine %s: %s", choice.engine.name, choice.reason)
-    return choice
+    place = None if device is None else _place(device)
+    if place is not None and place not in engine.devices():
+        others = ", ".join(other.name for other in map(get, names()) if place in other.devices())
+        own = ", ".join(engine.devices())
+        msg = f"engine {name!r} does not run on device {device!r}; choose {others}, or one of its own devices: {own}"
+        raise EngineError(msg)
+    return Choice(engine, "asked for by name", _finisher(engine, problem, fits), place)
 
 
-def _automatic(running: Sequence[Engine], problem: Problem, fits: int, place: str | None) -> Choice:
-    """The engine that bids most of those that run there."""
-    bids = {engine.name: engine.bid(problem, fits) for engine in running}
-    chosen = max(running, key=lambda engine: bids[engine.name].speed)
-    return Choice(chosen, _reason(chosen.name, bids, place), _finisher(chosen, problem, fits), place)
-
-
-def _reason(chosen: str, bids: dict[str, Bid], place: str | None) -> str:
-    """Why an engine was chosen, and why each of the faster ones was not."""
-    where = "" if place is None else f" on the device asked for, {place}"
-    others = [(name, _why_not(name, bids, place)) for name in names() if name != chosen]
-    said = [f"{name}: {why}" for name, why in others if why is not None]
-    return "; ".join([f"auto{where}: {bids[chosen].why}", *said])
-
-
-def _why_not(name: str, bids: dict[str, Bid], place: str | None) -> str | None:
-    """Why an engine was not chosen; None where it simply bids less than another."""
-    if name in bids:
-        return bids[name].why if bids[name].speed == 0 else None
-    return available(name) or f"it does not run on {place}"
+def _automatic(problem: Problem, fits: int, place: str | None) -> Choice:
+    """The engine that bids most of those that work here, on a device; no other is loaded to find that out."""
+    bids = {name: get(name).bid(problem, fits) for name in names()}
+    why_not = {name: bid.why for name, bid in bids.items() if not bid.speed > 0}
+    for name in sorted(bids.keys() - why_not.keys(), key=lambda name: -bids[name].speed):
+        engine = get(name)
+        if (reason := engine.unavailable()) is not None:
+            why_not[name] = reason
+        elif place is not None and place not in engine.devices():
+            why_not[name] = f"it does not run on {place}"
+        else:
+            where = "" if place is None else f" on the device asked for, {place}"
+            others = [f"{other}: {why_not[other]}" for other in names() if other in why_not]
+            reason = "; ".join([f"auto{where}: {bids[name].why}", *others])
+            return Choice(engine, reason, _finisher(engine, problem, fits), place)
+    msg = f"no engine takes this problem: {'; '.join(f'{name}: {why}' for name, why in why_not.items())}"
+    raise EngineError(msg)
 
 
 def _finisher(engine: Engine, problem: Problem, fits: int) -> Engine | None:
     """Who takes over where an engine misses the gap: the one that bids most of those that can; None for itself."""
     if engine.finishes:
         return None
-    able = [other for other in map(get, names()) if other.finishes and other.unavailable() is None]
-    able = [other for other in able if set(other.devices()) & set(engine.devices())]
+    able = [
+        other for other in map(get, names()) if other.finishes and set(other.devices()) & set(engine.devices())
+    ]
+    able = [other for other in able if other.unavailable() is None]
     return max(able, key=lambda other: other.bid(problem, fits).speed, default=None)
 
 
-def _place(device: str, running: Sequence[Engine]) -> str:
+def _place(device: str) -> str:
     """The full name of a device that an engine runs on here; "cuda" is the first of its kind.
 
     Raises:
         EngineError: none does; every engine that does not work here is told with its reason.
     """
-    known = list(dict.fromkeys(place for engine in running for place in engine.devices()))
+    known = list(dict.fromkeys(place for name in names() for place in get(name).devices()))
     for place in known:
         if device in (place, place.partition(":")[0]):
             return place

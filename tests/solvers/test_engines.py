@@ -239,7 +239,7 @@ def test_auto_takes_whoever_bids_most_and_says_why_the_others_were_not_taken(one
     activations, labels, _ = GRID["weighted"]
     fit = solvers.fit(activations, labels)
     assert fit.engine == "theirs"
-    said = "auto: it is asked for here; cupy: no GPU here; sklearn: it would save less than importing it takes"
+    said = "auto: it is asked for here; sklearn: it would save less than importing it takes"
     assert fit.engine_reason == said
     one_more.bid = lambda problem, fits: Bid(0.0, f"not for {fits} columns")
     fit = solvers.fit(activations, labels, C=[1.0, 2.0]).fits[0]
