@@ -7,7 +7,7 @@ nothing of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class LinearMap:
         """Return the map of these columns alone; None is all of them."""
         if columns is None:
             return self
-        return replace(self, weights=self.weights[columns], mean=self.mean[columns])
+        return LinearMap(self.weights[columns], self.intercept, self.mean[columns], self.classes)
 
     def logits(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Return the outputs of activations (rows, *features) of this width: (rows, outputs).
@@ -81,7 +81,7 @@ class LinearMap:
         return found
 
     def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
-        """Return the most probable class of each row, in the labels' own values: (rows,); without classes the outputs."""
+        """Return the most probable class of each row, (rows,), in the labels' own values; without classes outputs."""
         outputs = self.logits(activations)
         return outputs if self.classes is None else self.classes[outputs.argmax(axis=1)]
 

@@ -11,8 +11,7 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 
 from solvers.errors import ProblemError
-from solvers.rows import as_source, flat_width
-from solvers.scores import logit_blocks
+from solvers.linear_map import LinearMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +66,8 @@ class FitProgress:
 class Fit:
     """A linear probe, softmax(h W + b), with a certified bound on its loss.
 
-    ``weights`` (width, classes) and ``bias`` (classes,) are float64 and act on raw activations.
+    ``weights`` (width, classes) are float64 and act on raw activations, ``intercept`` (classes,) on centred ones: the
+    logits are (h - mean) W + intercept, as they were certified. ``bias`` is the intercept of h W + bias.
     The penalty and the gap live in scaled coordinates, (h - mean) / scale, where the same probe has
     the ``coefficients`` ``weights * scale``; ``scale`` is 1 when no scaling was asked for and inf for
     a column that got weight 0 because it is constant.
@@ -80,7 +80,7 @@ class Fit:
     """
 
     weights: NDArray[np.float64]
-    bias: NDArray[np.float64]
+    intercept: NDArray[np.float64]
     classes: NDArray[Any]
     C: float
     mean: NDArray[np.float64]
@@ -108,6 +108,16 @@ class Fit:
         """The weights in scaled coordinates, (width, classes), where the penalty is taken."""
         return self.weights * np.where(np.isfinite(self.scale), self.scale, 0.0)[:, None]
 
+    @property
+    def map(self) -> LinearMap:
+        """The map from raw activations to logits that the fit is."""
+        return LinearMap(self.weights, self.intercept, self.mean, self.classes)
+
+    @property
+    def bias(self) -> NDArray[np.float64]:
+        """The intercept (classes,) for raw activations, h W + bias; rounded where the columns' means are large."""
+        return self.map.bias
+
     def logits(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Logits h W + b of raw activations (rows, *features): (rows, classes), float64.
 
@@ -117,16 +127,7 @@ class Fit:
         if self.status is Status.NOT_FITTED:
             msg = f"there is no probe for C={self.C:g}, which was {self.status.message}; use .best, or full_path=True"
             raise ProblemError(msg)
-        source = as_source(activations)
-        if flat_width(source) != self.width:
-            msg = (
-                f"activations have {flat_width(source):,} features, but the probe was fitted on {self.width:,}"
-            )
-            raise ProblemError(msg)
-        logits = np.empty((source.shape[0], len(self.classes)))
-        for rows, _, values in logit_blocks(source, self.weights, self.bias):
-            logits[rows] = values
-        return logits
+        return self.map.logits(activations)
 
     def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
         """Most probable class of each row, in the labels' own values."""

@@ -50,7 +50,7 @@ class ToFit:
         engine, reason = self._engine(point)
         return Fit(
             weights=self._spread(weights, 0.0),
-            bias=coefficients[:, -1] - self.problem.mean @ weights,
+            intercept=coefficients[:, -1],
             status=_status(point),
             gap_nats=point.certificate.gap_nats,
             loss=point.certificate.loss,
@@ -68,7 +68,7 @@ class ToFit:
         classes = len(self.problem.classes)
         return Fit(
             weights=np.broadcast_to(np.nan, (self.width, classes)),
-            bias=np.full(classes, np.nan),
+            intercept=np.full(classes, np.nan),
             status=Status.NOT_FITTED,
             gap_nats=np.inf,
             loss=np.nan,
