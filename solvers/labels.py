@@ -52,6 +52,8 @@ def place_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int6
             f"({classes.dtype}), so none could match; give labels of the kind that it was fitted on"
         )
         raise ProblemError(msg)
+    if {labels.dtype.kind, classes.dtype.kind} == {"i", "u"}:  # NumPy would compare them as float64
+        labels, classes = labels.astype(object), classes.astype(object)
     index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     return np.where(classes[index] == labels, index, UNSEEN)
 

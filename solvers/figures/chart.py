@@ -117,7 +117,7 @@ def save_chart(chart: Any, path: Path, overwrite: bool = False) -> None:
         with new_file(path, _is_figure if overwrite else None) as descriptor:
             write_all(descriptor, content, 0)
     except FileExistsError as error:
-        msg = f"{path} exists already; choose another name, or say that it may be overwritten"
+        msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
         raise FigureError(msg) from error
     except OSError as error:
         msg = f"the figure {path} could not be written: {error.strerror}; make room or choose another place"
@@ -130,7 +130,9 @@ def refuse_existing_figure(path: Path, overwrite: bool) -> None:
         raise FigureError(f"-o {path} ends in {path.suffix!r}; a figure is .svg, .png or .html")
     if os.path.lexists(path):
         if not overwrite:
-            raise FigureError(f"{path} exists already; choose another name, or say that it may be overwritten")
+            raise FigureError(
+                f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
+            )
         if not _is_figure(path):
             raise FigureError(
                 f"{path} is no {path.suffix[1:].lower()} figure, and only such a figure is overwritten; choose another "

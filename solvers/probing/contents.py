@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "Arrays", "known_type", "pack", "short", "unpack"]
 
 TABLE = "rows"
-_TYPES = {"weights": "<f8", "intercept": "<f8", "mean": "<f8", "scale": "<f8", "columns": "<i8"}
+_TYPES = {"header": "u1", "weights": "<f8", "intercept": "<f8", "mean": "<f8", "scale": "<f8", "columns": "<i8"}
 _TYPES |= {f"{TABLE}.index": "<i8", f"{TABLE}.group": "<i8"}
 KEPT = tuple(
     np.dtype(code) for code in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8")
@@ -123,27 +123,30 @@ def unpack(found: Arrays, header: dict[str, Any]) -> Probes:
     failures = {text(layer): text(reason) for layer, reason in header["failures"].items()}
     owned = _owned(found, len(entries), len(tables))
     rows = tuple(_table(found, number, entry, owned) for number, entry in enumerate(tables))
+    if len({table.key for table in rows}) < len(rows):
+        msg = "two tables are of one target, split and fold"
+        raise ValueError(msg)
     probes = [_probe(found, number, entry, owned, rows) for number, entry in enumerate(entries)]
     known = {"format", "version", "failures", "probes", "tables"}
     beside = Beside(
         rows,
         {name: value for name, value in header.items() if name not in known},
-        {name: found.read(name) for name, owner in owned.items() if owner == ()},
+        {name: found.read(name) for name in owned.get((), ())},
     )
     return Probes(probes, failures, beside=beside)
 
 
-def _owned(found: Arrays, probes: int, tables: int) -> dict[str, tuple[Any, ...]]:
-    """By dataset what it belongs to: () the file, (TABLE, T) a table, (N,) a probe, (N, T) its predictions."""
-    owned: dict[str, tuple[Any, ...]] = {}
+def _owned(found: Arrays, probes: int, tables: int) -> dict[tuple[Any, ...], list[str]]:
+    """The datasets of each owner: () the file, (TABLE, T) a table, (N,) a probe, (N, T) its predictions."""
+    owned: dict[tuple[Any, ...], list[str]] = {}
     for name in found.names():
         base, numbers = split_name(name)
         if base.startswith(f"{TABLE}."):
-            owned[name] = (TABLE, *numbers)
             fits = len(numbers) == 1 and numbers[0] < tables
+            owned.setdefault((TABLE, *numbers), []).append(name)
         else:
-            owned[name] = numbers
             fits = all(number < most for number, most in zip(numbers, (probes, tables), strict=False))
+            owned.setdefault(numbers, []).append(name)
         if not fits:
             msg = f"the dataset `{name}` belongs to no entry"
             raise ValueError(msg)
@@ -163,8 +166,8 @@ def split_name(name: str) -> tuple[str, tuple[int, ...]]:
     return ".".join(parts[: len(parts) - count]), tuple(map(int, numbers))
 
 
-def _table(found: Arrays, number: int, entry: Any, owned: Mapping[str, tuple[Any, ...]]) -> RowTable:
-    names = [name for name, owner in owned.items() if owner == (TABLE, number)]
+def _table(found: Arrays, number: int, entry: Any, owned: Mapping[tuple[Any, ...], list[str]]) -> RowTable:
+    names = owned.get((TABLE, number), [])
     arrays = {split_name(name)[0].removeprefix(f"{TABLE}."): found.mapped(name) for name in names}
     table = table_of(entry, arrays)
     rows = arrays["index"].shape
@@ -176,10 +179,14 @@ def _table(found: Arrays, number: int, entry: Any, owned: Mapping[str, tuple[Any
 
 
 def _probe(
-    found: Arrays, number: int, entry: Any, owned: Mapping[str, tuple[Any, ...]], tables: tuple[RowTable, ...]
+    found: Arrays,
+    number: int,
+    entry: Any,
+    owned: Mapping[tuple[Any, ...], list[str]],
+    tables: tuple[RowTable, ...],
 ) -> Probe:
     """One probe from its entry in the header and its arrays."""
-    names = {split_name(name)[0]: name for name, owner in owned.items() if owner == (number,)}
+    names = {split_name(name)[0]: name for name in owned.get((number,), [])}
     for name in MAP_ARRAYS:
         if name not in names and name != "columns":
             msg = f"the dataset `{name}.{number}` is missing"
@@ -187,12 +194,11 @@ def _probe(
     probe = probe_of(entry, {name: found.read(dataset) for name, dataset in names.items()})
     _check_map(number, probe)
     predictions: dict[Any, dict[str, NDArray[Any]]] = {}
-    for name, owner in owned.items():
-        if len(owner) == 2 and owner[0] == number:
-            table = tables[owner[1]]
+    for of_table, table in enumerate(tables):
+        for name in owned.get((number, of_table), []):
             array = found.mapped(name)
             if table.target != probe.target or array.shape[:1] != (len(table),):
-                msg = f"{name} is not of the rows of table {owner[1]}"
+                msg = f"{name} is not of the rows of table {of_table}"
                 raise ValueError(msg)
             predictions.setdefault(table.key, {})[split_name(name)[0]] = array
     return replace(probe, predictions=predictions) if predictions else probe

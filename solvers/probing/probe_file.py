@@ -12,6 +12,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -61,7 +62,7 @@ def save(
         with new_file(path, may_replace if overwrite else None) as descriptor:
             write_probes(descriptor, probes)
     except FileExistsError as error:
-        msg = f"{path} exists already; choose another name, or say that it may be overwritten"
+        msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
         raise ProbeFileError(msg) from error
     except OSError as error:
         msg = f"the probe file {path} could not be written: {error.strerror}; make room or choose another place"
@@ -136,7 +137,7 @@ def refuse_existing(path: str | Path, overwrite: bool, inputs: tuple[str | Path,
         raise ProbeFileError(msg)
     if os.path.lexists(path):
         if not overwrite:
-            msg = f"{path} exists already; choose another name, or say that it may be overwritten"
+            msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
             raise ProbeFileError(msg)
         if not is_probe_file(path):
             msg = f"{path} is no probe file, and only a probe file is overwritten; choose another name, or remove it"
@@ -270,10 +271,11 @@ def _datasets(path: Path, file: h5py.File) -> dict[str, _Dataset]:
     if HEADER.encode() not in names:
         msg = f"{path} is HDF5 but not a probe file: it has no dataset `header`; give a file of `probe fit`"
         raise ProbeFileError(msg)
+    size = path.stat().st_size
     found = {}
     for raw in names:
         name = raw.decode("utf-8", "replace")
-        found[name] = _dataset(path, file, raw, name)
+        found[name] = _dataset(path, file, raw, size)
     end, last = 0, ""
     for name, each in sorted(found.items(), key=lambda item: item[1].offset):
         if each.nbytes:
@@ -283,10 +285,19 @@ def _datasets(path: Path, file: h5py.File) -> dict[str, _Dataset]:
     return found
 
 
-def _dataset(path: Path, file: h5py.File, raw: bytes, name: str) -> _Dataset:
-    """A dataset of the profile, checked before anything of it is read."""
-    from h5py import h5d, h5l, h5o, h5t
+@cache
+def _kept_types() -> list[tuple[np.dtype[Any], Any]]:
+    """The types that a dataset may have, as NumPy and as HDF5 have them, the commonest first."""
+    from h5py import h5t
 
+    return [(dtype, h5t.py_create(dtype)) for dtype in reversed(KEPT)]
+
+
+def _dataset(path: Path, file: h5py.File, raw: bytes, file_bytes: int) -> _Dataset:
+    """A dataset of the profile, checked before anything of it is read."""
+    from h5py import h5d, h5l, h5o
+
+    name = raw.decode("utf-8", "replace")
     if file.id.links.get_info(raw).type != h5l.TYPE_HARD:
         raise _unfit(path, name, "is missing or is a link")
     stored = h5o.open(file.id, raw)
@@ -294,18 +305,18 @@ def _dataset(path: Path, file: h5py.File, raw: bytes, name: str) -> _Dataset:
         raise _unfit(path, name, "is not a dataset")
     layout = stored.get_create_plist()
     kind = stored.get_type()
-    dtype = next((each for each in KEPT if kind.equal(h5t.py_create(each))), None)
+    dtype = next((each for each, of_hdf5 in _kept_types() if kind.equal(of_hdf5)), None)
     expected = known_type(name)
     if stored.shape is None:
         raise _unfit(path, name, "is empty")
-    if dtype is None or expected not in (None, dtype):
+    if dtype is None or (expected is not None and dtype != expected):
         wanted = "of a type of plain numbers" if expected is None else f"of type {expected}"
         raise _unfit(path, name, f"is not {wanted}")
     if layout.get_layout() != h5d.CONTIGUOUS or layout.get_nfilters() or layout.get_external_count():
         raise _unfit(path, name, "is not stored in one plain piece")
     nbytes = math.prod(stored.shape) * dtype.itemsize
     offset = stored.get_offset() if nbytes else 0
-    if offset is None or stored.get_storage_size() != nbytes or offset + nbytes > path.stat().st_size:
+    if offset is None or stored.get_storage_size() != nbytes or offset + nbytes > file_bytes:
         raise _unfit(path, name, "declares more than the file holds")
     return _Dataset(dtype, tuple(stored.shape), offset)
 

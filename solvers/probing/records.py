@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from solvers.linear_map import LinearMap
@@ -240,9 +241,11 @@ def from_json(kind: type[Record], found: Any) -> Record:
             known[each.name] = each.metadata["check"](found[each.name])
         elif each.default is MISSING and each.default_factory is MISSING:
             raise KeyError(each.name)
-    extra = {name: value for name, value in found.items() if name not in {each.name for each in _known(kind)}}
+    names = {each.name for each in _known(kind)}
+    extra = {name: value for name, value in found.items() if name not in names}
     return kind(**known, extra=extra)  # type: ignore[call-arg]
 
 
+@cache
 def _known(kind: type[Any]) -> list[Any]:
     return [each for each in fields(kind) if "check" in each.metadata]
