@@ -81,7 +81,7 @@ class LinearMap:
         return found
 
     def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
-        """Return the most probable class of each row, (rows,), in the labels' own values; without classes outputs."""
+        """Return the likeliest class of each row (rows,), in the labels' own values; without classes the outputs."""
         outputs = self.logits(activations)
         return outputs if self.classes is None else self.classes[outputs.argmax(axis=1)]
 

@@ -8,19 +8,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp, softmax
 
 from solvers.errors import ProblemError
 from solvers.linear_map import LinearMap
+from solvers.rows import as_source, flat_width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.rows import RowSource
 
-__all__ = ["Fit", "FitPath", "FitProgress", "Status"]
+__all__ = ["Fit", "FitInterrupted", "FitPath", "FitProgress", "Status"]
 
 
 class Status(StrEnum):
@@ -41,7 +41,10 @@ class Status(StrEnum):
         "the solver stopped before the gap asked for was proven; gap_nats says what was",
     )
     INTERRUPTED = "interrupted", "the fit was interrupted; the coefficients are the last ones reached"
-    NOT_FITTED = "not_fitted", "not tried: validation had stopped improving at a stronger penalty"
+    NOT_FITTED = (
+        "not_fitted",
+        "not tried: validation had stopped improving at a stronger penalty, or the fit was interrupted before",
+    )
     UNPENALISED = (
         "unpenalised",
         "C is infinite, so no bound on the loss can be proven; the norm of its gradient is below the gap asked for",
@@ -60,6 +63,30 @@ class FitProgress:
     total: int
     worst_gap_nats: float
     passes: int
+
+
+class FitInterrupted(KeyboardInterrupt):
+    """Ctrl-C in a fit, which ends a script as ever; whoever catches it has what was reached by then in ``result``.
+
+    Of :func:`solvers.fit` that is what it would have returned: every C that was begun is certified where it stood, and
+    its status is ``interrupted`` where that misses the gap asked for; those not begun are ``not_fitted``. It is
+    certified when it is first asked for, so that a script that only ends does not wait; the rows must be open then. Of
+    :func:`solvers.fit_layers` it is the :class:`~solvers.Probes` of the layers that were finished (also ``probes``).
+    """
+
+    def __init__(self, message: str, result: Callable[[], Any]) -> None:
+        super().__init__(message)
+        self._result = result
+
+    @cached_property
+    def result(self) -> Any:
+        """What was reached by the time of the interrupt."""
+        return self._result()
+
+    @property
+    def probes(self) -> Any:
+        """``result``, as :func:`solvers.fit_layers` has it."""
+        return self.result
 
 
 @dataclass(frozen=True)
@@ -124,23 +151,31 @@ class Fit:
         Raises:
             ProblemError: activations of another width, or a C that was not fitted.
         """
-        if self.status is Status.NOT_FITTED:
-            msg = f"there is no probe for C={self.C:g}, which was {self.status.message}; use .best, or full_path=True"
-            raise ProblemError(msg)
-        return self.map.logits(activations)
+        return self.map.logits(self._checked(activations))
 
     def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
-        """Most probable class of each row, in the labels' own values."""
-        return self.classes[self.logits(activations).argmax(axis=1)]
+        """Most probable class of each row, in the labels' own values; raises as :meth:`logits`."""
+        return self.map.predict(self._checked(activations))
 
     def predict_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Probability of each class for each row: (rows, classes), in the order of ``classes``."""
-        return softmax(self.logits(activations), axis=1)
+        return self.map.predict_proba(self._checked(activations))
 
     def predict_log_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Logarithm of :meth:`predict_proba`, finite where a probability underflows."""
-        logits = self.logits(activations)
-        return logits - logsumexp(logits, axis=1, keepdims=True)
+        return self.map.predict_log_proba(self._checked(activations))
+
+    def _checked(self, activations: RowSource | ArrayLike) -> RowSource:
+        if self.status is Status.NOT_FITTED:
+            msg = f"there is no probe for C={self.C:g}, which was {self.status.message}; use .best, or full_path=True"
+            raise ProblemError(msg)
+        source = as_source(activations)
+        if flat_width(source) != self.width:
+            msg = (
+                f"activations have {flat_width(source):,} features, but the probe was fitted on {self.width:,}"
+            )
+            raise ProblemError(msg)
+        return source
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.fitting.result import Fit, FitPath, Status
+from solvers.rows import at_full_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,15 +101,10 @@ class ToFit:
         }
 
     def _spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
-        """Values per column fitted on, as values per column of the full width."""
-        if self.columns is None:
-            return values
-        full = np.full((self.width, *values.shape[1:]), elsewhere)
-        full[self.columns] = values
-        return full
+        return at_full_width(values, self.columns, self.width, elsewhere)
 
 
 def _status(point: Point) -> Status:
     if point.missed:
-        return Status.GAP_MISSED
+        return Status.INTERRUPTED if point.interrupted else Status.GAP_MISSED
     return Status.UNPENALISED if np.isinf(point.C) else Status.CONVERGED

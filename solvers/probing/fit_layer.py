@@ -11,11 +11,11 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.fitting.fit import fit
-from solvers.fitting.result import Fit, FitPath, Status
+from solvers.fitting.result import Fit, FitPath
 from solvers.probing.probe import Probe, Probes
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Tried, Where
 from solvers.probing.targets import bad_rows, rows_and_labels, score_targets
-from solvers.rows import Columns, draw_columns, flat_width
+from solvers.rows import Columns, at_full_width, draw_columns, flat_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,14 +57,6 @@ class _View:
         if drawn is not None:
             columns = drawn if columns is None else columns[drawn]
         return cls(layer.source if columns is None else Columns(layer.source, columns), columns, width)
-
-    def spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
-        """Values per column that is looked at, as values per feature of the layer."""
-        if self.columns is None:
-            return values
-        full = np.full((self.width, *values.shape[1:]), elsewhere)
-        full[self.columns] = values
-        return full
 
 
 def fit_layer(
@@ -138,11 +130,11 @@ def _where(layer: FitLayer, target: str, settings: LayerSettings) -> Where:
 def _map(chosen: Fit, task: Task, view: _View, scaled: bool) -> ProbeMap:
     """The map of a fit on all columns of the layer; those that were not looked at get weight 0."""
     return ProbeMap(
-        weights=view.spread(chosen.weights, 0.0),
+        weights=at_full_width(chosen.weights, view.columns, view.width, 0.0),
         intercept=chosen.intercept,
-        mean=view.spread(chosen.mean, 0.0),
+        mean=at_full_width(chosen.mean, view.columns, view.width, 0.0),
         classes=task.classes,
-        scale=view.spread(chosen.scale, np.inf),
+        scale=at_full_width(chosen.scale, view.columns, view.width, np.inf),
         scaled=scaled,
         columns=view.columns,
     )
@@ -189,7 +181,7 @@ def _choose(
     progress: Callable[[FitProgress], None] | None,
 ) -> dict[str, _Chosen]:
     """The C that validation prefers for each target, all fitted together."""
-    options: dict[str, Any] = settings.options() | {"progress": progress}
+    options: dict[str, Any] = settings.fit_options() | {"progress": progress}
     if any(warm[target] is not None for target in tasks):
         options["warm_start"] = {target: warm[target] for target in tasks}
     activations, labels = rows_and_labels(rows, tasks, "train")
@@ -203,8 +195,6 @@ def _choose(
     else:
         validation = rows_and_labels(rows, tasks, "val")
         paths = fit(activations, labels, C=settings.C, validation=validation, **options)
-    if any(each.status is Status.INTERRUPTED for path in paths.values() for each in path):
-        raise KeyboardInterrupt
     return {target: _Chosen(paths[target].best, _tried(paths[target])) for target in tasks}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from solvers.linear_map import LinearMap
@@ -220,7 +219,7 @@ def to_json(record: Any) -> dict[str, Any]:
     Raises:
         TypeError, ValueError: a value that is not what its field says.
     """
-    known = {each.name: each.metadata["check"](getattr(record, each.name)) for each in _known(type(record))}
+    known = {each.name: each.metadata["check"](getattr(record, each.name)) for each in _KNOWN[type(record)]}
     if "path" in known:
         known["path"] = [to_json(each) for each in known["path"]]
     return {**record.extra, **known}
@@ -236,16 +235,18 @@ def from_json(kind: type[Record], found: Any) -> Record:
         msg = f"{found!r} is no object"
         raise TypeError(msg)
     known = {}
-    for each in _known(kind):
+    for each in _KNOWN[kind]:
         if each.name in found:
             known[each.name] = each.metadata["check"](found[each.name])
         elif each.default is MISSING and each.default_factory is MISSING:
             raise KeyError(each.name)
-    names = {each.name for each in _known(kind)}
+    names = {each.name for each in _KNOWN[kind]}
     extra = {name: value for name, value in found.items() if name not in names}
     return kind(**known, extra=extra)  # type: ignore[call-arg]
 
 
-@cache
-def _known(kind: type[Any]) -> list[Any]:
-    return [each for each in fields(kind) if "check" in each.metadata]
+_KNOWN: dict[type[Any], list[Any]] = {
+    kind: [each for each in fields(kind) if "check" in each.metadata]
+    for kind in (Where, Proof, Scores, Provenance, Tried)
+}
+"""The fields of each record that are keys of its object."""
