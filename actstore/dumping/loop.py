@@ -20,6 +20,7 @@ from actstore.provenance import versions
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
 from actstore.reductions.parts_of_examples import BatchRows
 from actstore.row_choice import KeptRows, RowChoice
+from actstore.sources.base import SlicedSource
 from actstore.store.documents.records import Seen
 from actstore.store.format import EXAMPLE, StoredLayer
 
@@ -137,7 +138,7 @@ class DumpLoop:
             item.check_lengths()
         batches = self._batches(data, 0, None)
         first = next(batches)
-        ids = self.ids.at(data[0].split, first.places.tolist())
+        ids = self.ids.at(data[0].split, first.places.tolist(), data[0].row_ids)
         every = described(adapter, first, ids)
         layers = select(self._settings.layers, every)
         model = adapter.provenance()
@@ -190,6 +191,7 @@ class DumpLoop:
             reductions=plan.reductions.document(),
             data=self._announced,
             versions=versions(),
+            **_named_columns(plan.data),
         )
 
     @property
@@ -204,9 +206,9 @@ class DumpLoop:
         rows = 0
         if numbers is not None and not len(numbers):
             return
-        self._replay.next_item()
+        self._replay.next_item(watches=not isinstance(item.source, SlicedSource))
         for number, batch in enumerate(batches, start=numbers.start + 1 if numbers else 1):
-            ids = self.ids.at(item.split, batch.places.tolist())
+            ids = self.ids.at(item.split, batch.places.tolist(), item.row_ids)
             seen = self._replay.update(batch)
             rows += batch.rows
             if self._stored and seen.batches <= self._stored.batches:
@@ -217,10 +219,11 @@ class DumpLoop:
             parts = self._parts(item, position, batch)
             with blaming_model(f"batch {number} (rows {ids[0]!r} to {ids[-1]!r})", ids):
                 activations = run(batch.inputs, parts)
-            stored = row_batch(activations, batch, ids, item.split, parts)
+            stored = row_batch(activations, batch, ids, item, parts)
             self._writer.append(stored, seen)
             self._report(len(stored.ids), sum(layer.array.nbytes for layer in activations.values()))
         inputs, spec = self._replay.item_hash(), item.source.spec
+        self._replay.warn_of_repeats(spec)
         self._data.append({"split": item.split, "source": spec, self._counted: rows, "inputs": inputs})
 
     def _parts(self, item: SplitData, position: int, batch: Batch) -> BatchRows | None:
@@ -240,7 +243,7 @@ class DumpLoop:
 
     def _note_skipped(self, item: SplitData) -> None:
         """Note the ids that the rows of bad files would have had, and the files."""
-        ids = self.ids.at(item.split, item.left_out)
+        ids = self.ids.at(item.split, item.left_out, item.row_ids)
         self._skipped += [{"id": i, "file": file} for i, file in zip(ids, item.left_out.values(), strict=True)]
         if ids:
             self._writer.note(skipped=self._skipped)
@@ -275,6 +278,14 @@ class DumpLoop:
                 f"the weights are those of {steps} of the store: was the model trained, or loaded, in between?"
             )
             warnings.warn(msg, SameWeightsWarning, stacklevel=4)
+
+
+def _named_columns(data: Sequence[SplitData]) -> dict[str, JSON]:
+    """Which columns or targets say splits and groups, and which labels are none, where anybody said so."""
+    columns = data[0].columns
+    named: dict[str, JSON] = {"split_by": columns.split_by, "group_by": columns.group_by}
+    named["ignore_label"] = [str(value) for value in columns.ignore] or None
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _reported(reductions: Reductions, stored: Seen) -> dict[str, JSON]:

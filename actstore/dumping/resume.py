@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from actstore.errors import DumpError
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from actstore.sources import Batch
 
 
+class RepeatedInputsWarning(UserWarning):
+    """The data gave the same inputs more than once."""
+
+
 class Replay:
     """What the data has given so far, in hashes: compared with what an interrupted dump had seen."""
 
@@ -19,14 +24,18 @@ class Replay:
         self._done: list[str] = []
         self._inputs, self._labels = InputHash(), LabelHash()
         self._batches = 0
+        self._marks: set[str] = set()
+        self._repeats: list[int] = []
+        self._watches = False
         self.item_rows = 0
 
-    def next_item(self) -> None:
-        """Begin another item of data."""
+    def next_item(self, watches: bool = False) -> None:
+        """Begin another item of data; ``watches`` where inputs that come again are to be told."""
         if self._batches:
             self._done.append(self._inputs.hexdigest())
         self._inputs = InputHash()
         self.item_rows = 0
+        self._watches, self._marks, self._repeats = watches, set(), []
 
     def item_hash(self) -> str:
         """The hash of the inputs of this item."""
@@ -36,10 +45,36 @@ class Replay:
         """Add a batch. Returns how far the dump is with it."""
         self._inputs.update(batch.inputs)
         self._labels.update(batch.targets)
+        told = {"--split-by": batch.splits, "--group-by": batch.groups}
+        self._labels.update({name: values for name, values in told.items() if values is not None})
+        if self._watches:
+            self._note_repeat(batch)
         self._batches += 1
         self.item_rows = int(batch.places[-1]) + 1
         inputs = hash_text(" ".join([*self._done, self._inputs.hexdigest()]))
         return Seen(self._batches, inputs, self._labels.hexdigest())
+
+    def _note_repeat(self, batch: Batch) -> None:
+        """Count the rows of a batch whose inputs are, all of them, those of one before."""
+        own = InputHash()
+        own.update(batch.inputs)
+        mark = own.hexdigest()
+        if mark in self._marks:
+            self._repeats.append(batch.rows)
+        self._marks.add(mark)
+
+    def warn_of_repeats(self, spec: str) -> None:
+        """Warn of batches of an item that came twice: a row that is alone in its batch may well be like another."""
+        repeated = sum(self._repeats)
+        if "not seen" not in self._marks and (
+            any(rows > 1 for rows in self._repeats) or 2 * repeated >= self.item_rows > 1
+        ):
+            msg = (
+                f"{repeated:,} of {self.item_rows:,} rows of {spec} came in batches whose inputs came before, so rows "
+                "are stored more than once: does every worker of an IterableDataset read all of it? Divide it among "
+                "them (torch.utils.data.get_worker_info), or use one worker"
+            )
+            warnings.warn(msg, RepeatedInputsWarning, stacklevel=4)
 
     def compare(self, stored: Seen, seen: Seen) -> None:
         """DumpError where the last batch that was stored ends other inputs or labels than then."""

@@ -40,7 +40,11 @@ def row_unit(asked: str | None, data: Sequence[SplitData]) -> str:
 
 
 def row_batch(
-    activations: Mapping[str, Captured], batch: Batch, ids: Sequence[str], split: str, rows: BatchRows | None
+    activations: Mapping[str, Captured],
+    batch: Batch,
+    ids: Sequence[str],
+    item: SplitData,
+    rows: BatchRows | None,
 ) -> RowBatch:
     """What is stored of a batch.
 
@@ -48,21 +52,28 @@ def row_batch(
         activations: the layers of it.
         batch: with a label per example, or per word where it has ``words``.
         ids: (examples,).
-        split: of all of them.
-        rows: which tokens or words are the rows, ``ID/POSITION`` in the group ``ID``; None where examples are.
+        item: of data that they are of; its split is that of rows without one of their own.
+        rows: which tokens or words are the rows, ``ID/POSITION`` in the group ``ID``; None where examples are. The
+            group that an example has is then a target of theirs, by the name that it is told by.
     """
+    splits = [item.split] * batch.rows if batch.splits is None else batch.splits.tolist()
     if rows is None:
-        return RowBatch(activations, ids, [split] * batch.rows, batch.targets)
+        return RowBatch(
+            activations, ids, splits, batch.targets, None if batch.groups is None else batch.groups.tolist()
+        )
     examples, positions = rows.spots.examples, rows.spots.positions
     labels = examples
     if batch.words is not None:
         labels = (np.cumsum(batch.words) - batch.words)[examples] + positions
+    coarser = {}
+    if batch.groups is not None and item.columns.group_by not in batch.targets:
+        coarser[str(item.columns.group_by)] = batch.groups[examples]
     groups = [ids[example] for example in examples.tolist()]
     return RowBatch(
         activations,
         [f"{group}/{position}" for group, position in zip(groups, positions.tolist(), strict=True)],
-        [split] * len(rows),
-        {name: values[labels] for name, values in batch.targets.items()},
+        [splits[example] for example in examples.tolist()],
+        {name: values[labels] for name, values in batch.targets.items()} | coarser,
         groups,
         positions,
     )

@@ -1,0 +1,329 @@
+"""Labels as people have them: which rows have none, what only looks like a label, and which row each belongs to.
+
+One rule at every door: a row has no label where it is masked, ``None``, NaN, NaT, ``pandas.NA`` or an empty text, and
+where its label is one that the user asked to ignore. Nothing else is taken for "no label" unasked, but what looks like
+it (-100, -1 beside 0 to K-1, "nan", "NA") is warned of, by its value and its count.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actstore.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from actstore.errors import ActstoreError
+
+
+class SentinelWarning(UserWarning):
+    """A class of a target looks like a mark for "no label"."""
+
+
+_MARKS = {
+    "nan",
+    "na",
+    "n/a",
+    "#n/a",
+    "<na>",
+    "nat",
+    "none",
+    "null",
+    "nil",
+    "missing",
+    "unlabeled",
+    "unlabelled",
+}
+_MARKS |= {"", "?", "-", "-1", "-9", "-99", "-100", "-999", "-9999"}
+_NEGATIVE = {-1, -9, -99, -100, -999, -9999, *(-(2**bits) for bits in (7, 15, 31, 63))}
+_POSITIVE = {255, 999, 9999, 65535, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1}
+_TRACKED = 10_000
+"""Past so many different labels, only those that look like marks are counted: nothing with more is a class target."""
+_INT = re.compile(r"0|-?[1-9][0-9]*")
+"""What ``str`` gives of an int: 007 and +1 are text, or two labels would become one."""
+_INT_DTYPES = (np.int64, np.uint64)
+_EXACT = 2**53
+"""Up to here a float holds every whole number."""
+
+
+def plain_labels(values: object, what: str) -> np.ndarray:
+    """Labels as a flat array of whole numbers, booleans or text; a masked one where a row has no label.
+
+    Bytes become text, whole floats whole numbers (many files hold classes so).
+
+    Args:
+        values: of NumPy, pandas, or a list of Python's own; masked entries stay so.
+        what: they are, for the message.
+
+    Raises:
+        SourceError: not one label per row, or labels that no class can be told by.
+    """
+    data = _as_array(values)
+    if data.ndim != 1:
+        hint = "" if data.ndim else ": put single examples into batches, with a DataLoader for example"
+        msg = f"{what} has shape {data.shape}; one label per row was expected, (rows,){hint}"
+        raise SourceError(msg)
+    missing = np.array(np.ma.getmaskarray(values)) if np.ma.isMaskedArray(values) else np.zeros(len(data), bool)
+    if data.dtype.kind == "T" and hasattr(data.dtype, "na_object"):
+        data = data.astype(object)
+    if data.dtype.kind == "O":
+        missing |= np.array([is_missing(value) for value in data], bool)
+        data = _of_objects(data, missing, what)
+    if data.dtype.kind == "S":
+        data = np.char.decode(data, "utf-8")
+    if data.dtype.kind == "T":
+        data = data.astype(np.str_)
+    if data.dtype.kind == "f":
+        missing |= np.isnan(data)
+        data = _whole(data, missing)
+    if data.dtype.kind not in "iubU":
+        msg = (
+            f"{what} has dtype {data.dtype}; labels are whole numbers, booleans or text. Turn other values into "
+            "classes, and mask the rows without a label (numpy.ma)"
+        )
+        raise SourceError(msg)
+    if data.dtype.kind == "U":
+        missing |= data == ""
+    return np.ma.MaskedArray(data, mask=missing) if missing.any() or np.ma.isMaskedArray(values) else data
+
+
+def is_missing(value: object) -> bool:
+    """Whether a Python value is no label: ``None``, NaN, NaT, ``pandas.NA``, masked or an empty text."""
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return bool(np.isnat(value))
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isnan(value))
+    return isinstance(value, (str, bytes)) and not value
+
+
+def _as_array(values: object) -> np.ndarray:
+    if isinstance(values, np.ndarray):
+        return np.ma.getdata(values)
+    if is_pandas(values):
+        array = np.asarray(values)
+        return array if array.dtype.kind != "U" else array.astype(object)
+    if isinstance(values, (list, tuple)) and values and not isinstance(values[0], (list, tuple, np.ndarray)):
+        found = np.empty(len(values), object)
+        found[:] = values
+        if any(is_missing(value) for value in found):
+            return found  # NumPy would write None and NaN out as text
+    return np.asarray(values)
+
+
+def _of_objects(data: np.ndarray, missing: np.ndarray, what: str) -> np.ndarray:
+    """Python objects that are all of one kind, as an array of that kind."""
+    said = data[~missing].tolist()
+    kinds = {_kind(value) for value in said}
+    if len(kinds) > 1 or None in kinds:
+        named = ", ".join(sorted({type(value).__name__ for value in said}))
+        msg = f"{what} holds {named}; labels are whole numbers, booleans or text, all of one kind"
+        raise SourceError(msg)
+    if not said:
+        return np.full(len(data), "", np.str_)
+    filled = data.copy()
+    filled[missing] = said[0]
+    return np.array(filled.tolist())
+
+
+def _kind(value: object) -> str | None:
+    if isinstance(value, (bool, np.bool_)):
+        return "boolean"
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return "number"
+    if isinstance(value, (str, bytes)):
+        return type(value).__name__
+    return None
+
+
+def _whole(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Floats that are whole numbers as such; others as they are."""
+    filled = np.where(missing, data.dtype.type(0), data)
+    whole = (filled == np.floor(filled)) & (np.abs(filled) < _EXACT)
+    return filled.astype(np.int64) if bool(whole.all()) else data
+
+
+def is_pandas(value: object) -> bool:
+    """Whether a value is one of pandas' own, told without importing pandas."""
+    return type(value).__module__.partition(".")[0] == "pandas"
+
+
+def as_several(values: object) -> tuple[object, ...]:
+    """One value, or a list, tuple, set or array of several, as a tuple."""
+    if values is None:
+        return ()
+    return tuple(values) if isinstance(values, (list, tuple, set, frozenset, np.ndarray)) else (values,)
+
+
+def ignored(labels: np.ndarray, ignore: Sequence[object]) -> np.ndarray:
+    """(rows,) bools: where a label is one of those to ignore; numbers and booleans match what is written like them."""
+    data, found = np.ma.getdata(labels), np.zeros(len(labels), bool)
+    for value in ignore:
+        same = _like(value, data.dtype.kind)
+        if same is not None:
+            found |= data == same
+    return found & ~np.ma.getmaskarray(labels)
+
+
+def without(labels: np.ndarray, ignore: Sequence[object]) -> np.ndarray:
+    """The labels, masked where they are one of those to ignore."""
+    found = ignored(labels, ignore)
+    if not found.any():
+        return labels
+    return np.ma.MaskedArray(np.ma.getdata(labels), mask=np.ma.getmaskarray(labels) | found)
+
+
+def _like(value: object, kind: str) -> Any:
+    """A value as a label of this kind of dtype; None where it can be none."""
+    text = str(value).strip()
+    if kind == "U":
+        return str(value)
+    if kind == "b":
+        return {"true": True, "false": False}.get(text.lower())
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if not number.is_integer():
+        return None
+    return int(text) if text.lstrip("+-").isdigit() else int(number)
+
+
+class LabelCount:
+    """Counts the labels of targets as they come, to say at the end what looks like a mark for "no label"."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counter[Any]] = {}
+
+    def add(self, targets: Mapping[str, np.ndarray]) -> None:
+        """Count the labels of some rows."""
+        for name, labels in targets.items():
+            counts = self._counts.setdefault(name, Counter())
+            if getattr(labels, "ndim", 0) != 1 or np.ma.getdata(labels).dtype.kind not in "iuU":
+                continue
+            values, numbers = np.unique(np.ma.compressed(labels), return_counts=True)
+            for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
+                if value in counts or len(counts) < _TRACKED or _is_mark(value):
+                    counts[value] += number
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Warn of each target that has such marks among its classes, and start anew."""
+        counts, self._counts = self._counts, {}
+        for name, of_target in counts.items():
+            marks = marks_among(of_target)
+            if marks:
+                named = " and ".join(f"{value!r} ({of_target[value]:,} rows)" for value in marks)
+                value = marks[0]
+                warnings.warn(
+                    f"target {name!r} has the class {named}, which looks like a mark for 'no label'; if it is one, say "
+                    f"so: --ignore-label {value!r} (ignore_label={value!r} in Python)",
+                    SentinelWarning,
+                    stacklevel=stacklevel + 1,
+                )
+
+
+def marks_among(counts: Mapping[Any, int]) -> list[Any]:
+    """The labels that look like marks for "no label" beside the others."""
+    if any(isinstance(value, str) for value in counts):
+        return [value for value in counts if isinstance(value, str) and _is_mark(value)]
+    negative = sorted(value for value in counts if value < 0)
+    others = sorted(value for value in counts if value >= 0)
+    marks: list[int] = []
+    signs = others == [1] and negative == [-1]  # two classes that many people write so
+    if others and set(negative) <= _NEGATIVE and not signs:
+        marks += negative
+    positive = [value for value in others if value in _POSITIVE]
+    usual = [value for value in others if value not in _POSITIVE]
+    if positive and usual and usual[0] in (0, 1) and usual[-1] - usual[0] < 2 * len(usual):
+        marks += [value for value in positive if value > usual[-1] + max(1, len(usual))]
+    return marks
+
+
+def _is_mark(value: object) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _MARKS
+    return value in _NEGATIVE or value in _POSITIVE
+
+
+def warn_of_marks(targets: Mapping[str, np.ndarray], stacklevel: int = 2) -> None:
+    """Warn of the marks for "no label" among labels that are all there."""
+    count = LabelCount()
+    count.add(targets)
+    count.warn(stacklevel + 1)
+
+
+def index_of(values: object) -> np.ndarray | None:
+    """(rows,) the index of a pandas object; None where it is none, or has the plain one that every new object has."""
+    index = getattr(values, "index", None)
+    if not is_pandas(values) or index is None or callable(index):
+        return None
+    if getattr(index, "nlevels", 1) > 1:
+        return np.array([str(entry) for entry in index.tolist()], object)
+    found = np.asarray(index)
+    return None if counts_rows(found) else found
+
+
+def counts_rows(index: np.ndarray) -> bool:
+    """Whether these are 0, 1, 2, ... in order, as numbers."""
+    return index.dtype.kind in "iu" and bool(np.array_equal(index, np.arange(len(index))))
+
+
+def place_by_id(
+    labels: np.ndarray, ids: Sequence[str], known: Iterable[str], fault: Callable[[str], ActstoreError]
+) -> np.ma.MaskedArray:
+    """Labels of all rows that are known, of which only those with ``ids`` have one.
+
+    Raises:
+        ActstoreError: made by ``fault`` of a sentence about ids that are unknown or come twice.
+    """
+    place_of = {row_id: row for row, row_id in enumerate(known)}
+    unknown = [row_id for row_id in ids if row_id not in place_of]
+    if unknown:
+        like = repr(next(iter(place_of), ""))
+        msg = (
+            f"{some(unknown)} of {len(ids):,} ids are not in the store, whose ids look like {like}; "
+            "see actstore rows for all"
+        )
+        raise fault(msg)
+    places = np.array([place_of[row_id] for row_id in ids], np.intp)
+    counts = np.bincount(places, minlength=len(place_of))
+    if len(counts) and counts.max() > 1:
+        names = list(place_of)
+        twice = [names[row] for row in np.flatnonzero(counts > 1)]
+        msg = f"{some(twice)} came more than once; one label per id was expected"
+        raise fault(msg)
+    placed = np.ma.MaskedArray(np.zeros(len(place_of), np.ma.getdata(labels).dtype), mask=True)
+    placed[places] = labels
+    return placed
+
+
+def some(ids: Sequence[str], shown: int = 3) -> str:
+    """How many ids these are, the first of them by name."""
+    named = ", ".join(repr(row_id) for row_id in ids[:shown])
+    return f"{len(ids):,} ({named}{', ...' if len(ids) > shown else ''})"
+
+
+def labels_of(cells: Sequence[str], ignore: Sequence[object] = ()) -> np.ma.MaskedArray:
+    """(cells,) ints where all cells that say something are ints, else text; masked where a cell says nothing.
+
+    Those that are empty, or written like a label to ``ignore``, say nothing.
+    """
+    none = {"", *map(str, ignore)}
+    missing = np.array([cell in none for cell in cells], bool)
+    said = [cell for cell in cells if cell not in none]
+    if said and all(_INT.fullmatch(cell) for cell in said):
+        numbers = [int(cell) for cell in said]
+        for dtype in _INT_DTYPES:
+            limits = np.iinfo(dtype)
+            if limits.min <= min(numbers) and max(numbers) <= limits.max:
+                values = np.zeros(len(cells), dtype)
+                values[~missing] = numbers
+                return np.ma.MaskedArray(values, mask=missing)
+    return np.ma.MaskedArray(np.array(cells, np.str_), mask=missing)

@@ -1,0 +1,100 @@
+"""Splits, groups and rows without a label, as a column of the data or a target says them of each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actstore.errors import SourceError
+from actstore.plain_labels import without
+from actstore.wording import hint
+
+if TYPE_CHECKING:
+    from actstore.sources import Batch, Source
+
+
+@dataclass(frozen=True)
+class RowColumns:
+    """What else is known of rows, by the name of a column of the data or of a target.
+
+    Args:
+        split_by: which says the split of each row; None for that of the item of data.
+        group_by: which says the rows that belong together; None where nobody says.
+        ignore: labels that mean "no label", of every target.
+    """
+
+    split_by: str | None = None
+    group_by: str | None = None
+    ignore: tuple[object, ...] = ()
+
+    def check(self, source: Source, targets: object) -> None:
+        """Refuse, before anything runs, columns that a source that knows its own has not, or not of every row.
+
+        Raises:
+            SourceError: by the name of the column.
+        """
+        for name, what in self._wanted():
+            known = getattr(source, "columns", None)
+            if known is not None and name not in known and name not in targets:  # type: ignore[operator]
+                msg = f"--{what}-by {name!r}: {source.spec} has no such column or target; {hint(name, known)}"
+                raise SourceError(msg)
+            if known is not None and name in known:
+                _whole(source.column(name), f"--{what}-by {name!r} of {source.spec}", what, None)  # type: ignore[union-attr]
+
+    def complete(self, batch: Batch, source: Source) -> Batch:
+        """A batch of a source with its splits and groups, and without the labels to ignore.
+
+        Raises:
+            SourceError: no such column or target, or a row of which it says nothing.
+        """
+        told = {what: self._told(batch, source, name, what) for name, what in self._wanted()}
+        targets = batch.targets
+        if self.ignore:
+            targets = {name: without(labels, self.ignore) for name, labels in targets.items()}
+        return replace(batch, targets=targets, splits=told.get("split"), groups=told.get("group"))
+
+    def _wanted(self) -> list[tuple[str, str]]:
+        named = ((self.split_by, "split"), (self.group_by, "group"))
+        return [(name, what) for name, what in named if name is not None]
+
+    def _told(self, batch: Batch, source: Source, name: str, what: str) -> np.ndarray:
+        """(rows,) text: what a column of the data, or else a target, says of the rows of a batch."""
+        where = f"--{what}-by {name!r} of {source.spec}"
+        column = getattr(source, "column", None)
+        values = None if column is None else column(name)
+        if values is not None:
+            values = values[batch.places]
+        elif name in batch.targets:
+            values = _of_examples(batch, batch.targets[name], where)
+        else:
+            msg = f"{where}: there is no such column or target; {hint(name, [*batch.targets])}"
+            raise SourceError(msg)
+        return _whole(values, where, what, batch.places)
+
+
+def _whole(values: np.ndarray, where: str, what: str, places: np.ndarray | None) -> np.ndarray:
+    """(rows,) text of what must be said of every row."""
+    missing = np.ma.getmaskarray(values)
+    if missing.any():
+        row = int(np.argmax(missing))
+        row = row if places is None else int(places[row])
+        msg = f"{where}: row {row} has no {what}; every row needs one, a row on its own a {what} of its own"
+        raise SourceError(msg)
+    return np.array([str(value) for value in np.ma.getdata(values).tolist()], np.str_)
+
+
+def _of_examples(batch: Batch, labels: np.ndarray, where: str) -> np.ndarray:
+    """(rows,) what a target says of each example, where it may say it of each of its words."""
+    if batch.words is None:
+        return labels
+    firsts = np.cumsum(batch.words) - batch.words
+    missing, data = np.ma.getmaskarray(labels), np.ma.getdata(labels)
+    first_of = np.repeat(firsts, batch.words)
+    if bool(((data != data[first_of]) | (missing != missing[first_of])).any()):
+        msg = (
+            f"{where} differs between the words of a sentence, which stay together; it must be one per sentence"
+        )
+        raise SourceError(msg)
+    return labels[firsts]
