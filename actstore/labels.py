@@ -74,21 +74,22 @@ def labels_for(spec: str, ids: Sequence[str], where: str, ignore: Sequence[objec
         SourceError: nothing of that name, or labels of other rows than these.
     """
     found = read_row_labels(spec, ignore)
-    return place(FileLabels("", found.values, found.ids), ids, spec, where)
-
-
-def place(labels: FileLabels, ids: Sequence[str], spec: str, where: str) -> np.ndarray:
-    """(rows,) labels of a file for the rows of a store: joined where it has ids, by position where it has none.
-
-    Raises:
-        SourceError: ids that are not those of the rows, nor 0, 1, 2, ... in order; or another number of labels.
-    """
-    found = RowLabels(labels.values, labels.ids)
-    values = found.values if found.ids is None else place_labels_of(found, [ids], spec)
+    values = place(FileLabels("", found.values, found.ids), ids, spec)
     if len(values) != len(ids):
         msg = f"{spec} has {len(values):,} labels but {where} has {len(ids):,} rows; expected one per row, in order"
         raise SourceError(msg)
     return values
+
+
+def place(labels: FileLabels, ids: Sequence[str], spec: str) -> np.ndarray:
+    """Labels of a file for rows with these ids: joined where it has ids, as they are, by position, where it has none.
+
+    Raises:
+        SourceError: ids that are not those of the rows, nor 0, 1, 2, ... in order.
+    """
+    if labels.ids is None:
+        return labels.values
+    return place_labels_of(RowLabels(labels.values, labels.ids), [ids], spec)
 
 
 def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> FileLabels:

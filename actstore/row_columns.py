@@ -9,9 +9,11 @@ import numpy as np
 
 from actstore.errors import SourceError
 from actstore.plain_labels import without
-from actstore.wording import hint
+from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actstore.sources import Batch, Source
 
 
@@ -29,19 +31,31 @@ class RowColumns:
     group_by: str | None = None
     ignore: tuple[object, ...] = ()
 
-    def check(self, source: Source, targets: object) -> None:
-        """Refuse, before anything runs, columns that a source that knows its own has not, or not of every row.
+    def check(self, source: Source) -> None:
+        """Refuse, before anything runs, a column of the data that does not say it of every row.
 
         Raises:
             SourceError: by the name of the column.
         """
+        column = getattr(source, "column", None)
         for name, what in self._wanted():
-            known = getattr(source, "columns", None)
-            if known is not None and name not in known and name not in targets:  # type: ignore[operator]
-                msg = f"--{what}-by {name!r}: {source.spec} has no such column or target; {hint(name, known)}"
-                raise SourceError(msg)
-            if known is not None and name in known:
-                _whole(source.column(name), f"--{what}-by {name!r} of {source.spec}", what, None)  # type: ignore[union-attr]
+            values = None if column is None else column(name)
+            if values is not None:
+                whole(values, f"--{what}-by {name!r} of {source.spec}", what)
+
+    def check_splits(self, splits: Sequence[str]) -> None:
+        """Refuse a column of splits where the data names splits already.
+
+        Raises:
+            SourceError: with both.
+        """
+        named = sorted({*splits} - {""})
+        if self.split_by is not None and named:
+            msg = (
+                f"--split-by {self.split_by!r} says the split of each row, but the data has the split of "
+                f"{listed(named)} already; keep one of them"
+            )
+            raise SourceError(msg)
 
     def complete(self, batch: Batch, source: Source) -> Batch:
         """A batch of a source with its splits and groups, and without the labels to ignore.
@@ -69,13 +83,18 @@ class RowColumns:
         elif name in batch.targets:
             values = _of_examples(batch, batch.targets[name], where)
         else:
-            msg = f"{where}: there is no such column or target; {hint(name, [*batch.targets])}"
+            known = [*getattr(source, "columns", ()), *batch.targets]
+            msg = f"{where}: there is no such column or target; {hint(name, known)}"
             raise SourceError(msg)
-        return _whole(values, where, what, batch.places)
+        return whole(values, where, what, batch.places)
 
 
-def _whole(values: np.ndarray, where: str, what: str, places: np.ndarray | None) -> np.ndarray:
-    """(rows,) text of what must be said of every row."""
+def whole(values: np.ndarray, where: str, what: str, places: np.ndarray | None = None) -> np.ndarray:
+    """(rows,) text of what must be said of every row; ``places`` are those of the rows, for the message.
+
+    Raises:
+        SourceError: a row of which nothing is said.
+    """
     missing = np.ma.getmaskarray(values)
     if missing.any():
         row = int(np.argmax(missing))

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import SourceError
-from actstore.plain_labels import labels_of, warn_of_marks, without
+from actstore.label_marks import warn_of_marks
+from actstore.plain_labels import labels_of, without
 from actstore.plugins import SOURCES, of_other_packages
 from actstore.row_choice import RowChoice
 from actstore.row_columns import RowColumns
@@ -69,8 +70,7 @@ def split_data(
             msg = "--data was given nothing; [SPLIT=]SPEC was expected"
             raise SourceError(msg)
         sources.extend(_resolve(found["spec"], found["split"] or ""))
-    if columns.split_by is not None:
-        _refuse_splits(columns.split_by, [split for split, _ in sources])
+    columns.check_splits([split for split, _ in sources])
     rows = row_names(sources)
     named: list[dict[str, np.ndarray]] = [{} for _ in sources]
     for (split, name), specs in _targets_by_place(targets).items():
@@ -91,14 +91,6 @@ def split_data(
         item.check_lengths()
         warn_of_marks(item.targets)
     return found_data
-
-
-def _refuse_splits(split_by: str, splits: Sequence[str]) -> None:
-    """Refuse a column of splits where the data has splits already."""
-    named = sorted(set(splits) - {""})
-    if named:
-        msg = f"--split-by {split_by!r} says the split of each row, but --data names {listed(named)}; keep one of them"
-        raise SourceError(msg)
 
 
 def _labels_for(spec: str, name: str, source: Source, rows: RowNames, ignore: Sequence[object]) -> np.ndarray:

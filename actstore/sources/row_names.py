@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.plain_labels import place_by_id, some
+from actstore.plain_labels import index_of, place_by_id, plain_labels, some, without
+from actstore.sources.base import check_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from actstore.sources.base import Source
@@ -159,6 +160,26 @@ def place_labels_of(labels: RowLabels, ways: Sequence[Sequence[str]], spec: str)
 def _count(ids: Sequence[str]) -> bool:
     """Whether ids only count the rows, in order."""
     return list(ids) == [str(number) for number in range(len(ids))]
+
+
+def labels_by_name(
+    targets: Mapping[str, object], ids: Sequence[str] | None, ignore: Sequence[object]
+) -> dict[str, np.ndarray]:
+    """(rows,) labels by name, of rows with these ids; the index of a pandas object may be the ids, in any order.
+
+    Raises:
+        SourceError: what is no label, or an index of other rows.
+    """
+    labels = {}
+    for name, values in targets.items():
+        index = index_of(values)
+        if index is not None and ids is not None and sorted(map(str, index)) == sorted(ids):
+            own = plain_labels(np.asarray(values, object), f"target {name!r}")
+            found: np.ndarray = place_by_id(own, [str(row_id) for row_id in index], list(ids), SourceError)
+        else:
+            found = check_labels(values, f"target {name!r}")
+        labels[name] = without(found, ignore)
+    return labels
 
 
 def texts_of(values: Sequence[object]) -> list[str]:

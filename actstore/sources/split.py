@@ -9,7 +9,7 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.plain_labels import LabelCount
+from actstore.label_marks import LabelCount
 from actstore.row_choice import KeptRows, RowChoice
 from actstore.row_columns import RowColumns
 from actstore.sources.base import Batch, SlicedSource
@@ -86,7 +86,7 @@ class SplitData:
         """
         if self.source.rows is not None:
             self._compare_lengths(self.source.rows)
-        self.columns.check(self.source, self.targets)
+        self.columns.check(self.source)
 
     def batches(
         self, batch_rows: int, choice: RowChoice, position: int = 0, numbers: range | None = None

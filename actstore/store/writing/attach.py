@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import StoreError, TargetError
-from actstore.plain_labels import index_of, place_by_id, warn_of_marks, without
+from actstore.label_marks import warn_of_marks
+from actstore.plain_labels import index_of, place_by_id, without
 from actstore.store.disk import durable
 from actstore.store.documents.coding import as_labels
 from actstore.store.documents.folder import read_folder, read_header
