@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from actstore.errors import ActstoreError
 
 
+ALONE = {"split": "", "group": ": give a row that stands alone a group of its own"}
+"""What else a message says of a row that lacks its split or its group."""
+
 _INT = re.compile(r"0|-?[1-9][0-9]*")
 """What ``str`` gives of an int: 007 and +1 are text, or two labels would become one."""
 _INT_DTYPES = (np.int64, np.uint64)
@@ -39,7 +42,7 @@ def plain_labels(values: object, what: str) -> np.ndarray:
     Raises:
         SourceError: not one label per row, or labels that no class can be told by.
     """
-    data = _as_array(values)
+    data = _as_array(values, what)
     if data.ndim != 1:
         hint = "" if data.ndim else ": put single examples into batches, with a DataLoader for example"
         msg = f"{what} has shape {data.shape}; one label per row was expected, (rows,){hint}"
@@ -77,7 +80,7 @@ def names_of(values: object, what: str) -> list[str]:
     if index_of(values) is not None:
         msg = f"the {what}s are a pandas object whose index is not 0, 1, 2, ... in order; give .to_numpy() of them"
         raise SourceError(msg)
-    data = _as_array(values)
+    data = _as_array(values, f"the {what}s")
     masked = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else np.zeros(data.shape, bool)
     if data.ndim != 1:
         msg = f"the {what}s have shape {data.shape}; one {what} per row was expected, (rows,)"
@@ -85,7 +88,7 @@ def names_of(values: object, what: str) -> list[str]:
     for row, value in enumerate(data.tolist()):
         empty = isinstance(value, str) and not value
         if masked[row] or (is_missing(value) and not (empty and what == "split")):
-            msg = f"row {row} has no {what} ({value!r}); every row needs one, a row on its own a {what} of its own"
+            msg = f"row {row} has no {what} ({value!r}); every row needs one{ALONE[what]}"
             raise SourceError(msg)
     return [str(value) for value in data.tolist()]
 
@@ -101,18 +104,23 @@ def is_missing(value: object) -> bool:
     return isinstance(value, (str, bytes)) and not value
 
 
-def _as_array(values: object) -> np.ndarray:
+def _as_array(values: object, what: str) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return np.ma.getdata(values)
     if is_pandas(values):
         array = np.asarray(values)
         return array if array.dtype.kind != "U" else array.astype(object)
-    if isinstance(values, (list, tuple)) and values and not isinstance(values[0], (list, tuple, np.ndarray)):
+    if isinstance(values, (list, tuple)):
         found = np.empty(len(values), object)
-        found[:] = values
-        if any(is_missing(value) for value in found):
-            return found  # NumPy would write None and NaN out as text
-    return np.asarray(values)
+        for row, value in enumerate(values):
+            found[row] = value
+        if all(is_missing(value) or _kind(value) for value in found):
+            return found  # NumPy would write None and NaN, and numbers among texts, out as text
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        msg = f"{what} can not be read as labels: {error}"
+        raise SourceError(msg) from error
 
 
 def _of_objects(data: np.ndarray, missing: np.ndarray, what: str) -> np.ndarray:

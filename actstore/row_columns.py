@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.plain_labels import without
+from actstore.plain_labels import ALONE, without
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def whole(values: np.ndarray, where: str, what: str, places: np.ndarray | None =
     if missing.any():
         row = int(np.argmax(missing))
         row = row if places is None else int(places[row])
-        msg = f"{where}: row {row} has no {what}; every row needs one, a row on its own a {what} of its own"
+        msg = f"{where}: row {row} has no {what}; every row needs one{ALONE[what]}"
         raise SourceError(msg)
     return np.array([str(value) for value in np.ma.getdata(values).tolist()], np.str_)
 

@@ -123,7 +123,7 @@ def check_labels(values: object, where: str) -> np.ndarray:
     """
     index = index_of(values)
     if index is not None:
-        shown = f"it begins with {index[0]!r}" if len(index) else "it is empty"
+        shown = f"it begins with {index.tolist()[0]!r}" if len(index) else "it is empty"
         msg = (
             f"{where} is a pandas {type(values).__name__} whose index is not 0, 1, 2, ... in order ({shown}), so it is "
             "no telling which rows the labels are of; give .to_numpy() to take them by position"
