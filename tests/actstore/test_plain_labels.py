@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 import actstore
-from actstore import Captured, RowBatch, Writer
 from actstore.errors import SourceError, StoreError
 from actstore.label_marks import LabelCount, SentinelWarning, marks_among
 from actstore.plain_labels import labels_of, names_of, plain_labels, without
@@ -104,10 +103,6 @@ def test_every_door_of_a_store_agrees(tmp_path):
         assert said(store.targets["y"]) == ["a", None, "b"]
         store.attach("again", values)
         assert said(store.targets["again"]) == ["a", None, "b"]
-    rows = {"a": Captured(np.zeros((3, 2), "float32"), "float32", ("feature",))}
-    with Writer(tmp_path / "w.acts") as writer:
-        writer.append(RowBatch(rows, ["0", "1", "2"], [""] * 3, {"y": np.array(["a", "", "b"])}))
-    assert said(actstore.open(tmp_path / "w.acts").targets["y"]) == ["a", None, "b"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 
 import actstore
 from actstore import Captured, RowBatch, Writer
-from actstore.label_marks import SentinelWarning
 
 IDS = ["plain", "comma,", 'quote"', "line\nend", "return\r", "both\r\n", " blank ", "", "été", "=1+1"]
 
@@ -108,11 +107,12 @@ def test_what_rows_writes_is_what_label_reads(run, acts):
         )
 
 
-def test_an_empty_text_is_told_from_no_label_by_a_warning(run, acts, monkeypatch):
-    """Stores of today have none, but version 1 may hold one: writers of others, and ours of before."""
-    monkeypatch.setattr("actstore.store.documents.coding.plain_labels", lambda values, what: np.asarray(values))
-    with pytest.warns(SentinelWarning, match="'word' has the class ''"):
-        actstore.open(acts).attach("word", ["", "", *"abcdefgh"])
+def test_an_empty_text_is_told_from_no_label_by_a_warning(run, folder):
+    """A store holds what its writer is given; every door that takes labels from people reads "" as none."""
+    with Writer(folder / "s.acts") as writer:
+        rows = {"a": Captured(np.zeros((10, 2), "float32"), "float32", ("feature",))}
+        writer.append(RowBatch(rows, IDS, [""] * 10, {"word": np.array(["", "", *"abcdefgh"])}))
+    acts = "s.acts"
     assert "'word' is an empty text in 2 rows" in run(f"actstore rows {acts}").stderr
 
 

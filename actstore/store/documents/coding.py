@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.errors import SourceError, StoreError
-from actstore.plain_labels import plain_labels
+from actstore.errors import StoreError
 from actstore.store.format import NO_LABEL, encode_text
 
 if TYPE_CHECKING:
@@ -16,21 +15,22 @@ if TYPE_CHECKING:
 _CLASSES = {"b": "bools", "i": "ints", "u": "ints", "U": "text"}
 
 
-def as_labels(name: str, values: object) -> np.ma.MaskedArray:
-    """Labels as a masked array of native ints, bools or text (``plain_labels``). StoreError for anything else."""
-    try:
-        labels = plain_labels(values, f"target {name!r}")
-    except SourceError as error:
-        came = np.asarray(values)
+def as_labels(name: str, values: np.ndarray) -> np.ma.MaskedArray:
+    """Labels as a masked array of native ints, bools or text. StoreError for anything else."""
+    data = np.ma.getdata(values)
+    if data.dtype.kind == "T" or (
+        data.dtype.kind == "O" and all(isinstance(label, str) for label in data.flat)
+    ):
+        data = data.astype(np.str_)
+    if data.dtype.kind not in _CLASSES or data.ndim != 1:
         msg = (
-            f"target {name!r} is {came.ndim}-dimensional {came.dtype}; one int, bool or text per row was expected. "
-            f"Mask the rows without a label (numpy.ma), turn other values into classes ({error})"
+            f"target {name!r} is {data.ndim}-dimensional {data.dtype}; one int, bool or text per row was expected. "
+            "Mask the rows without a label (numpy.ma), turn other values into classes"
         )
-        raise StoreError(msg) from error
-    data = np.ma.getdata(labels)
+        raise StoreError(msg)
     if data.dtype.kind == "U":
         check_texts(data.tolist(), f"target {name!r}: label")
-    return np.ma.MaskedArray(data.astype(data.dtype.newbyteorder("=")), mask=np.ma.getmaskarray(labels))
+    return np.ma.MaskedArray(data.astype(data.dtype.newbyteorder("=")), mask=np.ma.getmaskarray(values))
 
 
 def common_dtype(name: str, dtypes: Sequence[np.dtype]) -> np.dtype:

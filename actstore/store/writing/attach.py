@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.errors import StoreError, TargetError
+from actstore.errors import SourceError, StoreError, TargetError
 from actstore.label_marks import warn_of_marks
-from actstore.plain_labels import index_of, place_by_id, without
+from actstore.plain_labels import index_of, place_by_id, plain_labels, without
 from actstore.store.disk import durable
 from actstore.store.documents.coding import as_labels
 from actstore.store.documents.folder import read_folder, read_header
@@ -116,7 +116,7 @@ def _labels(
     store: Store, name: str, values: ArrayLike, ids: ArrayLike | None, ignore: Sequence[object]
 ) -> np.ma.MaskedArray:
     """Labels of all rows: joined by ids, or by the index of a pandas object, where there are such."""
-    labels = as_labels(name, without(as_labels(name, values), ignore))
+    labels = as_labels(name, without(_plain(name, values), ignore))
     index = None if ids is not None else index_of(values)
     if ids is None and index is None:
         return _by_position(name, labels, store.rows)
@@ -128,6 +128,19 @@ def _labels(
         )
         raise TargetError(msg)
     return _by_id(name, labels, np.asarray(given), store.ids)
+
+
+def _plain(name: str, values: ArrayLike) -> np.ndarray:
+    """Labels as ``plain_labels`` has them. StoreError for what is none."""
+    try:
+        return plain_labels(values, f"target {name!r}")
+    except SourceError as error:
+        came = np.asarray(values)
+        msg = (
+            f"target {name!r} is {came.ndim}-dimensional {came.dtype}; one int, bool or text per row was expected. "
+            f"Mask the rows without a label (numpy.ma), turn other values into classes ({error})"
+        )
+        raise StoreError(msg) from error
 
 
 def _by_position(name: str, labels: np.ma.MaskedArray, rows: int) -> np.ma.MaskedArray:

@@ -94,7 +94,7 @@ def check_rows(batch: RowBatch) -> TableRows:
         splits=batch.splits,
         groups=batch.groups,
         positions=None if batch.positions is None else check_positions(batch.positions),
-        targets={name: as_labels(name, values) for name, values in batch.targets.items()},
+        targets={name: as_labels(name, np.asanyarray(values)) for name, values in batch.targets.items()},
     )
 
 
