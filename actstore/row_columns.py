@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actstore.sources import Batch, Source
+    from actstore.store.format import JSON
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class RowColumns:
             values = None if column is None else column(name)
             if values is not None:
                 whole(values, f"--{what}-by {name!r} of {source.spec}", what)
+
+    def document(self) -> dict[str, JSON]:
+        """What was asked for, for the provenance; nothing where nothing was."""
+        ignored: list[JSON] = [str(value) for value in self.ignore]
+        asked: dict[str, JSON] = {"split_by": self.split_by, "group_by": self.group_by, "ignore_label": ignored}
+        return {name: value for name, value in asked.items() if value}
 
     def check_splits(self, splits: Sequence[str]) -> None:
         """Refuse a column of splits where the data names splits already.

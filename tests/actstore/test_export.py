@@ -338,7 +338,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(store, tmp_path, monkeypatch
 GROWTH = """
 import resource, sys
 import actstore
-from actstore import safetensors
+from actstore.formats import safetensors
 from actstore.exchange.export import export
 export(actstore.open(sys.argv[1]), ["a"], sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

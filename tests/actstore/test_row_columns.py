@@ -8,13 +8,15 @@ import pytest
 
 import actstore
 from actstore.activations import Captured
+from actstore.adapters import adapt
 from actstore.dumping.dump import DumpSettings, dump
-from actstore.dumping.resume import Replay
-from actstore.dumping.row_units import row_batch
+from actstore.dumping.plan import LoopSettings, make_plan
+from actstore.dumping.reading import Reading
+from actstore.dumping.rows import row_batch
 from actstore.errors import DumpError, SourceError, StoreError
 from actstore.exchange.export import export
 from actstore.exchange.run import import_files
-from actstore.sources import Batch, RowChoice, RowColumns, SplitData, split_data
+from actstore.sources import Batch, RowColumns, SplitData, split_data
 from actstore.store.writing.pack import pack_store
 
 ROWS = 12
@@ -103,9 +105,9 @@ def test_what_was_said_of_rows_is_part_of_what_a_dump_is_resumed_with(folder):
     """The hash that `--resume` compares: other groups are other labels."""
 
     def seen(columns):
-        replay = Replay()
-        (item,) = split_data(*DATA["csv"], columns)
-        return [replay.update(batch) for batch in item.batches(5, RowChoice())][-1]
+        reading = Reading()
+        data, settings = split_data(*DATA["csv"], columns), LoopSettings(("out",), 5)
+        return list(reading.batches(make_plan(adapt(model), data, settings, reading.ids)))[-1].seen
 
     assert seen(RowColumns("fold", "pair")) == seen(RowColumns("fold", "pair"))
     marks = [seen(RowColumns(*names)) for names in ((), ("fold",), (None, "pair"), (None, "y"), ("y", "fold"))]

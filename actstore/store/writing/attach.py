@@ -124,7 +124,7 @@ def _labels(
     if index is not None and not all(isinstance(row_id, str) for row_id in index):
         msg = (
             f"target {name!r} has an index that is neither 0 to {store.rows - 1:,} in order nor the ids of rows (it "
-            f"begins with {index.tolist()[0]!r}); give ids= to join the labels, or its .to_numpy() to take them by position"
+            f"begins with {index.tolist()[0]!r}); give ids= to join the labels, or .to_numpy() to take them by position"
         )
         raise TargetError(msg)
     return _by_id(name, labels, np.asarray(given), store.ids)

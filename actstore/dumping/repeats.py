@@ -1,0 +1,55 @@
+"""Inputs that come more than once, as where every worker of a loader reads all of its data set."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from actstore.provenance import InputHash
+from actstore.sources.base import SlicedSource
+
+if TYPE_CHECKING:
+    from actstore.sources import Batch, SplitData
+
+
+class RepeatedInputsWarning(UserWarning):
+    """The data gave the same inputs more than once."""
+
+
+class Repeats:
+    """Counts the rows of one item of data that came in batches whose inputs, all of them, came before.
+
+    Only of what makes its own batches: the rows of a file are as the user has them.
+    """
+
+    def __init__(self, item: SplitData) -> None:
+        self._spec = item.source.spec
+        self._watches = not isinstance(item.source, SlicedSource)
+        self._marks: set[str] = set()
+        self._rows = 0
+        self._repeated: list[int] = []
+
+    def add(self, batch: Batch) -> None:
+        """Compare a batch with those before."""
+        if not self._watches:
+            return
+        own = InputHash()
+        own.update(batch.inputs)
+        mark = own.hexdigest()
+        if mark in self._marks:
+            self._repeated.append(batch.rows)
+        self._marks.add(mark)
+        self._rows += batch.rows
+
+    def warn(self) -> None:
+        """Warn of batches that came twice; a row that is alone in its batch may well be like another."""
+        repeated = sum(self._repeated)
+        alone = max(self._repeated, default=0) < 2
+        if not repeated or "not seen" in self._marks or (alone and 2 * repeated < self._rows):
+            return
+        msg = (
+            f"{repeated:,} of {self._rows:,} rows of {self._spec} came in batches whose inputs came before, so rows "
+            "are stored more than once: does every worker of an IterableDataset read all of it? Divide it among "
+            "them (torch.utils.data.get_worker_info), or use one worker"
+        )
+        warnings.warn(msg, RepeatedInputsWarning, stacklevel=4)
