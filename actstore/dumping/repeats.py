@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from actstore import arrays
 from actstore.provenance import InputHash
 from actstore.sources.base import SlicedSource
 
@@ -33,13 +35,15 @@ class Repeats:
         """Compare a batch with those before."""
         if not self._watches:
             return
+        self._rows += batch.rows
+        if batch.rows > 1 and _all_alike(batch.inputs):
+            return  # zeros, for a test: not to be told from other zeros
         own = InputHash()
         own.update(batch.inputs)
         mark = own.hexdigest()
         if mark in self._marks:
             self._repeated.append(batch.rows)
         self._marks.add(mark)
-        self._rows += batch.rows
 
     def warn(self) -> None:
         """Warn of batches that came twice; a row that is alone in its batch may well be like another."""
@@ -53,3 +57,20 @@ class Repeats:
             "them (torch.utils.data.get_worker_info), or use one worker"
         )
         warnings.warn(msg, RepeatedInputsWarning, stacklevel=4)
+
+
+def _all_alike(inputs: object) -> bool:
+    """Whether all rows of a batch are the same."""
+    if isinstance(inputs, Mapping):
+        return all(_all_alike(part) for part in inputs.values())
+    if arrays.is_array(inputs):
+        try:
+            rows = arrays.to_bits(inputs)[0]
+        except TypeError:  # Python objects, and tensors that NumPy can not hold: they are not hashed either
+            return False
+        return not rows.shape or bool((rows == rows[:1]).all())
+    if isinstance(inputs, (tuple, list)):
+        if any(arrays.is_array(part) or isinstance(part, Mapping) for part in inputs):
+            return all(_all_alike(part) for part in inputs)
+        return all(part == inputs[0] for part in inputs)
+    return False

@@ -251,3 +251,22 @@ def test_a_target_of_words_that_is_one_per_sentence(tmp_path):
     batch = Batch(["a b", "c"], 2, {"tag": np.array(["x", "y", "x"])}, words=np.array([2, 1]))
     with pytest.raises(SourceError, match="differs between the words of a sentence"):
         RowColumns("tag").complete(batch, source)
+
+
+def test_a_dump_of_tokens_keeps_both(tmp_path):
+    ids = np.arange(12).reshape(4, 3)
+    batches = [
+        (
+            {"input_ids": ids, "attention_mask": np.ones_like(ids)},
+            {"speaker": [7, 7, 8, 8], "fold": list("aabb")},
+        )
+    ]
+    network = lambda batch: {"out": np.repeat(batch["input_ids"][..., None], 2, 2).astype("float32")}  # noqa: E731
+    with actstore.create(tmp_path / "t.acts", ["out"], row="token") as recording:
+        recording.dump(network, batches, split_by="fold", group_by="speaker")
+    with actstore.open(tmp_path / "t.acts") as store:
+        assert store.groups.tolist() == [str(example) for example in range(4) for _ in range(3)]
+        assert store.positions.tolist() == [0, 1, 2] * 4
+        assert store.splits.tolist() == ["a"] * 6 + ["b"] * 6
+        assert store.targets["speaker"].tolist() == [7] * 6 + [8] * 6
+        assert store.provenance["group_by"] == "speaker"
