@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
     from solvers.fitting.fit import fit
-    from solvers.fitting.result import Fit, FitPath, FitProgress, Status
+    from solvers.fitting.result import Fit, FitInterrupted, FitPath, FitProgress, Status
+    from solvers.fitting.settings import FitSettings
     from solvers.probing.evaluate import evaluate
     from solvers.probing.fit_layers import fit_layers
     from solvers.probing.probe import Probe, Probes
@@ -28,7 +29,9 @@ _HOME = {
     "EngineError": "solvers.errors",
     "FigureError": "solvers.errors",
     "Fit": "solvers.fitting.result",
+    "FitInterrupted": "solvers.fitting.result",
     "FitProgress": "solvers.fitting.result",
+    "FitSettings": "solvers.fitting.settings",
     "LogisticProbe": "solvers.estimators.logistic_probe",
     "LogisticProbePath": "solvers.estimators.logistic_probe_path",
     "FitPath": "solvers.fitting.result",
@@ -52,8 +55,10 @@ __all__ = [
     "EngineError",
     "FigureError",
     "Fit",
+    "FitInterrupted",
     "FitPath",
     "FitProgress",
+    "FitSettings",
     "LogisticProbe",
     "LogisticProbePath",
     "Probe",

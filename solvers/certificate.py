@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.arrays import one_blas_thread
 from solvers.lbfgs.objective import Targets, logits, padded, residual_block, softmax
 from solvers.lbfgs.working import Frame, WorkingRows
+from solvers.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from solvers.lbfgs.working import Blocks
     from solvers.problem import Problem
 
-__all__ = ["Certificate", "Certifier", "Claim"]
+__all__ = ["MAX_PASSES", "Certificate", "Certifier", "Claim"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_MAX_PASSES = 30
+MAX_PASSES = 30
+"""Readings of the rows that an intercept may take: each halves or squares its error."""
 _SHARE = 0.01
 """The intercept is exact enough where its repair, and what the last step gained, are below this share of the gap."""
 _SMALL_STEP = 0.03
@@ -133,10 +134,11 @@ class Certifier:
         self.rows = WorkingRows(problems[0], backend, np.float64)
         self._subjects = [_Certified.of(problem, self.rows) for problem in problems]
 
-    def certify(self, claims: Sequence[Claim]) -> list[Certificate]:
+    def certify(self, claims: Sequence[Claim], most_passes: int = MAX_PASSES) -> list[Certificate]:
         """Bound the gap of several probes in the same passes over the rows.
 
-        Where there is no penalty (C is infinite) there is no bound but the loss itself.
+        Where there is no penalty (C is infinite) there is no bound but the loss itself. Fewer passes than it takes to
+        find the best intercepts leave bounds that hold, but are larger than need be.
         """
         trials = []
         for claim in claims:
@@ -144,7 +146,7 @@ class Certifier:
             penalty = self._subjects[claim.problem].problem.penalty(claim.C)
             subject, still = self._subjects[claim.problem], np.zeros(len(start))
             trials.append(_InterceptTrial(subject, penalty, claim.enough_nats, start, start, still))
-        for _ in range(_MAX_PASSES):
+        for _ in range(most_passes):
             pending = [index for index, trial in enumerate(trials) if not trial.done]
             if not pending:
                 break
@@ -156,32 +158,46 @@ class Certifier:
 
 
 def _judge(trial: _InterceptTrial, means: _ProbeMeans) -> _InterceptTrial:
-    """Bound the gap at the point tried; then choose the next intercept by a safeguarded Newton step."""
-    known = trial.subject.known
-    gap, unrepaired = _bound(trial, means, known)
-    loss = means.cross_entropy + 0.5 * trial.penalty * float(np.sum(np.square(trial.coefficients[:, :-1])))
-    bound = float(min(gap, loss))
-    bound = bound if np.isfinite(bound) else np.inf
-    certificate = Certificate(bound, loss, _norm(trial, means), trial.coefficients)
+    """Bound the gap at the point tried; then choose the next intercept by a safeguarded Newton step.
+
+    Every point tried gives a valid bound, so the best of them is kept whatever comes after. A Newton step that raised
+    the loss went too far for its model: it is halved from the last good point. The search ends where the bound asked
+    for is proven; where a step is too small to change a float; or where the intercept is exact: a step so short that
+    Newton squares the error gained nothing, and the repair costs next to nothing. The last two conditions go together,
+    as a repair that still costs something says that the intercept is not exact, however little the step gained.
+    """
+    gap, unrepaired = _bound(trial, means, trial.subject.known)
+    certificate = _certificate(trial, means, gap)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
     reached = gap if trial.penalty > 0 else certificate.gradient_norm
     repaired = gap <= (1 + _SHARE) * unrepaired
     enough = reached <= trial.enough_nats and (repaired or trial.penalty > 0)
     if means.cross_entropy > trial.ceiling:
-        moved = replace(trial, step=trial.step / 2, best=best)
-        exact = False
+        moved, settled = replace(trial, step=trial.step / 2, best=best), False
     else:
-        step = _newton_step(means, known)
+        step = _newton_step(means, trial.subject.known)
         ceiling = means.cross_entropy * (1 + 4 * _EPS)
         moved = replace(
             trial, base=trial.coefficients, step=step, ceiling=ceiling, reached_nats=reached, best=best
         )
-        settled = np.max(np.abs(step)) < _SMALL_STEP and reached >= (1 - _SHARE) * trial.reached_nats
-        exact = settled and repaired
+        settled = bool(np.max(np.abs(step)) < _SMALL_STEP and reached >= (1 - _SHARE) * trial.reached_nats)
+    return _next_trial(moved, over=enough or (settled and repaired))
+
+
+def _certificate(trial: _InterceptTrial, means: _ProbeMeans, gap: float) -> Certificate:
+    """The certificate of the point tried; the loss is a bound on the gap too, as the optimum is not below 0."""
+    loss = means.cross_entropy + 0.5 * trial.penalty * float(np.sum(np.square(trial.coefficients[:, :-1])))
+    bound = float(min(gap, loss))
+    bound = bound if np.isfinite(bound) else np.inf
+    return Certificate(bound, loss, _norm(trial, means), trial.coefficients)
+
+
+def _next_trial(moved: _InterceptTrial, *, over: bool) -> _InterceptTrial:
+    """The trial one step from its base, done where it is ``over`` or where the step changes no float."""
     tried = moved.base.copy()
     tried[:, -1] += moved.step
     still = np.max(np.abs(moved.step)) <= 4 * _EPS * np.max(np.abs(tried[:, -1]))
-    return replace(moved, coefficients=tried, done=bool(exact or still or enough))
+    return replace(moved, coefficients=tried, done=bool(over or still))
 
 
 def _bound(trial: _InterceptTrial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:
@@ -240,7 +256,7 @@ def _row_means(rows: WorkingRows, targets: Targets, frame: Frame) -> _RowMeans:
             additions = max(additions, len(x)) + 1
         return sums, squares, additions
 
-    sums, squares, additions = zip(*rows.backend.map(work, rows.shares()), strict=True)
+    sums, squares, additions = zip(*rows.backend.workers.map(work, rows.shares()), strict=True)
     class_sums = to_host(frame.from_rows(sum(sums) / rows.rows))
     spread = xp.square(frame.stretch) * sum(squares) / rows.rows
     moment = 1.0 + float((spread + xp.square(frame.offset)).sum())
@@ -262,7 +278,7 @@ def _probe_means(rows: WorkingRows, trials: Sequence[_InterceptTrial]) -> list[_
                 sums[index].add(xp, subject.targets, part, z[ends[index] : ends[index + 1]], x)
         return sums
 
-    shares = list(zip(*rows.backend.map(work, rows.shares(columns=ends[-1])), strict=True))
+    shares = list(zip(*rows.backend.workers.map(work, rows.shares(columns=ends[-1])), strict=True))
     means = []
     for subject, parts in zip(subjects, shares, strict=True):
         residual = subject.frame.from_rows(sum(part.residual for part in parts) / rows.rows)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from solvers.arrays import Backend
     from solvers.problem import Problem
 
-__all__ = ["Engine", "Goal", "Prepared", "Readings", "Solution"]
+__all__ = ["Bid", "Engine", "Goal", "Prepared", "Readings", "Solution"]
 
 
 def _never() -> bool:
@@ -78,16 +78,52 @@ class Prepared(Protocol):
         """Solve every C of the goals, each yielded when it is as good as the engine can tell."""
         ...
 
+    def in_flight(self) -> list[Solution]:
+        """Return the C that were begun and not yielded when a sweep was left, as far as they had come."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bid:
+    """Whether, and how eagerly, an engine would take a problem under ``auto``.
+
+    ``speed`` is how many times as fast as the engine ``numpy`` it expects whole fits to be, certificate and start-up
+    included; 0 where it would leave the problem to others. ``why`` says so in a few words, either way.
+    """
+
+    speed: float
+    why: str
+
 
 class Engine(Protocol):
-    """One way to fit. A file in this folder that defines ``ENGINE`` is found by its ``name``."""
+    """One way to fit. A file in the folder ``engines`` that defines ``ENGINE`` is found by its ``name``.
+
+    ``finishes`` says whether it can take coefficients that another engine left short of the gap any closer.
+    """
 
     name: str
+    finishes: bool
 
     def unavailable(self) -> str | None:
         """Why the engine does not work on this machine, in one line; None where it does."""
         ...
 
-    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None = None) -> Prepared:
-        """Get the rows that problems share ready, once for all the goals to come, within so much memory."""
+    def devices(self) -> Sequence[str]:
+        """Return the names of the devices it can run on, the one it prefers first: "cpu", or "cuda:0" and "cuda:1"."""
+        ...
+
+    def bid(self, problem: Problem, fits: int) -> Bid:
+        """Say whether it would take ``fits`` columns (C times targets) on a problem, if it works here.
+
+        Asked of every engine before anything is loaded, so it loads nothing.
+        """
+        ...
+
+    def prepare(
+        self, problems: Sequence[Problem], memory_bytes: int | None = None, device: str | None = None
+    ) -> Prepared:
+        """Get the rows that problems share ready, once for all the goals to come, within so much memory.
+
+        ``device`` is one of ``devices()``; None takes the first.
+        """
         ...

@@ -1,4 +1,7 @@
-"""Labels of any type, and their places among a probe's classes."""
+"""Labels of any type: which rows have none, and where the others stand among a probe's classes.
+
+A row has no label where a masked array masks it, and where it holds NaN, NaT, None or pandas' NA: alike at every door.
+"""
 
 from __future__ import annotations
 
@@ -9,52 +12,137 @@ import numpy as np
 from solvers.errors import ProblemError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["UNSEEN", "place_labels", "plain_labels"]
+__all__ = ["UNSEEN", "encode", "place_labels", "plain_labels", "read_labels"]
 
 UNSEEN = -1
-"""The code of a label that is none of the probe's classes."""
+"""The code of a label that is none of the probe's classes, and of a row without one."""
+_PLAIN = "biufUS"
+_KINDS = {"U": "text", "S": "bytes", "M": "dates", "m": "durations"}
+
+
+def read_labels(labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return labels as an array of the narrowest plain type that holds them, and which rows have none.
+
+    Whole numbers of 64 bits stay exact, in lists as well. Objects that are no plain type stay objects.
+    """
+    masked = np.ma.getmaskarray(labels) if isinstance(labels, np.ma.MaskedArray) else None
+    values = np.ma.getdata(labels) if masked is not None else _as_array(labels)
+    missing = np.zeros(values.shape, dtype=bool) if masked is None else masked.copy()
+    if values.dtype.kind in "fcMm":
+        missing |= np.isnan(values)
+    elif values.dtype.kind in "OT":
+        values = values.astype(object)
+        missing |= np.array([_is_nothing(value) for value in values.ravel()], dtype=bool).reshape(values.shape)
+        values = _plain_objects(values, missing)
+    return values, missing
 
 
 def plain_labels(labels: ArrayLike, target: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The labels as a plain array of ints, floats, bools or strings (rows,), and which rows have none.
+    """Return labels as a plain array of ints, floats, bools or strings (rows,), and which rows have none.
 
     Raises:
-        ProblemError: when they are something else, or NaN; ``target`` is what they are called there.
+        ProblemError: when they are something else; ``target`` is what they are called there.
     """
-    labels = np.ma.asarray(labels)
-    values, missing = labels.data, np.ma.getmaskarray(labels)
-    if values.dtype == object and all(isinstance(value, str) for value in values[~missing].ravel()):
-        values = np.where(missing, "", values).astype(str)
-    if values.ndim != 1 or values.dtype.kind not in "biufUS":
+    values, missing = read_labels(labels)
+    if values.ndim != 1 or values.dtype.kind not in _PLAIN:
         msg = (
             f"the labels of target {target!r} have the shape {values.shape} and the type {values.dtype}; give "
             "one int, string or bool per row, in a masked array where rows have no label"
         )
         raise ProblemError(msg)
-    unknown = int(np.isnan(values[~missing]).sum()) if values.dtype.kind == "f" else 0
-    if unknown:
-        msg = f"{unknown:,} labels of target {target!r} are NaN; mask them with numpy.ma.masked_invalid"
-        raise ProblemError(msg)
     return values, missing
 
 
+def encode(labels: ArrayLike, rows: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return labels of any type as codes (rows,) of sorted classes, ``UNSEEN`` where a row has none.
+
+    Raises:
+        ProblemError: not one label per row, or labels that cannot be sorted.
+    """
+    values, missing = read_labels(labels)
+    if values.ndim != 1 or len(values) != rows:
+        msg = f"labels have shape {values.shape} for {rows:,} rows of activations; expected one label per row"
+        raise ProblemError(msg)
+    codes = np.full(rows, UNSEEN, dtype=np.int64)
+    try:
+        classes, codes[~missing] = np.unique(values[~missing], return_inverse=True)
+    except TypeError as error:
+        msg = f"labels can not be sorted ({error}); give labels of one type"
+        raise ProblemError(msg) from error
+    return codes, classes
+
+
 def place_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """The index of each label in the ascending ``classes``, ``UNSEEN`` where it is none of them.
+    """Return the index of each label in the ascending ``classes``, ``UNSEEN`` where it is none of them.
 
     Raises:
         ProblemError: when the one are numbers and the others text.
     """
+    labels, _ = read_labels(labels)
+    if not len(labels):
+        return np.empty(0, dtype=np.int64)
     if _kind(labels) != _kind(classes):
         msg = (
             f"the labels are {_kind(labels)} ({labels.dtype}) but the probe's classes are {_kind(classes)} "
             f"({classes.dtype}), so none could match; give labels of the kind that it was fitted on"
         )
         raise ProblemError(msg)
+    if np.result_type(labels, classes).kind in "fO" and not labels.dtype.kind == classes.dtype.kind == "f":
+        # As floats, whole numbers of 64 bits would run together; as Python's numbers they compare exactly.
+        place = {value: index for index, value in enumerate(classes.tolist())}
+        return np.array([place.get(value, UNSEEN) for value in labels.tolist()], dtype=np.int64)
     index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     return np.where(classes[index] == labels, index, UNSEEN)
 
 
 def _kind(values: NDArray[Any]) -> str:
-    return {"U": "text", "S": "bytes"}.get(values.dtype.kind, "numbers")
+    return _KINDS.get(values.dtype.kind, "numbers")
+
+
+def _as_array(labels: ArrayLike) -> NDArray[Any]:
+    values = np.asarray(labels)
+    if values.dtype == np.float64 and isinstance(labels, list | tuple) and _all_whole(labels):
+        return np.array(labels, dtype=object)  # NumPy takes whole numbers on both sides of 2⁶³ for floats
+    return values
+
+
+def _all_whole(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values)
+
+
+def _is_nothing(value: Any) -> bool:
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _plain_objects(values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
+    """Objects as an array of their common plain type where they have one, some value of it where there is no label."""
+    known = values[~missing].tolist()
+    if not known:
+        return np.zeros(values.shape)
+    if all(isinstance(value, str) for value in known):
+        filled, dtype = "", np.dtype(str)
+    elif all(isinstance(value, bool | np.bool_) for value in known):
+        filled, dtype = False, np.dtype(bool)  # type: ignore[assignment]
+    elif _all_whole(known):
+        filled, dtype = known[0], _whole_type(min(known), max(known))
+    elif all(isinstance(value, float | np.floating) or _all_whole([value]) for value in known):
+        filled, dtype = np.nan, np.dtype(np.float64)  # type: ignore[assignment]
+    else:
+        return values
+    plain = np.where(missing, filled, values)
+    return plain.astype(dtype)
+
+
+def _whole_type(least: int, most: int) -> np.dtype[Any]:
+    if least >= -(2**63) and most < 2**63:
+        return np.dtype(np.int64)
+    return np.dtype(np.uint64) if least >= 0 and most < 2**64 else np.dtype(object)

@@ -74,8 +74,8 @@ def _moments(source: RowSource, weights: NDArray[np.float64]) -> Moments:
             run = run.joined(_block_run(read(source, part), weights[part]))
         return run
 
-    shares = NUMPY.shares(source.shape[0], max(1, _BLOCK_ELEMENTS // max(1, width)))
-    runs = NUMPY.map(work, shares)
+    shares = NUMPY.workers.shares(source.shape[0], max(1, _BLOCK_ELEMENTS // max(1, width)))
+    runs = NUMPY.workers.map(work, shares)
     with np.errstate(over="ignore", invalid="ignore"):
         whole = reduce(_Run.joined, runs)
     if whole.bad:

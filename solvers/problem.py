@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.labels import encode
 from solvers.moments import all_moments, common_range, spread
 from solvers.rows import Rows, as_source
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from solvers.rows import RowSource
 
-__all__ = ["Problem", "check_strength", "encode", "pose", "pose_together"]
+__all__ = ["Problem", "check_strength", "pose", "pose_together"]
 
 _WEAKEST = 1e-300
 """Penalties lie within this and its inverse, which no loss can tell from what lies beyond."""
@@ -86,7 +87,7 @@ def pose(
 
     Args:
         activations: (rows, *features), anything :func:`solvers.rows.as_source` takes.
-        labels: (rows,) of any type that sorts; a NumPy masked array where rows lack a label.
+        labels: (rows,) of any type that sorts; masked, NaN, NaT or None where a row has none.
         sample_weight: (rows,), finite and not negative.
         scale: take the penalty in columns of unit (weighted, population) standard deviation.
 
@@ -151,30 +152,6 @@ def _pose_labels(labels: ArrayLike, sample_weight: ArrayLike | None, rows: int) 
     codes = np.full(rows, -1, dtype=np.int64)
     codes[used] = codes_used
     return _PosedLabels(codes, classes, weights, unlabelled)
-
-
-def encode(labels: ArrayLike, rows: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Turn labels of any type into codes (rows,) of sorted classes, -1 where a label is masked.
-
-    Raises:
-        ProblemError: not one label per row, or labels that can not be sorted, or NaN among them.
-    """
-    masked = np.ma.getmaskarray(labels) if isinstance(labels, np.ma.MaskedArray) else None
-    values = np.ma.getdata(labels) if masked is not None else np.asarray(labels)
-    if values.ndim != 1 or len(values) != rows:
-        msg = f"labels have shape {values.shape} for {rows:,} rows of activations; expected one label per row"
-        raise ProblemError(msg)
-    known = np.ones(rows, dtype=bool) if masked is None else ~masked
-    if values.dtype.kind == "f" and np.isnan(values[known]).any():
-        msg = "labels hold NaN; mask the rows that lack a label with numpy.ma.masked_invalid"
-        raise ProblemError(msg)
-    codes = np.full(rows, -1, dtype=np.int64)
-    try:
-        classes, codes[known] = np.unique(values[known], return_inverse=True)
-    except TypeError as error:
-        msg = f"labels can not be sorted ({error}); give labels of one type"
-        raise ProblemError(msg) from error
-    return codes, classes
 
 
 def check_strength(C: float) -> float:

@@ -19,6 +19,7 @@ __all__ = [
     "RowSource",
     "Rows",
     "as_source",
+    "at_full_width",
     "blocks",
     "draw_columns",
     "flat_width",
@@ -189,6 +190,17 @@ def draw_columns(width: int, count: int | None, seed: int | Sequence[int]) -> ND
         msg = f"random_features is {count}; expected at least 1 of the {width:,} columns"
         raise ProblemError(msg)
     return np.sort(np.random.default_rng(seed).choice(width, count, replace=False))
+
+
+def at_full_width(
+    values: NDArray[np.float64], columns: NDArray[np.int64] | None, width: int, elsewhere: float
+) -> NDArray[np.float64]:
+    """Return values per column that is looked at (columns, ...) as values per feature (width, ...); None for all."""
+    if columns is None:
+        return values
+    full = np.full((width, *values.shape[1:]), elsewhere)
+    full[columns] = values
+    return full
 
 
 class Concat:

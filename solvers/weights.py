@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
-from solvers.problem import encode
+from solvers.labels import encode
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,7 @@ def row_weights(
     K the number of classes with S_k > 0: all classes then weigh the same together, and S stays what it was.
 
     Args:
-        labels: (rows,) of any type that sorts; rows masked in a NumPy masked array weigh 0 and count nowhere.
+        labels: (rows,) of any type that sorts; rows without one (:mod:`solvers.labels`) weigh 0 and count nowhere.
         class_weight: None, "balanced", or weights by label; a class that is not named weighs 1.
         sample_weight: (rows,). Whether they are finite and not negative is for :func:`solvers.problem.pose` to say.
 

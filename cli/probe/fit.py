@@ -61,6 +61,7 @@ _OPTIONS = (
         type=click.Choice(["none", "balanced"]),
         default="none",
         show_default=True,
+        callback=lambda _context, _option, given: None if given == "none" else given,
         help="balanced: every class weighs the same, however many rows it has.",
     ),
     click.option(
@@ -68,7 +69,11 @@ _OPTIONS = (
     ),
     click.option("--device", metavar="D", help="Which device the engine uses, for example cuda:1."),
     click.option(
-        "--memory", type=Size(), metavar="SIZE", help="At most this much for rows, for example 2GB or 512MiB."
+        "--memory",
+        "memory_bytes",
+        type=Size(),
+        metavar="SIZE",
+        help="At most this much for rows, for example 2GB or 512MiB.",
     ),
     click.option(
         "--gap",
@@ -79,7 +84,13 @@ _OPTIONS = (
         metavar="NATS",
         help="How close to the optimum each probe must be proven.",
     ),
-    click.option("--no-scale", is_flag=True, help="Do not scale the columns to unit standard deviation."),
+    click.option(
+        "--no-scale",
+        "scale",
+        is_flag=True,
+        callback=lambda _context, _option, given: not given,
+        help="Do not scale the columns to unit standard deviation.",
+    ),
     click.option("--full-path", is_flag=True, help="Fit every C, also those past the best validation loss."),
     click.option(
         "--random-features",
@@ -145,6 +156,8 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
             splits=problem.splits,
             groups=problem.groups,
             **_settings(given),
+            split_features=given["split_features"],
+            require_all=given["require_all"],
             warm_start=warm_start,
             parts=f"{output}.parts",
             overwrite=overwrite,
@@ -160,23 +173,13 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    """The options that `solvers.fit_layers` takes."""
-    same = (
-        "engine",
-        "gap_nats",
-        "seed",
-        "random_features",
-        "split_features",
-        "full_path",
-        "require_all",
-        "device",
-    )
-    return {name: given[name] for name in same} | {
-        "C": _c_values(given["c_values"], given["c_grid"]),
-        "class_weight": None if given["class_weight"] == "none" else given["class_weight"],
-        "scale": not given["no_scale"],
-        "memory_bytes": given["memory"],
-    }
+    """The options that say how to fit: those that are called as a setting of a fit is, and which C."""
+    from dataclasses import fields
+
+    from solvers import FitSettings
+
+    settings = {each.name: given[each.name] for each in fields(FitSettings)}
+    return settings | {"C": _c_values(given["c_values"], given["c_grid"])}
 
 
 def _c_values(listed: str | None, grid: tuple[float, float, int]) -> list[float]:

@@ -1,51 +1,68 @@
-"""The engines: one file each in this folder, and whatever other packages add.
+"""Which engine fits: one asked for by name, or, under ``auto``, the one that bids most.
 
-A file that defines ``ENGINE`` is an engine; a package adds one through the entry point ``solvers.engines``.
+A file in this folder that defines ``ENGINE`` is an engine; a package adds one through the entry point
+``solvers.engines``. What an engine is, :class:`solvers.goals.Engine` says; none is named here.
 """
 
 from __future__ import annotations
 
 import logging
 import pkgutil
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from solvers import engines as folder
 from solvers.errors import EngineError
 
 if TYPE_CHECKING:
-    from solvers.goals import Engine
+    from collections.abc import Callable, Sequence
+
+    from solvers.goals import Engine, Prepared
     from solvers.problem import Problem
 
 __all__ = ["Choice", "available", "choose", "get", "names"]
 
 AUTO = "auto"
-SKLEARN_ENTRIES = 0
-"""Entries of rows up to which ``auto`` leaves one C to scikit-learn: none, as what it saves on small problems is little
-beside what importing it takes (docs/solving.md). Where that is otherwise, this is the number to change."""
+_MEMBERS = ("name", "finishes", "unavailable", "devices", "bid", "prepare")
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and why it, and not the others; ``finisher`` takes over where it misses the gap."""
+    """An engine and why it, and not the others; ``finisher`` takes over where it misses the gap.
+
+    ``device`` is the one asked for, by its full name; None leaves it to the engine.
+    """
 
     engine: Engine
     reason: str
     finisher: Engine | None = None
+    device: str | None = None
+
+    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None) -> Prepared:
+        """Get the rows ready with the engine chosen, on the device asked for."""
+        return self.engine.prepare(problems, memory_bytes, self.device)
+
+    def prepare_finisher(
+        self, problems: Sequence[Problem], memory_bytes: int | None
+    ) -> Callable[[], Prepared] | None:
+        """Return what gets the rows ready for the finisher, should it be needed; None where there is none."""
+        if self.finisher is None:
+            return None
+        return partial(self.finisher.prepare, problems, memory_bytes, self.device)
 
 
 def names() -> list[str]:
-    """Names of all engines, whether or not they work here."""
+    """Return the names of all engines, whether or not they work here."""
     return sorted(_engines())
 
 
 def get(name: str) -> Engine:
-    """The engine of a name.
+    """Return the engine of a name.
 
     Raises:
         EngineError: there is none of that name.
@@ -57,7 +74,7 @@ def get(name: str) -> Engine:
 
 
 def available(name: str) -> str | None:
-    """Why an engine does not work on this machine, in one line; None where it does.
+    """Say why an engine does not work on this machine, in one line; None where it does.
 
     Raises:
         EngineError: there is none of that name.
@@ -71,55 +88,66 @@ def choose(name: str, problem: Problem, fits: int, device: str | None = None) ->
     Raises:
         EngineError: the engine asked for by name is unknown, does not work here, or is not one for ``device``.
     """
-    gpu = _gpu_number(device)
-    if gpu is not None:
-        no_gpu = available("cupy")
-        if no_gpu is not None and name in (AUTO, "cupy"):
-            msg = f"device {device!r} can not be used here: {no_gpu}; choose cpu, or none"
-            raise EngineError(msg)
-        choice = choose("cupy" if name == AUTO else name, problem, fits)
-        if choice.engine.name != "cupy":
-            msg = f"engine {name!r} does not run on device {device!r}; choose cupy, or device='cpu'"
-            raise EngineError(msg)
-        return replace(choice, engine=choice.engine.on(gpu))  # type: ignore[attr-defined]
-    if device == "cpu" and name in (AUTO, "cupy"):
-        if name == "cupy":
-            msg = "engine 'cupy' does not run on device 'cpu'; choose numpy, or device='cuda'"
-            raise EngineError(msg)
-        return Choice(get("numpy"), "auto: the device asked for is the CPU")
-    if name != AUTO:
-        reason = available(name)
-        if reason is not None:
-            msg = f"engine {name!r} does not work here: {reason}; choose another, or engine='auto'"
-            raise EngineError(msg)
-        return Choice(get(name), "asked for by name")
-    choice = _automatic(problem, fits)
-    _log.info("engine %s: %s", choice.engine.name, choice.reason)
-    return choice
-
-
-def _automatic(problem: Problem, fits: int) -> Choice:
-    no_gpu = available("cupy")
-    if no_gpu is None:
-        return Choice(get("cupy"), "auto: a GPU works here")
-    entries = f"{problem.rows * problem.width:,} entries"
-    if fits == 1 and problem.rows * problem.width <= SKLEARN_ENTRIES and available("sklearn") is None:
-        reason = f"auto: one C on {entries}, where scikit-learn was measured no slower; cupy: {no_gpu}"
-        return Choice(get("sklearn"), reason, finisher=get("numpy"))
-    saved = "scikit-learn would save less than importing it takes"
-    reason = f"auto: {fits} columns on {entries}, where {saved}; cupy: {no_gpu}"
-    return Choice(get("numpy"), reason)
-
-
-def _gpu_number(device: str | None) -> int | None:
-    """The number of the GPU that a device names; None for the CPU, or where none was named."""
-    if device is None or device == "cpu":
-        return None
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit() or (not number and ":" in device):
-        msg = f"device is {device!r}; expected cpu, cuda, or cuda:N for one of several GPUs"
+    if name == AUTO:
+        choice = _automatic(problem, fits, None if device is None else _place(device))
+        _log.info("engine %s: %s", choice.engine.name, choice.reason)
+        return choice
+    engine = get(name)
+    if (why_not := engine.unavailable()) is not None:
+        msg = f"engine {name!r} does not work here: {why_not}; choose another, or engine='auto'"
         raise EngineError(msg)
-    return int(number or 0)
+    place = None if device is None else _place(device)
+    if place is not None and place not in engine.devices():
+        others = ", ".join(other.name for other in map(get, names()) if place in other.devices())
+        own = ", ".join(engine.devices())
+        msg = f"engine {name!r} does not run on device {device!r}; choose {others}, or one of its own devices: {own}"
+        raise EngineError(msg)
+    return Choice(engine, "asked for by name", _finisher(engine, problem, fits), place)
+
+
+def _automatic(problem: Problem, fits: int, place: str | None) -> Choice:
+    """The engine that bids most of those that work here, on a device; no other is loaded to find that out."""
+    bids = {name: get(name).bid(problem, fits) for name in names()}
+    why_not = {name: bid.why for name, bid in bids.items() if not bid.speed > 0}
+    for name in sorted(bids.keys() - why_not.keys(), key=lambda name: -bids[name].speed):
+        engine = get(name)
+        if (reason := engine.unavailable()) is not None:
+            why_not[name] = reason
+        elif place is not None and place not in engine.devices():
+            why_not[name] = f"it does not run on {place}"
+        else:
+            where = "" if place is None else f" on the device asked for, {place}"
+            others = [f"{other}: {why_not[other]}" for other in names() if other in why_not]
+            reason = "; ".join([f"auto{where}: {bids[name].why}", *others])
+            return Choice(engine, reason, _finisher(engine, problem, fits), place)
+    msg = f"no engine takes this problem: {'; '.join(f'{name}: {why}' for name, why in why_not.items())}"
+    raise EngineError(msg)
+
+
+def _finisher(engine: Engine, problem: Problem, fits: int) -> Engine | None:
+    """Who takes over where an engine misses the gap: the one that bids most of those that can; None for itself."""
+    if engine.finishes:
+        return None
+    able = [
+        other for other in map(get, names()) if other.finishes and set(other.devices()) & set(engine.devices())
+    ]
+    able = [other for other in able if other.unavailable() is None]
+    return max(able, key=lambda other: other.bid(problem, fits).speed, default=None)
+
+
+def _place(device: str) -> str:
+    """The full name of a device that an engine runs on here; "cuda" is the first of its kind.
+
+    Raises:
+        EngineError: none does; every engine that does not work here is told with its reason.
+    """
+    known = list(dict.fromkeys(place for name in names() for place in get(name).devices()))
+    for place in known:
+        if device in (place, place.partition(":")[0]):
+            return place
+    broken = [f"engine {name}: {why}" for name in names() if (why := available(name)) is not None]
+    msg = f"device {device!r} cannot be used here; expected {' or '.join(known)}"
+    raise EngineError("; ".join([msg, *broken]))
 
 
 @cache
@@ -130,13 +158,21 @@ def _engines() -> dict[str, Engine]:
     return {engine.name: engine for engine in [*_of_other_packages(), *inside]}
 
 
-def _of_other_packages() -> list[Engine]:
+def _of_other_packages() -> list[Any]:
     found = []
     for point in entry_points(group="solvers.engines"):
         try:
-            found.append(point.load())
+            engine = point.load()
         except (ImportError, AttributeError) as error:
             _log.warning(
-                "engine %s of another package is left out, as it can not be loaded: %s", point.name, error
+                "engine %s of another package is left out, as it cannot be loaded: %s", point.name, error
             )
+            continue
+        missing = [member for member in _MEMBERS if not hasattr(engine, member)]
+        if missing:
+            _log.warning(
+                "engine %s of another package is left out, as it lacks %s", point.name, ", ".join(missing)
+            )
+            continue
+        found.append(engine)
     return found

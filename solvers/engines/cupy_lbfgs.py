@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from solvers.arrays import Backend
-from solvers.errors import EngineError
+from solvers.goals import Bid
 from solvers.lbfgs.sweep import ColumnSolver
 
 if TYPE_CHECKING:
@@ -23,33 +23,31 @@ class CupyEngine:
     """Batched L-BFGS over CuPy arrays: rows, logits and coefficients stay on the device."""
 
     name = "cupy"
-
-    def __init__(self, device: int = 0) -> None:
-        self._device = device
-
-    def on(self, device: int) -> CupyEngine:
-        """The engine on one of several GPUs, by number.
-
-        Raises:
-            EngineError: there are not so many.
-        """
-        import cupy
-
-        count = cupy.cuda.runtime.getDeviceCount()
-        if device >= count:
-            msg = f"there is no device cuda:{device}; this machine has {count} GPUs, the first is cuda:0"
-            raise EngineError(msg)
-        return CupyEngine(device)
+    finishes = True
 
     def unavailable(self) -> str | None:
-        """Why no GPU can be used here: cupy missing, no device, or a toolkit that can not multiply."""
+        """Say why no GPU can be used here: cupy missing, no device, or a toolkit that cannot multiply."""
         return _probe_device()
 
-    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None = None) -> ColumnSolver:
+    def devices(self) -> Sequence[str]:
+        """Return the GPUs by number, cuda:0 first; none where none can be used."""
+        if self.unavailable() is not None:
+            return ()
+        import cupy
+
+        return tuple(f"cuda:{number}" for number in range(cupy.cuda.runtime.getDeviceCount()))
+
+    def bid(self, problem: Problem, fits: int) -> Bid:
+        """Bid for everything: a GPU that works is taken."""
+        return Bid(10.0, "a GPU works here")
+
+    def prepare(
+        self, problems: Sequence[Problem], memory_bytes: int | None = None, device: str | None = None
+    ) -> ColumnSolver:
         """Copy the rows to the device where they fit its memory, and stream them where they do not."""
         import cupy
 
-        cupy.cuda.Device(self._device).use()
+        cupy.cuda.Device(int((device or "cuda:0").removeprefix("cuda:"))).use()
         return ColumnSolver(problems, _backend(), memory_bytes)
 
 

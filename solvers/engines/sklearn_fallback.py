@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.arrays import NUMPY, one_blas_thread
+from solvers.arrays import NUMPY
 from solvers.errors import EngineError
-from solvers.goals import Goal, Solution
+from solvers.goals import Bid, Goal, Solution
 from solvers.rows import read
+from solvers.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINE", "SklearnEngine"]
 
+ENTRIES = 0
+"""Entries of rows up to which one C is left to scikit-learn under ``auto``: none, as what it saves on small problems is
+little beside what importing it takes (docs/solving.md). Where that is otherwise, this is the number to change."""
 _SMALL = 1 << 22
 """Entries of rows up to which BLAS is kept to one thread."""
 
@@ -32,16 +36,31 @@ class SklearnEngine:
     """LogisticRegression(solver="lbfgs") on float64 rows in memory, standardised as the problem says."""
 
     name = "sklearn"
+    finishes = False
+
+    def devices(self) -> Sequence[str]:
+        """Return the one device it is used on."""
+        return ("cpu",)
+
+    def bid(self, problem: Problem, fits: int) -> Bid:
+        """Bid for one C on few entries."""
+        if fits == 1 and problem.rows * problem.width <= ENTRIES:
+            return Bid(
+                1.5, f"one C on {problem.rows * problem.width:,} entries, where it was measured no slower"
+            )
+        return Bid(0.0, "it would save less than importing it takes")
 
     def unavailable(self) -> str | None:
-        """Why scikit-learn can not be used here, or None."""
+        """Say why scikit-learn cannot be used here, or None."""
         try:
             import sklearn.linear_model  # noqa: F401
         except ImportError as error:
             return f"scikit-learn can not be imported ({error}); install scikit-learn"
         return None
 
-    def prepare(self, problems: Sequence[Problem], memory_bytes: int | None = None) -> _Prepared:
+    def prepare(
+        self, problems: Sequence[Problem], memory_bytes: int | None = None, device: str | None = None
+    ) -> _Prepared:
         """Read the rows into memory.
 
         Raises:
@@ -72,6 +91,10 @@ class _Prepared:
     def readings(self) -> list[_Prepared]:
         """The engine's own count: its iterations, each at least one product with the rows and one back."""
         return [self]
+
+    def in_flight(self) -> list[Solution]:
+        """Return nothing: scikit-learn keeps what it has to itself until it is done."""
+        return []
 
     def sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
         for goal in goals:

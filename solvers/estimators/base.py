@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from solvers.errors import ProblemError
 from solvers.fitting.result import Status
+from solvers.fitting.settings import FitSettings
+from solvers.labels import read_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FittedProbe"]
 
+_LONGER = {"gap": "gap_nats", "memory": "memory_bytes"}
+"""What settings of a fit are called there, where estimators have them by a shorter name."""
 _PROVEN = (Status.CONVERGED, Status.UNPENALISED)
 """How a fit ends that did what was asked; without a penalty there is no gap to prove."""
 
@@ -33,6 +38,11 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
 
     fit_: Fit
     gap: float
+
+    def _settings(self) -> dict[str, Any]:
+        """The parameters that are settings of a fit, by the names that they have there."""
+        given = {_LONGER.get(name, name): value for name, value in self.get_params(deep=False).items()}
+        return {each.name: given[each.name] for each in fields(FitSettings) if each.name in given}
 
     @property
     def coef_(self) -> NDArray[np.float64]:
@@ -104,10 +114,11 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
 
     def _rows_and_labels(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Rows and labels to fit on, checked; a numeric dtype and a memory map stay what they are."""
-        if np.ma.is_masked(y):
+        missing = 0 if y is None else int(np.count_nonzero(read_labels(y)[1]))
+        if missing:
             msg = (
-                f"{np.ma.count_masked(y):,} labels are masked, and scikit-learn would train on what lies under "
-                "the mask; leave those rows out, or use solvers.fit, which skips them"
+                f"{missing:,} rows have no label (masked, NaN, NaT or None), and an estimator of scikit-learn cannot "
+                "leave rows out by itself; leave those rows out, or use solvers.fit, which skips them"
             )
             raise ProblemError(msg)
         rows, labels = _validated(self, X, y, ensure_min_samples=2)

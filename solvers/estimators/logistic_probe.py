@@ -74,12 +74,8 @@ class LogisticProbe(FittedProbe):
             labels,
             C=self.C,
             sample_weight=sample_weight,
-            class_weight=self.class_weight,
-            scale=self.scale,
-            engine=self.engine,
-            gap_nats=self.gap,
-            memory_bytes=self.memory,
             warm_start=getattr(self, "fit_", None) if self.warm_start else None,
+            **self._settings(),
         )
         self._keep(fit)
         return self

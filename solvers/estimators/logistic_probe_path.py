@@ -97,23 +97,21 @@ class LogisticProbePath(FittedProbe):
         strengths = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else np.asarray(self.Cs, float)
         folds = list(check_cv(self.cv, labels, classifier=True).split(rows, labels, groups))
         weights = row_weights(labels, self.class_weight, sample_weight)
-        settings: dict[str, Any] = {"scale": self.scale, "engine": self.engine, "memory_bytes": self.memory}
+        settings = self._settings() | {"class_weight": None}  # which is in the weights of the rows by now
+        rough = settings | {"gap_nats": max(self.gap, ROUGH_GAP_NATS)}
         by_fold = {fold: _masked_but(labels, train) for fold, (train, _) in enumerate(folds)}
         paths = fit_probe(
             rows,
             by_fold,
             C=strengths,
             sample_weight=weights,
-            gap_nats=max(self.gap, ROUGH_GAP_NATS),
-            **settings,
+            **rough,
         )
         _warn_of_rough_fits(paths.values())
         self.Cs_ = strengths
         self.validation_cross_entropy_ = _cross_entropy(rows, labels, sample_weight, folds, paths.values())
         chosen = np.lexsort((strengths, self.validation_cross_entropy_))[0]
-        fit = fit_probe(
-            rows, labels, C=float(strengths[chosen]), sample_weight=weights, gap_nats=self.gap, **settings
-        )
+        fit = fit_probe(rows, labels, C=float(strengths[chosen]), sample_weight=weights, **settings)
         self._keep(fit)
         return self
 

@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack, overload
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Unpack, overload
 
 import numpy as np
 
 from solvers.engines import choice as engines
 from solvers.errors import ProblemError
 from solvers.fitting.path import PathPlan, PathProblem, follow
-from solvers.fitting.result import FitProgress
+from solvers.fitting.result import FitInterrupted, FitProgress
+from solvers.fitting.settings import FitKeywords, FitSettings, takes_settings
 from solvers.fitting.to_fit import ToFit
 from solvers.fitting.validation import Validation
 from solvers.problem import check_strength, pose_together
-from solvers.rows import Columns, as_source, draw_columns, flat_width
+from solvers.rows import Columns, RowSource, as_source, draw_columns, flat_width
 from solvers.weights import row_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.fitting.path import SolvedPath
     from solvers.fitting.result import Fit, FitPath
     from solvers.problem import Problem
-    from solvers.rows import RowSource
 
-__all__ = ["FitProgress", "FittedWeights", "Settings", "fit"]
+__all__ = ["FitInputs", "FittedWeights", "fit"]
 
 
-class Settings(TypedDict, total=False):
-    """What :func:`fit` takes besides rows, labels and C, for type checkers; the meanings are stated there."""
+class FitInputs(FitKeywords, total=False):
+    """What :func:`fit` takes by keyword besides C, for type checkers: per target and per call, then the settings."""
 
     sample_weight: ArrayLike | Mapping[Any, ArrayLike] | None
-    class_weight: Mapping[Any, float] | str | None
     validation: tuple[RowSource | ArrayLike, ArrayLike | Mapping[Any, ArrayLike]] | None
-    scale: bool
-    engine: str
-    device: str | None
-    gap_nats: float
-    seed: int
     warm_start: FittedWeights | Mapping[Any, FittedWeights | None] | None
-    full_path: bool
-    random_features: int | None
-    memory_bytes: int | None
     progress: Callable[[FitProgress], None] | None
 
 
@@ -74,7 +66,7 @@ def fit(
     labels: Mapping[Any, ArrayLike],
     *,
     C: float = 1.0,
-    **settings: Unpack[Settings],
+    **settings: Unpack[FitInputs],
 ) -> dict[Any, Fit]: ...
 
 
@@ -84,13 +76,13 @@ def fit(
     labels: Mapping[Any, ArrayLike],
     *,
     C: Sequence[float] | NDArray[Any],
-    **settings: Unpack[Settings],
+    **settings: Unpack[FitInputs],
 ) -> dict[Any, FitPath]: ...
 
 
 @overload
 def fit(
-    activations: RowSource | ArrayLike, labels: ArrayLike, *, C: float = 1.0, **settings: Unpack[Settings]
+    activations: RowSource | ArrayLike, labels: ArrayLike, *, C: float = 1.0, **settings: Unpack[FitInputs]
 ) -> Fit: ...
 
 
@@ -100,16 +92,21 @@ def fit(
     labels: ArrayLike,
     *,
     C: Sequence[float] | NDArray[Any],
-    **settings: Unpack[Settings],
+    **settings: Unpack[FitInputs],
 ) -> FitPath: ...
 
 
+@takes_settings()
 def fit(
     activations: RowSource | ArrayLike,
     labels: ArrayLike | Mapping[Any, ArrayLike],
     *,
     C: float | Sequence[float] | NDArray[Any] = 1.0,
-    **settings: Unpack[Settings],
+    sample_weight: ArrayLike | Mapping[Any, ArrayLike] | None = None,
+    validation: tuple[RowSource | ArrayLike, ArrayLike | Mapping[Any, ArrayLike]] | None = None,
+    warm_start: FittedWeights | Mapping[Any, FittedWeights | None] | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
+    **settings: Unpack[FitKeywords],
 ) -> Any:
     """Fit a linear probe softmax(h W + b) and certify how far its loss is from the optimum.
 
@@ -118,101 +115,126 @@ def fit(
 
     Args:
         activations: (rows, *features), an array or anything that reads like one; features are flattened.
-        labels: (rows,) of any type that sorts. Rows masked in a NumPy masked array are skipped and counted. A dict
+        labels: (rows,) of any type that sorts. Rows that are masked, NaN, NaT or None are skipped and counted. A dict
             of labels fits a probe for each, all in the same passes over the rows: several targets, or one with other
             rows masked in each (folds, seeds).
         C: inverse strength of the penalty; several give a path, solved from strong to weak penalty. inf is no
             penalty: then no gap can be proven, and ``gap_nats`` bounds the norm of the gradient (``unpenalised``).
         sample_weight: (rows,), s_i; a dict of them where labels are a dict.
-        class_weight: None, "balanced", or weights by label; :func:`solvers.weights.row_weights` has the formula.
         validation: (activations, labels) to choose C by: the smallest mean cross-entropy wins, ties go to the
             smaller C, and the path stops once it has risen for two points. Of no effect for one C. Labels are a
             dict where those to fit are.
-        scale: take the penalty in columns of unit standard deviation (weighted, population).
-        engine: "auto", or the name of one, which must then work here.
-        device: "cpu", "cuda", or "cuda:N" for one of several GPUs; None takes what is there.
-        gap_nats: certified distance from the optimum, in nats per row; with validation that of the chosen C,
-            while those it is compared with need 1e-3.
-        seed: for ``random_features``.
         warm_start: a fit of the same width and classes to start from; where labels are a dict, a dict of those
             that do not start cold.
-        full_path: try every C, whatever validation says.
-        random_features: fit on this many columns, drawn without replacement; the others get weight 0.
-        memory_bytes: what rows and work may take, on the GPU where it fits: rows that do not fit half of it are
-            streamed from their source on every pass, with the same result. None takes half of what is free.
         progress: called with a :class:`FitProgress` as points are certified.
+        settings: the fields of :class:`~solvers.fitting.settings.FitSettings`, where they are explained.
 
     Returns:
-        A :class:`Fit` for one C, a :class:`Path` for several, in the order given; a dict of them for a dict of labels.
+        A :class:`Fit` for one C, a :class:`FitPath` for several, in the order given; a dict of them for a dict of
+        labels.
 
     Raises:
         ProblemError: what was given does not make a problem; the message says what to change.
         EngineError: the engine asked for does not exist or does not work here.
+        TypeError: a keyword that there is not; the message names the nearest.
+        FitInterrupted: on Ctrl-C, with what was reached by then in its ``result``.
     """
-    return _fit(activations, labels, C, **settings)
-
-
-def _fit(
-    activations: RowSource | ArrayLike,
-    labels: ArrayLike | Mapping[Any, ArrayLike],
-    C: float | Sequence[float] | NDArray[Any],
-    *,
-    sample_weight: Any = None,
-    class_weight: Mapping[Any, float] | str | None = None,
-    validation: tuple[RowSource | ArrayLike, Any] | None = None,
-    scale: bool = False,
-    engine: str = "auto",
-    device: str | None = None,
-    gap_nats: float = 1e-5,
-    seed: int = 0,
-    warm_start: Any = None,
-    full_path: bool = False,
-    random_features: int | None = None,
-    memory_bytes: int | None = None,
-    progress: Callable[[FitProgress], None] | None = None,
-) -> Any:
-    began = time.perf_counter()
-    asked = _asked(C, gap_nats, memory_bytes)
-    several = isinstance(labels, Mapping)
     by_name: dict[Any, Any] = dict(labels) if isinstance(labels, Mapping) else {None: labels}
-    names = list(by_name)
-    if not names:
+    asked = _Asked(
+        labels=by_name,
+        several=isinstance(labels, Mapping),
+        C=_strengths(C),
+        one=np.ndim(C) == 0,
+        sample_weight=sample_weight,
+        validation=validation,
+        warm_start=warm_start,
+        progress=progress,
+        settings=FitSettings(**settings),
+    )
+    if not asked.labels:
         msg = "labels are an empty dict; give labels for one target at least"
         raise ProblemError(msg)
-    source, columns = _view(activations, random_features, seed)
-    weights = [row_weights(by_name[name], class_weight, _of(sample_weight, name)) for name in names]
+    return _fit(as_source(activations), asked)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one call of :func:`fit` was given, besides the rows; what is given by target may be a dict, or one for all.
+
+    ``several`` says that labels were a dict; ``one`` that C was a number, so that a fit is wanted and no path.
+    """
+
+    labels: dict[Any, ArrayLike]
+    several: bool
+    C: list[float]
+    one: bool
+    sample_weight: Any
+    validation: tuple[RowSource | ArrayLike, Any] | None
+    warm_start: Any
+    progress: Callable[[FitProgress], None] | None
+    settings: FitSettings
+
+    def shaped(self, paths: Sequence[FitPath]) -> Any:
+        """The paths of all targets as they are given back."""
+        fitted = {name: path[0] if self.one else path for name, path in zip(self.labels, paths, strict=True)}
+        return fitted if self.several else fitted[None]
+
+    def weights(self, name: Any) -> NDArray[np.float64] | None:
+        """The weights of the rows of one target."""
+        own = _of(self.sample_weight, name)
+        return row_weights(self.labels[name], self.settings.class_weight, own)
+
+    def track(self, name: Any, problem: Problem, columns: NDArray[np.int64] | None) -> PathProblem:
+        """One target's problem with the rows to choose its C by, and where it starts."""
+        warm = self.warm_start
+        start = warm.get(name) if isinstance(warm, Mapping) else warm
+        validation = None
+        if self.validation is not None and not self.one:
+            rows = _selected(as_source(self.validation[0]), columns)
+            validation = Validation.of(rows, _of(self.validation[1], name), problem)
+        return PathProblem(problem, validation, None if start is None else _start(start, problem, columns))
+
+
+def _fit(source: RowSource, asked: _Asked) -> Any:
+    """A fit, or a path, or those of every target.
+
+    Raises:
+        FitInterrupted: on Ctrl-C, with those that there are.
+    """
+    began, settings = time.perf_counter(), asked.settings
+    columns = draw_columns(flat_width(source), settings.random_features, settings.seed)
     problems = pose_together(
-        _selected(source, columns), [by_name[name] for name in names], weights, scale=scale
+        _selected(source, columns),
+        list(asked.labels.values()),
+        [asked.weights(name) for name in asked.labels],
+        scale=settings.scale,
     )
-    choice = engines.choose(engine, problems[0], len(set(asked)) * len(names), device)
-    tracks = []
-    for name, problem in zip(names, problems, strict=True):
-        start = warm_start.get(name) if isinstance(warm_start, Mapping) else warm_start
-        choosing = None if validation is None or np.ndim(C) == 0 else (validation[0], _of(validation[1], name))
-        tracks.append(
-            PathProblem(
-                problem,
-                _validation(choosing, problem, columns),
-                None if start is None else _start(start, problem, columns),
-            )
-        )
+    strengths = sorted(set(asked.C))
+    choice = engines.choose(settings.engine, problems[0], len(strengths) * len(problems), settings.device)
     plan = PathPlan(
-        solver=choice.engine.prepare(problems, memory_bytes),
-        gap_nats=gap_nats,
+        solver=choice.prepare(problems, settings.memory_bytes),
+        gap_nats=settings.gap_nats,
         began=began,
-        finisher=None if choice.finisher is None else partial(choice.finisher.prepare, problems, memory_bytes),
-        full_path=full_path,
-        progress=progress,
+        finisher=choice.prepare_finisher(problems, settings.memory_bytes),
+        full_path=settings.full_path,
+        progress=asked.progress,
     )
-    found, walk = follow(tracks, sorted(set(asked)), plan)
-    paths = [
-        ToFit(problem, choice, flat_width(source), columns, walk.passes, walk.bytes_read).path(
-            asked, each, began
-        )
-        for problem, each in zip(problems, found, strict=True)
-    ]
-    fitted = {name: path[0] if np.ndim(C) == 0 else path for name, path in zip(names, paths, strict=True)}
-    return fitted if several else fitted[None]
+    tracks = [asked.track(*each, columns) for each in zip(asked.labels, problems, strict=True)]
+    found, walk = follow(tracks, strengths, plan)
+
+    def results(solved: Sequence[SolvedPath]) -> Any:
+        counts = (walk.passes, walk.bytes_read)
+        to_fits = [ToFit(problem, choice, flat_width(source), columns, *counts) for problem in problems]
+        paths = [to_fit.path(asked.C, one, began) for to_fit, one in zip(to_fits, solved, strict=True)]
+        return asked.shaped(paths)
+
+    if walk.interrupted is None:
+        return results(found)
+    if not walk.begun:
+        raise walk.interrupted
+    done = f"{walk.finished} of {len(strengths) * len(problems)} fits done"
+    msg = f"interrupted with {done}; what was reached by then is the `result` of this exception"
+    raise FitInterrupted(msg, lambda: results(walk.left())) from walk.interrupted
 
 
 def _of(given: Any, name: Any) -> Any:
@@ -225,39 +247,20 @@ def _of(given: Any, name: Any) -> Any:
     return given[name]
 
 
-def _asked(C: float | Sequence[float] | NDArray[Any], gap_nats: float, memory_bytes: int | None) -> list[float]:
-    asked = [check_strength(c) for c in np.atleast_1d(np.asarray(C, dtype=np.float64))]
-    if not asked:
-        msg = "no C was given; expected at least one positive number"
+def _strengths(C: float | Sequence[float] | NDArray[Any]) -> list[float]:
+    try:
+        given = np.atleast_1d(np.asarray(C, dtype=np.float64))
+    except (TypeError, ValueError):
+        msg = f"C is {C!r}; expected a positive number (the inverse of the penalty's strength), or several"
+        raise ProblemError(msg) from None
+    if not given.size or given.ndim > 1:
+        msg = f"no C was given; expected at least one positive number, or several in a row: C has shape {given.shape}"
         raise ProblemError(msg)
-    if not gap_nats > 0:
-        msg = f"gap_nats is {gap_nats}; expected a positive number of nats, such as 1e-5"
-        raise ProblemError(msg)
-    if memory_bytes is not None and not memory_bytes > 0:
-        msg = f"memory_bytes is {memory_bytes}; expected a positive number of bytes, such as 2 * 10**9"
-        raise ProblemError(msg)
-    return asked
-
-
-def _view(
-    activations: RowSource | ArrayLike, random_features: int | None, seed: int
-) -> tuple[RowSource, NDArray[np.int64] | None]:
-    """The rows, and which of their columns are looked at, ascending; None where all are."""
-    source = as_source(activations)
-    return source, draw_columns(flat_width(source), random_features, seed)
+    return [check_strength(c) for c in given]
 
 
 def _selected(source: RowSource, columns: NDArray[np.int64] | None) -> RowSource:
     return source if columns is None else Columns(source, columns)
-
-
-def _validation(
-    given: tuple[RowSource | ArrayLike, ArrayLike] | None, problem: Problem, columns: NDArray[np.int64] | None
-) -> Validation | None:
-    if given is None:
-        return None
-    activations, labels = given
-    return Validation.of(_selected(as_source(activations), columns), labels, problem)
 
 
 def _start(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.certificate import Certificate, Certifier, Claim
+from solvers.certificate import MAX_PASSES, Certificate, Certifier, Claim
 from solvers.fitting.result import FitProgress
 from solvers.goals import Goal
 
@@ -31,6 +31,8 @@ _MARGIN = 0.7
 _ENOUGH = 0.9
 """A round that leaves more than this share of the gap has got as far as it can."""
 _RISES = 2
+_LAST_PASSES = 3
+"""Readings of the rows in which what an interrupt left is certified: the bound holds, if not as tightly as it could."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Point:
     validation: float = np.nan
     finished: bool = False
     """Whether the finisher had to take over."""
+    interrupted: bool = False
+    """Whether Ctrl-C came before all that could be done for its gap was."""
 
     @property
     def reached_nats(self) -> float:
@@ -96,13 +100,18 @@ def follow(
     """Solve problems for every C, in rising order (strong to weak penalty), side by side.
 
     With validation rows every point is taken to a rough gap, and the best of them to the one asked for. Returns what
-    each path found, and the walk, which knows what was read for all of them.
+    each path found, and the walk, which knows what was read for all of them. After Ctrl-C no path is returned, and
+    the walk has the interrupt, and what it left.
     """
     walk = PathSolver(tracks, C, plan)
     goals = [walk.goal(index) for index in range(len(tracks))]
-    for solutions in plan.solver.sweep(goals):
-        walk.take(solutions)
-    return [walk.ended(index) for index in range(len(tracks))], walk
+    try:
+        for solutions in plan.solver.sweep(goals):
+            walk.take(solutions)
+        return [walk.ended(index) for index in range(len(tracks))], walk
+    except KeyboardInterrupt as interrupt:
+        walk.interrupted = interrupt
+        return [], walk
 
 
 def _risen(points: list[Point]) -> bool:
@@ -119,6 +128,7 @@ class PathSolver:
         self._certifier = Certifier([track.problem for track in tracks], plan.solver.backend)
         self._solvers = [plan.solver]
         self._points: list[dict[float, Point]] = [{} for _ in tracks]
+        self.interrupted: KeyboardInterrupt | None = None
 
     @property
     def passes(self) -> int:
@@ -140,8 +150,9 @@ class PathSolver:
         """Certify solutions, and finish those that fall short."""
         rough = [self._rough(solution.problem) for solution in solutions]
         for solution, point in zip(solutions, self._certified(solutions, rough), strict=True):
-            mine = self._finished(solution.problem, point)
-            self._points[solution.problem][solution.C] = mine
+            mine = self._points[solution.problem]
+            mine[solution.C] = replace(point, interrupted=True)
+            mine[solution.C] = self._finished(solution.problem, point)
             self._report()
 
     def ended(self, index: int) -> SolvedPath:
@@ -151,6 +162,40 @@ class PathSolver:
         if self._tracks[index].validation is not None:
             chosen = int(np.argmin([point.validation for point in reached]))
             best = self._polished(index, replace(reached[chosen], goal_nats=self._plan.gap_nats))
+            reached[chosen] = best
+        return SolvedPath(reached, best)
+
+    @property
+    def finished(self) -> int:
+        """How many points are as close as could be."""
+        return sum(not point.interrupted for points in self._points for point in points.values())
+
+    def left(self) -> list[SolvedPath]:
+        """What an interrupt left of each path: the points certified, and those in flight, certified where they stood.
+
+        In few readings of the rows, as somebody waits for it.
+        """
+        unfinished = self._in_flight()
+        goals_nats = [self._rough(one.problem) for one in unfinished]
+        points = self._certified(unfinished, goals_nats, _LAST_PASSES)
+        for solution, point in zip(unfinished, points, strict=True):
+            self._points[solution.problem][solution.C] = replace(point, interrupted=True)
+        return [self._left(index) for index in range(len(self._tracks))]
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything that an interrupt left."""
+        return any(self._points) or bool(self._in_flight())
+
+    def _in_flight(self) -> list[Solution]:
+        return [one for one in self._plan.solver.in_flight() if one.C not in self._points[one.problem]]
+
+    def _left(self, index: int) -> SolvedPath:
+        reached = [point for _, point in sorted(self._points[index].items())]
+        best = None
+        if reached and self._tracks[index].validation is not None:
+            chosen = int(np.argmin([point.validation for point in reached]))
+            best = replace(reached[chosen], goal_nats=self._plan.gap_nats, interrupted=True)
             reached[chosen] = best
         return SolvedPath(reached, best)
 
@@ -176,14 +221,16 @@ class PathSolver:
         total = len(self._C) * len(self._tracks)
         self._plan.progress(FitProgress(len(certified), total, max(certified), self.passes))
 
-    def _certified(self, solutions: Sequence[Solution], goals_nats: Sequence[float]) -> list[Point]:
+    def _certified(
+        self, solutions: Sequence[Solution], goals_nats: Sequence[float], most_passes: int = MAX_PASSES
+    ) -> list[Point]:
         """Solutions with their certificates and validation cross-entropies."""
         before = self._certifier.rows.passes
         claims = [
             Claim(solution.problem, solution.coefficients, solution.C, goal_nats)
             for solution, goal_nats in zip(solutions, goals_nats, strict=True)
         ]
-        certificates = self._certifier.certify(claims)
+        certificates = self._certifier.certify(claims, most_passes)
         extra = self._certifier.rows.passes - before
         points = []
         for solution, certificate, goal_nats in zip(solutions, certificates, goals_nats, strict=True):

@@ -8,20 +8,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp, softmax
 
 from solvers.errors import ProblemError
+from solvers.linear_map import LinearMap
 from solvers.rows import as_source, flat_width
-from solvers.scores import logit_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.rows import RowSource
 
-__all__ = ["Fit", "FitPath", "FitProgress", "Status"]
+__all__ = ["Fit", "FitInterrupted", "FitPath", "FitProgress", "Status"]
 
 
 class Status(StrEnum):
@@ -42,7 +41,10 @@ class Status(StrEnum):
         "the solver stopped before the gap asked for was proven; gap_nats says what was",
     )
     INTERRUPTED = "interrupted", "the fit was interrupted; the coefficients are the last ones reached"
-    NOT_FITTED = "not_fitted", "not tried: validation had stopped improving at a stronger penalty"
+    NOT_FITTED = (
+        "not_fitted",
+        "not tried: validation had stopped improving at a stronger penalty, or the fit was interrupted before",
+    )
     UNPENALISED = (
         "unpenalised",
         "C is infinite, so no bound on the loss can be proven; the norm of its gradient is below the gap asked for",
@@ -63,11 +65,36 @@ class FitProgress:
     passes: int
 
 
+class FitInterrupted(KeyboardInterrupt):
+    """Ctrl-C in a fit, which ends a script as ever; whoever catches it has what was reached by then in ``result``.
+
+    Of :func:`solvers.fit` that is what it would have returned: every C that was begun is certified where it stood, and
+    its status is ``interrupted`` where that misses the gap asked for; those not begun are ``not_fitted``. It is
+    certified when it is first asked for, so that a script that only ends does not wait; the rows must be open then. Of
+    :func:`solvers.fit_layers` it is the :class:`~solvers.Probes` of the layers that were finished (also ``probes``).
+    """
+
+    def __init__(self, message: str, result: Callable[[], Any]) -> None:
+        super().__init__(message)
+        self._result = result
+
+    @cached_property
+    def result(self) -> Any:
+        """What was reached by the time of the interrupt."""
+        return self._result()
+
+    @property
+    def probes(self) -> Any:
+        """``result``, as :func:`solvers.fit_layers` has it."""
+        return self.result
+
+
 @dataclass(frozen=True)
 class Fit:
     """A linear probe, softmax(h W + b), with a certified bound on its loss.
 
-    ``weights`` (width, classes) and ``bias`` (classes,) are float64 and act on raw activations.
+    ``weights`` (width, classes) are float64 and act on raw activations, ``intercept`` (classes,) on centred ones: the
+    logits are (h - mean) W + intercept, as they were certified. ``bias`` is the intercept of h W + bias.
     The penalty and the gap live in scaled coordinates, (h - mean) / scale, where the same probe has
     the ``coefficients`` ``weights * scale``; ``scale`` is 1 when no scaling was asked for and inf for
     a column that got weight 0 because it is constant.
@@ -80,7 +107,7 @@ class Fit:
     """
 
     weights: NDArray[np.float64]
-    bias: NDArray[np.float64]
+    intercept: NDArray[np.float64]
     classes: NDArray[Any]
     C: float
     mean: NDArray[np.float64]
@@ -108,12 +135,37 @@ class Fit:
         """The weights in scaled coordinates, (width, classes), where the penalty is taken."""
         return self.weights * np.where(np.isfinite(self.scale), self.scale, 0.0)[:, None]
 
+    @property
+    def map(self) -> LinearMap:
+        """The map from raw activations to logits that the fit is."""
+        return LinearMap(self.weights, self.intercept, self.mean, self.classes)
+
+    @property
+    def bias(self) -> NDArray[np.float64]:
+        """The intercept (classes,) for raw activations, h W + bias; rounded where the columns' means are large."""
+        return self.map.bias
+
     def logits(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Logits h W + b of raw activations (rows, *features): (rows, classes), float64.
 
         Raises:
             ProblemError: activations of another width, or a C that was not fitted.
         """
+        return self.map.logits(self._checked(activations))
+
+    def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
+        """Most probable class of each row, in the labels' own values; raises as :meth:`logits`."""
+        return self.map.predict(self._checked(activations))
+
+    def predict_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
+        """Probability of each class for each row: (rows, classes), in the order of ``classes``."""
+        return self.map.predict_proba(self._checked(activations))
+
+    def predict_log_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
+        """Logarithm of :meth:`predict_proba`, finite where a probability underflows."""
+        return self.map.predict_log_proba(self._checked(activations))
+
+    def _checked(self, activations: RowSource | ArrayLike) -> RowSource:
         if self.status is Status.NOT_FITTED:
             msg = f"there is no probe for C={self.C:g}, which was {self.status.message}; use .best, or full_path=True"
             raise ProblemError(msg)
@@ -123,23 +175,7 @@ class Fit:
                 f"activations have {flat_width(source):,} features, but the probe was fitted on {self.width:,}"
             )
             raise ProblemError(msg)
-        logits = np.empty((source.shape[0], len(self.classes)))
-        for rows, _, values in logit_blocks(source, self.weights, self.bias):
-            logits[rows] = values
-        return logits
-
-    def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
-        """Most probable class of each row, in the labels' own values."""
-        return self.classes[self.logits(activations).argmax(axis=1)]
-
-    def predict_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
-        """Probability of each class for each row: (rows, classes), in the order of ``classes``."""
-        return softmax(self.logits(activations), axis=1)
-
-    def predict_log_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
-        """Logarithm of :meth:`predict_proba`, finite where a probability underflows."""
-        logits = self.logits(activations)
-        return logits - logsumexp(logits, axis=1, keepdims=True)
+        return source
 
 
 @dataclass(frozen=True)

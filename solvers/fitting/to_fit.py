@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.fitting.result import Fit, FitPath, Status
+from solvers.rows import at_full_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class ToFit:
         engine, reason = self._engine(point)
         return Fit(
             weights=self._spread(weights, 0.0),
-            bias=coefficients[:, -1] - self.problem.mean @ weights,
+            intercept=coefficients[:, -1],
             status=_status(point),
             gap_nats=point.certificate.gap_nats,
             loss=point.certificate.loss,
@@ -68,7 +69,7 @@ class ToFit:
         classes = len(self.problem.classes)
         return Fit(
             weights=np.broadcast_to(np.nan, (self.width, classes)),
-            bias=np.full(classes, np.nan),
+            intercept=np.full(classes, np.nan),
             status=Status.NOT_FITTED,
             gap_nats=np.inf,
             loss=np.nan,
@@ -100,15 +101,10 @@ class ToFit:
         }
 
     def _spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
-        """Values per column fitted on, as values per column of the full width."""
-        if self.columns is None:
-            return values
-        full = np.full((self.width, *values.shape[1:]), elsewhere)
-        full[self.columns] = values
-        return full
+        return at_full_width(values, self.columns, self.width, elsewhere)
 
 
 def _status(point: Point) -> Status:
     if point.missed:
-        return Status.GAP_MISSED
+        return Status.INTERRUPTED if point.interrupted else Status.GAP_MISSED
     return Status.UNPENALISED if np.isinf(point.C) else Status.CONVERGED

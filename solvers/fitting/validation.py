@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.labels import UNSEEN, place_labels, read_labels
 from solvers.moments import not_finite
-from solvers.problem import encode
 from solvers.rows import as_source, blocks, flat_width
 from solvers.scores import row_nats
 
@@ -42,10 +42,13 @@ class Validation:
         if flat_width(source) != problem.width:
             msg = f"validation rows have {flat_width(source):,} features; expected {problem.width:,}, as in training"
             raise ProblemError(msg)
-        codes, classes = encode(labels, source.shape[0])
-        known = {value: code for code, value in enumerate(problem.classes.tolist())}
-        translation = np.array([known.get(value, -1) for value in classes.tolist()] + [-1], dtype=np.int64)
-        codes = translation[codes]
+        values, missing = read_labels(labels)
+        if values.shape != source.shape[:1]:
+            given = f"validation labels have shape {values.shape} for {source.shape[0]:,} rows"
+            msg = f"{given}; expected one label per row"
+            raise ProblemError(msg)
+        codes = np.full(len(values), UNSEEN)
+        codes[~missing] = place_labels(values[~missing], problem.classes)
         if not np.any(codes >= 0):
             msg = "no validation row has a label that occurs in training, so C can not be chosen by them"
             raise ProblemError(msg)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from solvers.lbfgs.sampling import Sample
     from solvers.lbfgs.working import Frame
 
-__all__ = ["NO_METRIC", "Curvature", "Metric", "measure"]
+__all__ = ["NO_METRIC", "Curvature", "Metric", "Point", "measure"]
 
 _FLOOR = 1e-10
 """Curvature below this share of the largest is taken for rounding."""
@@ -127,50 +127,78 @@ class Curvature:
         )
 
 
-def measure(
-    backend: Backend, sample: Sample, at: tuple[Targets, Frame, Any], *, blocks: bool, basis: Any = None
-) -> Curvature:
-    """The curvature at ``at`` = (targets, frame, coefficients in the problem's own coordinates), by a sample of rows.
+@dataclass(frozen=True)
+class Point:
+    """Where curvature is measured: coefficients (classes, width + 1) in the problem's own coordinates."""
+
+    targets: Targets
+    frame: Frame
+    coefficients: Any
+
+
+def measure(backend: Backend, sample: Sample, at: Point, *, blocks: bool, basis: Any = None) -> Curvature:
+    """Return the curvature at a point, by a sample of rows.
 
     ``blocks`` asks for the classes' whole blocks rather than their diagonals, which are then taken in ``basis``.
+
+    The intercept of a class is taken at the class's own weighted mean, where it has no part in the other curvature:
+    so the spread is about that mean, and what cancels there is lost to rounding, which the floors stand for. A class
+    whose rows are all certain has no mass, and would divide by it; a direction without spread would be stepped along
+    to infinity. Floors are shares of the largest, as no unit is known here.
     """
-    xp = backend.xp
-    targets, frame, coefficients = at
-    weights, intercepts, _ = padded(xp, [frame.to_rows(coefficients)], sample.x.dtype)
-    p, _ = softmax(xp, logits(xp, sample.x, weights, intercepts))
-    v = targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
-    if blocks and sample.leverage is not None:
-        importance = v * sample.leverage
-        v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
-    v = (v / len(targets.codes)).astype(sample.x.dtype)
+    v = _doubts(backend, sample, at, blocks=blocks)
     mass = backend.float64(v.sum(axis=1))[:, None]
     mass = mass + _FLOOR * float(mass.max()) + _TINY
     mean = backend.float64(v @ sample.x) / mass
-    x, middle, size = sample.x, mean, frame.stretch
-    if basis is not None:
-        turn = frame.stretch[:, None] * basis
-        size = xp.abs(turn).max(axis=0)
-        turn = turn / size.clip(_LEAST, None)  # float32 could not square what comes of columns of 1e30
-        x, middle = x @ turn.astype(x.dtype), mean @ turn
-    spread = backend.float64(v @ xp.square(x)) - mass * xp.square(middle)
-    spread = spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
     if not blocks:
-        spread = spread * xp.square(size)
-    if basis is not None:  # as eigenvectors are known but to a rounding of the largest of them
-        spread = spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
-    if not blocks:
-        return Curvature(frame, mean, mass, spread, None, basis)
+        turned = _turned_spread(backend, sample.x, v, (mean, mass), at.frame, basis)
+        return Curvature(at.frame, mean, mass, turned, None, basis)
+    spread = _spread(backend, sample.x, v, mean, mass)
 
     def work(classes: list[int]) -> list[Any]:
         return [_block(backend, sample.x, v[k], mean[k]) for k in classes]
 
-    return Curvature(frame, mean, mass, spread, tuple(_by_class(backend, work, len(v))))
+    return Curvature(at.frame, mean, mass, spread, tuple(_by_class(backend, work, len(v))))
+
+
+def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any:
+    """Weights v = s p (1 - p) (classes, n) of the sampled rows, by the inverse of their chance to be drawn.
+
+    Most rows matter little to most classes: for blocks, whose price is by the row, those are left out.
+    """
+    xp = backend.xp
+    weights, intercepts, _ = padded(xp, [at.frame.to_rows(at.coefficients)], sample.x.dtype)
+    p, _ = softmax(xp, logits(xp, sample.x, weights, intercepts))
+    v = at.targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
+    if blocks and sample.leverage is not None:
+        importance = v * sample.leverage
+        v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
+    return (v / len(at.targets.codes)).astype(sample.x.dtype)
+
+
+def _spread(backend: Backend, x: Any, v: Any, mean: Any, mass: Any) -> Any:
+    """The diagonal Σ v (x - mean)² (classes, width) of each class, no entry below rounding's share of the largest."""
+    spread = backend.float64(v @ backend.xp.square(x)) - mass * backend.xp.square(mean)
+    return spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
+
+
+def _turned_spread(backend: Backend, x: Any, v: Any, about: tuple[Any, Any], frame: Frame, basis: Any) -> Any:
+    """:func:`_spread` in the problem's own coordinates, in ``basis`` if there is one; ``about`` is (mean, mass)."""
+    xp, (mean, mass) = backend.xp, about
+    if basis is None:
+        return _spread(backend, x, v, mean, mass) * xp.square(frame.stretch)
+    turn = frame.stretch[:, None] * basis
+    size = xp.abs(turn).max(axis=0)
+    turn = turn / size.clip(_LEAST, None)  # float32 could not square what comes of columns of 1e30
+    spread = _spread(backend, x @ turn.astype(x.dtype), v, mean @ turn, mass) * xp.square(size)
+    # Eigenvectors are known but to a rounding of the largest of them.
+    return spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
 
 
 def _by_class(backend: Backend, work: Callable[[list[int]], list[Any]], classes: int) -> list[Any]:
     """What ``work`` makes of each class, the classes dealt to the backend's workers."""
-    shares = [[part.start for part in mine] for mine in backend.shares(classes, 1)]
-    return [made for found in backend.map(work, shares) for made in found]
+    shares = [[part.start for part in mine] for mine in backend.workers.shares(classes, 1)]
+    return [made for found in backend.workers.map(work, shares) for made in found]
 
 
 def _block(backend: Backend, x: Any, v: Any, mean: Any) -> Any:

@@ -86,7 +86,7 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
             slopes = slopes + float64(lanes.T @ x)
         return losses, slopes, shifts
 
-    results = rows.backend.map(work, rows.shares(columns=ends[-1]))
+    results = rows.backend.workers.map(work, rows.shares(columns=ends[-1]))
     gradient = xp.empty((ends[-1], rows.width + 1))
     gradient[:, :-1] = sum(slopes for _, slopes, _ in results)[: ends[-1]]
     gradient[:, -1] = sum(shifts for _, _, shifts in results)

@@ -90,9 +90,15 @@ class Sampler:
         return self._bases[key]
 
     def draw(self, targets: Targets, coefficients: Any, penalties: Any, count: int) -> Sample:
-        """About ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.
+        """Draw about ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.
 
         ``penalties`` (width,) are those of the columns of the rows.
+
+        Doubt says how much a row bends the loss, leverage how far from the others it does: a row counts by their
+        product. Leverage is an estimate, so a tenth of the chance goes by doubt alone: no row that bends the loss is
+        left out for good, and the inverse of its chance, by which it counts, stays bounded. Rows are drawn one by
+        one, each by its own chance, so that their weights need no correction for one another; how many come is
+        therefore only about the number asked for, and where chance gives none, the likeliest is taken.
         """
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
         if count >= self._rows.rows and self._rows.rows * self._rows.width <= _WHOLE_ELEMENTS:
@@ -101,12 +107,7 @@ class Sampler:
             return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None)
         doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
         doubt, leverage = host(doubt).astype(np.float64), host(leverage)
-        if not doubt.any():
-            doubt[:] = 1.0  # every row is certain, rightly or not
-        score = doubt * leverage
-        score *= (1 - _UNIFORM) / max(score.sum(), _TINY)
-        doubt *= _UNIFORM / max(doubt.sum(), _TINY)
-        score += doubt
+        score = _importance(doubt, leverage)
         del doubt  # in vectors of all rows there is nothing to spare
         chance = _chances(score, count) if count < len(score) else np.ones(len(score))
         numbers = np.flatnonzero(self._generator.random(len(chance)) < chance)
@@ -144,7 +145,7 @@ class Sampler:
                 doubt[part] = targets.weighted(part, 1 - xp.square(p).sum(axis=0))
                 leverage[part] = xp.square(x @ sketch).sum(axis=1)
 
-        rows.backend.map(work, rows.shares(columns=targets.classes))
+        rows.backend.workers.map(work, rows.shares(columns=targets.classes))
         return doubt.clip(0, None), leverage
 
 
@@ -154,7 +155,18 @@ def _gram(backend: Backend, x: Any) -> Any:
     def work(parts: list[slice]) -> Any:
         return sum(backend.float64(x[part].T @ x[part]) for part in parts)
 
-    return sum(backend.map(work, backend.shares(len(x), -(-len(x) // backend.workers))))
+    return sum(backend.workers.map(work, backend.workers.shares(len(x), -(-len(x) // backend.workers.count))))
+
+
+def _importance(doubt: NDArray[np.float64], leverage: NDArray[Any]) -> NDArray[np.float64]:
+    """Shares (rows,) of the whole chance, by doubt times leverage and a tenth by doubt alone; ``doubt`` is spent."""
+    if not doubt.any():
+        doubt[:] = 1.0  # every row is certain, rightly or not
+    score = doubt * leverage
+    score *= (1 - _UNIFORM) / max(score.sum(), _TINY)
+    doubt *= _UNIFORM / max(doubt.sum(), _TINY)
+    score += doubt
+    return score
 
 
 def _chances(score: NDArray[np.float64], count: int) -> NDArray[np.float64]:

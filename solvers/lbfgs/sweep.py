@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.arrays import one_blas_thread
 from solvers.goals import Solution
-from solvers.lbfgs.column import Column, FitSubject, cold_start, ladder
+from solvers.lbfgs.column import Column, cold_start
+from solvers.lbfgs.ladder import ladder
+from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import Targets, evaluate
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, Frame, WorkingRows
+from solvers.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,6 +63,7 @@ class ColumnSolver:
         self._sample_rows = max(64, budget // 4 // (3 * itemsize * width))
         self.rows = WorkingRows(first, backend, dtype, resident=resident)
         self._exact: WorkingRows | None = self.rows if small else None
+        self._unfinished: list[tuple[list[_Chain], WorkingRows]] = []
         self._sampler = Sampler(self.rows, self._sample_rows, whole=4 * 8 * width * width <= spare)
 
     @property
@@ -77,12 +80,14 @@ class ColumnSolver:
         chains = [
             _Chain(goal, self._subject(goal.problem, rows), self._problems[goal.problem]) for goal in goals
         ]
+        self._unfinished.append((chains, rows))
         while True:
             room = self._capacity - sum(len(chain.flying) for chain in chains)
             for chain in chains:
                 room -= chain.join(rows, room)
             columns = [column for chain in chains for column in chain.flying]
             if not columns:
+                self._unfinished.remove((chains, rows))
                 return
             with one_blas_thread():
                 answers = evaluate(rows, [column.ask() for column in columns])
@@ -91,6 +96,15 @@ class ColumnSolver:
             finished = [solution for chain in chains for solution in chain.landed(rows)]
             if finished:
                 yield finished
+
+    def in_flight(self) -> list[Solution]:
+        """Return the columns of sweeps that were left, those that came as far as one evaluation."""
+        return [
+            solution
+            for chains, rows in self._unfinished
+            for chain in chains
+            for solution in chain.unfinished(rows)
+        ]
 
     def _subject(self, problem: int, rows: WorkingRows) -> FitSubject:
         mine = self._problems[problem]
@@ -131,11 +145,7 @@ class _Chain:
         )
         self._front.since = rows.passes
         if before is not None:
-            self._front.level, self._front.spent, self._front.curvature = (
-                before.level,
-                before.spent,
-                before.curvature,
-            )
+            self._front.metrics = before.metrics.handed_on()
         self.flying.append(self._front)
         self._joined += 1
         return 1
@@ -145,6 +155,10 @@ class _Chain:
         over = [column for column in self.flying if column.done]
         self.flying = [column for column in self.flying if not column.done]
         return [self._solution(column, rows) for column in over]
+
+    def unfinished(self, rows: WorkingRows) -> list[Solution]:
+        """The columns in flight, as far as they have come."""
+        return [self._solution(column, rows) for column in self.flying if column.evaluations]
 
     def _beginning(self, penalty: float) -> tuple[Any, list[float]]:
         """Where the next column starts from, and its ladder."""

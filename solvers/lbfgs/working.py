@@ -88,7 +88,7 @@ class WorkingRows:
     def shares(self, columns: int = 1) -> list[Blocks]:
         """Every row once: a run of blocks for each of the backend's workers, for products with so many columns."""
         self._count()
-        parts = self.backend.shares(self.rows, self.block_rows(columns))
+        parts = self.backend.workers.shares(self.rows, self.block_rows(columns))
         if self._kept is not None:
             kept = self._kept
             return [((part, kept[part]) for part in mine) for mine in parts]
@@ -118,7 +118,7 @@ class WorkingRows:
 
         self._kept = None
         self._count()
-        self.backend.map(work, self.backend.shares(self.rows, self.block_rows()))
+        self.backend.workers.map(work, self.backend.workers.shares(self.rows, self.block_rows()))
         return whole
 
     def _streamed(self, parts: Sequence[slice]) -> Blocks:
@@ -130,11 +130,11 @@ class WorkingRows:
             part = parts[index]
             return self._transformed(read(self._source, part), buffers[index % 2][: part.stop - part.start])
 
-        pending = self.backend.ahead(make, 0)
+        pending = self.backend.workers.ahead(make, 0)
         for index, part in enumerate(parts):
             x = pending.result()
             if index + 1 < len(parts):
-                pending = self.backend.ahead(make, index + 1)
+                pending = self.backend.workers.ahead(make, index + 1)
             yield part, x
 
     def _transformed(self, block: NDArray[Any], out: Any) -> Any:

@@ -43,7 +43,6 @@ def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: La
 
     How it is computed (memory, device, where it starts) is no part of it.
     """
-    weight = settings.class_weight
     sources = {layer.name: layer.source for layer in layers if not layer.head}
     asked = {
         "format": FORMAT,
@@ -52,13 +51,7 @@ def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: La
         "layers": [layer.name for layer in layers],
         "step": settings.step,
         "C": list(settings.C),
-        "scale": settings.scale,
-        "gap_nats": settings.gap_nats,
-        "engine": settings.engine,
-        "seed": settings.seed,
-        "random_features": settings.random_features,
-        "full_path": settings.full_path,
-        "class_weight": weight if weight is None or isinstance(weight, str) else repr(dict(weight)),
+        **settings.asked(),
         "store": settings.fingerprint,
         "labelled rows": {target: task.fingerprint for target, task in tasks.items()},
         "activations": {name: _look(source, settings.fingerprint) for name, source in sources.items()},

@@ -11,11 +11,11 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.fitting.fit import fit
-from solvers.fitting.result import Fit, FitPath, Status
+from solvers.fitting.result import Fit, FitPath
 from solvers.probing.probe import Probe, Probes, Tried
 from solvers.probing.targets import bad_rows, rows_and_labels, score_targets
 from solvers.probing.warm_starts import Start
-from solvers.rows import Columns, draw_columns, flat_width
+from solvers.rows import Columns, at_full_width, draw_columns, flat_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,14 +56,6 @@ class _View:
         if drawn is not None:
             columns = drawn if columns is None else columns[drawn]
         return cls(layer.source if columns is None else Columns(layer.source, columns), columns, width)
-
-    def spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
-        """Values per column that is looked at, as values per feature of the layer."""
-        if self.columns is None:
-            return values
-        full = np.full((self.width, *values.shape[1:]), elsewhere)
-        full[self.columns] = values
-        return full
 
 
 def fit_layer(
@@ -128,7 +120,7 @@ def _what_was_fitted(chosen: Fit, view: _View) -> dict[str, Any]:
     same = ("C", "bias", "gap_nats", "loss", "engine", "engine_reason")
     fields = {name: getattr(chosen, name) for name in same}
     spread = {
-        name: view.spread(getattr(chosen, name), elsewhere)
+        name: at_full_width(getattr(chosen, name), view.columns, view.width, elsewhere)
         for name, elsewhere in (("weights", 0.0), ("mean", 0.0), ("scale", np.inf))
     }
     return fields | spread | {"columns": view.columns, "status": str(chosen.status)}
@@ -174,7 +166,7 @@ def _choose(
     progress: Callable[[FitProgress], None] | None,
 ) -> dict[str, _Chosen]:
     """The C that validation prefers for each target, all fitted together."""
-    options: dict[str, Any] = settings.options() | {"progress": progress}
+    options: dict[str, Any] = settings.fit_options() | {"progress": progress}
     if any(warm[target] is not None for target in tasks):
         options["warm_start"] = {target: warm[target] for target in tasks}
     activations, labels = rows_and_labels(rows, tasks, "train")
@@ -188,8 +180,6 @@ def _choose(
     else:
         validation = rows_and_labels(rows, tasks, "val")
         paths = fit(activations, labels, C=settings.C, validation=validation, **options)
-    if any(each.status is Status.INTERRUPTED for path in paths.values() for each in path):
-        raise KeyboardInterrupt
     return {target: _Chosen(paths[target].best, _tried(paths[target])) for target in tasks}
 
 

@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Unpack
 
 from solvers.errors import ProblemError
+from solvers.fitting.result import FitInterrupted
+from solvers.fitting.settings import FitKeywords, takes_settings
 from solvers.probing.finished_layers import Parts, question
 from solvers.probing.fit_layer import fit_layer
-from solvers.probing.settings import LayerSettings
+from solvers.probing.settings import LayerSettings, penalties
 from solvers.probing.slices import cut
 from solvers.probing.task import make_tasks
 from solvers.probing.warm_starts import find_starts
@@ -22,6 +22,7 @@ from solvers.rows import as_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.fitting.result import FitProgress
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from solvers.rows import RowSource
 
 __all__ = ["FitInterrupted", "LayerProgress", "fit_layers"]
-
-C_GRID = tuple(np.logspace(-4, 4, 9))
-"""The values of C that are tried when none are given."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +48,7 @@ class LayerProgress:
     fit: FitProgress | None = None
 
 
-class FitInterrupted(KeyboardInterrupt):
-    """Ctrl-C between or within layers; ``probes`` holds the layers that were finished."""
-
-    def __init__(self, parts: Parts, layer: str) -> None:
-        done, total = len(parts.finished), len(parts.layers)
-        kept = f", kept in {parts.folder}; the same command goes on from there" if done and parts.folder else ""
-        super().__init__(f"interrupted at layer {layer!r}, with {done} of {total} layers fitted{kept}")
-        self.probes = parts.joined()
-
-
+@takes_settings(scale=True)
 def fit_layers(
     layers: Mapping[str, RowSource | ArrayLike],
     labels: ArrayLike | Mapping[str, ArrayLike],
@@ -68,18 +57,9 @@ def fit_layers(
     groups: ArrayLike | None = None,
     C: float | Sequence[float] | NDArray[np.float64] | None = None,
     target: str = "label",
-    scale: bool = True,
-    class_weight: Mapping[Any, float] | str | None = None,
-    engine: str = "auto",
-    gap_nats: float = 1e-5,
-    seed: int = 0,
-    random_features: int | None = None,
     split_features: int | None = None,
-    full_path: bool = False,
     require_all: bool = False,
     warm_start: Mapping[Key, Probe] | None = None,
-    memory_bytes: int | None = None,
-    device: str | None = None,
     parts: str | Path | None = None,
     overwrite: bool = False,
     progress: Callable[[LayerProgress], None] | None = None,
@@ -87,6 +67,7 @@ def fit_layers(
     step: int = 0,
     fingerprint: str = "",
     command: str = "",
+    **settings: Unpack[FitKeywords],
 ) -> Probes:
     """Fit a probe at every layer for every target: train on ``train``, choose C on ``val``, score every split.
 
@@ -103,19 +84,10 @@ def fit_layers(
         groups: (rows,), rows that must stay together when rows are set aside.
         C: one penalty or several, as in scikit-learn; None tries 1e-4 to 1e4.
         target: what the labels are called where they are one array.
-        scale: fit on columns of unit standard deviation (over the training rows).
-        class_weight: as ``solvers.fit`` takes it.
-        engine: which engine fits; "auto" chooses.
-        gap_nats: the certified distance to the optimum that is asked for, in scaled coordinates.
-        seed: of the rows set aside and of the random features.
-        random_features: fit layers that are wider on this many columns, drawn from (seed, layer name).
         split_features: fit each of this many slices of a layer's flattened features (attention heads) on its own, as
             layers ``NAME@0``, ``NAME@1`` and so on; their probes act on rows of the whole layer.
-        full_path: try every C, also past the best one.
         require_all: refuse rows without a label.
         warm_start: probes to start from, of the same layers and targets, whatever their step.
-        memory_bytes: as ``solvers.fit`` takes it.
-        device: as ``solvers.fit`` takes it.
         parts: a folder in which every finished layer is kept until the probes that are returned are saved. The same
             call goes on with what is finished there.
         overwrite: start anew where ``parts`` holds layers of another fit.
@@ -124,6 +96,9 @@ def fit_layers(
         step: the training step that the activations are of, kept with the probes.
         fingerprint: of the store, kept with the probes.
         command: what was typed, kept with the probes.
+        settings: the fields of :class:`~solvers.fitting.settings.FitSettings`, where they are explained. Here ``scale``
+            is True unless said otherwise, ``seed`` is also that of the rows set aside, and random features are drawn
+            from (seed, layer name), of layers that are wider.
 
     Returns:
         The probes. A layer with NaN or infinite activations has none, and its reason is in ``failures``.
@@ -131,26 +106,12 @@ def fit_layers(
     Raises:
         ProblemError: when the layers, labels, splits and settings do not make a problem.
         ProbeFileError: when ``parts`` can not be written, or holds layers of another fit.
-        FitInterrupted: on Ctrl-C, with the finished probes.
+        TypeError: a keyword that there is not; the message names the nearest.
+        FitInterrupted: on Ctrl-C, with the finished probes in its ``probes``.
     """
-    settings = LayerSettings(
-        C=C_GRID if C is None else tuple(float(value) for value in np.atleast_1d(np.asarray(C))),
-        scale=scale,
-        engine=engine,
-        gap_nats=gap_nats,
-        seed=seed,
-        random_features=random_features,
-        full_path=full_path,
-        class_weight=class_weight,
-        memory_bytes=memory_bytes,
-        device=device,
-        step=step,
-        fingerprint=fingerprint,
-        command=command,
-    )
-    settings.check()
+    asked = LayerSettings(C=penalties(C), step=step, fingerprint=fingerprint, command=command, **settings)
     named = labels if isinstance(labels, Mapping) else {target: labels}
-    tasks = make_tasks(named, splits, groups, seed if len(settings.C) > 1 else None, require_all)
+    tasks = make_tasks(named, splits, groups, asked.seed if len(asked.C) > 1 else None, require_all)
     wanted = cut({name: _checked(name, layer, tasks) for name, layer in layers.items()}, split_features)
     if not wanted:
         msg = "there are no layers to fit; give at least one"
@@ -159,8 +120,8 @@ def fit_layers(
     starts = {} if warm_start is None else find_starts(warm_start, wanted, tasks, say)
     kept = Parts(wanted)
     if parts is not None:
-        kept = Parts.begin(Path(parts), question(wanted, tasks, settings), wanted, overwrite, say)
-    return _Run(tasks, settings, starts, progress).over(kept)
+        kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say)
+    return _Run(tasks, asked, starts, progress).over(kept)
 
 
 @dataclass(frozen=True)
@@ -182,7 +143,7 @@ class _Run:
                 kept.keep(layer, fit_layer(layer, self.tasks, self.settings, self.starts, within))
             except KeyboardInterrupt as interrupt:
                 kept.abandon()
-                raise FitInterrupted(kept, layer.name) from interrupt
+                raise FitInterrupted(_how_far(kept, layer.name), kept.joined) from interrupt
             except BaseException as error:
                 kept.explain(error)
                 raise
@@ -197,8 +158,14 @@ class _Run:
         return lambda fit: report(LayerProgress(layer.name, layer.order, total, fit))
 
 
+def _how_far(parts: Parts, layer: str) -> str:
+    done, total = len(parts.finished), len(parts.layers)
+    kept = f", kept in {parts.folder}; the same command goes on from there" if done and parts.folder else ""
+    return f"interrupted at layer {layer!r}, with {done} of {total} layers fitted{kept}"
+
+
 def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=4)  # said by what fit_layers called, and about what its caller gave
+    warnings.warn(line, stacklevel=5)  # said by what fit_layers called, and about what its caller gave
 
 
 def _checked(name: str, layer: RowSource | ArrayLike, tasks: Mapping[str, Task]) -> RowSource:

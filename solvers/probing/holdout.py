@@ -49,22 +49,36 @@ def set_aside(
 
 
 def _rows(codes: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.bool_]:
-    """Single rows: an exact number of each class, rounded by largest remainder."""
+    """Choose single rows at random, so many of each class as :func:`_of_each_class` says.
+
+    The rows are shuffled once and sorted by class, which leaves each class in random order: its first rows are then a
+    draw of their own, and one shuffle serves any number of classes.
+    """
     counts = np.bincount(codes)
+    take = _of_each_class(counts)
+    shuffled = generator.permutation(len(codes))
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    first_of_class = np.cumsum(counts) - counts
+    place_in_class = np.arange(len(codes)) - first_of_class[codes[by_class]]
+    held = np.zeros(len(codes), dtype=bool)
+    held[by_class[place_in_class < take[codes[by_class]]]] = True
+    return held
+
+
+def _of_each_class(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many rows of each class (classes,) are set aside, rounded by largest remainder.
+
+    Rounding each class by itself would set aside no row at all of a hundred classes of four. So the tenth of all rows
+    is what is kept to, and the rows that rounding down leaves over go to the classes that lost most by it. A class
+    that would be left without a row to train on gives none.
+    """
     share = counts * FRACTION
     take = np.floor(share).astype(np.int64)
-    short = max(1, round(len(codes) * FRACTION)) - int(take.sum())
+    short = max(1, round(int(counts.sum()) * FRACTION)) - int(take.sum())
     spare = np.flatnonzero(take + 1 < counts)
     by_remainder = spare[np.argsort((take - share)[spare], kind="stable")]
     take[by_remainder[:short]] += 1
-
-    shuffled = generator.permutation(len(codes))
-    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
-    first = np.cumsum(counts) - counts
-    rank = np.arange(len(codes)) - first[codes[by_class]]
-    held = np.zeros(len(codes), dtype=bool)
-    held[by_class[rank < take[codes[by_class]]]] = True
-    return held
+    return take
 
 
 def _groups(

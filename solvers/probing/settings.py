@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from solvers.errors import ProblemError
+from solvers.fitting.settings import FitSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-__all__ = ["LayerSettings"]
+    from numpy.typing import NDArray
+
+__all__ = ["LayerSettings", "penalties"]
+
+C_GRID = tuple(np.logspace(-4, 4, 9))
+"""The values of C that are tried when none are given."""
 
 
-@dataclass(frozen=True)
-class LayerSettings:
-    """What every layer of one call is fitted with; the words are those of ``fit_layers``."""
+@dataclass(frozen=True, kw_only=True)
+class LayerSettings(FitSettings):
+    """The settings of a fit, its values of C, and what is kept with the probes, in the words of ``fit_layers``."""
 
     C: tuple[float, ...]
-    scale: bool
-    engine: str
-    gap_nats: float
-    seed: int
-    random_features: int | None
-    full_path: bool
-    class_weight: Mapping[Any, float] | str | None
-    memory_bytes: int | None
-    device: str | None
-    step: int
-    fingerprint: str
-    command: str
+    step: int = 0
+    fingerprint: str = ""
+    command: str = ""
 
-    def check(self) -> None:
-        """Refuse, before anything is read, settings that no layer can be fitted with."""
-        if not self.C:
-            msg = "C is an empty list; give one penalty or several, or leave it out for 1e-4 to 1e4"
-            raise ProblemError(msg)
-        if self.seed < 0:
-            msg = f"seed is {self.seed}; expected an int of 0 or more"
-            raise ProblemError(msg)
-        if self.random_features is not None and self.random_features < 1:
-            msg = f"random_features is {self.random_features}; expected a number of columns, 1 or more"
-            raise ProblemError(msg)
+    def fit_options(self) -> dict[str, Any]:
+        """Return what ``solvers.fit`` takes of them for one layer, whose random features are drawn already."""
+        options = {each.name: getattr(self, each.name) for each in fields(FitSettings)}
+        return options | {"random_features": None}
 
-    def options(self) -> dict[str, Any]:
-        """What ``solvers.fit`` takes of them as it is."""
-        names = ("scale", "engine", "gap_nats", "seed", "class_weight", "memory_bytes", "device")
-        options = {name: getattr(self, name) for name in names}
-        return options | {"full_path": self.full_path} if len(self.C) > 1 else options
+
+def penalties(C: float | Sequence[float] | NDArray[np.float64] | None) -> tuple[float, ...]:
+    """Return the values of C to try; None tries 1e-4 to 1e4.
+
+    Raises:
+        ProblemError: not a number or several, or none of them.
+    """
+    if C is None:
+        return C_GRID
+    try:
+        given = tuple(float(value) for value in np.atleast_1d(np.asarray(C, dtype=np.float64)))
+    except (TypeError, ValueError):
+        msg = f"C is {C!r}; expected a positive number (the inverse of the penalty's strength), or several"
+        raise ProblemError(msg) from None
+    if not given:
+        msg = "C is an empty list; give one penalty or several, or leave it out for 1e-4 to 1e4"
+        raise ProblemError(msg)
+    return given

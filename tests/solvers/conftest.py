@@ -10,6 +10,7 @@ from solvers.arrays import NUMPY, Backend
 from solvers.engines import choice
 from solvers.engines.cupy_lbfgs import device_name
 from solvers.problem import pose
+from solvers.workers.threads import Threads
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -222,5 +223,5 @@ def device():
         factor=_lifted(_factor),
         solve=_lifted(NUMPY.solve),
         free_bytes=lambda: 1 << 30,
-        workers=2,
+        workers=Threads(2),
     )

@@ -241,7 +241,7 @@ def test_a_warm_start_of_nonsense_is_no_worse_than_none(fit, data, dtype, size):
     activations, labels = data[0].astype(dtype), data[1]
     cold = fit(activations, labels)
     weights = size * np.random.default_rng(0).standard_normal((6, CLASSES))
-    start = replace(cold, weights=weights, bias=np.zeros(CLASSES))
+    start = replace(cold, weights=weights, intercept=np.zeros(CLASSES))
     warm = fit(activations, labels, warm_start=start)
     assert warm.status == "converged"
     assert abs(warm.loss - cold.loss) <= warm.gap_nats + cold.gap_nats

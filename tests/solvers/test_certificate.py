@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 from solvers.arrays import NUMPY
 from solvers.certificate import Certifier, Claim
 from solvers.problem import pose, pose_together
+from solvers.workers.threads import Threads
 
 # Newton's optimum is good to the rounding of a loss of order 1.
 ROUNDING = 1e-14
@@ -124,7 +125,7 @@ def test_size_of_blocks_does_not_matter(make_problem):
     problem = make_problem(rows=500, weighted=True)
     nudged = probe("stopped early", np.zeros((3, 6)))
     (whole,) = certify(problem, [nudged], [1.0])
-    (blocked,) = certify(problem, [nudged], [1.0], replace(NUMPY, block_elements=30, workers=3))
+    (blocked,) = certify(problem, [nudged], [1.0], replace(NUMPY, block_elements=30, workers=Threads(3)))
     assert blocked.gap_nats == pytest.approx(whole.gap_nats, rel=1e-10)
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from solvers.arrays import NUMPY
 from solvers.certificate import Certifier, Claim
-from solvers.lbfgs.column import Column, FitSubject, cold_start, ladder
+from solvers.lbfgs.column import Column, cold_start
+from solvers.lbfgs.ladder import ladder
+from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import Answer, Targets, evaluate
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import Frame, WorkingRows
@@ -130,16 +132,16 @@ def bought_by(problem):
     bought, before = [], (0, 0)
     while not column.done:
         (answer,) = evaluate(rows, [column.ask()])
-        before = (column.level, column.spent)
+        before = (column.metrics.level, column.metrics.spent)
         column.tell(answer)
-        if column.level > before[0]:
-            bought.append((column.level, before[1] + 1))
+        if column.metrics.level > before[0]:
+            bought.append((column.metrics.level, before[1] + 1))
     return subject, column, bought
 
 
 @pytest.mark.parametrize("factor", [0.0, 10.0, 20.0, 1e9])
 def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_problem, monkeypatch, factor):
-    monkeypatch.setattr("solvers.lbfgs.column._CHEAP", 0.0)  # nothing comes for free
+    monkeypatch.setattr("solvers.lbfgs.metric_schedule._CHEAP", 0.0)  # nothing comes for free
     real = FitSubject.price
     monkeypatch.setattr(
         FitSubject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number)
@@ -150,7 +152,7 @@ def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_
     assert [level for level, _ in bought] == list(range(1, len(bought) + 1))  # one at a time, none left out
     for level, spent in bought:
         assert spent >= max(subject.price(level), 1)
-    assert column.level == len(bought)
+    assert column.metrics.level == len(bought)
     assert bool(bought) == (factor < 1e9)
 
 
@@ -160,7 +162,7 @@ def test_on_a_narrow_layer_a_column_begins_with_the_best_metric(make_problem):
     column = column_for(subject, problem.penalty(1.0))
     run(rows, column)
     assert subject.price(2) <= 5
-    assert column.level == 2
+    assert column.metrics.level == 2
 
 
 def test_better_metrics_cost_more_and_are_no_larger_than_memory_allows(make_problem):

@@ -13,7 +13,7 @@ from solvers.certificate import Certifier, Claim
 from solvers.engines import choice as engines
 from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device
 from solvers.errors import EngineError
-from solvers.goals import Goal
+from solvers.goals import Bid, Goal
 from solvers.lbfgs.sweep import ColumnSolver
 from solvers.problem import pose, pose_together
 
@@ -55,6 +55,7 @@ class DeviceEngine:
     """The arithmetic of the GPU's engine, on arrays that behave like its own."""
 
     name = "cupy, through NumPy"
+    finishes = True
 
     def __init__(self, backend):
         self.backend = backend
@@ -62,7 +63,14 @@ class DeviceEngine:
     def unavailable(self):
         return None
 
-    def prepare(self, problems, memory_bytes=None):
+    def devices(self):
+        return ("stand-in:0", "stand-in:1")
+
+    def bid(self, problem, fits):
+        return Bid(100.0, "it is asked for here")
+
+    def prepare(self, problems, memory_bytes=None, device=None):
+        self.device = device
         return ColumnSolver(problems, self.backend, memory_bytes)
 
 
@@ -189,13 +197,14 @@ def test_choice_and_reasons_are_kept_in_the_fit():
 def test_auto_takes_the_gpu_where_one_works(monkeypatch, make_problem):
     monkeypatch.setattr(CupyEngine, "unavailable", lambda self: None)
     choice = engines.choose("auto", make_problem(), 1)
-    assert (choice.engine.name, choice.reason) == ("cupy", "auto: a GPU works here")
+    assert choice.engine.name == "cupy"
+    assert choice.reason.startswith("auto: a GPU works here")
 
 
 @pytest.mark.usefixtures("no_gpu")
 def test_auto_leaves_one_strength_on_few_entries_to_scikit_learn(monkeypatch, make_problem):
     problem = make_problem()
-    monkeypatch.setattr("solvers.engines.choice.SKLEARN_ENTRIES", problem.rows * problem.width)
+    monkeypatch.setattr("solvers.engines.sklearn_fallback.ENTRIES", problem.rows * problem.width)
     assert engines.choose("auto", problem, 1).engine.name == "sklearn"
     assert engines.choose("auto", problem, 2).engine.name == "numpy"
     larger = replace(problem, codes=np.append(problem.codes, 0))
@@ -204,16 +213,65 @@ def test_auto_leaves_one_strength_on_few_entries_to_scikit_learn(monkeypatch, ma
 
 def test_scikit_learn_that_misses_the_gap_says_so_and_auto_has_numpy_finish(monkeypatch):
     activations, labels, _ = GRID["columns of 1e-6 to 1e6"]
-    by_name = solvers.fit(activations, labels, engine="sklearn", C=0.1)
-    assert by_name.status == "gap_missed"
-    assert by_name.gap_nats > 1e-5
-    assert by_name.engine == "sklearn"
     monkeypatch.setattr(CupyEngine, "unavailable", lambda self: "no GPU here")
-    monkeypatch.setattr("solvers.engines.choice.SKLEARN_ENTRIES", 1 << 20)
-    finished = solvers.fit(activations, labels, C=0.1)
-    assert finished.status == "converged"
-    assert finished.engine == "numpy"
-    assert "sklearn missed the gap, so numpy finished from there" in finished.engine_reason
+    monkeypatch.setattr("solvers.engines.sklearn_fallback.ENTRIES", 1 << 20)
+    for name in ("auto", "sklearn"):
+        finished = solvers.fit(activations, labels, C=0.1, engine=name)
+        assert finished.status == "converged"
+        assert finished.engine == "numpy"
+        assert "sklearn missed the gap, so numpy finished from there" in finished.engine_reason
+
+
+@pytest.fixture
+def one_more(monkeypatch, device):
+    """An engine of another package, with devices of its own."""
+    engine = DeviceEngine(device)
+    engine.name = "theirs"
+    point = SimpleNamespace(name="theirs", load=lambda: engine)
+    monkeypatch.setattr("solvers.engines.choice.entry_points", lambda group: [point])
+    engines._engines.cache_clear()
+    yield engine
+    engines._engines.cache_clear()
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_takes_whoever_bids_most_and_says_why_the_others_were_not_taken(one_more):
+    activations, labels, _ = GRID["weighted"]
+    fit = solvers.fit(activations, labels)
+    assert fit.engine == "theirs"
+    said = "auto: it is asked for here; sklearn: it would save less than importing it takes"
+    assert fit.engine_reason == said
+    one_more.bid = lambda problem, fits: Bid(0.0, f"not for {fits} columns")
+    fit = solvers.fit(activations, labels, C=[1.0, 2.0]).fits[0]
+    assert fit.engine == "numpy"
+    assert "theirs: not for 2 columns" in fit.engine_reason
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [("stand-in", "stand-in:0"), ("stand-in:0", "stand-in:0"), ("stand-in:1", "stand-in:1")],
+)
+def test_a_device_is_handed_to_an_engine_that_has_it(one_more, asked, given):
+    activations, labels, _ = GRID["weighted"]
+    fit = solvers.fit(activations, labels, device=asked)
+    assert (fit.engine, one_more.device) == ("theirs", given)
+    assert f"on the device asked for, {given}" in fit.engine_reason
+    solvers.fit(activations, labels, device=asked, engine="theirs")
+    assert one_more.device == given
+    with pytest.raises(
+        EngineError, match=r"'numpy' does not run on device 'stand-in.*; choose theirs, or .* cpu"
+    ):
+        solvers.fit(activations, labels, device=asked, engine="numpy")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_device_that_no_engine_has_is_refused_with_those_there_are(one_more):
+    with pytest.raises(
+        EngineError,
+        match=r"device 'stand-in:2' cannot be used here; expected cpu or stand-in:0 or stand-in:1; engine cupy: no GPU",
+    ):
+        solvers.fit(np.eye(4), [0, 1, 0, 1], device="stand-in:2")
 
 
 def test_engine_of_another_package_is_found_and_a_broken_one_left_out(monkeypatch, caplog):
@@ -224,8 +282,17 @@ def test_engine_of_another_package_is_found_and_a_broken_one_left_out(monkeypatc
     points = [
         SimpleNamespace(name="fast", load=broken),
         SimpleNamespace(
-            name="theirs", load=lambda: SimpleNamespace(name="theirs", unavailable=lambda: "not today")
+            name="theirs",
+            load=lambda: SimpleNamespace(
+                name="theirs",
+                unavailable=lambda: "not today",
+                finishes=True,
+                devices=None,
+                bid=None,
+                prepare=None,
+            ),
         ),
+        SimpleNamespace(name="half", load=lambda: SimpleNamespace(name="half", unavailable=None, devices=None)),
     ]
     monkeypatch.setattr("solvers.engines.choice.entry_points", lambda group: points)
     engines._engines.cache_clear()
@@ -235,9 +302,10 @@ def test_engine_of_another_package_is_found_and_a_broken_one_left_out(monkeypatc
     finally:
         engines._engines.cache_clear()
     assert (
-        "engine fast of another package is left out, as it can not be loaded: no module named fast"
+        "engine fast of another package is left out, as it cannot be loaded: no module named fast"
         in caplog.text
     )
+    assert "engine half of another package is left out, as it lacks finishes, bid, prepare" in caplog.text
 
 
 def test_missing_cupy_is_a_reason(monkeypatch):

@@ -204,7 +204,7 @@ def test_refusals_are_scikit_learns_kind_of_error(data, estimator):
         estimator.fit(csr_array(X), y)
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         estimator.fit(X, y + 0.5 * X[:, 0])
-    with pytest.raises(ValueError, match=r"3 labels are masked.*use solvers.fit, which skips them"):
+    with pytest.raises(ValueError, match=r"3 rows have no label .*use solvers.fit, which skips them"):
         estimator.fit(X, np.ma.masked_array(y, np.arange(300) < 3))
     with pytest.raises(ValueError, match="sample weights have shape"):
         estimator.fit(X, y, sample_weight=np.ones(3))

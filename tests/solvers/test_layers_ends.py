@@ -1,11 +1,7 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 import solvers
-from solvers.fitting.result import Status
-from solvers.probing import fit_layer as layer_module
 from solvers.probing.fit_layers import FitInterrupted, LayerProgress
 
 ROWS = 300
@@ -58,17 +54,16 @@ def test_an_interrupt_keeps_the_finished_layers(layers, labels):
     assert list(caught.value.probes) == [("input", "label", 0)]
 
 
-def test_a_fit_that_was_interrupted_counts_as_an_interrupt(layers, labels, monkeypatch):
-    fit = layer_module.fit
+def test_an_interrupt_within_a_layer_ends_the_whole(layers, labels):
+    def stop_within(progress):
+        if progress.fit is not None:
+            raise KeyboardInterrupt
 
-    def interrupted(*given, **options):
-        return {
-            target: replace(one, status=Status.INTERRUPTED) for target, one in fit(*given, **options).items()
-        }
-
-    monkeypatch.setattr(layer_module, "fit", interrupted)
-    with pytest.raises(FitInterrupted, match="interrupted at layer 'input', with 0 of 2 layers fitted"):
-        solvers.fit_layers(layers, labels, C=1.0)
+    with pytest.raises(
+        FitInterrupted, match="interrupted at layer 'input', with 0 of 2 layers fitted"
+    ) as caught:
+        solvers.fit_layers(layers, labels, progress=stop_within)
+    assert len(caught.value.probes) == 0
 
 
 def test_a_gap_that_is_missed_is_said(layers, labels):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from solvers.arrays import NUMPY
-from solvers.lbfgs.metric import NO_METRIC, Curvature, Metric, measure
+from solvers.lbfgs.metric import NO_METRIC, Curvature, Metric, Point, measure
 from solvers.lbfgs.objective import Targets
 from solvers.lbfgs.sampling import Sample, Sampler
 from solvers.lbfgs.working import Frame, WorkingRows
 from solvers.problem import pose
+from solvers.workers.threads import Threads
 
 
 def all_rows(rows):
@@ -22,7 +23,7 @@ def all_rows(rows):
 
 def measured(problem, coefficients, dtype=np.float64, backend=NUMPY, **settings):
     rows = WorkingRows(problem, backend, dtype, resident=True)
-    at = (Targets.of(problem, backend, dtype), Frame.of(problem, rows), backend.float64(coefficients))
+    at = Point(Targets.of(problem, backend, dtype), Frame.of(problem, rows), backend.float64(coefficients))
     return measure(backend, all_rows(rows), at, **{"blocks": True, **settings})
 
 
@@ -213,7 +214,7 @@ def test_a_sample_of_the_rows_makes_a_metric_close_to_that_of_all(make_rows):
     at = 0.5 * np.random.default_rng(3).standard_normal((3, 7))
     sample = Sampler(rows, 4000, whole=True).draw(targets, frame.to_rows(at), np.full(6, 1e-3), 800)
     assert len(sample.numbers) < 1000
-    found = measure(NUMPY, sample, (targets, frame, at), blocks=True)
+    found = measure(NUMPY, sample, Point(targets, frame, at), blocks=True)
     for k, hessian in enumerate(hessians(problem, at, 1e-3)):
         schur = schur_of(hessian)
         half = np.linalg.inv(np.linalg.cholesky(schur))
@@ -311,7 +312,7 @@ def test_workers_do_not_matter(make_problem, blocks):
     gradient = np.random.default_rng(6).standard_normal((5, 6))
     steps = []
     for workers in (1, 2, 7):
-        backend = replace(NUMPY, workers=workers)
+        backend = replace(NUMPY, workers=Threads(workers))
         metric = measured(problem, doubtful(problem), backend=backend, blocks=blocks).under(backend, 1e-2)
         assert isinstance(metric, Metric)
         steps.append(metric.solve(backend, gradient))

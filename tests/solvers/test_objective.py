@@ -9,6 +9,7 @@ from solvers.arrays import NUMPY
 from solvers.lbfgs.objective import Ask, Targets, evaluate, logits, padded, softmax
 from solvers.lbfgs.working import Frame, WorkingRows
 from solvers.problem import pose, pose_together
+from solvers.workers.threads import Threads
 
 STEP = 1e-6
 # Central differences are off by STEP² third derivatives, plus 1e-16 / STEP of rounding.
@@ -76,7 +77,7 @@ def test_size_of_blocks_does_not_matter(make_problem, block_elements):
     at = coefficients_for(problem)
     loss, gradient = evaluated(problem, at)
     for workers in (1, 3):
-        backend = replace(NUMPY, block_elements=block_elements, workers=workers)
+        backend = replace(NUMPY, block_elements=block_elements, workers=Threads(workers))
         other = evaluated(problem, at, backend=backend)
         assert loss == pytest.approx(other[0], rel=1e-13)
         np.testing.assert_allclose(gradient, other[1], atol=1e-14)

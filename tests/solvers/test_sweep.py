@@ -10,6 +10,7 @@ from solvers.certificate import Certifier, Claim
 from solvers.goals import Goal
 from solvers.lbfgs.sweep import ColumnSolver
 from solvers.problem import pose, pose_together
+from solvers.workers.threads import Threads
 
 STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
 
@@ -184,7 +185,8 @@ def test_the_same_on_a_device(make_rows, device, double):
     assert all(isinstance(each.coefficients, np.ndarray) for each in solutions)
     found = certified(problems, solutions)
     here = certified(
-        problems, swept(ColumnSolver(problems, replace(NUMPY, block_elements=1 << 8, workers=2)), *goals)
+        problems,
+        swept(ColumnSolver(problems, replace(NUMPY, block_elements=1 << 8, workers=Threads(2))), *goals),
     )
     assert len(found) == 4 * len(STRENGTHS)
     # The goal is met by an estimate; how near the certificate comes to it is not the device's doing.
@@ -205,7 +207,7 @@ def test_a_device_is_told_to_stop_by_rounding_too(make_problem, device, start):
 
 def metrics_of(monkeypatch):
     """The metrics that a sweep makes, as they are made: whether each has whole blocks, and its sample's rows."""
-    from solvers.lbfgs import column
+    from solvers.lbfgs import metric_schedule
 
     made = []
 
@@ -213,13 +215,13 @@ def metrics_of(monkeypatch):
         made.append((blocks, len(sample.numbers)))
         return measure(backend, sample, at, blocks=blocks, basis=basis)
 
-    measure = column.measure
-    monkeypatch.setattr(column, "measure", noted)
+    measure = metric_schedule.measure
+    monkeypatch.setattr(metric_schedule, "measure", noted)
     return made
 
 
 def test_memory_too_small_for_blocks_leads_to_the_diagonal_and_the_same_optimum(make_problem, monkeypatch):
-    monkeypatch.setattr("solvers.lbfgs.column._CHEAP", 0.0)
+    monkeypatch.setattr("solvers.lbfgs.metric_schedule._CHEAP", 0.0)
     problem = make_problem(rows=400, width=30, weighted=True, scale=True)
     made = metrics_of(monkeypatch)
     rich = swept(ColumnSolver([problem], NUMPY), Goal((0.1, 10.0), 1e-8))
@@ -313,7 +315,7 @@ def test_columns_so_large_that_no_gap_can_be_proved_come_to_the_optimum_all_the_
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_a_sweep_is_the_same_to_the_bit_each_time(make_problem, workers):
     problem = make_problem(rows=700, width=8, weighted=True)
-    backend = replace(NUMPY, workers=workers, block_elements=1000)
+    backend = replace(NUMPY, workers=Threads(workers), block_elements=1000)
     once, again = (swept(ColumnSolver([problem], backend), Goal((0.1, 10.0), 1e-8)) for _ in range(2))
     assert [each.C for each in once] == [each.C for each in again]
     for one, other in zip(once, again, strict=True):

@@ -8,6 +8,7 @@ import pytest
 from solvers.arrays import NUMPY
 from solvers.lbfgs.working import Frame, WorkingRows
 from solvers.problem import pose, pose_together
+from solvers.workers.threads import Threads
 
 ROWS = 300
 KINDS = {
@@ -59,7 +60,7 @@ def test_streamed_rows_are_resident_rows_to_the_bit(kind, dtype):
     resident = whole(WorkingRows(problem, NUMPY, dtype, resident=True))
     assert resident.dtype == dtype
     for block_elements, workers in [(1, 1), (8 * 70, 2), (8 * 100, 5), (1 << 20, 3)]:
-        backend = replace(NUMPY, block_elements=block_elements, workers=workers)
+        backend = replace(NUMPY, block_elements=block_elements, workers=Threads(workers))
         for kept in (False, True):
             rows = WorkingRows(problem, backend, dtype, resident=kept)
             np.testing.assert_array_equal(whole(rows), resident)
@@ -89,7 +90,7 @@ def test_a_memory_map_is_read_as_the_array_it_maps(tmp_path, dtype, order):
     mapped[:] = activations
     mapped.flush()
     expected = whole(WorkingRows(problem_of(activations), NUMPY, np.float32, resident=True))
-    backend = replace(NUMPY, block_elements=8 * 70, workers=2)
+    backend = replace(NUMPY, block_elements=8 * 70, workers=Threads(2))
     for source in (mapped, Sliced(mapped)):
         for kept in (False, True):
             rows = WorkingRows(problem_of(source), backend, np.float32, resident=kept)
@@ -143,7 +144,7 @@ def test_a_bad_read_is_raised_where_the_rows_are_asked_for():
             return super().__getitem__(rows)
 
     broken = replace(problem, source=Broken(problem.source))
-    rows = WorkingRows(broken, replace(NUMPY, block_elements=1, workers=1), np.float32)
+    rows = WorkingRows(broken, replace(NUMPY, block_elements=1, workers=Threads(1)), np.float32)
     with pytest.raises(OSError, match="the disk is gone"):
         whole(rows)
 

@@ -9,7 +9,8 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import solvers
-from solvers.arrays import NUMPY, one_blas_thread
+from solvers.arrays import NUMPY
+from solvers.workers.threads import Threads, one_blas_thread
 
 
 def blas_threads():
@@ -20,7 +21,7 @@ def blas_threads():
 @pytest.mark.parametrize("block_rows", [1, 3, 1000])
 @pytest.mark.parametrize("workers", [1, 2, 16])
 def test_shares_hold_every_row_once_in_order(rows, block_rows, workers):
-    shares = replace(NUMPY, workers=workers).shares(rows, block_rows)
+    shares = Threads(workers).shares(rows, block_rows)
     assert 1 <= len(shares) <= workers
     assert all(shares)
     blocks = [block for share in shares for block in share]
@@ -29,7 +30,7 @@ def test_shares_hold_every_row_once_in_order(rows, block_rows, workers):
 
 
 def test_map_keeps_the_order():
-    assert NUMPY.map(sum, [[1, 2], [3], [4, 5]]) == [3, 3, 9]
+    assert NUMPY.workers.map(sum, [[1, 2], [3], [4, 5]]) == [3, 3, 9]
 
 
 @pytest.mark.parametrize("bad", [0, 2])
@@ -40,7 +41,7 @@ def test_error_in_any_share_is_raised(bad):
             raise ValueError(msg)
 
     with pytest.raises(ValueError, match="this share"):
-        NUMPY.map(work, [0, 1, 2])
+        NUMPY.workers.map(work, [0, 1, 2])
 
 
 def fail_inside():
@@ -83,7 +84,7 @@ def test_workers_change_only_rounding(make_rows, monkeypatch):
     activations, labels = make_rows(500, 20, 4)
     fits = []
     for workers in (1, 3):
-        backend = replace(NUMPY, workers=workers, block_elements=500)
+        backend = replace(NUMPY, workers=Threads(workers), block_elements=500)
         monkeypatch.setattr("solvers.engines.numpy_lbfgs.NUMPY", backend)
         fits.append(solvers.fit(activations, labels, engine="numpy"))
     np.testing.assert_allclose(fits[0].weights, fits[1].weights, atol=1e-9)

@@ -1,0 +1,153 @@
+"""How a fit is made: one field a setting, the same at every door.
+
+A new setting is a field of :class:`FitSettings`, the same line in :class:`FitKeywords` (for type checkers and editors,
+which cannot read the one off the other; a test holds the two together), and an option of ``probe fit`` that is called
+as the field is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from numbers import Integral, Real
+from typing import Any, TypedDict, TypeVar, cast
+
+import numpy as np
+
+from solvers.errors import ProblemError
+
+__all__ = ["FitKeywords", "FitSettings", "takes_settings"]
+
+_HOW = {"decides": False}
+"""Of a field that says how the answer is come by and not what it is."""
+
+Door = TypeVar("Door", bound=Callable[..., Any])
+
+
+class FitKeywords(TypedDict, total=False):
+    """What every door takes of :class:`FitSettings`, where the meanings are."""
+
+    scale: bool
+    class_weight: Mapping[Any, float] | str | None
+    gap_nats: float
+    full_path: bool
+    random_features: int | None
+    seed: int
+    engine: str
+    device: str | None
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How probes are fitted, whatever to; refuses what no fit can be made with.
+
+    Args:
+        scale: take the penalty in columns of unit standard deviation (weighted, population, over the training rows).
+        class_weight: None, "balanced", or weights by label; :func:`solvers.weights.row_weights` has the formula.
+        gap_nats: certified distance from the optimum, in nats per row; with validation that of the chosen C,
+            while those it is compared with need 1e-3.
+        full_path: try every C, whatever validation says.
+        random_features: fit on this many columns, drawn without replacement; the others get weight 0.
+        seed: of all that is drawn.
+        engine: "auto", or the name of one, which must then work here.
+        device: "cpu", "cuda", or "cuda:N" for one of several GPUs; None takes what is there.
+        memory_bytes: what rows and work may take, on the GPU where it fits: rows that do not fit half of it are
+            streamed from their source on every pass, with the same result. None takes half of what is free.
+
+    Raises:
+        ProblemError: a value of another kind or out of range, by its name.
+    """
+
+    scale: bool = False
+    class_weight: Mapping[Any, float] | str | None = None
+    gap_nats: float = 1e-5
+    full_path: bool = False
+    random_features: int | None = None
+    seed: int = 0
+    engine: str = field(default="auto")
+    device: str | None = field(default=None, metadata=_HOW)
+    memory_bytes: int | None = field(default=None, metadata=_HOW)
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "full_path"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                self._refuse(name, "expected True or False")
+        if not (_number(self.gap_nats) and self.gap_nats > 0):
+            self._refuse("gap_nats", "expected a positive number of nats, such as 1e-5")
+        if not (_whole(self.seed) and self.seed >= 0):
+            self._refuse("seed", "expected an int of 0 or more")
+        if self.random_features is not None and not (_whole(self.random_features) and self.random_features > 0):
+            self._refuse("random_features", "expected a number of columns, 1 or more")
+        if self.memory_bytes is not None and not (_number(self.memory_bytes) and self.memory_bytes > 0):
+            self._refuse("memory_bytes", "expected a positive number of bytes, such as 2 * 10**9")
+        weight = self.class_weight
+        if not (
+            weight is None or isinstance(weight, Mapping) or (isinstance(weight, str) and weight == "balanced")
+        ):
+            self._refuse("class_weight", "expected None, 'balanced' or a dict from label to weight")
+
+    def asked(self) -> dict[str, Any]:
+        """Return what decides the answer, as JSON values: fits of the same rows may be joined where these are equal."""
+        deciding = [each.name for each in fields(FitSettings) if each.metadata.get("decides", True)]
+        asked = {name: getattr(self, name) for name in deciding}
+        weight = self.class_weight
+        return asked | {"class_weight": repr(dict(weight)) if isinstance(weight, Mapping) else weight}
+
+    def _refuse(self, name: str, expected: str) -> None:
+        msg = f"{name} is {getattr(self, name)!r}; {expected}"
+        raise ProblemError(msg)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def takes_settings(**defaults: Any) -> Callable[[Door], Door]:
+    """Make a function with ``**settings`` show the fields of :class:`FitSettings` as keywords of its own.
+
+    ``help()`` and completion read them off the signature; a keyword that is none of them is answered with the nearest.
+    ``defaults`` are those that differ at this door.
+    """
+
+    def decorate(function: Door) -> Door:
+        own = inspect.signature(function)
+        there = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        shown = [
+            *there,
+            *(_parameter(each.name, each.type, defaults.get(each.name, each.default)) for each in _fields()),
+        ]
+        known = {each.name for each in shown}
+
+        @wraps(function)
+        def door(*given: Any, **settings: Any) -> Any:
+            unknown = next((name for name in settings if name not in known), None)
+            if unknown is not None:
+                raise TypeError(_unexpected(function.__name__, unknown, sorted(known)))
+            return function(*given, **(defaults | settings))
+
+        door.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
+        return cast("Door", door)
+
+    return decorate
+
+
+def _fields() -> tuple[Any, ...]:
+    return fields(FitSettings)
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _unexpected(function: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(known)}"
+    return f"{function}() got an unexpected setting {name!r}; {advice}"
