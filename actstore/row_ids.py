@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class RowIds:
     """Default ids: ``SPLIT/INDEX``, counted within each split; only ``INDEX`` where there is no split.
 
+    Where the file of the data names its rows, their names take the place of the index.
+
     Rows that are left out keep their numbers: a row has the same id in a sample, a rank's share and a whole dump.
     """
 
@@ -26,8 +28,10 @@ class RowIds:
             self._rows[split] += 1
         return ids
 
-    def at(self, split: str, places: Iterable[int]) -> list[str]:
-        """Return the ids of the rows at these places of the item of data that comes next."""
+    def at(self, split: str, places: Iterable[int], own: Sequence[str] | None = None) -> list[str]:
+        """Return the ids of the rows at these places of the next item of data; ``own`` is what its file calls all."""
+        if own is not None:
+            return [_named(split, own[place]) for place in places]
         first = self._rows[split]
         return [_named(split, first + place) for place in places]
 
@@ -36,5 +40,5 @@ class RowIds:
         self._rows[split] += rows
 
 
-def _named(split: str, index: int) -> str:
+def _named(split: str, index: int | str) -> str:
     return f"{split}/{index}" if split else str(index)

@@ -121,6 +121,7 @@ class DumpLoop:
             reductions=plan.reductions.document(),
             data=self._announced,
             versions=versions(),
+            **plan.data[0].columns.document(),
         )
 
     def _begin(self, plan: DumpPlan) -> Seen:
@@ -144,7 +145,7 @@ class DumpLoop:
         parts = self._settings.unit.parts(self._settings.choice, item, read.position, batch)
         with blaming_model(f"batch {read.number} (rows {ids[0]!r} to {ids[-1]!r})", ids):
             activations = run(batch.inputs, parts)
-        stored = row_batch(activations, batch, ids, item.split, parts)
+        stored = row_batch(activations, batch, ids, item, parts)
         self._writer.append(stored, read.seen)
         nbytes = sum(layer.array.nbytes for layer in activations.values())
         self._report(self._progress.plus(len(stored.ids), nbytes))

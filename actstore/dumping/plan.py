@@ -125,7 +125,7 @@ def make_plan(
         item.check_lengths()
     batches = settings.batches(data, 0)
     first = next(batches)
-    first_ids = ids.at(data[0].split, first.places.tolist())
+    first_ids = ids.at(data[0].split, first.places.tolist(), data[0].row_ids)
     every = described(adapter, first, first_ids)
     layers = select(settings.layers, every)
     model = adapter.provenance()

@@ -87,7 +87,11 @@ class RowUnit:
 
 
 def row_batch(
-    activations: Mapping[str, Captured], batch: Batch, ids: Sequence[str], split: str, rows: BatchRows | None
+    activations: Mapping[str, Captured],
+    batch: Batch,
+    ids: Sequence[str],
+    item: SplitData,
+    rows: BatchRows | None,
 ) -> RowBatch:
     """Return what is stored of a batch.
 
@@ -95,21 +99,27 @@ def row_batch(
         activations: its layers.
         batch: with a label per example, or per word where it has ``words``.
         ids: (examples,).
-        split: of all of them.
-        rows: which tokens or words are the rows, ``ID/POSITION`` in the group ``ID``; None where examples are.
+        item: of data that they are of; its split is that of rows without one of their own.
+        rows: which tokens or words are the rows, ``ID/POSITION`` in the group ``ID``; None where examples are. A wider
+            group of the examples is then a target of the rows.
     """
+    splits = [item.split] * batch.rows if batch.splits is None else batch.splits.tolist()
     if rows is None:
-        return RowBatch(activations, ids, [split] * batch.rows, batch.targets)
+        own = None if batch.groups is None else batch.groups.tolist()
+        return RowBatch(activations, ids, splits, batch.targets, own)
     examples, positions = rows.spots.examples, rows.spots.positions
     labels = examples
     if batch.words is not None:
         labels = (np.cumsum(batch.words) - batch.words)[examples] + positions
+    wider, wider_name = {}, item.columns.group_by
+    if batch.groups is not None and wider_name is not None and wider_name not in batch.targets:
+        wider[wider_name] = batch.groups[examples]
     groups = [ids[example] for example in examples.tolist()]
     return RowBatch(
         activations,
         [f"{group}/{position}" for group, position in zip(groups, positions.tolist(), strict=True)],
-        [split] * len(rows),
-        {name: values[labels] for name, values in batch.targets.items()},
+        [splits[example] for example in examples.tolist()],
+        {name: values[labels] for name, values in batch.targets.items()} | wider,
         groups,
         positions,
     )

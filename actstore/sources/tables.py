@@ -16,16 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from actstore.errors import SourceError
-from actstore.labels import labels_of
-from actstore.sources.base import Batch, Source, check_labels
+from actstore.plain_labels import is_missing
+from actstore.sources.base import Batch, LabelColumn, Source
+from actstore.sources.row_names import ID, column_of, texts_of
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    import numpy as np
 
 FORMS = "FILE.csv[:COLUMN], FILE.jsonl[:COLUMN]"
 TEXT = "text"
@@ -36,12 +37,24 @@ _LONGEST_CELL = 2**31 - 1
 
 
 class TextSource:
-    """Texts that are held in memory."""
+    """The texts of one column of a table, which is held in memory."""
 
-    def __init__(self, texts: Sequence[str], spec: str) -> None:
+    def __init__(self, table: _Table, texts: Sequence[str], spec: str) -> None:
         self.spec = spec
         self.rows = len(texts)
-        self._texts = texts
+        self.file = table.path
+        self.columns = [*table.columns]
+        self.row_ids = table.ids()
+        self._table, self._texts = table, texts
+        self._told: dict[str, np.ma.MaskedArray] = {}
+
+    def column(self, name: str) -> np.ma.MaskedArray | None:
+        """(rows,) text: a column of the table, masked where it says nothing; None where there is no such."""
+        if name not in self._table.columns:
+            return None
+        if name not in self._told:
+            self._told[name] = column_of(self._table.column(name))
+        return self._told[name]
 
     @contextmanager
     def slicing(self) -> Iterator[Callable[[np.ndarray], Batch]]:
@@ -77,6 +90,10 @@ class _Table:
             raise SourceError(msg)
         return self.columns[name]
 
+    def ids(self) -> list[str] | None:
+        """(records,) the column that names the records; None where there is no such."""
+        return texts_of(self.columns[ID]) if ID in self.columns else None
+
     def place(self, row: int) -> str:
         """Where a row is, for a message."""
         return f"{self.path}, line {self.lines[row]}"
@@ -94,11 +111,11 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
         if not isinstance(text, str):
             msg = f"{table.place(row)}: column {name!r} has {_described(text)}; the inputs are texts"
             raise SourceError(msg)
-    return [(split, TextSource(texts, spec))]
+    return [(split, TextSource(table, texts, spec))]
 
 
-def labels(spec: str) -> np.ndarray | None:
-    """(rows,) the column of a table's SPEC."""
+def labels(spec: str) -> LabelColumn | None:
+    """The column of a table's SPEC."""
     found = _SPEC.fullmatch(spec)
     if found is None:
         return None
@@ -112,25 +129,25 @@ def labels(spec: str) -> np.ndarray | None:
         if isinstance(value, str) and "\0" in value:
             msg = f"{table.place(row)}: a NUL character came in a label; mend the line"
             raise SourceError(msg)
-    return labels_of(values) if found["kind"] == "csv" else _json_labels(table, found["column"], spec)
+    cells = values if found["kind"] == "csv" else None
+    if cells is None:
+        _check_kinds(table, found["column"])
+    ids = None if found["column"] == ID else table.ids()
+    return LabelColumn(values, ids, cells, table.path)
 
 
-def _json_labels(table: _Table, name: str, spec: str) -> np.ndarray:
+def _check_kinds(table: _Table, name: str) -> None:
+    """Refuse, by its line, a label of another kind than the others of a column of JSON."""
     values = table.columns[name]
-    said = [row for row, value in enumerate(values) if value is not None and value != ""]
+    said = [row for row, value in enumerate(values) if not is_missing(value)]
     if not said:
-        return labels_of([""] * len(values))
+        return
     kind = _kind(values[said[0]])
     for row in said:
         if _kind(values[row]) is not kind or kind is None:
             expected = "a number, a boolean or text" if kind is None else f"as in the other lines, {kind}"
             msg = f"{table.place(row)}: column {name!r} has {_described(values[row])}; {expected} was expected"
             raise SourceError(msg)
-    missing = np.ones(len(values), bool)
-    missing[said] = False
-    filled = np.full(len(values), values[said[0]], dtype=object)
-    filled[said] = [values[row] for row in said]
-    return check_labels(np.ma.MaskedArray(np.array(filled.tolist()), mask=missing), spec)
 
 
 def _kind(value: object) -> str | None:

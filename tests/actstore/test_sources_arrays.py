@@ -78,7 +78,7 @@ def test_labels_keep_their_type_but_whole_floats_become_integers(tmp_path, value
         (np.zeros((4, 10)), r"y.npy has shape \(4, 10\); one label per row was expected, \(rows,\)$"),
         (np.array([0.5, 1.0]), "y.npy has dtype float64; labels are whole numbers, booleans or text"),
         (np.array([np.inf, 1.0]), "y.npy has dtype float64; labels are whole numbers"),
-        (np.array([np.nan, 1.0]), "y.npy has dtype float64; labels are whole numbers"),
+        (np.array([np.nan, 1.5]), "y.npy has dtype float64; labels are whole numbers"),
         (np.array([1j]), "y.npy has dtype complex128; labels are"),
     ],
 )
