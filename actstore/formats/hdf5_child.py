@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 MEMORY_BYTES = 4 * 2**30
-CPU_S = 10
+CPU_S = 5
 BYTES_PER_CPU_S = 10_000_000
 """Index entries take 16 bytes at least, and a second walks hundreds of thousands of them."""
 

@@ -316,6 +316,7 @@ COUNTS = {"library crashed": 0, "child failed": 0}
 def serve(folder: Path, seed: int) -> None:
     """Take case numbers from standard input until it ends."""
     foreign_hdf5.ask = ask_forked
+    hdf5_child.CPU_S = 1  # it is loaded already, and three doors ask
     ill = patients()
     for line in sys.stdin:
         number = int(line)
