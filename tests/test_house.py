@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,65 @@ def imported_by(package: str) -> set[tuple[str, str]]:
                 names = [node.module or ""]
             found |= {(str(file.relative_to(HOUSE)), name.split(".")[0]) for name in names}
     return found
+
+
+def modules_of(package: str) -> dict[str, ast.Module]:
+    """Every module of a package by its dotted name, parsed."""
+    found = {}
+    for file in (HOUSE / package).rglob("*.py"):
+        name = ".".join(file.relative_to(HOUSE).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = ast.parse(file.read_text())
+    return found
+
+
+def imported_at_once(tree: ast.Module) -> set[str]:
+    """Names of modules (and of what is taken from them) that importing a module imports, types alone left out."""
+    names: set[str] = set()
+    nodes = list(tree.body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+        nodes += ast.iter_child_nodes(node)
+    return names
+
+
+@pytest.mark.parametrize("package", ["actstore", "solvers", "cli"])
+def test_no_module_imports_itself_in_a_circle(package):
+    modules = modules_of(package)
+    # A package's own name is what every `from package import module` names, too: only its modules count.
+    graph = {
+        name: {
+            found
+            for found in imported_at_once(tree)
+            if found in modules and not f"{name}.".startswith(f"{found}.")
+        }
+        for name, tree in modules.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
+
+
+def test_a_folder_has_no_more_entries_than_a_reader_takes_in():
+    """16, but 22 in the two wings themselves and among the documents of a store (docs/decisions/0007)."""
+    wide = {"actstore": 22, "solvers": 22, "actstore/store/documents": 22}
+    crowded = {}
+    for package in ("actstore", "solvers", "cli"):
+        for folder in [HOUSE / package, *(HOUSE / package).rglob("*/")]:
+            names = [entry.name for entry in folder.iterdir() if not entry.name.startswith("_")]
+            entries = [name for name in names if name.endswith(".py") or (folder / name).is_dir()]
+            place = str(folder.relative_to(HOUSE))
+            if len(entries) > wide.get(place, 16):
+                crowded[place] = len(entries)
+    assert crowded == {}
 
 
 @pytest.mark.parametrize(("package", "forbidden"), [("actstore", "solvers"), ("solvers", "actstore")])

@@ -178,12 +178,13 @@ class Adapter(ABC):
 
             def run_checked(inputs: object, rows: BatchRows | None = None) -> dict[str, Captured]:
                 inputs, word_of = self.prepared(inputs)
-                keeper.begin(inputs, rows, word_of)
+                examples = arrays.count_rows(inputs)
+                keeper.begin(inputs, examples, rows, word_of)
                 given = {INPUT: keeper.keep(INPUT, inputs)} if len(inside) < len(layers) else {}
                 captured = {**given, **run(arrays.copied(inputs))}
-                count = arrays.count_rows(inputs) if rows is None else len(rows)
+                count = examples if rows is None else len(rows)
                 for name, layer in captured.items():
-                    check_rows(name, layer.array, count)
+                    check_rows(name, layer.array.shape, count)
                 return {layer.name: captured[layer.name] for layer in layers}
 
             yield run_checked

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from actstore import arrays
 from actstore.activations import Captured
 from actstore.errors import AdapterError
-from actstore.reductions.apply import reduce_layer
-from actstore.reductions.arrays import ArrayOperations, Bits
+from actstore.reductions.arrays import ArrayOperations
 from actstore.reductions.positions import RealPositions
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from actstore.reductions.apply import Operations
     from actstore.reductions.parts_of_examples import BatchRows
-    from actstore.reductions.plan import LayerReduction, Reductions
+    from actstore.reductions.plan import Reductions
 
 Keep: TypeAlias = Callable[..., Captured]
 """``keep(name, value, axes=None)`` copies what an adapter found of a layer; without names, axes are numbered."""
+
+_How: TypeAlias = "tuple[Operations[Any], Callable[[Any], AbstractContextManager[object]]]"
+"""What reduces arrays of one library, and the context that it does so in."""
 
 
 class Keeper:
@@ -30,35 +33,47 @@ class Keeper:
 
     def __init__(self, reductions: Reductions | None) -> None:
         self._reductions = reductions
+        self._changed = set() if reductions is None else reductions.changed()
         self._rows, self._real = 0, RealPositions(None)
         self._arrays = ArrayOperations()
+        self._operations: dict[tuple[type, str], _How] = {}
 
-    def begin(self, inputs: object, rows: BatchRows | None = None, word_of: np.ndarray | None = None) -> None:
-        """Another batch; its inputs as they come, before a model could change them.
+    def begin(
+        self, inputs: object, count: int, rows: BatchRows | None = None, word_of: np.ndarray | None = None
+    ) -> None:
+        """Begin another batch, with its inputs as they are before a model could change them.
 
         Args:
             inputs: as the model takes them.
+            count: of its examples.
             rows: to be found in it, where its tokens or words are the rows of the store.
             word_of: (examples, positions) see ``Adapter.prepared``.
         """
-        self._rows, self._real = arrays.count_rows(inputs), RealPositions(inputs, rows)
+        self._rows, self._real = count, RealPositions(inputs, rows)
         if rows is not None:
             rows.begin(self._rows, self._real.mask, word_of)
 
     def keep(self, name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
-        """A copy of the reduced layer.
+        """Return a copy of the reduced layer.
 
         Raises:
             AdapterError: ``value`` is no array that a store can hold, or not one with a row for each of the batch.
             LayerError, DumpError: see ``reduce_layer``.
         """
-        reduction = None if self._reductions is None else self._reductions.of(name)
-        if reduction is None or not reduction.changes or not arrays.is_array(value):
+        if self._reductions is None or name not in self._changed or not hasattr(value, "shape"):
             return capture_layer(name, value, axes)
-        check_rows(name, value, self._rows)
-        if arrays.is_tensor(value) and self._torch.takes(value):
-            return self._keep_tensor(value, reduction)
-        return self._keep_array(name, value, reduction)
+        check_rows(name, tuple(value.shape), self._rows)
+        operations, reducing = self._of_type(value)
+        with _naming(name), reducing(value):
+            return self._reductions.capture(name, value, self._real, operations)
+
+    def _of_type(self, value: object) -> _How:
+        """Return what works on arrays like this one, asked for once for each type and dtype."""
+        key = type(value), str(getattr(value, "dtype", ""))
+        if key not in self._operations:
+            tensors = self._torch.takes(value) if arrays.is_tensor(value) else False
+            self._operations[key] = self._tensors if tensors else (self._arrays, nullcontext)
+        return self._operations[key]
 
     @cached_property
     def _torch(self) -> Any:
@@ -66,35 +81,12 @@ class Keeper:
         return import_module("actstore.adapters.for_torch.operations")
 
     @cached_property
-    def _tensors(self) -> Any:
-        return self._torch.TensorOperations()
-
-    def _keep_tensor(self, value: object, reduction: LayerReduction) -> Captured:
-        reduced, cost = self._torch.reduce_tensor(value, reduction, self._real, self._tensors)
-        self._count(reduction, cost)
-        return arrays.capture(reduced, reduction.stored.axes)
-
-    def _keep_array(self, name: str, value: object, reduction: LayerReduction) -> Captured:
-        bits = _bits(name, value)
-        reduced, cost = reduce_layer(bits, reduction, self._real, self._arrays)
-        self._count(reduction, cost)
-        array = reduced.array
-        if np.may_share_memory(array, bits.array) or not array.flags.c_contiguous or not array.dtype.isnative:
-            array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-        return Captured(array, reduced.dtype, reduction.stored.axes)
-
-    def _count(self, reduction: LayerReduction, cost: tuple[float, int, int] | None) -> None:
-        if cost is not None and self._reductions is not None:
-            self._reductions.count(reduction.layer.name, *cost)
-
-
-def _bits(name: str, value: object) -> Bits:
-    with _naming(name):
-        return Bits(*arrays.storable_bits(value))
+    def _tensors(self) -> _How:
+        return self._torch.TensorOperations(), self._torch.reducing
 
 
 def capture_layer(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
-    """``interop.capture`` with the layer's name on its error.
+    """``arrays.capture`` with the layer's name on its error.
 
     Raises:
         AdapterError: ``value`` is no array that a store can hold.
@@ -112,13 +104,12 @@ def _naming(name: str) -> Iterator[None]:
         raise AdapterError(msg) from error
 
 
-def check_rows(name: str, value: object, rows: int) -> None:
-    """Refuse a layer that has not one row for each row of the batch.
+def check_rows(name: str, shape: tuple[int, ...], rows: int) -> None:
+    """Refuse a layer of another ``shape`` than one with a row for each row of the batch.
 
     Raises:
         AdapterError: with both counts.
     """
-    shape: tuple[int, ...] = value.shape  # type: ignore[attr-defined]
     if shape[:1] != (rows,):
         found = shape[0] if shape else "no"
         msg = (

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from actstore.adapters import ModelLayer, adapt
 from actstore.adapters.base import AUTOCAST
-from actstore.dumping.bad_rows import without_bad
 from actstore.dumping.first_look import DESCRIBED_ROWS, described
-from actstore.dumping.loop import DumpLoop, LoopSettings, Progress
-from actstore.dumping.ranks import Share, all_of, share_of
-from actstore.dumping.row_units import row_unit
-from actstore.errors import DumpError
+from actstore.dumping.loop import DumpLoop, Progress
+from actstore.dumping.plan import LoopSettings
+from actstore.dumping.ranks import share_of
+from actstore.dumping.rows import RowUnit
+from actstore.errors import DumpError, SourceError
 from actstore.reductions import ReductionSettings
 from actstore.row_choice import RowChoice
 from actstore.store.documents.write_place import WritePlace
-from actstore.store.format import EXAMPLE, ROW_UNITS
 from actstore.store.writing.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from os import PathLike
 
     from actstore.sources import SplitData
@@ -79,16 +78,13 @@ class DumpSettings:
         if self.autocast not in (None, *AUTOCAST):
             msg = f"autocast is {self.autocast!r}; {' or '.join(AUTOCAST)} was expected"
             raise DumpError(msg)
-        if self.row not in (None, *ROW_UNITS):
-            msg = f"row is {self.row!r}; one of {', '.join(ROW_UNITS)} was expected"
-            raise DumpError(msg)
         WritePlace(self.step, self.rank, self.world_size)
-        self.loop(EXAMPLE)
+        self.loop(RowUnit() if self.row is None else RowUnit(self.row))
 
-    def loop(self, row: str) -> LoopSettings:
-        """What decides which activations there are, where a row is this."""
+    def loop(self, unit: RowUnit) -> LoopSettings:
+        """Return what decides which activations there are, where a row is this."""
         choice = RowChoice(self.limit, self.sample, self.reductions.seed)
-        return LoopSettings(self.layers, self.batch_size, choice, self.reductions, row, self.selfcheck)
+        return LoopSettings(self.layers, self.batch_size, choice, self.reductions, unit, self.selfcheck)
 
 
 def dump(
@@ -109,13 +105,13 @@ def dump(
             a disk that is too small; and where a dump can not be resumed because something else would come of it.
     """
     adapter = adapt(model, settings.device, autocast=settings.autocast, trace=settings.trace)
-    unit = row_unit(settings.row, data)
+    unit = RowUnit.of(settings.row, data)
     loop_settings = settings.loop(unit)
     if settings.skip_bad:
         data = without_bad(data, loop_settings.examples)
-    share = _share(data, settings, loop_settings.choice, unit)
+    share = share_of(data, loop_settings, settings.rank, settings.world_size)
     place = WritePlace(settings.step, settings.rank, settings.world_size, share.first_row, share.rows)
-    writer = Writer(out, place=place, row_unit=unit, overwrite=settings.overwrite, resume=settings.resume)
+    writer = Writer(out, place=place, row_unit=unit.name, overwrite=settings.overwrite, resume=settings.resume)
     writer.note(command=settings.command)
     loop = DumpLoop(writer, loop_settings, progress)
     plan = loop.plan(adapter, data, share)
@@ -126,18 +122,6 @@ def dump(
         loop.run(plan)
         loop.check_all_came()
         return writer.finish()
-
-
-def _share(data: Sequence[SplitData], settings: DumpSettings, choice: RowChoice, unit: str) -> Share:
-    if settings.world_size == 1:
-        return all_of(data, choice, unit)
-    if unit != EXAMPLE:
-        msg = (
-            f"ranks can not share a dump with a row per {unit}: where a rank begins is known once all before it ran. "
-            "Dump it with one process (--world-size 1), or each part to a store of its own, and merge them"
-        )
-        raise DumpError(msg)
-    return share_of(data, settings.batch_size, choice, settings.rank, settings.world_size)
 
 
 def describe_layers(
@@ -160,3 +144,38 @@ def describe_layers(
         return adapter.layers(None)
     with closing(data[0].batches(DESCRIBED_ROWS, RowChoice())) as batches:
         return described(adapter, next(batches))
+
+
+@runtime_checkable
+class CheckedSource(Protocol):
+    """A source of files, some of which may be bad."""
+
+    def bad_rows(self, places: Iterable[int]) -> Mapping[int, str]:
+        """Return those of these places that cannot be read, each with its file."""
+        ...
+
+
+def without_bad(data: Sequence[SplitData], choice: RowChoice) -> list[SplitData]:
+    """Read the rows that are wanted of the data once, and leave out those that cannot be read.
+
+    The other rows keep their places, and with them their labels and ids.
+
+    Raises:
+        SourceError: no source that can tell, or one of which no row can be read.
+    """
+    if not any(isinstance(item.source, CheckedSource) for item in data):
+        specs = ", ".join(item.source.spec for item in data)
+        msg = f"--skip-bad is for folders of images, but the data is {specs}; leave it out"
+        raise SourceError(msg)
+    return [_without_bad(item, choice, position) for position, item in enumerate(data)]
+
+
+def _without_bad(item: SplitData, choice: RowChoice, position: int) -> SplitData:
+    if not isinstance(item.source, CheckedSource):
+        return item
+    places = item.places(choice, position)
+    bad = item.source.bad_rows(places)
+    if bad and len(bad) == len(places):
+        msg = f"none of the {len(bad):,} rows of {item.source.spec} can be read; without --skip-bad the reason is told"
+        raise SourceError(msg)
+    return replace(item, left_out=bad)

@@ -4,74 +4,34 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from actstore.dumping.first_look import blaming_model, described
-from actstore.dumping.ranks import Share, all_of
-from actstore.dumping.resume import Replay
-from actstore.dumping.row_ids import RowIds
-from actstore.dumping.row_units import row_batch, row_unit
-from actstore.dumping.selfcheck import SelfCheck
-from actstore.errors import DumpError, SourceError
-from actstore.patterns import select
+from actstore.dumping.first_look import blaming_model
+from actstore.dumping.plan import LoopSettings, make_plan
+from actstore.dumping.reading import ReadBatch, Reading, compare
+from actstore.dumping.rows import row_batch
+from actstore.errors import DumpError
 from actstore.provenance import versions
-from actstore.reductions import Reductions, ReductionSettings, plan_reductions
-from actstore.reductions.parts_of_examples import BatchRows
-from actstore.row_choice import KeptRows, RowChoice
 from actstore.store.documents.records import Seen
-from actstore.store.format import EXAMPLE, StoredLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from actstore.adapters import Adapter, ModelLayer
+    from actstore.adapters import Adapter
     from actstore.adapters.base import RunRows
-    from actstore.sources import Batch, SplitData
+    from actstore.dumping.plan import DumpPlan
+    from actstore.dumping.ranks import Share
+    from actstore.reductions import Reductions
+    from actstore.row_ids import RowIds
+    from actstore.sources import SplitData
     from actstore.store.format import JSON
     from actstore.store.writing.writer import Writer
 
 
 class SameWeightsWarning(UserWarning):
     """Two steps of a store were dumped with the same weights."""
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """What decides which activations a dump has, besides the model and the data.
-
-    Args:
-        layers: patterns (see ``actstore.patterns``).
-        batch_size: examples that go through the model together, where the source lets us choose.
-        choice: which rows of each source.
-        reductions: what is kept of each layer.
-        row: what a row is: "example", "token" or "word".
-        selfcheck: whether to compare runs of the first batch before a row is stored
-            (see ``actstore.dumping.selfcheck``).
-    """
-
-    layers: tuple[str, ...]
-    batch_size: int = 256
-    choice: RowChoice = field(default_factory=RowChoice)
-    reductions: ReductionSettings = field(default_factory=ReductionSettings)
-    row: str = EXAMPLE
-    selfcheck: bool = True
-
-    @property
-    def examples(self) -> RowChoice:
-        """Which examples of each source run: all that the limit leaves, where the sample is one of their parts."""
-        return self.choice if self.row == EXAMPLE else replace(self.choice, sample=None)
-
-    def document(self) -> dict[str, JSON]:
-        """The settings that an interrupted dump has to be resumed with; layers and reductions are compared as such."""
-        choice = self.choice
-        return {
-            "batch_size": self.batch_size,
-            "limit": choice.limit,
-            "sample": choice.sample,
-            "seed": choice.seed,
-        }
 
 
 @dataclass(frozen=True)
@@ -86,25 +46,14 @@ class Progress:
     bytes: int = 0
     resumed_rows: int = 0
 
+    def expecting(self, rows: int | None) -> Progress:
+        """Return the progress with so many more rows to come; None where only reading tells."""
+        total = self.total_rows
+        return replace(self, total_rows=None if total is None or rows is None else total + rows)
 
-@dataclass(frozen=True)
-class DumpPlan:
-    """A dump that nothing known speaks against: ``layers`` of every row of ``data``, whose first batches are read."""
-
-    adapter: Adapter
-    layers: Sequence[ModelLayer]
-    reductions: Reductions
-    data: Sequence[SplitData]
-    share: Share
-    first_batches: Iterator[Batch]
-    selfcheck: SelfCheck
-
-    def stored(self) -> list[StoredLayer]:
-        """The layers as they are stored."""
-        return [
-            StoredLayer(layer.name, layer.dtype, tuple(layer.shape or ()), tuple(layer.axes), order)
-            for order, layer in enumerate(self.reductions.layers)
-        ]
+    def plus(self, rows: int, nbytes: int = 0, resumed: int = 0) -> Progress:
+        """Return the progress after more rows."""
+        return Progress(self.rows + rows, self.total_rows, self.bytes + nbytes, self.resumed_rows + resumed)
 
 
 class DumpLoop:
@@ -113,15 +62,17 @@ class DumpLoop:
     def __init__(
         self, writer: Writer, settings: LoopSettings, progress: Callable[[Progress], None] | None = None
     ) -> None:
-        self.ids = RowIds()
-        self._writer, self._settings, self._progress = writer, settings, progress
-        self._so_far = Progress()
-        self._data: list[JSON] = []
+        self._writer, self._settings, self._show = writer, settings, progress
+        self._progress = Progress()
+        self._reading = Reading()
         self._announced: list[JSON] = []
-        self._skipped: list[JSON] = []
         self._model: Mapping[str, JSON] | None = None
         self._stored: Seen | None = None
-        self._replay = Replay()
+
+    @property
+    def ids(self) -> RowIds:
+        """The ids of the rows to come."""
+        return self._reading.ids
 
     def plan(self, adapter: Adapter, data: Sequence[SplitData], share: Share | None = None) -> DumpPlan:
         """Refuse what can be refused before a row is stored.
@@ -129,26 +80,12 @@ class DumpLoop:
         Raises:
             ActstoreError: see ``dump``.
         """
-        if not data:
-            msg = "there is no data to dump; name some"
-            raise SourceError(msg)
-        row_unit(self._settings.row, data)  # refuses labels of words where a row is none
-        for item in data:
-            item.check_lengths()
-        batches = self._batches(data, 0, None)
-        first = next(batches)
-        ids = self.ids.at(data[0].split, first.places.tolist())
-        every = described(adapter, first, ids)
-        layers = select(self._settings.layers, every)
-        model = adapter.provenance()
-        if self._model not in (None, model):
+        plan = make_plan(adapter, data, self._settings, self.ids, share)
+        if self._model not in (None, plan.model):
             msg = "the model is not the one this store was begun with (its weights changed); begin another step for it"
             raise DumpError(msg)
-        self._model = model
-        reductions = plan_reductions(self._settings.reductions, layers, self._settings.row)
-        whole = all_of(data, self._settings.choice, self._settings.row)
-        check = SelfCheck(adapter, every, layers, first.inputs, model, ids)
-        return DumpPlan(adapter, layers, reductions, data, share or whole, chain([first], batches), check)
+        self._model = plan.model
+        return plan
 
     def run(self, plan: DumpPlan) -> None:
         """Store all rows of the share, but for those that an interrupted dump has stored already.
@@ -157,124 +94,77 @@ class DumpLoop:
             ActstoreError: see ``dump``.
         """
         self.announce(plan)
-        if self._stored is None:
-            self._stored = self._writer.begin(plan.stored())
-            self._warn_of_same_weights()
-            if self._settings.selfcheck and not self._stored.batches:
-                with blaming_model("the self-check of the first batch", plan.selfcheck.ids):
-                    plan.selfcheck.run()
-        total, share = self._so_far.total_rows, plan.share
-        self._so_far = replace(
-            self._so_far, total_rows=None if total is None or share.rows is None else total + share.rows
-        )
-        self._writer.expect(share.rows)
+        stored = self._begin(plan) if self._stored is None else self._stored
+        self._progress = self._progress.expecting(plan.share.rows)
+        self._writer.expect(plan.share.rows)
+        batches = self._reading.batches(plan)
+        self._read_again(islice(batches, max(0, stored.batches - self._reading.read_batches)), stored)
         with plan.adapter.running(plan.layers, plan.reductions) as run:
-            for position, item in enumerate(plan.data):
-                self._store(plan, position, run)
-                self._note_skipped(item)
-                self.ids.pass_over(item.split, self._spanned(item))
-        self._writer.note(data=self._data, **_reported(plan.reductions, self._stored))
+            for read in batches:
+                self._store(plan, read, run)
+        skipped = {"skipped": self._reading.skipped} if self._reading.skipped else {}
+        self._writer.note(data=self._reading.items, **skipped, **_reported(plan.reductions, stored))
 
     def check_all_came(self) -> None:
         """DumpError where the data ended before what an interrupted dump had stored of it."""
-        self._replay.check_all_came(self._stored or Seen())
+        self._reading.check_all_came(self._stored or Seen())
 
     def announce(self, plan: DumpPlan) -> None:
         """Note what the dump is to be, as it can be told before the first row."""
         for position, item in enumerate(plan.data):
             rows = item.expected_rows(self._settings.examples, position)
-            self._announced.append({"split": item.split, "source": item.source.spec, self._counted: rows})
+            counted = self._settings.unit.counted
+            self._announced.append({"split": item.split, "source": item.source.spec, counted: rows})
         self._writer.note(
-            model=self._model,
+            model=plan.model,
             options=self._settings.document(),
             reductions=plan.reductions.document(),
             data=self._announced,
             versions=versions(),
         )
 
-    @property
-    def _counted(self) -> str:
-        """What the provenance counts of the data."""
-        return "rows" if self._settings.row == EXAMPLE else "examples"
+    def _begin(self, plan: DumpPlan) -> Seen:
+        """Claim the output and check the model. Returns how far an interrupted dump was."""
+        self._stored = self._writer.begin(plan.stored())
+        _warn_of_same_weights(plan.model, self._writer.other_steps)
+        if self._settings.selfcheck and not self._stored.batches:
+            with blaming_model("the self-check of the first batch", plan.selfcheck.ids):
+                plan.selfcheck.run()
+        return self._stored
 
-    def _store(self, plan: DumpPlan, position: int, run: RunRows) -> None:
-        item, numbers = plan.data[position], plan.share.numbers[position]
-        whole_first = position == 0 and numbers is None
-        batches = plan.first_batches if whole_first else self._batches(plan.data, position, numbers)
-        rows = 0
-        if numbers is not None and not len(numbers):
-            return
-        self._replay.next_item()
-        for number, batch in enumerate(batches, start=numbers.start + 1 if numbers else 1):
-            ids = self.ids.at(item.split, batch.places.tolist())
-            seen = self._replay.update(batch)
-            rows += batch.rows
-            if self._stored and seen.batches <= self._stored.batches:
-                self._replay.compare(self._stored, seen)
-                resumed = batch.rows if self._settings.row == EXAMPLE else 0
-                self._report(resumed, 0, resumed)
-                continue
-            parts = self._parts(item, position, batch)
-            with blaming_model(f"batch {number} (rows {ids[0]!r} to {ids[-1]!r})", ids):
-                activations = run(batch.inputs, parts)
-            stored = row_batch(activations, batch, ids, item.split, parts)
-            self._writer.append(stored, seen)
-            self._report(len(stored.ids), sum(layer.array.nbytes for layer in activations.values()))
-        inputs, spec = self._replay.item_hash(), item.source.spec
-        self._data.append({"split": item.split, "source": spec, self._counted: rows, "inputs": inputs})
+    def _read_again(self, batches: Iterator[ReadBatch], stored: Seen) -> None:
+        """Compare the data with what an interrupted dump has stored of it."""
+        for read in batches:
+            compare(stored, read.seen)
+            rows = read.batch.rows if self._settings.unit.whole else 0
+            self._report(self._progress.plus(rows, 0, rows))
 
-    def _parts(self, item: SplitData, position: int, batch: Batch) -> BatchRows | None:
-        """The tokens or words of a batch, to be found in it; None where its examples are the rows."""
-        settings = self._settings
-        if settings.row == EXAMPLE:
-            return None
-        kept, places = KeptRows(settings.choice, position, item.split), batch.places.tolist()
-        wanted = (
-            None if settings.choice.sample is None else lambda example, rows: kept.within(places[example], rows)
-        )
-        return BatchRows(settings.row, batch.words, wanted)
+    def _store(self, plan: DumpPlan, read: ReadBatch, run: RunRows) -> None:
+        item, batch, ids = plan.data[read.position], read.batch, read.ids
+        parts = self._settings.unit.parts(self._settings.choice, item, read.position, batch)
+        with blaming_model(f"batch {read.number} (rows {ids[0]!r} to {ids[-1]!r})", ids):
+            activations = run(batch.inputs, parts)
+        stored = row_batch(activations, batch, ids, item.split, parts)
+        self._writer.append(stored, read.seen)
+        nbytes = sum(layer.array.nbytes for layer in activations.values())
+        self._report(self._progress.plus(len(stored.ids), nbytes))
 
-    def _batches(self, data: Sequence[SplitData], position: int, numbers: range | None) -> Iterator[Batch]:
-        settings = self._settings
-        return data[position].batches(settings.batch_size, settings.examples, position, numbers)
+    def _report(self, progress: Progress) -> None:
+        self._progress = progress
+        if self._show is not None:
+            self._show(progress)
 
-    def _note_skipped(self, item: SplitData) -> None:
-        """Note the ids that the rows of bad files would have had, and the files."""
-        ids = self.ids.at(item.split, item.left_out)
-        self._skipped += [{"id": i, "file": file} for i, file in zip(ids, item.left_out.values(), strict=True)]
-        if ids:
-            self._writer.note(skipped=self._skipped)
 
-    def _spanned(self, item: SplitData) -> int:
-        """How many rows the ids of an item count, left out or not."""
-        rows = item.source.rows
-        return self._settings.choice.limited(rows) if rows is not None else self._replay.item_rows
-
-    def _report(self, rows: int, nbytes: int, resumed: int = 0) -> None:
-        so_far = self._so_far
-        self._so_far = replace(
-            so_far,
-            rows=so_far.rows + rows,
-            bytes=so_far.bytes + nbytes,
-            resumed_rows=so_far.resumed_rows + resumed,
-        )
-        if self._progress is not None:
-            self._progress(self._so_far)
-
-    def _warn_of_same_weights(self) -> None:
-        weights = str((self._model or {}).get("weights"))
-        models = {step: provenance.get("model") for step, provenance in self._writer.other_steps.items()}
-        same = [
-            step
-            for step, model in models.items()
-            if isinstance(model, Mapping) and model.get("weights") == weights
-        ]
-        if same and ":" in weights:
-            steps = f"step {same[0]}" if len(same) == 1 else f"steps {', '.join(map(str, same))}"
-            msg = (
-                f"the weights are those of {steps} of the store: was the model trained, or loaded, in between?"
-            )
-            warnings.warn(msg, SameWeightsWarning, stacklevel=4)
+def _warn_of_same_weights(model: Mapping[str, JSON], other_steps: Mapping[int, Mapping[str, JSON]]) -> None:
+    weights = str(model.get("weights"))
+    models = {step: provenance.get("model") for step, provenance in other_steps.items()}
+    same = [
+        step for step, other in models.items() if isinstance(other, Mapping) and other.get("weights") == weights
+    ]
+    if same and ":" in weights:
+        steps = f"step {same[0]}" if len(same) == 1 else f"steps {', '.join(map(str, same))}"
+        msg = f"the weights are those of {steps} of the store: was the model trained, or loaded, in between?"
+        warnings.warn(msg, SameWeightsWarning, stacklevel=5)
 
 
 def _reported(reductions: Reductions, stored: Seen) -> dict[str, JSON]:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.errors import DumpError
-from actstore.store.format import EXAMPLE, WORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from actstore.dumping.plan import LoopSettings
+    from actstore.dumping.rows import RowUnit
     from actstore.row_choice import RowChoice
     from actstore.sources import SplitData
 
@@ -30,34 +31,35 @@ class Share:
     rows: int | None
 
 
-def all_of(data: Sequence[SplitData], choice: RowChoice, row: str = EXAMPLE) -> Share:
-    """Everything, for one process. ``row`` is what a row is: tokens are known once the model ran."""
-    expected = [
-        item.expected_rows(choice, position)
-        if row == EXAMPLE
-        else item.expected_words(choice)
-        if row == WORD
-        else None
-        for position, item in enumerate(data)
-    ]
+def all_of(data: Sequence[SplitData], choice: RowChoice, unit: RowUnit) -> Share:
+    """Return everything, for one process."""
+    expected = [unit.expected(item, choice, position) for position, item in enumerate(data)]
     known = [rows for rows in expected if rows is not None]
     return Share([None] * len(data), 0, sum(known) if len(known) == len(data) else None)
 
 
-def share_of(
-    data: Sequence[SplitData], batch_rows: int, choice: RowChoice, rank: int, world_size: int
-) -> Share:
+def share_of(data: Sequence[SplitData], settings: LoopSettings, rank: int, world_size: int) -> Share:
     """The batches of one rank: as many as the other ranks have, give or take one.
 
     Raises:
-        DumpError: data whose batches can not be told without reading them, or fewer batches than ranks.
+        DumpError: rows that are parts of examples, data whose batches cannot be told without reading them, or fewer
+            batches than ranks.
     """
+    choice, unit = settings.choice, settings.unit
+    if world_size == 1:
+        return all_of(data, choice, unit)
+    if not unit.whole:
+        msg = (
+            f"ranks cannot share a dump with a row per {unit.name}: where a rank begins is known once all before it "
+            "ran. Dump it with one process (--world-size 1), or each part to a store of its own, and merge them"
+        )
+        raise DumpError(msg)
     sizes = []
     for position, item in enumerate(data):
-        of_item = item.batch_rows(batch_rows, choice, position)
+        of_item = item.batch_rows(settings.batch_size, choice, position)
         if of_item is None:
             msg = (
-                f"{item.source.spec} can not be shared among ranks: it makes its own batches, so that only reading "
+                f"{item.source.spec} cannot be shared among ranks: it makes its own batches, so that only reading "
                 "tells which they are. Give an array, or dump it with one process"
             )
             raise DumpError(msg)
@@ -65,7 +67,7 @@ def share_of(
     batches = sum(map(len, sizes))
     if batches < world_size:
         msg = (
-            f"{batches} batches can not be shared by {world_size} ranks; use fewer ranks, "
+            f"{batches} batches cannot be shared by {world_size} ranks; use fewer ranks, "
             "or a smaller batch size (--batch-size)"
         )
         raise DumpError(msg)

@@ -12,7 +12,9 @@ import numpy as np
 from actstore.activations import Captured, RowBatch
 from actstore.adapters import adapt
 from actstore.adapters.base import capture_layer
-from actstore.dumping.loop import DumpLoop, LoopSettings
+from actstore.dumping.loop import DumpLoop
+from actstore.dumping.plan import LoopSettings
+from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, LayerError
 from actstore.provenance import versions
 from actstore.reductions import ReductionSettings
@@ -94,7 +96,7 @@ class Recording:
         writer = Writer(
             self._path,
             place=WritePlace(step),
-            row_unit=self._settings.row,
+            row_unit=self._settings.unit.name,
             overwrite=self._overwrite,
             resume=self._resume,
         )
@@ -164,10 +166,8 @@ class Recording:
         Raises:
             ActstoreError: no activations, or rows, labels, ids and splits that disagree; or rows that are no examples.
         """
-        if self._settings.row != EXAMPLE:
-            msg = (
-                f"append takes examples, but a row of this store is a {self._settings.row}; give dump the model"
-            )
+        if not self._settings.unit.whole:
+            msg = f"append takes examples, but a row of this store is a {self._settings.unit.name}; give dump the model"
             raise DumpError(msg)
         captured = _captured(activations)
         rows = max((len(layer.array) for layer in captured.values()), default=0)
@@ -231,7 +231,9 @@ def create(
         StoreError: ``path`` exists, or has another suffix.
     """
     kept = reductions or ReductionSettings()
-    settings = LoopSettings(_patterns(layers), batch_size, reductions=kept, row=row, selfcheck=selfcheck)
+    settings = LoopSettings(
+        _patterns(layers), batch_size, reductions=kept, unit=RowUnit(row), selfcheck=selfcheck
+    )
     return Recording(path, settings, overwrite=overwrite, resume=resume)
 
 

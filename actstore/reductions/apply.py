@@ -10,6 +10,7 @@ from actstore.errors import LayerError
 from actstore.store.format import EXAMPLE
 
 if TYPE_CHECKING:
+    from actstore.activations import Captured
     from actstore.reductions.columns import Projection
     from actstore.reductions.parts_of_examples import Spots
     from actstore.reductions.plan import LayerReduction
@@ -21,6 +22,14 @@ V = TypeVar("V")
 
 class Operations(Protocol[V]):
     """What a library does to its arrays, (rows, *features), where they are."""
+
+    def given(self, value: object) -> V:
+        """Take an array as a model gives it. TypeError where a store cannot hold it."""
+        ...
+
+    def captured(self, value: V, given: V, axes: tuple[str, ...]) -> Captured:
+        """Copy what is left of ``given`` off the device, unless it is a copy already."""
+        ...
 
     def shape(self, value: V) -> tuple[int, ...]:
         """Rows and features."""

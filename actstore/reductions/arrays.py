@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from actstore.activations import Captured
+from actstore.arrays import storable_bits
 from actstore.reductions.cast import accumulated
 from actstore.store.documents.bfloat16 import narrowed, widened
 from actstore.store.format import BFLOAT16
@@ -16,17 +18,28 @@ if TYPE_CHECKING:
 
 
 class Bits(NamedTuple):
-    """An array as ``interop.to_bits`` gives it: bfloat16 as its bits, in uint16."""
+    """An array as ``arrays.to_bits`` gives it: bfloat16 as its bits, in uint16."""
 
     array: np.ndarray
     dtype: str
 
 
 class ArrayOperations:
-    """``steps.Operations`` on the CPU. Keeps the matrices of projections, each drawn once."""
+    """``apply.Operations`` on the CPU. Keeps the matrices of projections, each drawn once."""
 
     def __init__(self) -> None:
         self._matrices: dict[str, np.ndarray] = {}
+
+    def given(self, value: object) -> Bits:
+        """Its bits, which may share memory with ``value``."""
+        return Bits(*storable_bits(value))
+
+    def captured(self, value: Bits, given: Bits, axes: tuple[str, ...]) -> Captured:
+        """A copy only where the model could write into it again."""
+        array = value.array
+        if np.may_share_memory(array, given.array) or not array.flags.c_contiguous or not array.dtype.isnative:
+            array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+        return Captured(array, value.dtype, axes)
 
     def shape(self, value: Bits) -> tuple[int, ...]:
         """Rows and features."""

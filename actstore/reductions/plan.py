@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from actstore.reductions.apply import reduce_layer
 from actstore.reductions.cast import CastReport, accumulated, is_exact, resting
 from actstore.reductions.columns import Projection, RandomFeatures, draw_features, plan_projection
 from actstore.reductions.parts_of_examples import choose_rows
@@ -15,7 +16,9 @@ from actstore.store.format import EXAMPLE, FLOATS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actstore.activations import ModelLayer
+    from actstore.activations import Captured, ModelLayer
+    from actstore.reductions.apply import Operations
+    from actstore.reductions.positions import RealPositions
     from actstore.reductions.settings import ReductionSettings
     from actstore.store.format import JSON
 
@@ -102,9 +105,23 @@ class Reductions:
         """By layer whose cast can lose something, what it did so far."""
         return dict(self._reports)
 
-    def count(self, layer: str, largest_error: float, overflows: int, nan: int) -> None:
-        """Add what the cast of some rows did."""
-        self._reports[layer] = self._reports[layer].plus(largest_error, overflows, nan)
+    def changed(self) -> set[str]:
+        """Return the layers to which anything is done at all."""
+        return {name for name, reduction in self._reductions.items() if reduction.changes}
+
+    def capture(self, layer: str, value: object, real: RealPositions, operations: Operations[Any]) -> Captured:
+        """Reduce rows of a layer as a model gives them, copy what is left off their device, and count the cast's cost.
+
+        Raises:
+            TypeError: the array is of a dtype that stores do not hold.
+            LayerError, DumpError: see ``reduce_layer``.
+        """
+        reduction = self._reductions[layer]
+        given = operations.given(value)
+        reduced, cost = reduce_layer(given, reduction, real, operations)
+        if cost is not None:
+            self._reports[layer] = self._reports[layer].plus(*cost)
+        return operations.captured(reduced, given, reduction.stored.axes)
 
 
 def plan_reductions(

@@ -120,13 +120,13 @@ def echo_layers(
 def _row_count(data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> int | None:
     """How many rows a dump of the data would have; None where only reading tells, or where they are no examples."""
     from actstore.dumping.ranks import all_of
-    from actstore.dumping.row_units import row_unit
+    from actstore.dumping.rows import RowUnit
     from actstore.row_choice import RowChoice
-    from actstore.store.format import EXAMPLE
 
-    if not data or row_unit(given.get("row"), data) != EXAMPLE:
+    unit = RowUnit.of(given.get("row"), data or ())
+    if not data or not unit.whole:
         return None
-    return all_of(data, RowChoice(given.get("limit"), given.get("sample"), given.get("seed", 0))).rows
+    return all_of(data, RowChoice(given.get("limit"), given.get("sample"), given.get("seed", 0)), unit).rows
 
 
 def _described(order: int, layer: ModelLayer, rows: int | None) -> dict[str, Any]:

@@ -55,15 +55,12 @@ def rows(store: str, output: str, overwrite: bool) -> None:
 
 def write_file(store: Store, path: str, *, overwrite: bool) -> None:
     """Write the table to ``path``, which is there whole or not at all."""
-    from actstore.store.disk import durable
     from actstore.store.disk.output import whole_file
 
-    with whole_file(path, overwrite=overwrite) as (temporary, final):
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(table_texts(store))
-            file.flush()
-            durable.sync_file(file.fileno())
-        durable.rename(temporary, final)
+    with whole_file(path, overwrite=overwrite) as file:
+        with open(file.fd, "w", encoding="utf-8", newline="", closefd=False) as text:
+            text.writelines(table_texts(store))
+        file.publish()
 
 
 def table_texts(store: Store) -> Iterator[str]:

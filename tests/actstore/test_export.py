@@ -327,7 +327,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(store, tmp_path, monkeypatch
         return pwrite(fd, data, offset)
 
     monkeypatch.setattr(os, "pwrite", filling)
-    message = rf"{name} can not be written: No space left on device\. Make room there, or write elsewhere"
+    message = rf"{name} cannot be written: No space left on device\. Make room there, or write elsewhere"
     with pytest.raises(StoreError, match=message) as caught:
         export(store, ["wide"], tmp_path / name, overwrite=True)
     assert "\n" not in str(caught.value)
@@ -338,7 +338,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(store, tmp_path, monkeypatch
 GROWTH = """
 import resource, sys
 import actstore
-from actstore import safetensors
+from actstore.formats import safetensors
 from actstore.exchange.export import export
 export(actstore.open(sys.argv[1]), ["a"], sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -141,7 +141,7 @@ def test_waiting_for_a_lock(tmp_path, way):
         Lock(path, wait_s=0.05)
     assert time.monotonic() - begun >= 0.05
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom actstore.store import locks\nimport fcntl\n"
+        "import sys, time\nfrom pathlib import Path\nfrom actstore.store.disk import locks\nimport fcntl\n"
         "def flock(fd, how): raise OSError(37, '')\n"
         f"if {way == 'stand-in'}: locks._warned = True; fcntl.flock = flock\n"
         "print('ready', flush=True)\nlocks.Lock(Path(sys.argv[1]), wait_s=30)\nprint('taken', flush=True)\n"

@@ -125,7 +125,7 @@ def test_what_is_kept_is_a_copy_where_a_view_would_do():
     buffer = np.ones((4, 1, 6), np.float32)
     layer = ModelLayer("a", "array", (1, 6), ("position", "feature"), "float32")
     keeper = Keeper(plan_reductions(ReductionSettings(("cls",)), [layer]))
-    keeper.begin(np.zeros(4))
+    keeper.begin(np.zeros(4), 4)
     kept = keeper.keep("a", buffer)
     buffer[:] = 0
     np.testing.assert_array_equal(kept.array, np.ones((4, 6)))

@@ -153,7 +153,7 @@ def test_a_limit_counts_examples(tmp_path):
 @pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, sample=0.5)], ids=["all", "sampled"])
 @pytest.mark.parametrize("batches", [1, 2, 3])
 def test_a_resumed_dump_of_tokens_is_an_undisturbed_one(tmp_path, out, monkeypatch, settings, batches):
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (100, 100))
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (100, 100))
     undisturbed, again, train = Net(), Net(), Interrupted(loaded(texts()))
     data = [SplitData("train", from_object(train, "train batches", "digit")), data_of()[1]]
     with dump(undisturbed, data, tmp_path / f"undisturbed{out.suffix}", settings) as store:
@@ -212,7 +212,7 @@ def test_a_layer_that_is_pooled_already(tmp_path):
 
 
 def test_ranks_do_not_share_tokens(tmp_path):
-    with pytest.raises(DumpError, match="ranks can not share a dump with a row per token"):
+    with pytest.raises(DumpError, match="ranks cannot share a dump with a row per token"):
         dump(Net(), data_of(), tmp_path / "run.acts", replace(SETTINGS, world_size=2))
 
 
@@ -225,7 +225,7 @@ def test_a_row_without_a_token_is_named_by_its_id(tmp_path):
 
 
 def test_a_unit_that_there_is_not():
-    with pytest.raises(DumpError, match="row is 'letter'; one of example, token, word was expected"):
+    with pytest.raises(DumpError, match="row is 'letter'; expected one of example, token, word"):
         replace(SETTINGS, row="letter")
 
 

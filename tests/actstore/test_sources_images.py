@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from actstore.dumping.bad_rows import without_bad
+from actstore.dumping.dump import without_bad
 from actstore.errors import SourceError
 from actstore.formats.imagefiles import Preparation, preparation
 from actstore.row_choice import RowChoice

@@ -19,6 +19,7 @@ from actstore.store.documents.write_place import WritePlace
 from actstore.store.merging import merge as merging
 from actstore.store.merging import staging, transfer
 from actstore.store.merging.merge import UnlabelledRowsWarning, merge
+from actstore.store.writing import completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -419,7 +420,7 @@ def test_a_merge_that_dies_at_any_moment_can_be_repeated(part, tmp_path, monkeyp
     for last in range(1000):
         operations = Operations(last)
         with monkeypatch.context() as patch:
-            for name in ("write_at", "sync_file", "sync_data", "sync_folder", "rename", "write_new"):
+            for name in ("write_at", "sync_file", "sync_data", "sync_folder", "rename", "publish"):
                 patch.setattr(durable, name, operations.wrap(getattr(durable, name)))
             patch.setattr(merging, "link", operations.wrap(transfer.link))
             patch.setattr(durable, "remove_folder", lambda _: None)
@@ -456,7 +457,7 @@ def test_an_interrupted_merge_leaves_nothing(share, tmp_path, monkeypatch, error
     sources = [share(0), share(1)]
     before = [files(source) for source in sources]
     with monkeypatch.context() as patch:
-        patch.setattr(durable, "write_new", fail)
+        patch.setattr(completion, "write_new", fail)
         with pytest.raises(
             (StoreError, KeyboardInterrupt), match=r"^$|out\.acts can not be written: No space left"
         ):

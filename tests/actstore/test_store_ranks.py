@@ -25,10 +25,10 @@ WRITE = """
 import sys
 import numpy as np
 from actstore import Captured, RowBatch, Writer
-from actstore.store.documents.write_place import Place
+from actstore.store.documents.write_place import WritePlace
 path, rank, world_size, layer = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 first = 100 * rank
-writer = Writer(path, place=Place(None, rank, world_size, first, 100), shard_bytes=2000)
+writer = Writer(path, place=WritePlace(None, rank, world_size, first, 100), shard_bytes=2000)
 for start in range(first, first + 100, 10):
     numbers = np.arange(start, start + 10)
     rows = {layer: Captured(np.repeat(numbers, 8).reshape(10, 8).astype(np.float32), "float32", ("feature",))}

@@ -172,7 +172,7 @@ def test_a_mask_that_does_not_fit_is_told_from_within_the_hook(encoder, mask, er
 def test_layers_without_the_batch_first_are_named_before_they_are_reduced():
     row = ModelLayer("layer", "Tensor", (6, 10), ("position", "feature"), "float32")
     keeper = Keeper(plan_reductions(ReductionSettings(("mean",)), [row]))
-    keeper.begin(np.zeros((3, 2)))
+    keeper.begin(np.zeros((3, 2)), 3)
     with pytest.raises(
         AdapterError, match="'layer' gave 4 rows for a batch of 3; its first axis must be the batch"
     ):

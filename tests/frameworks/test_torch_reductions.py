@@ -5,7 +5,7 @@ import pytest
 
 from actstore import arrays
 from actstore.adapters import ModelLayer
-from actstore.adapters.for_torch.operations import TensorOperations, reduce_tensor
+from actstore.adapters.for_torch.operations import TensorOperations, reducing
 from actstore.reductions import ReductionSettings, plan_reductions
 from actstore.reductions.apply import reduce_layer
 from actstore.reductions.arrays import ArrayOperations, Bits
@@ -36,7 +36,8 @@ def both(tensor, axes, settings, mask=None):
     row = ModelLayer("layer", "Tensor", tuple(tensor.shape[1:]), axes, bits.dtype)
     plan = plan_reductions(settings, [row])
     real = RealPositions({"x": tensor, "attention_mask": mask})
-    found, cost = reduce_tensor(tensor, plan.of("layer"), real, TensorOperations())
+    with reducing(tensor):
+        found, cost = reduce_layer(tensor.detach(), plan.of("layer"), real, TensorOperations())
     expected, expected_cost = reduce_layer(bits, plan.of("layer"), real, ArrayOperations())
     array, dtype = arrays.to_bits(found)
     assert (dtype, array.shape[1:]) == (plan.layers[0].dtype, plan.layers[0].shape)

@@ -161,7 +161,7 @@ def test_a_process_that_is_killed_while_it_writes_a_layer(parts):
     code = (
         "import os, signal, sys\n"
         "from tests.solvers.test_parts import fit\n"
-        "from solvers import probe\n"
+        "from solvers.probing import probe_file as probe\n"
         "replace = probe.Path.replace\n"
         "def kill(self, path):\n"
         "    if path.name == 'layer-0001.h5':\n"

@@ -6,6 +6,7 @@ import pytest
 from solvers import scores
 from solvers.errors import ProblemError
 from solvers.labels import UNSEEN
+from solvers.probing.evaluate import evaluate
 from solvers.probing.probe import Probe
 from solvers.scores import LEFT_OUT, Scored, nonfinite_rows, score, score_each
 
@@ -131,7 +132,7 @@ def test_nonfinite_rows_are_counted_not_scored(rows, bad):
 
 def test_evaluate_skips_rows_without_a_label(rows, probe):
     letters = np.ma.masked_array(probe.classes[rows.codes], mask=np.arange(50) % 5 == 0)
-    result = scores.evaluate(probe, rows.activations, letters)
+    result = evaluate(probe, rows.activations, letters)
     kept = np.arange(50) % 5 != 0
     assert result == score(rows.activations[kept], rows.codes[kept], rows.weights, rows.bias)
     assert result.rows == 40
@@ -145,7 +146,7 @@ def test_evaluate_looks_only_at_the_random_features(rows):
     flat = rows.activations.reshape(50, 6).copy()
     expected = score(flat, rows.codes, weights, rows.bias)
     flat[:, 2] = np.nan
-    result = scores.evaluate(probe, flat, rows.codes)
+    result = evaluate(probe, flat, rows.codes)
     assert result.error == expected.error
     # The same products, summed over two columns instead of six.
     assert result.cross_entropy == pytest.approx(expected.cross_entropy, rel=1e-13)
@@ -154,17 +155,17 @@ def test_evaluate_looks_only_at_the_random_features(rows):
 def test_evaluate_refuses_what_it_can_not_score(rows, probe):
     letters = probe.classes[rows.codes]
     with pytest.raises(ProblemError, match="there are 50 rows but 49 labels; give one label per row"):
-        scores.evaluate(probe, rows.activations, letters[1:])
+        evaluate(probe, rows.activations, letters[1:])
     with pytest.raises(
         ProblemError, match="none of the 50 rows has a label for 'letter'; give labels to evaluate on"
     ):
-        scores.evaluate(probe, rows.activations, np.ma.masked_all(50, dtype="U1"))
+        evaluate(probe, rows.activations, np.ma.masked_all(50, dtype="U1"))
     with pytest.raises(
         ProblemError, match=r"layer 'fc' takes activations of shape \(rows, 2, 3\) but got \(50, 5\)"
     ):
-        scores.evaluate(probe, np.zeros((50, 5)), letters)
+        evaluate(probe, np.zeros((50, 5)), letters)
     rows.activations[7, 1, 1] = np.nan
     with pytest.raises(
         ProblemError, match="1 of 50 rows of layer 'fc' hold NaN or infinite values; leave those rows"
     ):
-        scores.evaluate(probe, rows.activations, letters)
+        evaluate(probe, rows.activations, letters)

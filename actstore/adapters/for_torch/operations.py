@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from actstore import arrays
-from actstore.reductions.apply import reduce_layer
 from actstore.reductions.cast import accumulated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
+    from actstore.activations import Captured
     from actstore.reductions.columns import Projection
-    from actstore.reductions.plan import LayerReduction
-    from actstore.reductions.positions import RealPositions
 
 _WITHOUT_OPERATIONS = ("uint16", "uint32", "uint64")  # torch can hold them, but hardly compute with them
 
@@ -26,21 +27,28 @@ def takes(value: object) -> bool:
     return arrays.is_tensor(value) and _name(value.dtype) not in _WITHOUT_OPERATIONS  # type: ignore[attr-defined]
 
 
-def reduce_tensor(
-    tensor: Any, reduction: LayerReduction, real: RealPositions, operations: TensorOperations
-) -> tuple[torch.Tensor, tuple[float, int, int] | None]:
-    """``reduce_layer`` without gradients, and in the precision that is asked for whatever the model runs in."""
+@contextmanager
+def reducing(tensor: Any) -> Iterator[None]:
+    """A context without gradients, and in the precision that is asked for whatever the model runs in."""
     import torch
 
     with torch.no_grad(), torch.autocast(tensor.device.type, enabled=False):
-        return reduce_layer(tensor.detach(), reduction, real, operations)
+        yield
 
 
 class TensorOperations:
-    """``steps.Operations`` of torch. Keeps indices and the matrices of projections on the devices that need them."""
+    """``apply.Operations`` of torch. Keeps indices and the matrices of projections on the devices that need them."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, torch.device], torch.Tensor] = {}
+
+    def given(self, value: Any) -> torch.Tensor:
+        """Without its gradients."""
+        return value.detach()
+
+    def captured(self, value: torch.Tensor, given: torch.Tensor, axes: tuple[str, ...]) -> Captured:
+        """A copy in the CPU's memory."""
+        return arrays.capture(value, axes)
 
     def shape(self, value: torch.Tensor) -> tuple[int, ...]:
         """Rows and features."""

@@ -10,7 +10,7 @@ from actstore.store.documents.catalog import Part, stamp
 from actstore.store.documents.documents import digest, undamaged
 from actstore.store.documents.journal import read_journal
 from actstore.store.documents.records import Begin, End, ShardRecord
-from actstore.store.format import JOURNAL, is_rank_folder, rank_folder
+from actstore.store.format import JOURNAL, LOCK, STEPS, is_rank_folder, rank_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +92,16 @@ def ranks_of(folder: Path) -> list[int]:
         msg = f"{folder} can not be read ({error.strerror}); restore it from a copy"
         raise StoreError(msg) from error
     return sorted(int(name.partition("-")[2]) for name in names if is_rank_folder(name))
+
+
+def rank_folders(step: Path) -> list[Path]:
+    """The folders of ranks in the folder of a step, of those that have written nothing yet, too."""
+    return sorted(path for path in step.iterdir() if is_rank_folder(path.name)) if step.is_dir() else []
+
+
+def locks_of(folder: Path) -> list[Path]:
+    """The locks of all ranks of all steps of a store."""
+    return [rank / LOCK for step in sorted((folder / STEPS).glob("*")) for rank in rank_folders(step)]
 
 
 def check_size(path: Path, file_bytes: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
-from actstore.store.disk.output import check_room
+from actstore.store.disk.output import check_room, write_whole
 from actstore.store.documents.coding import common_dtype
 from actstore.store.documents.documents import seal, versioned
 from actstore.store.documents.folder import listed_steps, read_folder, read_header
@@ -142,11 +142,11 @@ def _complete(folder: Path, header: Header, step: int) -> None:
 
 
 def _write_documents(staging: Path, header: Header, steps: Mapping[int, NewStep]) -> None:
-    durable.write_whole(staging / STORE_JSON, seal(header.document()))
+    write_whole(staging / STORE_JSON, seal(header.document()))
     for step, new in steps.items():
         folder = staging / step_folder(step)
         folder.mkdir(parents=True, exist_ok=True)
-        durable.write_whole(folder / STEP_JSON, seal(versioned(step=step, provenance=dict(new.provenance))))
+        write_whole(folder / STEP_JSON, seal(versioned(step=step, provenance=dict(new.provenance))))
     durable.sync_folder(folder.parent)
 
 
@@ -174,7 +174,7 @@ def _write_rank(staging: Path, header: Header, step: int, new: NewRank, *, copy:
         raise StoreError(msg)
     shards = [record.document() for record in rank.shards]
     records: list[Mapping[str, Any]] = [{BEGIN: asdict(new.begin)}, *shards, {END: asdict(rank.end)}]
-    durable.write_whole(folder / JOURNAL, journal_bytes(journal_start(header, step, number), records))
+    write_whole(folder / JOURNAL, journal_bytes(journal_start(header, step, number), records))
     durable.sync_folder(folder.parent)
     list_step(staging, header, step)
 

@@ -12,10 +12,9 @@ from actstore.store.disk import durable
 from actstore.store.disk.locks import is_locked
 from actstore.store.documents.documents import Header, differences, natural, undamaged, unseal
 from actstore.store.documents.folder import listed_steps, read_header, read_step
-from actstore.store.documents.rank import Rank, ranks_of, read_rank
+from actstore.store.documents.rank import Rank, locks_of, ranks_of, read_rank
 from actstore.store.documents.steps import STEP
 from actstore.store.format import COMPLETE, FOLDER_SUFFIX, STEP_JSON, step_folder
-from actstore.store.writing.destination import locks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,6 +8,7 @@ import numpy as np
 
 from actstore.errors import StoreError, TargetError
 from actstore.store.disk import durable
+from actstore.store.disk.output import WholeFile
 from actstore.store.documents.coding import as_labels
 from actstore.store.documents.folder import read_folder, read_header
 from actstore.store.documents.records import FileRecord
@@ -89,7 +90,7 @@ def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.Masked
         if not path.parent.exists():
             path.parent.mkdir()
             durable.sync_folder(folder)
-        written = write_columns(durable.temporary_name(path), path, target_columns(name, labels))
+        written = write_columns(WholeFile(path, replace=True), target_columns(name, labels))
         record = FileRecord(*written).document()
         journal.append({TARGET: name, "file": file, "rows": len(labels), **record})
     except OSError as error:

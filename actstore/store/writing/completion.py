@@ -8,13 +8,24 @@ import numpy as np
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
+from actstore.store.disk.output import write_new
 from actstore.store.documents.coding import common_dtype
 from actstore.store.documents.documents import digest, natural, seal, undamaged, unseal, versioned
 from actstore.store.documents.folder import one_rank
 from actstore.store.documents.running_hashes import fingerprint
 from actstore.store.documents.steps import proven, read_ended
 from actstore.store.documents.unique import SeenIds
-from actstore.store.format import COMPLETE, ROW_GROUP, ROW_POSITION, STEPS, TARGETS, step_folder, values_path
+from actstore.store.format import (
+    COMPLETE,
+    ROW_GROUP,
+    ROW_POSITION,
+    STEP_JSON,
+    STEPS,
+    STORE_JSON,
+    TARGETS,
+    step_folder,
+    values_path,
+)
 from actstore.store.reading.reader import Store
 
 if TYPE_CHECKING:
@@ -44,9 +55,9 @@ def complete_step(folder: Path, header: Header, step: int) -> bool:
     files = {name: digest(durable.read_whole(folder / name)) for name in proven(step, len(ranks))}
     proof = versioned(step=step, rows=rows, ranks=len(ranks), fingerprint=mark, files=files)
     # ranks that end at once write the same
-    durable.write_new(folder / step_folder(step) / COMPLETE, seal(proof))
+    write_new(folder / step_folder(step) / COMPLETE, seal(proof))
     for place in (folder, folder / step_folder(step)):  # whoever wrote there by now has, or was killed
-        durable.remove_temporaries(place)
+        durable.remove_temporaries(place, lambda name: name in (STORE_JSON, STEP_JSON, COMPLETE))
     return True
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 
 from actstore.errors import StoreError
-from actstore.store.disk.output import check_room, whole_file
+from actstore.store.disk.output import WholeFile, check_room, whole_file
 from actstore.store.documents.cast import Cast, check_float
 from actstore.store.documents.catalog import Catalog
 from actstore.store.documents.documents import HASH_DIGITS
@@ -32,13 +32,12 @@ if TYPE_CHECKING:
     from actstore.store.reading.layer import Layer
 
 
-def pack(catalog: Catalog, temporary: Path, path: Path, dtype: str | None = None) -> dict[str, Cast]:
-    """Write a store as one file, first under a ``temporary`` name. Activations pass through memory block by block.
+def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[str, Cast]:
+    """Write a store as one file, and name it. Activations pass through memory block by block.
 
     Args:
         catalog: a complete store, of one step.
-        temporary: where the file is written; nothing is left there.
-        path: what it is called once it is whole; what is there is replaced.
+        whole: the new file; nothing is left of it after an error.
         dtype: what layers of floats are cast to; those of integers are kept.
 
     Returns:
@@ -59,10 +58,10 @@ def pack(catalog: Catalog, temporary: Path, path: Path, dtype: str | None = None
         for name, layer in store.layers.items():
             stored = casts[name].after if name in casts else layer.stored_dtype
             kinds[layer_path(name)] = (stored, layer.shape)
-        with NewFile(temporary, kinds) as file:
-            check_room(path, file.file_bytes)
+        with NewFile(whole, kinds) as file:
+            check_room(whole.path, file.file_bytes)
             extents = _fill(file, columns, store, casts)
-            _commit(file, path, _as_packed(contents, casts, dtype), extents)
+            _commit(file, whole.path, _as_packed(contents, casts, dtype), extents)
     return casts
 
 
@@ -92,9 +91,9 @@ def pack_store(
     if Path(out).suffix != FILE_SUFFIX:
         msg = f"{out} is not the name of a single file; NAME{FILE_SUFFIX} was expected"
         raise StoreError(msg)
-    with open_store(path) as store, whole_file(out, overwrite=overwrite) as (temporary, final):
-        casts = pack(store.one(step).catalog, temporary, final, dtype)
-        return PackedFile(store.rows, len(store.layers), final.stat().st_size, casts)
+    with open_store(path) as store, whole_file(out, overwrite=overwrite) as file:
+        casts = pack(store.one(step).catalog, file, dtype)
+        return PackedFile(store.rows, len(store.layers), file.file_bytes, casts)
 
 
 def _casts(contents: Contents, dtype: str | None) -> dict[str, Cast]:
@@ -123,7 +122,7 @@ def _commit(file: NewFile, path: Path, contents: Contents, extents: Mapping[str,
     file.add(MANIFEST, f"S{nbytes}", ())
     place = file.fill(MANIFEST, [np.array(manifest(contents, extents, file.gaps))])
     check_room(path, FOOTER_BYTES)
-    file.commit(path, footer(place.offset, nbytes))
+    file.commit(footer(place.offset, nbytes))
 
 
 def _as_packed(contents: Contents, casts: Mapping[str, Cast], dtype: str | None) -> Contents:

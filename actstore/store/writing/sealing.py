@@ -9,6 +9,7 @@ import numpy as np
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
+from actstore.store.disk.output import WholeFile, write_new
 from actstore.store.documents.documents import Header, differences, seal, undamaged, unseal, versioned
 from actstore.store.documents.folder import one_rank
 from actstore.store.documents.journal import Journal
@@ -123,7 +124,7 @@ class RankWriter:
         for rows in pending.tables:
             self._table.update(rows)
         streams = {layer_path(name): hashed for name, hashed in self._layers.items()}
-        file, extents = fill_columns(durable.temporary_name(path), pending.columns(), streams)
+        file, extents = fill_columns(WholeFile(path), pending.columns(), streams)
         record = ShardRecord(
             shard=path.name,
             first_row=self.rows,
@@ -143,7 +144,7 @@ class RankWriter:
             msg = "a shard can not be sealed before it is written"
             raise RuntimeError(msg)
         with shard.file as file:
-            file.commit(self._path / shard.record.shard)
+            file.commit()
         self._journal.append(shard.record.document())
         if shard.record.first_row == 0:
             self.list_step()
@@ -186,10 +187,10 @@ class RankWriter:
     def _begin(self) -> Journal:
         """Write the documents. Other ranks may do the same: whoever comes second compares."""
         place = self._place
-        if not durable.write_new(self._folder / STORE_JSON, seal(self.header.document())):
+        if not write_new(self._folder / STORE_JSON, seal(self.header.document())):
             self._check_header()
         step = versioned(step=place.number, provenance=self._shared)
-        if not durable.write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
+        if not write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
             self._check_step()
         self._check_other_ranks()
         begin = Begin(place.rank, place.world_size, place.first_row, place.rows, self._own)
@@ -265,5 +266,6 @@ def _refusal(where: Path, names: list[str]) -> StoreError:
 def remove_leftovers(folder: Path, listed: set[str]) -> None:
     """Remove what an interrupted writer left in a rank's folder beside the shards that its journal lists."""
     for path in folder.iterdir():
-        if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
+        if is_shard_name(path.name) and path.name not in listed:
             path.unlink()
+    durable.remove_temporaries(folder, lambda name: is_shard_name(name) or name == JOURNAL)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
+from actstore.store.disk.output import WholeFile
 from actstore.store.documents.documents import Header, check_provenance
 from actstore.store.documents.folder import read_folder
 from actstore.store.documents.records import Seen
@@ -15,16 +15,15 @@ from actstore.store.documents.write_place import WritePlace
 from actstore.store.format import JSON, PACKED, ROW_UNITS, StoredLayer
 from actstore.store.reading.reader import Store
 from actstore.store.reading.reader import open as open_store
-from actstore.store.writing import space
-from actstore.store.writing.background import Pipeline
+from actstore.store.writing import pending
 from actstore.store.writing.batch_checks import KnownColumns, check_rows, check_same_layers, describe_layers
-from actstore.store.writing.begun import Begun
+from actstore.store.writing.claim import Claim, settle
 from actstore.store.writing.completion import complete_step
-from actstore.store.writing.destination import Destination
+from actstore.store.writing.destination import check_disk, choose
 from actstore.store.writing.id_check import IdCheck
-from actstore.store.writing.leftovers import what_is_left
 from actstore.store.writing.pack import pack
-from actstore.store.writing.pending import PendingRows
+from actstore.store.writing.pending import PendingRows, shard_bytes
+from actstore.store.writing.pipeline import Begun, Pipeline
 from actstore.store.writing.sealing import RankWriter, check_same
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Writer:
             provenance: plain JSON, kept with the store; see ``note``.
             overwrite: whether an existing output may be replaced, which happens once the new one is whole.
             resume: whether to go on with what an interrupted writer left, where there is such; see ``begin``.
-            shard_bytes: the size at which rows are sealed; by default a thousandth of the dump (``room``).
+            shard_bytes: the size at which rows are sealed; by default a thousandth of the dump.
 
         Raises:
             StoreError where the output exists, or can not be written there.
@@ -80,9 +79,10 @@ class Writer:
             msg = f"shards of {shard_bytes} bytes were asked for; 1 or more were expected"
             raise StoreError(msg)
         self._place = place or WritePlace()
-        self._destination = Destination(path, self._place, overwrite=overwrite, resume=resume)
+        self._destination = choose(path, self._place, overwrite=overwrite, resume=resume)
+        self._claimed = Claim(self._destination)
         self._row_unit, self._resume = row_unit, resume
-        self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or space.SHARD_BYTES[0]
+        self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or pending.SHARD_BYTES[0]
         self._provenance: dict[str, JSON] = check_provenance(provenance or {})
         self._header: Header | None = None
         self._columns: KnownColumns | None = None
@@ -110,7 +110,7 @@ class Writer:
         """The store that is there already, of these layers and what was noted. StoreError where it is another one."""
         store = open_store(self._destination.final)
         check_same(self._destination.final, store, Header(self._row_unit, tuple(layers)), self._provenance)
-        self._destination.settle()
+        settle(self._destination)
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return store
 
@@ -139,7 +139,7 @@ class Writer:
         header = Header(self._row_unit, tuple(layers))
         try:
             with self._writing():
-                self._destination.claim()
+                self._claimed.take()
                 rank = RankWriter(self._destination.staging, self._place, header, dict(self._provenance))
                 known = rank.resume() if self._resume else None
                 ids = IdCheck(self._destination.staging, self._place)
@@ -168,8 +168,8 @@ class Writer:
         there = min(rows, self._resumed_rows)
         self._resumed_rows -= there
         if self._given_shard_bytes is None:
-            self._shard_bytes = space.shard_bytes(self._header, rows)
-        space.check_disk(self._destination, self._header, rows, there)
+            self._shard_bytes = shard_bytes(self._header, rows)
+        check_disk(self._destination, self._header, rows, there)
 
     def append(self, batch: RowBatch, seen: Seen | None = None) -> None:
         """Add rows. They are on the disk once their shard is sealed, later on, in the background.
@@ -234,10 +234,10 @@ class Writer:
             rank.end(self._provenance)
             complete = complete_step(destination.staging, rank.header, self._place.number)
             if destination.single_file:
-                packed = destination.staging / PACKED
-                pack(read_folder(destination.staging), durable.temporary_name(packed), packed)
+                with WholeFile(destination.staging / PACKED, replace=True) as file:
+                    pack(read_folder(destination.staging), file)
             if complete or self._place.shared:
-                destination.publish()
+                self._claimed.publish()
         self._begun.pipeline.close()
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return open_store(self._destination.final)
@@ -254,11 +254,11 @@ class Writer:
                 self._begun.pipeline.close()
             try:
                 rank = self._begun.rank if self._begun else None
-                self._left = what_is_left(self._destination, self._place, rank)
+                self._left = self._claimed.leave(rank)
             except (OSError, StoreError) as error:
                 self._left = f"what is left in {self._destination.staging} could not be tidied up: {error}"
             finally:
-                self._destination.release()
+                self._claimed.release()
         return self._left
 
     def _stored_ids(self, begun: Begun) -> set[bytes]:

@@ -19,7 +19,7 @@ class RowIds:
         self._rows: Counter[str] = Counter()
 
     def of(self, splits: Sequence[str]) -> list[str]:
-        """The ids of the next rows, which belong to ``splits``."""
+        """Return the ids of the next rows, which belong to ``splits``."""
         ids = []
         for split in splits:
             ids.append(_named(split, self._rows[split]))
@@ -27,7 +27,7 @@ class RowIds:
         return ids
 
     def at(self, split: str, places: Iterable[int]) -> list[str]:
-        """The ids of the rows at these places of the item of data that comes next."""
+        """Return the ids of the rows at these places of the item of data that comes next."""
         first = self._rows[split]
         return [_named(split, first + place) for place in places]
 

@@ -1,0 +1,115 @@
+"""What a row of the store is: an example, or each token or word of one; its id, and the rows of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actstore.activations import RowBatch
+from actstore.errors import DumpError, SourceError
+from actstore.reductions.parts_of_examples import BatchRows
+from actstore.row_choice import KeptRows
+from actstore.store.format import EXAMPLE, ROW_UNITS, WORD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from actstore.activations import Captured
+    from actstore.row_choice import RowChoice
+    from actstore.sources import Batch, SplitData
+
+
+@dataclass(frozen=True)
+class RowUnit:
+    """The kind of row that a store has: "example", "token" or "word". Decides everything that depends on it.
+
+    Raises:
+        DumpError: there is no such kind.
+    """
+
+    name: str = EXAMPLE
+
+    def __post_init__(self) -> None:
+        if self.name not in ROW_UNITS:
+            msg = f"row is {self.name!r}; expected one of {', '.join(ROW_UNITS)}"
+            raise DumpError(msg)
+
+    @classmethod
+    def of(cls, asked: str | None, data: Sequence[SplitData]) -> RowUnit:
+        """Return the kind that was asked for, or else the one that all the data would have.
+
+        Raises:
+            SourceError: data of several kinds, or whose labels are of words where a row is none.
+        """
+        own = {item.row_unit: item.source.spec for item in data}
+        if asked is None and len(own) > 1:
+            kinds = ", ".join(f"a row of {spec} is one {unit}" for unit, spec in own.items())
+            msg = f"a store has one kind of row, but {kinds}; make a store of each, or say --row {WORD} for all"
+            raise SourceError(msg)
+        unit = asked or next(iter(own), EXAMPLE)
+        if unit != WORD and WORD in own:
+            msg = (
+                f"the labels of {own[WORD]} are of words, and a row per {unit} has no place for them; leave --row out, "
+                "or give its sentences as text"
+            )
+            raise SourceError(msg)
+        return cls(unit)
+
+    @property
+    def whole(self) -> bool:
+        """Whether rows are the examples themselves, and not parts of them."""
+        return self.name == EXAMPLE
+
+    @property
+    def counted(self) -> str:
+        """What the provenance counts of the data."""
+        return "rows" if self.whole else "examples"
+
+    def examples(self, choice: RowChoice) -> RowChoice:
+        """Return which examples run: all that the limit leaves, where the sample is one of their parts."""
+        return choice if self.whole else replace(choice, sample=None)
+
+    def expected(self, item: SplitData, choice: RowChoice, position: int) -> int | None:
+        """Return how many rows an item of data gives; None where only reading, or running the model, would tell."""
+        if self.whole:
+            return item.expected_rows(choice, position)
+        return item.expected_words(choice) if self.name == WORD else None
+
+    def parts(self, choice: RowChoice, item: SplitData, position: int, batch: Batch) -> BatchRows | None:
+        """Return the tokens or words of a batch, yet to be found in it; None where its examples are the rows."""
+        if self.whole:
+            return None
+        kept, places = KeptRows(choice, position, item.split), batch.places.tolist()
+        wanted = None if choice.sample is None else lambda example, rows: kept.within(places[example], rows)
+        return BatchRows(self.name, batch.words, wanted)
+
+
+def row_batch(
+    activations: Mapping[str, Captured], batch: Batch, ids: Sequence[str], split: str, rows: BatchRows | None
+) -> RowBatch:
+    """Return what is stored of a batch.
+
+    Args:
+        activations: its layers.
+        batch: with a label per example, or per word where it has ``words``.
+        ids: (examples,).
+        split: of all of them.
+        rows: which tokens or words are the rows, ``ID/POSITION`` in the group ``ID``; None where examples are.
+    """
+    if rows is None:
+        return RowBatch(activations, ids, [split] * batch.rows, batch.targets)
+    examples, positions = rows.spots.examples, rows.spots.positions
+    labels = examples
+    if batch.words is not None:
+        labels = (np.cumsum(batch.words) - batch.words)[examples] + positions
+    groups = [ids[example] for example in examples.tolist()]
+    return RowBatch(
+        activations,
+        [f"{group}/{position}" for group, position in zip(groups, positions.tolist(), strict=True)],
+        [split] * len(rows),
+        {name: values[labels] for name, values in batch.targets.items()},
+        groups,
+        positions,
+    )
