@@ -73,7 +73,7 @@ def import_files(
         msg = "there is no file to import; name some"
         raise SourceError(msg)
     parsed = [parse(text, settings.split) for text in specs]
-    found = blocks(parsed, settings.layer)
+    found = blocks(parsed, settings.layer, settings.row_unit)
     files = _Files(parsed)
     row_unit = settings.row_unit or _row_unit(found)
     with Writer(out, row_unit=row_unit, overwrite=settings.overwrite) as writer:
