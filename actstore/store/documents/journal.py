@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never through a link, nor into a pipe
+FIRST_BYTES = 64 * 2**10  # a journal of so many bytes lists something
 SECTOR_BYTES = 512  # what a disk writes whole, or not at all
 
 
@@ -73,7 +74,7 @@ class Journal:
             self._file = _file_of(fd)
         finally:
             os.close(fd)
-        self._path, self._fence = path, fence
+        self._path, self.check = path, fence
         self._last, self._bytes = found.checksum, found.nbytes
         self.records = found.records
 
@@ -84,7 +85,7 @@ class Journal:
             StoreError: another process has written to the journal, or put another one in its place.
         """
         checksum, line = _line(self._last, record)
-        self._fence()
+        self.check()
         fd = self._open()
         try:
             durable.write_at(fd, line, self._bytes)
@@ -159,6 +160,17 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
         with undamaged(path):
             records.append(json.loads(payload))
     return Listing(records, previous, len(data) - len(tail))
+
+
+def has_records(path: Path) -> bool:
+    """Whether a journal lists anything, sound or not; one that cannot be read may."""
+    try:
+        data = durable.read_file(path, FIRST_BYTES)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return len(data) == FIRST_BYTES or bool(_lines(data)[0])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from actstore.errors import StoreError
 from actstore.store.disk import durable
 from actstore.store.disk.locks import Lock, is_locked, read_note
+from actstore.store.documents.journal import has_records
 from actstore.store.documents.own_files import marked, remove_own, with_mark
 from actstore.store.documents.rank import locks_of, rank_folders
 from actstore.store.format import COMPLETE, JOURNAL, LOCK, PACKED, STORE_JSON, step_folder
@@ -60,10 +61,12 @@ class Claim:
             self._lock = Lock(to.rank_folder / LOCK)
         except BlockingIOError:
             raise in_use(to.staging) from None
-        if not to.resume and (to.rank_folder / JOURNAL).exists():  # another process was quicker, and has ended
+        if not to.resume and has_records(
+            to.rank_folder / JOURNAL
+        ):  # another process was quicker, and has ended
             self.release()
             raise taken(to, to.staging)
-        self._fresh = not (to.rank_folder / JOURNAL).exists()
+        self._fresh = not has_records(to.rank_folder / JOURNAL)
         self._alone = not (to.staging / STORE_JSON).exists()
         if self._fresh:
             remove_leftovers(to.rank_folder, set())
