@@ -7,7 +7,6 @@ import fcntl
 import mmap
 import os
 import re
-import shutil
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -150,12 +149,15 @@ def temporary_of(name: str) -> str:
     return found[1] if found else ""
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file. OSError where it can not be read, or is a pipe or a device, which might never end."""
+def read_file(path: Path, most: int = -1) -> bytes:
+    """The bytes of a file, the first ``most`` where that is given.
+
+    OSError where it cannot be read, or is a pipe or a device, which might never end.
+    """
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no file")
-        return file.read()
+        return file.read(most)
 
 
 def read_whole(path: Path) -> bytes:
@@ -165,12 +167,6 @@ def read_whole(path: Path) -> bytes:
     except OSError as error:
         msg = f"{path} can not be read ({error.strerror}); a store can not be read without it"
         raise StoreError(msg) from error
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder of ours and all that is in it, if it is there."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(folder)
 
 
 def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
+from actstore.store.format import STORE_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,9 +28,15 @@ class WholeFile:
     As a context manager it leaves nothing behind where it was not published: no other name is ever touched.
     """
 
-    def __init__(self, path: Path, *, replace: bool = False) -> None:
-        """Create it beside ``path``, its final name; ``replace`` says whether that may be another file's by then."""
-        self.path, self._replace = path, replace
+    def __init__(self, path: Path, *, replace: bool = False, fence: Callable[[], None] = lambda: None) -> None:
+        """Create it beside ``path``, its final name.
+
+        Args:
+            path: the final name.
+            replace: whether that may be another file's by then.
+            fence: raises where the ground is not this writer's any more; asked right before the file is named.
+        """
+        self.path, self._replace, self._fence = path, replace, fence
         self.temporary = durable.temporary_name(path)
         self.published = False
         self.file_bytes = 0  # once it is published
@@ -43,6 +50,7 @@ class WholeFile:
         """Wait until the file is on the disk, and name it. FileExistsError where something else has the name."""
         durable.sync_file(self.fd)
         self.file_bytes = os.fstat(self.fd).st_size
+        self._fence()
         if self._replace:
             durable.rename(self.temporary, self.path)
         else:
@@ -106,30 +114,85 @@ def whole_file(
         path: its name; a symbolic link is followed, so that what it leads to is written.
         overwrite: whether a file of that name may be replaced.
         inputs: what the command reads, files and folders: none of them is ever replaced.
-        same_kind: whether a file that is there is of the kind that is written, and may be replaced by it.
+        same_kind: whether a file that is there is of the kind that is written; no other is replaced. None for any.
 
     Raises:
-        StoreError: ``path`` exists and may not be replaced, is a folder, or is in none; the disk takes no more.
+        StoreError: ``path`` exists and may not be replaced, is a folder, or is in none; the disk takes no more;
+            another process wrote it meanwhile.
     """
-    final = Path(os.path.realpath(path))
+    final = followed(path)
     if not final.parent.is_dir():
         msg = f"{path} cannot be written: there is no folder {final.parent}. Make it first"
         raise StoreError(msg)
     if final.is_dir():
         msg = f"{path} is in the way: a folder of that name. Move it"
         raise StoreError(msg)
-    if final.exists() and not overwrite:
+    check_not_input(final, inputs)
+    before = identity(final)
+    if before is not None and not overwrite:
         msg = f"{path} already exists; pass overwrite=True (--overwrite) to replace it, or choose another name"
         raise StoreError(msg)
+    if before is not None:
+        check_kind(final, same_kind)
+
+    def fence() -> None:
+        if identity(final) != before:
+            raise FileExistsError
+
     try:
-        with WholeFile(final, replace=overwrite) as file:
+        with WholeFile(final, replace=before is not None, fence=fence) as file:
             yield file
     except FileExistsError as error:
-        msg = f"{path} has appeared meanwhile: another program wrote it. Choose another name, or move it"
+        msg = f"{path} has appeared or changed meanwhile: another program wrote it. Choose another name, or move it"
         raise StoreError(msg) from error
     except OSError as error:
         msg = f"{path} cannot be written: {error.strerror or error}. {ROOM}; nothing is left there"
         raise StoreError(msg) from error
+
+
+def followed(path: str | PathLike[str]) -> Path:
+    """Where an output of that name lies: absolute, a symbolic link replaced by what it leads to, there or not."""
+    final = Path(os.path.abspath(path))
+    return Path(os.path.realpath(final)) if final.is_symlink() else final
+
+
+def identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from every other, and from itself once it was written to; None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def check_not_input(final: Path, inputs: Iterable[str | PathLike[str]]) -> None:
+    """StoreError where an output would take the place of something that is read, or lie inside a store that is.
+
+    The one place that decides it for every command: files by what they are, whatever they are called (links, too);
+    folders also by what lies in them.
+    """
+    real = Path(os.path.realpath(final))
+    for given in inputs:
+        read = Path(os.path.realpath(given))
+        if not read.exists():
+            continue
+        same = real == read or (real.exists() and os.path.samefile(real, read))
+        within_store = read in real.parents and (read / STORE_JSON).exists()
+        if same or real in read.parents or within_store:
+            msg = (
+                f"{final} is an input ({os.fspath(given)}), which an output never replaces; choose another name"
+            )
+            raise StoreError(msg)
+
+
+def check_kind(final: Path, same_kind: Callable[[Path], bool] | None) -> None:
+    """StoreError where a file that is there is not of the kind that is to replace it: then it is somebody's own."""
+    if not final.is_file() or (same_kind is not None and not same_kind(final)):
+        msg = (
+            f"{final} is not a file that this command writes, so that overwrite (--overwrite) does not replace it; "
+            "move it, or choose another name"
+        )
+        raise StoreError(msg)
 
 
 def check_room(path: Path, nbytes: int, *, what: str = "", hint: str = ROOM) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from actstore.errors import StoreError
 from actstore.store.documents.documents import undamaged
-from actstore.store.documents.rank import BEGIN, END, journal_start, parse_records, ranks_of
+from actstore.store.documents.rank import BEGIN, END, journal_start, parse_records, rank_number, ranks_of
 from actstore.store.documents.records import Begin, End, natural, text
 from actstore.store.documents.running_hashes import fingerprint
 from actstore.store.documents.steps import STEP
@@ -16,6 +16,7 @@ from actstore.store.format import (
     LOCK,
     STEP_JSON,
     STORE_JSON,
+    is_rank_folder,
     is_shard_name,
     rank_folder,
     step_folder,
@@ -59,7 +60,10 @@ class StepSurvey:
         known = {STEP_JSON, COMPLETE, *(place.parent.joinpath(rank_folder(step, n)).name for n in numbers)}
         for path in entries_of(place):
             if path.name not in known:
-                self._account.unlisted(path, strict=strict)
+                beyond = is_rank_folder(path.name) and rank_number(path.name) >= len(
+                    numbers
+                )  # died before it began
+                self._account.unlisted(path, strict=strict and not beyond)
 
     def _check_proof(self, proof: Mapping[str, Any], ranks: Mapping[int, tuple[int, Any]]) -> None:
         step = self._step

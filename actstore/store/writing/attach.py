@@ -97,7 +97,9 @@ def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.Masked
         if not path.parent.exists():
             path.parent.mkdir()
             durable.sync_folder(folder)
-        written = write_columns(WholeFile(path, replace=True), target_columns(name, labels))
+        written = write_columns(
+            WholeFile(path, replace=True, fence=journal.check), target_columns(name, labels)
+        )
         record = FileRecord(*written).document()
         journal.append({TARGET: name, "file": file, "rows": len(labels), **record})
     except OSError as error:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
-from actstore.store.disk.locks import is_locked
-from actstore.store.disk.output import check_room
+from actstore.store.disk import durable
+from actstore.store.disk.locks import is_locked, read_note
+from actstore.store.disk.output import check_kind, check_not_input, check_room, followed, identity
+from actstore.store.documents.documents import digest, seal, unseal
+from actstore.store.documents.journal import has_records
 from actstore.store.documents.own_files import foreign, marked
 from actstore.store.documents.rank import locks_of
 from actstore.store.format import (
@@ -25,9 +26,14 @@ from actstore.store.format import (
     rank_folder,
     step_folder,
 )
+from actstore.store.reading.single_file import is_single_file, read_packed
 from actstore.store.writing.pending import row_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from os import PathLike
+    from pathlib import Path
+
     from actstore.store.documents.documents import Header
     from actstore.store.documents.write_place import WritePlace
 
@@ -74,18 +80,29 @@ class Destination:
     @property
     def whole(self) -> bool:
         """Whether there is nothing left to resume: the output has its name and all its rows."""
-        return self.resume and self.single_file and self.final.exists() and not self.partial.exists()
+        return self.resume and self.single_file and self.final.exists() and not is_begun(self.partial)
 
 
 def choose(
-    path: str | PathLike[str], place: WritePlace, *, overwrite: bool = False, resume: bool = False
+    path: str | PathLike[str],
+    place: WritePlace,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    inputs: Iterable[str | PathLike[str]] = (),
 ) -> Destination:
-    """Choose the names; nothing is written. StoreError where the output may not be written."""
-    final = Path(os.path.abspath(path))
+    """Choose the names; nothing is written. StoreError where the output may not be written.
+
+    A symbolic link of the output's name is followed: what it leads to is written. None of ``inputs``, the files and
+    folders that the rows come from, is ever replaced.
+    """
+    final = followed(path)
     _check_name(path, final, place, overwrite=overwrite, resume=resume)
     partial = final.with_name(final.name + PARTIAL_SUFFIX)
+    for name in (final, partial):
+        check_not_input(name, inputs)
     earlier = final.exists() or marked(final, REPLACED_SUFFIX) or partial.is_dir()
-    replacing = (overwrite and earlier) or (resume and partial.is_dir())
+    replacing = (overwrite and earlier) or (resume and is_begun(partial))
     staging = partial if final.suffix == FILE_SUFFIX or replacing else final
     destination = Destination(final, staging, place, overwrite, resume)
     check_free(destination)
@@ -128,9 +145,47 @@ def check_free(destination: Destination) -> None:
         if path.is_dir() == (destination.single_file and path == destination.final):
             msg = f"{path} is in the way: a {'folder' if path.is_dir() else 'file'} of that name. Move it"
             raise StoreError(msg)
+        if path.is_file() and destination.overwrite:
+            check_kind(path, is_single_file)
         joins = path == destination.staging and destination.place.shared and _joins(destination)
         if not (destination.overwrite or destination.resume or joins or _is_bare(path)):
             raise taken(destination, path)
+    if destination.resume and not destination.in_place and is_begun(destination.partial):
+        check_replaces(destination, read_note(destination.rank_folder / LOCK))
+
+
+def check_replaces(destination: Destination, asked: str) -> None:
+    """StoreError where something has the output's name that this dump was not begun to replace.
+
+    ``asked`` is the ``store_mark`` of what it was to replace. A crash right after the output got its name leaves the
+    same rows under both names; that is no other store.
+    """
+    final, staging = destination.final, destination.staging
+    if not final.exists() or store_mark(final) in (asked, store_mark(staging)):
+        return
+    msg = (
+        f"{final} is there, and {staging} is a dump that was not begun to replace it (or it has changed since): "
+        "nothing is replaced. Move or remove one of them"
+    )
+    raise StoreError(msg)
+
+
+def store_mark(path: Path) -> str:
+    """What tells a store from others, whoever copied it where: of its rows where they are all there, else of its bytes.
+
+    "" where there is nothing to tell.
+    """
+    if path.is_dir():
+        proofs = sorted((path / STEPS).glob(f"*/{COMPLETE}"))
+        with suppress(StoreError, LookupError, TypeError):
+            header = unseal(durable.read_whole(path / STORE_JSON), path)
+            fingerprints = [unseal(durable.read_whole(proof), proof)["fingerprint"] for proof in proofs]
+            return " ".join(map(str, fingerprints)) or digest(seal(header))
+        return ""
+    try:
+        return read_packed(path).fingerprint
+    except StoreError:
+        return digest(str(identity(path)).encode("ascii"))
 
 
 def _joins(destination: Destination) -> bool:
@@ -138,7 +193,7 @@ def _joins(destination: Destination) -> bool:
     step = destination.staging / step_folder(destination.place.number)
     if not step.exists() or _is_bare(destination.staging):
         return True
-    free = not (destination.rank_folder / JOURNAL).exists()
+    free = not has_records(destination.rank_folder / JOURNAL)
     return free and destination.place.world_size > 1 and not (step / COMPLETE).exists()
 
 
@@ -159,6 +214,11 @@ def taken(destination: Destination, path: Path) -> StoreError:
 def in_use(folder: Path) -> StoreError:
     """What to say where another process holds a lock."""
     return StoreError(f"{folder} is being written by another process; wait for it, or choose another name")
+
+
+def is_begun(partial: Path) -> bool:
+    """Whether there is something in a folder of ours to go on with."""
+    return partial.is_dir() and not _is_bare(partial)
 
 
 def _is_bare(folder: Path) -> bool:

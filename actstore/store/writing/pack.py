@@ -22,7 +22,7 @@ from actstore.store.documents.shard import NewFile, ShardColumn
 from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, layer_path
 from actstore.store.reading.reader import Store, row_table
 from actstore.store.reading.reader import open as open_store
-from actstore.store.reading.single_file import FOOTER_BYTES, footer, manifest
+from actstore.store.reading.single_file import FOOTER_BYTES, footer, is_single_file, manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,10 @@ def pack_store(
     if Path(out).suffix != FILE_SUFFIX:
         msg = f"{out} is not the name of a single file; NAME{FILE_SUFFIX} was expected"
         raise StoreError(msg)
-    with open_store(path) as store, whole_file(out, overwrite=overwrite) as file:
+    with (
+        open_store(path) as store,
+        whole_file(out, overwrite=overwrite, inputs=[path], same_kind=is_single_file) as file,
+    ):
         casts = pack(store.one(step).catalog, file, dtype)
         return PackedFile(store.rows, len(store.layers), file.file_bytes, casts)
 

@@ -32,7 +32,7 @@ from actstore.store.format import (
 from actstore.store.reading.reader import Store, row_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from actstore.store.documents.row_table import TableRows
@@ -57,12 +57,24 @@ class Unsealed:
 class RankWriter:
     """Writes the shards of one rank. Nothing is on the disk before the first one, or where the rank is resumed."""
 
-    def __init__(self, folder: Path, place: WritePlace, header: Header, provenance: Mapping[str, JSON]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        place: WritePlace,
+        header: Header,
+        provenance: Mapping[str, JSON],
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
         """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked.
 
-        ``provenance`` is what the dump is: other ranks, and whoever resumes it, have to have the same.
+        Args:
+            folder: the store's.
+            place: which step, and which rank's share.
+            header: the row unit and the layers.
+            provenance: what the dump is: other ranks, and whoever resumes it, have to have the same.
+            fence: raises where the rank's folder is not this writer's any more; asked before whatever is written.
         """
-        self._folder, self._place, self.header = folder, place, header
+        self._folder, self._place, self.header, self._fence = folder, place, header, fence
         self._own = {key: value for key, value in provenance.items() if key in PER_RANK}
         self._shared = _shared(provenance)
         self._path = folder / rank_folder(place.number, place.rank)
@@ -88,7 +100,7 @@ class RankWriter:
             remove_leftovers(self._path, set())
             return None
         self._check_header()
-        journal = Journal(path, journal_start(self.header, self._place.number, self._place.rank))
+        journal = self._open_journal()
         with undamaged(path):
             rank = parse_records(self._path, journal.records, self.header, self._place.rank, "")
         if rank is None:
@@ -124,7 +136,8 @@ class RankWriter:
         for rows in pending.tables:
             self._table.update(rows)
         streams = {layer_path(name): hashed for name, hashed in self._layers.items()}
-        file, extents = fill_columns(WholeFile(path), pending.columns(), streams)
+        self._fence()
+        file, extents = fill_columns(WholeFile(path, fence=self._fence), pending.columns(), streams)
         record = ShardRecord(
             shard=path.name,
             first_row=self.rows,
@@ -151,6 +164,7 @@ class RankWriter:
 
     def list_step(self) -> None:
         """Let readers of the store know of the step, once it has rows."""
+        self._fence()
         list_step(self._folder, self.header, self._place.number)
 
     def end(self, provenance: Mapping[str, JSON]) -> None:
@@ -187,6 +201,7 @@ class RankWriter:
     def _begin(self) -> Journal:
         """Write the documents. Other ranks may do the same: whoever comes second compares."""
         place = self._place
+        self._fence()
         if not write_new(self._folder / STORE_JSON, seal(self.header.document())):
             self._check_header()
         step = versioned(step=place.number, provenance=self._shared)
@@ -194,12 +209,16 @@ class RankWriter:
             self._check_step()
         self._check_other_ranks()
         begin = Begin(place.rank, place.world_size, place.first_row, place.rows, self._own)
-        self._journal = Journal(self._path / JOURNAL, journal_start(self.header, place.number, place.rank))
+        self._journal = self._open_journal()
         if not self._journal.records:
             self._journal.append({BEGIN: asdict(begin)})
         for folder in (self._path, self._path.parent, self._path.parent.parent, self._folder):
             durable.sync_folder(folder)
         return self._journal
+
+    def _open_journal(self) -> Journal:
+        start = journal_start(self.header, self._place.number, self._place.rank)
+        return Journal(self._path / JOURNAL, start, self._fence)
 
     def _check_header(self) -> None:
         path = self._folder / STORE_JSON

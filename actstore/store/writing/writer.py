@@ -27,15 +27,13 @@ from actstore.store.writing.pipeline import Begun, Pipeline
 from actstore.store.writing.sealing import RankWriter, check_same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
     from actstore.activations import RowBatch
 
-SEAL_S = (
-    30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
-)
+SEAL_S = 30.0  # a slow dump is sealed after so long, or a tenth of the time it has taken, if that is longer
 
 
 class Writer:
@@ -57,6 +55,7 @@ class Writer:
         overwrite: bool = False,
         resume: bool = False,
         shard_bytes: int | None = None,
+        inputs: Iterable[str | PathLike[str]] = (),
     ) -> None:
         """Prepare to write; nothing is made on disk before ``begin`` or the first row.
 
@@ -68,6 +67,7 @@ class Writer:
             overwrite: whether an existing output may be replaced, which happens once the new one is whole.
             resume: whether to go on with what an interrupted writer left, where there is such; see ``begin``.
             shard_bytes: the size at which rows are sealed; by default a thousandth of the dump.
+            inputs: the files and folders that the rows come from, none of which is ever replaced.
 
         Raises:
             StoreError where the output exists, or can not be written there.
@@ -79,7 +79,7 @@ class Writer:
             msg = f"shards of {shard_bytes} bytes were asked for; 1 or more were expected"
             raise StoreError(msg)
         self._place = place or WritePlace()
-        self._destination = choose(path, self._place, overwrite=overwrite, resume=resume)
+        self._destination = choose(path, self._place, overwrite=overwrite, resume=resume, inputs=inputs)
         self._claimed = Claim(self._destination)
         self._row_unit, self._resume = row_unit, resume
         self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or pending.SHARD_BYTES[0]
@@ -140,7 +140,8 @@ class Writer:
         try:
             with self._writing():
                 self._claimed.take()
-                rank = RankWriter(self._destination.staging, self._place, header, dict(self._provenance))
+                staging, noted = self._destination.staging, dict(self._provenance)
+                rank = RankWriter(staging, self._place, header, noted, self._claimed.check)
                 known = rank.resume() if self._resume else None
                 ids = IdCheck(self._destination.staging, self._place)
         except BaseException:
@@ -203,9 +204,8 @@ class Writer:
         self._rows += len(known.ids)
         begun.pending.add(batch.activations, known, seen or Seen())
         waited_s = time.monotonic() - self._sealed_s
-        if begun.pending.nbytes >= self._shard_bytes or waited_s > max(
-            SEAL_S, (self._sealed_s - self._start_s) / 10
-        ):
+        long_s = max(SEAL_S, (self._sealed_s - self._start_s) / 10)
+        if begun.pending.nbytes >= self._shard_bytes or waited_s > long_s:
             with self._writing():
                 begun.seal()
             self._sealed_s = time.monotonic()
@@ -232,9 +232,11 @@ class Writer:
             self._begun.pipeline.wait()
             self._begun.ids.check_end(self._rows)
             rank.end(self._provenance)
+            self._claimed.check()
             complete = complete_step(destination.staging, rank.header, self._place.number)
             if destination.single_file:
-                with WholeFile(destination.staging / PACKED, replace=True) as file:
+                fence, packed = self._claimed.check, destination.staging / PACKED
+                with WholeFile(packed, replace=True, fence=fence) as file:
                     pack(read_folder(destination.staging), file)
             if complete or self._place.shared:
                 self._claimed.publish()
@@ -243,10 +245,10 @@ class Writer:
         return open_store(self._destination.final)
 
     def abandon(self) -> str:
-        """End without the rows that are not sealed yet. Sealed ones stay, as an unfinished store.
+        """End without the rows that are not sealed yet; sealed ones stay. Again, or after ``finish``: nothing changes.
 
         Returns:
-            a sentence that says what is left, and where. Calling it again, or after ``finish``, changes nothing.
+            a sentence that says what is left, and where.
         """
         if self._state != "ended":
             self._state = "ended"
