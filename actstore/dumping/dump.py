@@ -49,6 +49,7 @@ class DumpSettings:
             before the first row is stored; the other rows keep their ids.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with what an interrupted dump of the same left, where there is such.
+        resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
         selfcheck: whether to refuse a model whose first batch comes out differently when run again, or row by row
             (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
         command: the command line, for the provenance.
@@ -69,6 +70,7 @@ class DumpSettings:
     skip_bad: bool = False
     overwrite: bool = False
     resume: bool = False
+    resume_anyway: bool = False
     selfcheck: bool = True
     command: str = ""
 
@@ -115,7 +117,14 @@ def dump(
         data = without_bad(data, loop_settings.examples)
     share = _share(data, settings, loop_settings.choice, unit)
     place = WritePlace(settings.step, settings.rank, settings.world_size, share.first_row, share.rows)
-    writer = Writer(out, place=place, row_unit=unit, overwrite=settings.overwrite, resume=settings.resume)
+    writer = Writer(
+        out,
+        place=place,
+        row_unit=unit,
+        overwrite=settings.overwrite,
+        resume=settings.resume or settings.resume_anyway,
+        resume_anyway=settings.resume_anyway,
+    )
     writer.note(command=settings.command)
     loop = DumpLoop(writer, loop_settings, progress)
     plan = loop.plan(adapter, data, share)

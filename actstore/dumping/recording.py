@@ -81,10 +81,16 @@ class Recording:
     """A store in the making. Close it, or use it as a context manager: after an error what was sealed stays."""
 
     def __init__(
-        self, path: str | PathLike[str], settings: LoopSettings, *, overwrite: bool, resume: bool
+        self,
+        path: str | PathLike[str],
+        settings: LoopSettings,
+        *,
+        overwrite: bool,
+        resume: bool,
+        resume_anyway: bool = False,
     ) -> None:
         self._path, self._settings = path, settings
-        self._overwrite, self._resume = overwrite, resume
+        self._overwrite, self._resume, self._anyway = overwrite, resume or resume_anyway, resume_anyway
         self._step: int | None = None
         self._writer = self._begun(None)
         self._loop = DumpLoop(self._writer, settings)
@@ -97,6 +103,7 @@ class Recording:
             row_unit=self._settings.row,
             overwrite=self._overwrite,
             resume=self._resume,
+            resume_anyway=self._anyway,
         )
         writer.note(versions=versions())
         return writer
@@ -212,6 +219,7 @@ def create(
     row: str = EXAMPLE,
     overwrite: bool = False,
     resume: bool = False,
+    resume_anyway: bool = False,
     selfcheck: bool = True,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
@@ -224,6 +232,8 @@ def create(
         row: what a row is: "example", or "token" or "word" of an example, which ``dump`` makes of layers by position.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was interrupted.
+        resume_anyway: as ``resume``, also where other versions of the libraries computed what is there; the store says
+            from which row on (``provenance["resumed"]``).
         selfcheck: whether the first ``dump`` refuses a model whose first batch comes out differently when run again, or
             row by row (``actstore.dumping.selfcheck``).
 
@@ -232,7 +242,7 @@ def create(
     """
     kept = reductions or ReductionSettings()
     settings = LoopSettings(_patterns(layers), batch_size, reductions=kept, row=row, selfcheck=selfcheck)
-    return Recording(path, settings, overwrite=overwrite, resume=resume)
+    return Recording(path, settings, overwrite=overwrite, resume=resume, resume_anyway=resume_anyway)
 
 
 def _patterns(layers: str | Sequence[str]) -> tuple[str, ...]:

@@ -101,7 +101,8 @@ def test_a_forked_child_dies_of_it_without_a_word(tmp_path):
     """A data loader's worker is told to end by SIGTERM."""
     what = (
         "child = os.fork()\nif not child:\n    time.sleep(60)\n    os._exit(0)\n"
-        "time.sleep(0.5)\nos.kill(child, signal.SIGTERM)\nstatus = os.waitpid(child, 0)[1]\nassert status == signal.SIGTERM, status"
+        "time.sleep(0.5)\nos.kill(child, signal.SIGTERM)\n"
+        "status = os.waitpid(child, 0)[1]\nassert status == signal.SIGTERM, status"
     )
     done = dump(tmp_path, "-o", "out.acts", what=what)
     assert done.stderr == ""
