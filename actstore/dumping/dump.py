@@ -51,6 +51,7 @@ class DumpSettings:
         axes: ``PATTERN=NAME,NAME,...``: what the axes of layers are, where nobody can know (``channel,height,width``).
         stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
             something from one layer to a later one may find it in its next pass.
+        resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
         selfcheck: whether to refuse a model that gives a row other values when it runs again, beside other rows, or
             padded (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
         command: the command line, for the provenance.
@@ -73,6 +74,7 @@ class DumpSettings:
     resume: bool = False
     axes: tuple[str, ...] = ()
     stop_early: bool = False
+    resume_anyway: bool = False
     selfcheck: bool = True
     command: str = ""
 
@@ -130,7 +132,14 @@ def dump(
         data = without_bad(data, loop_settings.examples)
     share = share_of(data, loop_settings, settings.rank, settings.world_size)
     place = WritePlace(settings.step, settings.rank, settings.world_size, share.first_row, share.rows)
-    writer = Writer(out, place=place, row_unit=unit.name, overwrite=settings.overwrite, resume=settings.resume)
+    writer = Writer(
+        out,
+        place=place,
+        row_unit=unit.name,
+        overwrite=settings.overwrite,
+        resume=settings.resume or settings.resume_anyway,
+        resume_anyway=settings.resume_anyway,
+    )
     writer.note(command=settings.command)
     loop = DumpLoop(writer, loop_settings, progress)
     plan = loop.plan(adapter, data, share)

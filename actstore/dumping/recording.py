@@ -93,9 +93,10 @@ class Recording:
         overwrite: bool,
         resume: bool,
         stop_early: bool = False,
+        resume_anyway: bool = False,
     ) -> None:
         self._path, self._settings, self._stop_early = path, settings, stop_early
-        self._overwrite, self._resume = overwrite, resume
+        self._overwrite, self._resume, self._anyway = overwrite, resume or resume_anyway, resume_anyway
         self._step: int | None = None
         self._writer = self._begun(None)
         self._loop = DumpLoop(self._writer, settings)
@@ -109,6 +110,7 @@ class Recording:
             row_unit=self._settings.unit.name,
             overwrite=self._overwrite,
             resume=self._resume,
+            resume_anyway=self._anyway,
         )
         writer.note(versions=versions())
         return writer
@@ -252,6 +254,7 @@ def create(
     resume: bool = False,
     axes: Mapping[str, Sequence[str]] | None = None,
     stop_early: bool = False,
+    resume_anyway: bool = False,
     selfcheck: bool = True,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
@@ -268,6 +271,8 @@ def create(
             "width")}``.
         stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
             something from one layer to a later one may find it in its next pass.
+        resume_anyway: as ``resume``, also where other versions of the libraries computed what is there; the store says
+            from which row on (``provenance["resumed"]``).
         selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again, beside
             other rows, or padded (``actstore.dumping.selfcheck``).
 
@@ -279,7 +284,9 @@ def create(
     settings = LoopSettings(
         _patterns(layers), batch_size, reductions=kept, unit=RowUnit(row), axes=named, selfcheck=selfcheck
     )
-    return Recording(path, settings, overwrite=overwrite, resume=resume, stop_early=stop_early)
+    return Recording(
+        path, settings, overwrite=overwrite, resume=resume, stop_early=stop_early, resume_anyway=resume_anyway
+    )
 
 
 def _patterns(layers: str | Sequence[str]) -> tuple[str, ...]:

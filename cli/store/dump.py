@@ -121,6 +121,11 @@ _OPTIONS = (
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that can not be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
+    click.option(
+        "--resume-anyway",
+        is_flag=True,
+        help="As --resume, also where other versions of the libraries computed what is there: the store says which.",
+    ),
     overwrite_option,
 )
 
@@ -187,7 +192,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
     from actstore.reductions import ReductionSettings
 
     rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, jax_process)
-    if given["resume"] and given["overwrite"]:
+    if (given["resume"] or given["resume_anyway"]) and given["overwrite"]:
         raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
     return DumpSettings(
         layers=patterns,
@@ -213,6 +218,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         resume=given["resume"],
         axes=given["axes"],
         stop_early=given["stop_early"],
+        resume_anyway=given["resume_anyway"],
         selfcheck=given["selfcheck"],
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
