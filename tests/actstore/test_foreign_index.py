@@ -111,7 +111,10 @@ def test_the_fault_as_it_was_found(tmp_path):
         (lambda chunks, size: size, "a chunk reaches out of its file of"),
         (lambda chunks, size: size - 100, "a chunk reaches out of its file of|two chunks lie over each other"),
         (lambda chunks, size: 2**62, "a chunk reaches out of its file of"),
-        (lambda chunks, size: 2**64 - 1, "was written in part|a chunk reaches out|two chunks lie over|cannot be opened"),
+        (
+            lambda chunks, size: 2**64 - 1,
+            "was written in part|a chunk reaches out|two chunks lie over|cannot be opened",
+        ),
         (
             lambda chunks, size: 0,
             "two chunks lie over each other|its values lie over what the file itself needs",
