@@ -44,6 +44,10 @@ class Program(click.Group):
             raise  # whoever read the output has enough; click ends without a word
         except (ActstoreError, SolverError, OSError) as error:
             raise click.ClickException(one_line(error)) from error
+        except MemoryError as error:
+            raise click.ClickException(
+                f"there is not enough memory: {one_line(error) or 'none was left'}"
+            ) from error
         except KeyboardInterrupt as interrupt:
             text = one_line(interrupt) or "interrupted"
             click.echo(text[0].upper() + text[1:], err=True)

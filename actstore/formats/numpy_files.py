@@ -27,7 +27,10 @@ PIECE_BYTES = 2**22
 def open_npy(path: Path, spec: str) -> np.ndarray:
     """Return the array of a .npy file, mapped. SourceError, which begins with ``spec``, where it is none."""
     with readable(spec):
-        array = np.load(existing(path), mmap_mode="r", allow_pickle=False)
+        try:
+            array = np.load(existing(path), mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            raise ValueError(error.strerror or str(error)) from error
         if not isinstance(array, np.ndarray):
             array.close()
             msg = "it is an archive (.npz)"

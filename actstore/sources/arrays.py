@@ -16,8 +16,9 @@ from actstore import arrays
 from actstore.errors import SourceError
 from actstore.formats.foreign_array import ForeignArray
 from actstore.formats.foreign_hdf5 import open_array
-from actstore.formats.numpy_files import open_npy, open_npz
+from actstore.formats.numpy_files import Member, open_npy, open_npz
 from actstore.formats.opening import existing
+from actstore.plain_labels import check_size
 from actstore.sources.base import Batch, Source, check_labels
 from actstore.wording import listed
 
@@ -66,9 +67,8 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
     if found is None:
         return None
     path = existing(Path(found["file"]))
-    if found["kind"] in ("h5", "hdf5"):
-        return [(split, ArraySource(open_array(path, _key(found, spec, "/PATH"), spec), spec))]
-    return [(split, ArraySource(_numpy_array(found, path, spec), spec))]
+    array = _opened(found, path, spec)
+    return [(split, ArraySource(array.whole() if isinstance(array, Member) else array, spec))]
 
 
 def labels(spec: str) -> np.ndarray | None:
@@ -77,12 +77,17 @@ def labels(spec: str) -> np.ndarray | None:
     if found is None:
         return None
     path = existing(Path(found["file"]))
+    array = _opened(found, path, spec)
+    if len(array.shape) == 1:
+        check_size(array.shape[0], array.dtype, spec)
+    else:  # refused by its shape, unread
+        return check_labels(np.broadcast_to(np.zeros((), np.int8), array.shape), spec)
+    return check_labels(array.whole() if isinstance(array, Member) else np.array(array[()]), spec)
+
+
+def _opened(found: re.Match[str], path: Path, spec: str) -> np.ndarray | ForeignArray | Member:
     if found["kind"] in ("h5", "hdf5"):
-        return check_labels(open_array(path, _key(found, spec, "/PATH"), spec)[()], spec)
-    return check_labels(np.array(_numpy_array(found, path, spec)), spec)
-
-
-def _numpy_array(found: re.Match[str], path: Path, spec: str) -> np.ndarray:
+        return open_array(path, _key(found, spec, "/PATH"), spec)
     if found["kind"] == "npy":
         if found["key"] is not None:
             msg = f"{spec}: a .npy file holds one array; write {path}"
@@ -90,7 +95,7 @@ def _numpy_array(found: re.Match[str], path: Path, spec: str) -> np.ndarray:
         return open_npy(path, spec)
     if not found["key"]:
         _key(found, f"{spec} (it holds {listed([*open_npz(path)])})", "KEY")
-    return open_npz(path, found["key"])[found["key"]].whole()
+    return open_npz(path, found["key"])[found["key"]]
 
 
 def _slice_of(places: np.ndarray) -> slice | None:
