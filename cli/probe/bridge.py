@@ -150,9 +150,11 @@ def described(store: Store, layer: str) -> dict[str, Any]:
         steps = of_layers[layer].get("steps", [])
         # A cast rounds; it makes no other layer of it.
         found["reductions"] = _compact([step for step in steps if step.get("step") != "cast"])
-    weights = provenance.get("model", {}).get("weights")
-    if weights:
-        found["weights"] = weights
+    model = provenance.get("model", {})
+    if ":" in str(model.get("weights")):
+        found["weights"] = model["weights"]
+    elif model.get("fingerprint"):  # of a function, whose weights cannot be seen
+        found["weights"] = _sha256([model["fingerprint"], model.get("arguments")])
     data = provenance.get("data")
     if data and all(part.get("inputs") for part in data):
         rows = [[part.get("split"), part.get("rows"), part["inputs"]] for part in data]
@@ -236,7 +238,7 @@ def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndar
             raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
         dtype = np.dtype(np.int64 if most < 2**63 else np.uint64)
     filled = [
-        np.ma.masked_all(count, dtype) if part is None else part
+        np.ma.masked_all(count, dtype) if part is None else part.astype(dtype)
         for part, count in zip(labels, rows, strict=True)
     ]
     return np.ma.concatenate(filled)

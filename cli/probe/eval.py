@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from solvers.probing.probe import Probe, Probes
 
 HELD_OUT, SAME_IDS = "held_out", "same_ids"
+_ROLES = ("fit", "select", HELD_OUT, SAME_IDS)
 
 
 @click.command("eval")
@@ -152,7 +153,7 @@ def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]
     records = []
     for split in dict.fromkeys(store.splits.tolist()):
         here = (store.splits == split) & labelled
-        for role in dict.fromkeys(roles[here].tolist()):
+        for role in (role for role in _ROLES if np.any(roles[here] == role)):
             rows = np.flatnonzero(here & (roles == role))
             score = solvers.evaluate(probe, solvers.Rows(layer, rows), labels[rows])
             place = {"layer": probe.layer, "target": probe.target, "step": probe.step}

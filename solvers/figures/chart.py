@@ -8,8 +8,8 @@ import os
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from solvers.disk.new_file import new_file, write_all
 from solvers.errors import FigureError
-from solvers.new_file import new_file, write_all
 from solvers.printable import printable
 
 if TYPE_CHECKING:

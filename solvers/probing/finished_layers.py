@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.disk.folder_lock import LOCK_FILES, FolderLock
+from solvers.disk.new_file import PARTIAL, new_file, write_all
 from solvers.errors import ProbeFileError
-from solvers.folder_lock import LOCK_FILES, FolderLock
-from solvers.new_file import PARTIAL, new_file, write_all
 from solvers.probing.probe import Beside, Probes
 from solvers.probing.probe_file import is_probe_file, load, save
 from solvers.rows import take

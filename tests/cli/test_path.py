@@ -8,7 +8,7 @@ import pytest
 def test_dump_fit_show_eval_and_plot(run, store, folder):
     assert "400 rows" in run(f"actstore info {store}").stdout
     assert "p.h5: 2 probes by numpy, each within" in run(f"probe fit {store} --target sign -o p.h5").stdout
-    table = run("probe show p.h5").stdout.strip().split("\n")
+    table = run("probe show p.h5").stdout.split("\n\n")[0].split("\n")
     assert [line.split()[0] for line in table] == ["layer", "hidden", "double.out"]
     evaluated = json.loads(run(f"probe eval p.h5 {store} --json").stdout)
     shown = json.loads(run("probe show p.h5 --json").stdout)["probes"]

@@ -3,11 +3,17 @@
 import json
 import re
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import solvers
+from actstore.errors import StoreError
+from cli.probe.bridge import described, with_stored
+from cli.probe.eval import refuse_another_layer
+from solvers.probing.probe import Probes
 
 DATA = "--data train=train.npz:x --target train:sign=train.npz:y --data test=test.npz:x --target test:sign=test.npz:y"
 HARMFUL = "a\x1b[31m\u202eb\nc</script><script>alert(1)</script>"
@@ -30,7 +36,7 @@ def others(net, folder):
     return "--data extra=odd.npz:x --target extra:sign=odd.npz:y"
 
 
-def test_every_split_majority_unseen_and_how_C_was_chosen(run, net, others):
+def test_every_split_majority_unseen_and_how_c_was_chosen(run, net, others):
     run(f"actstore dump {net} {DATA} {others} --layers hidden -o s.h5")
     run("probe fit s.h5 --target sign --C 0.01,0.1,1,10 -o p.h5")
     table, rows, chosen = run("probe show p.h5").stdout.strip().split("\n\n")
@@ -105,8 +111,8 @@ def test_rows_that_were_trained_on_or_chosen_by_stand_apart(run, store):
 def test_rows_of_another_dump_of_the_same_inputs_are_known_again(run, store, net):
     """Another function over the same inputs: other activations, another fingerprint, the same examples."""
     run(f"probe fit {store} --target sign --C 1 --layers hidden -o p.h5")
-    source = open("net.py").read()
-    open("other.py", "w").write(source.replace("default_rng(0)", "default_rng(9)"))
+    source = Path("net.py").read_text()
+    Path("other.py").write_text(source.replace("np.tanh(batch", "np.tanh(2 * batch"))
     run(f"actstore dump other.py:run {DATA} --layers hidden -o t.h5")
     done = run("probe eval p.h5 t.h5 --json")
     assert [(row["split"], row["role"]) for row in json.loads(done.stdout)] == [
@@ -140,15 +146,15 @@ def test_rows_of_other_inputs_with_the_same_ids_are_marked_and_not_claimed(run, 
     ("before", "after", "said"),
     [
         (
-            "--random-features 3 --seed 1",
-            "--random-features 3 --seed 2",
-            "by random_features 3 of 4, this by others of",
+            "--random-features 2 --seed 1",
+            "--random-features 2 --seed 2",
+            "by random_features 2 of 4, this by others of",
         ),
         ("--random-features 3", "", "by random_features 3 of 4, this by nothing"),
         (
             "--random-projection 3 --seed 1",
             "--random-projection 3 --seed 2",
-            "by random_projection, this by others",
+            "by random_projection 3, this by others",
         ),
     ],
 )
@@ -161,16 +167,25 @@ def test_a_layer_that_was_reduced_otherwise_is_refused(run, refused, net, before
     assert len(evaluated(run, "p.h5 s.h5")) == 2
 
 
-def test_a_layer_that_was_pooled_otherwise_is_refused(run, refused, folder):
-    (folder / "seq.py").write_text("def run(batch):\n    return {'h': batch}\n")
-    generator = np.random.default_rng(0)
-    for split in ("train", "test"):
-        np.savez(f"{split}.npz", x=generator.normal(size=(80, 5, 3)).astype("f4"), y=np.arange(80) % 2)
-    for how in ("mean", "max"):
-        run(f"actstore dump seq.py:run {DATA} --layers h --pool {how} -o {how}.h5")
-    run("probe fit mean.h5 --target sign --C 1 -o p.h5")
-    said = refused("probe eval p.h5 max.h5")
-    assert "was reduced by pool mean, this by pool max; dump it with the same" in said
+@pytest.mark.parametrize(("there", "refused"), [("mean", False), ("max", True), (None, False)])
+def test_a_layer_that_was_pooled_otherwise_is_refused(folder, there, refused):
+    """What a store does not say is not compared: `None` is a store of files that were imported."""
+
+    def store(pool):
+        steps = [{"step": "pool", "pool": pool, "axes": ["height", "width"]}]
+        said = {"reductions": {"layers": {"h": {"steps": steps}}}} if pool else {}
+        return SimpleNamespace(provenance=said, layers={"h": None})
+
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    probe = solvers.fit_layers({"h": x}, np.arange(30) % 2, C=1.0)["h", "label", 0]
+    probe = with_stored(probe, {"h": described(store("mean"), "h")})
+    Probes([probe]).save("p.h5")
+    (loaded,) = solvers.load("p.h5").values()
+    if not refused:
+        refuse_another_layer(loaded, store(there), "p.h5", "t.h5")
+        return
+    with pytest.raises(StoreError, match="was reduced by pool mean, this by pool max; dump it with the same"):
+        refuse_another_layer(loaded, store(there), "p.h5", "t.h5")
 
 
 def test_a_cast_is_no_other_layer(run, net):
@@ -183,9 +198,9 @@ def test_a_cast_is_no_other_layer(run, net):
 @pytest.fixture
 def steps(run, net):
     """`run.acts`: three steps of the same rows."""
-    source = open("net.py").read()
+    source = Path("net.py").read_text()
     for step in (0, 30, 500):
-        open(f"net{step}.py", "w").write(source.replace("default_rng(0)", f"default_rng({step})"))
+        Path(f"net{step}.py").write_text(source.replace("default_rng(0)", f"default_rng({step})"))
         run(f"actstore dump net{step}.py:run {DATA} --layers hidden --step {step} -o run.acts")
     return "run.acts"
 
