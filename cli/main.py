@@ -15,6 +15,7 @@ from cli.probe.eval import evaluate
 from cli.probe.fit import fit
 from cli.probe.plot import plot
 from cli.probe.show import show
+from cli.shared import printable
 from cli.store.dump import dump
 from cli.store.exporting import export
 from cli.store.importing import import_
@@ -94,7 +95,7 @@ class Notice:
 def one_line(error: BaseException) -> str:
     """The message of an error with its notes, on one line."""
     parts = [str(error), *getattr(error, "__notes__", [])]
-    return " ".join("; ".join(part for part in parts if part).split())
+    return printable(" ".join("; ".join(part for part in parts if part).split()))
 
 
 def check_packages_are_ours() -> None:

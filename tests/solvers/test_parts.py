@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import new_file
+from solvers.disk import new_file
 from solvers.errors import ProbeFileError
 from solvers.probing.fit_layers import FitInterrupted
 
@@ -162,7 +162,7 @@ def test_a_process_that_is_killed_while_it_writes_a_layer(parts):
     code = (
         "import os, signal, sys\n"
         "from tests.solvers.test_parts import fit\n"
-        "from solvers import new_file\n"
+        "from solvers.disk import new_file\n"
         "publish = new_file._publish\n"
         "def kill(temporary, path, may_replace):\n"
         "    if path.name == 'layer-0001.h5':\n"
@@ -351,7 +351,7 @@ def test_where_a_file_system_cannot_lock(parts, tmp_path, monkeypatch, number):
     def no_locks(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("solvers.folder_lock.fcntl.flock", no_locks)
+    monkeypatch.setattr("solvers.disk.folder_lock.fcntl.flock", no_locks)
     probes, _ = fit(parts)
     assert (parts / "lock.held").exists()
     probes.save(tmp_path / "p.h5")
