@@ -189,6 +189,16 @@ def check_not_input(final: Path, inputs: Iterable[str | PathLike[str]]) -> None:
             raise StoreError(msg)
 
 
+def named_paths(*specs: str) -> list[str]:
+    """The files and folders that SPECs name (``FILE``, ``FILE:KEY``, ``KIND:FOLDER:how``), as far as they are there."""
+    found = []
+    for spec in specs:
+        parts = spec.split(":")
+        pieces = [":".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
+        found += [piece for piece in pieces if piece and os.path.exists(piece)]
+    return found
+
+
 def check_kind(final: Path, same_kind: Callable[[Path], bool] | None) -> None:
     """StoreError where a file that is there is not of the kind that is to replace it: then it is somebody's own."""
     if not final.is_file() or (same_kind is not None and not same_kind(final)):
