@@ -7,6 +7,8 @@ import math
 import re
 import sys
 import time
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +16,9 @@ import click
 from solvers.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy as np
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 step_option = click.option(
@@ -139,3 +143,31 @@ class ProgressLine:
 
     def __exit__(self, *error: object) -> None:
         self.clear()
+
+
+ignore_label_option = click.option(
+    "--ignore-label",
+    multiple=True,
+    metavar="VALUE",
+    help='A label that means "no label", such as -100 or NA; repeatable. An empty cell, null and NaN always do.',
+)
+
+
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Show each warning of what happens within as a line on stderr, also where it ends in an error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                click.echo(f"warning: {warning.message}", err=True)
+
+
+def count_labels(name: str, labels: np.ndarray) -> str:
+    """How many rows have a label, and how many classes these are."""
+    import numpy as np
+
+    present = np.ma.compressed(labels)
+    return f"{name}: {len(present):,} of {len(labels):,} rows have a label, {len(np.unique(present)):,} classes"

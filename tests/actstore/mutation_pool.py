@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -36,30 +37,25 @@ class Case:
     detail: str
 
 
-def run(
-    count: int,
-    seed: int,
-    workers: int = 2,
-    command: Sequence[str] = (),
-    build: Callable[[Path], None] = build,
-) -> list[Case]:
-    """Cases 0 to ``count`` of a seed, in order: those of ``command`` on what ``build`` writes, of stores by default."""
+def run(count: int, seed: int, workers: int = 2, module: str = "") -> list[Case]:
+    """Cases 0 to ``count`` of a seed, in order: of stores, or of what another worker module damages."""
+    command = [sys.executable, "-m", module] if module else COMMAND
     with TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         master = Path(folder) / "master"
         master.mkdir()
-        build(master)
+        if not module:
+            build(master)
         shares = [range(first, count, workers) for first in range(workers)]
         homes = [Path(folder) / f"worker-{number}" for number in range(workers)]
-        done = pool.map(
-            lambda home, share: list(_run_share(master, home, share, seed, command or COMMAND)), homes, shares
-        )
+        begin = [partial(_Worker, master, home, seed, command) for home in homes]
+        done = pool.map(lambda worker, share: list(_run_share(worker, share)), begin, shares)
         return sorted((case for share in done for case in share), key=lambda case: case.number)
 
 
-def _run_share(master: Path, home: Path, share: range, seed: int, command: Sequence[str]) -> Iterator[Case]:
+def _run_share(begin: Callable[[], _Worker], share: range) -> Iterator[Case]:
     worker: _Worker | None = None
     for number in share:
-        worker = worker or _Worker(master, home, seed, command)
+        worker = worker or begin()
         case = worker.run(number)
         yield case
         if case.outcome in ("crashed", "hung"):
@@ -70,7 +66,7 @@ def _run_share(master: Path, home: Path, share: range, seed: int, command: Seque
 
 
 class _Worker:
-    """A process with a fresh copy of the stores."""
+    """A process with a fresh copy of what is to be damaged."""
 
     def __init__(self, master: Path, home: Path, seed: int, command: Sequence[str]) -> None:
         shutil.rmtree(home, ignore_errors=True)

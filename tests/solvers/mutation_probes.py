@@ -29,8 +29,8 @@ from solvers.probing.probe import Beside, Probes, RowTable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KINDS = ("bytes", "metadata", "cut", "zeros", "spliced", "header", "datasets", "parts")
-COMMAND = [sys.executable, "-m", "tests.solvers.mutation_probes"]
+WAYS = ("bytes", "metadata", "cut", "zeros", "spliced")
+KINDS = tuple(f"probes: {way}" for way in (*WAYS, "header", "datasets", "parts"))
 MEMORY_BYTES = 2 * 2**30
 ODD: list[Any] = [
     None, True, -1, 0, 2**31, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "x", "\ud800", "a\x1b\n\u202e",
@@ -257,16 +257,16 @@ def examine_parts(folder: Path, expected: Probes) -> tuple[str, str]:
 def run_case(folder: Path, files: dict[str, bytes], expected: Probes, seed: int, number: int) -> None:
     """Print a line before the damage is looked at, and one after."""
     rng = np.random.default_rng([seed, number])
-    kind = KINDS[number % len(KINDS)]
+    kind = KINDS[number % len(KINDS)].removeprefix("probes: ")
     names = [name for name in files if name.startswith("q.")] if kind == "parts" else ["p.h5", "old.h5"]
     name = names[int(rng.integers(len(names)))]
-    print(json.dumps({"kind": kind, "what": name}), flush=True)  # noqa: T201
+    print(json.dumps({"kind": f"probes: {kind}", "what": name}), flush=True)  # noqa: T201
     path = folder / name
     if kind in ("header", "datasets"):
         (lie if kind == "header" else reshape)(path, rng)
     else:
         other = files["p.h5" if name != "p.h5" else next(each for each in files if each.startswith("q."))]
-        how = KINDS[int(rng.integers(5))] if kind == "parts" else kind
+        how = WAYS[int(rng.integers(5))] if kind == "parts" else kind
         path.write_bytes(mutate(how, files[name], other, rng))
     if kind == "parts" and name.endswith(".h5"):
         outcome, detail = examine(path)
@@ -284,6 +284,7 @@ def run_case(folder: Path, files: dict[str, bytes], expected: Probes, seed: int,
 def serve(folder: Path, seed: int) -> None:
     """Take case numbers from standard input until it ends."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    build(folder)
     files = {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*.*"))

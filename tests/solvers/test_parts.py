@@ -139,8 +139,9 @@ def test_a_failure_says_where_the_finished_layers_are(parts):
 )
 def test_a_process_that_is_killed_between_layers(parts, name, code_then, says):
     code = (
-        "import os, sys\n"
+        "import os, signal, sys\n"
         "from tests.solvers.test_parts import fit\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored, where `make test &` runs this
         "def kill(progress):\n"
         "    if progress.layer == 'fc':\n"
         f"        os.kill(os.getpid(), {int(name)})\n"
