@@ -20,6 +20,12 @@ class RowIds:
     def __init__(self) -> None:
         self._rows: Counter[str] = Counter()
 
+    def copy(self) -> RowIds:
+        """Return ids that go on from here on their own."""
+        other = RowIds()
+        other._rows.update(self._rows)
+        return other
+
     def of(self, splits: Sequence[str]) -> list[str]:
         """Return the ids of the next rows, which belong to ``splits``."""
         ids = []

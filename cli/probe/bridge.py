@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +17,21 @@ if TYPE_CHECKING:
     import numpy as np
 
     from actstore.store.reading.reader import Store
+    from solvers.probing.probe import Probe
     from solvers.rows import RowSource
 
+_LISTED = 16
+"""Numbers of a list that are kept one by one."""
 FEATURES = "features"
 """What the layer is called where the features are the user's own."""
 
 
 @dataclass(frozen=True)
 class LayerProblem:
-    """Layers and the labels of each target over the same rows; labels are masked where a row has none."""
+    """Layers and the labels of each target over the same rows; labels are masked where a row has none.
+
+    ``stored`` is what ``described`` says of each layer of a store.
+    """
 
     layers: Mapping[str, RowSource]
     labels: Mapping[str, np.ndarray]
@@ -31,6 +39,8 @@ class LayerProblem:
     groups: np.ndarray | None = None
     step: int = 0
     fingerprint: str = ""
+    ids: np.ndarray | None = None
+    stored: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -48,6 +58,35 @@ def open_problem(
             if patterns:
                 raise click.UsageError("--layers chooses layers of a store; features of your own are one layer")
             yield _of_features(sources, targets, stack)
+
+
+def steps_of(sources: Sequence[str], asked: Sequence[str]) -> Sequence[int | None]:
+    """The steps that `--step` asks for, ascending and each once; [None] where it was not given.
+
+    Raises:
+        click.UsageError: no numbers, steps of what is no store, or a step that it does not have.
+    """
+    import actstore
+
+    if not asked:
+        return [None]
+    if len(sources) != 1 or not is_store(sources[0]):
+        raise click.UsageError("--step chooses a step of a store; features of your own have none")
+    words = [word.strip() for each in asked for word in each.split(",")]
+    with actstore.open(sources[0]) as store:
+        there = list(store.steps)
+    if words == ["all"]:
+        return sorted(there)
+    if not all(word.isascii() and word.isdigit() and len(word) < 13 for word in words):
+        raise click.UsageError(
+            f"--step {','.join(asked)} is no list of steps; write for example --step 0,500 or --step all"
+        )
+    missing = [word for word in words if int(word) not in there]
+    if missing:
+        raise click.ClickException(
+            f"{sources[0]} has no step {missing[0]}; it has {', '.join(map(str, there))}"
+        )
+    return sorted({int(word) for word in words})
 
 
 def is_store(source: str) -> bool:
@@ -79,6 +118,8 @@ def target_of(store: Store, name: str) -> np.ndarray:
 
 
 def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str]) -> LayerProblem:
+    import numpy as np
+
     labels: dict[str, np.ndarray] = {}
     for target in targets:
         name, separator, spec = target.partition("=")
@@ -88,7 +129,61 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str]) -> 
         labels[name] = target_of(store, name) if of_its_own is None else of_its_own
     names = list(store.layers)
     layers = {layer: store.layers[layer] for layer in (_chosen(patterns, names) if patterns else names)}
-    return LayerProblem(layers, labels, store.splits, store.groups, store.steps[0], store.fingerprint)
+    return LayerProblem(
+        layers,
+        labels,
+        store.splits,
+        store.groups,
+        store.steps[0],
+        store.fingerprint,
+        np.asarray(store.ids[:]),
+        {layer: described(store, layer) for layer in layers},
+    )
+
+
+def described(store: Store, layer: str) -> dict[str, Any]:
+    """How a layer was dumped, as the probe file keeps it (docs/probes.md); what the store does not say is absent."""
+    provenance = store.provenance
+    found = {}
+    of_layers = provenance.get("reductions", {}).get("layers", {})
+    if layer in of_layers:
+        steps = of_layers[layer].get("steps", [])
+        # A cast rounds; it makes no other layer of it.
+        found["reductions"] = _compact([step for step in steps if step.get("step") != "cast"])
+    model = provenance.get("model", {})
+    if ":" in str(model.get("weights")):
+        found["weights"] = model["weights"]
+    elif model.get("fingerprint"):  # of a function, whose weights cannot be seen
+        found["weights"] = _sha256([model["fingerprint"], model.get("arguments")])
+    data = provenance.get("data")
+    if data and all(part.get("inputs") for part in data):
+        rows = [[part.get("split"), part.get("rows"), part["inputs"]] for part in data]
+        found["inputs"] = _sha256(rows)
+    return found
+
+
+def with_stored(probe: Probe, stored: Mapping[str, Mapping[str, Any]]) -> Probe:
+    """A probe that knows how its layers were dumped."""
+    of_its_layers = {layer: dict(stored[layer]) for layer in probe.where.layers if stored.get(layer)}
+    return (
+        replace(probe, provenance=replace(probe.provenance, stored=of_its_layers)) if of_its_layers else probe
+    )
+
+
+def _compact(value: Any) -> Any:
+    """JSON whose long lists of numbers are their count and hash."""
+    if isinstance(value, dict):
+        return {name: _compact(each) for name, each in value.items()}
+    if isinstance(value, list):
+        plain = all(isinstance(each, int | float) for each in value)
+        if plain and len(value) > _LISTED:
+            return {"count": len(value), "sha256": _sha256(value)}
+        return [_compact(each) for each in value]
+    return value
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _labels_by_position(spec: str, rows: int, where: str) -> np.ndarray:
@@ -143,7 +238,7 @@ def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndar
             raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
         dtype = np.dtype(np.int64 if most < 2**63 else np.uint64)
     filled = [
-        np.ma.masked_all(count, dtype) if part is None else part
+        np.ma.masked_all(count, dtype) if part is None else part.astype(dtype)
         for part, count in zip(labels, rows, strict=True)
     ]
     return np.ma.concatenate(filled)

@@ -95,7 +95,7 @@ def fit_layer(
         Probe(
             where=_where(layer, target, settings),
             map=_map(found.fit, tasks[target], view, settings.scale),
-            proof=_proof(found),
+            proof=_proof(found, tasks[target]),
             scores=_scores(scores[target], tasks[target]),
             provenance=Provenance(
                 fingerprint=settings.fingerprint,
@@ -140,10 +140,17 @@ def _map(chosen: Fit, task: Task, view: _View, scaled: bool) -> ProbeMap:
     )
 
 
-def _proof(found: _Chosen) -> Proof:
+def _proof(found: _Chosen, task: Task) -> Proof:
     same = ("C", "gap_nats", "loss", "engine", "engine_reason")
     of_fit = {name: getattr(found.fit, name) for name in same}
-    return Proof(status=str(found.fit.status), path=found.path, **of_fit)
+    chosen: dict[str, Any] = {"how": "given"}
+    if len(found.path) > 1:
+        chosen = {
+            "how": "set aside" if task.set_aside else "split",
+            "split": "val",
+            "rows": len(task.rows["val"]),
+        }
+    return Proof(status=str(found.fit.status), path=found.path, chosen=chosen, **of_fit)
 
 
 def _scores(scores: dict[str, Score], task: Task) -> Scores:

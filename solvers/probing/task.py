@@ -30,7 +30,8 @@ class Task:
 
     ``labels`` (rows,) in their own type; ``classes`` those of the training rows, ascending; ``codes`` (rows,)
     the index of each label in ``classes``, ``UNSEEN`` where it is none of them. ``rows`` holds the labelled
-    rows of each split, ascending, with train, val and test first; ``unlabelled`` counts the others.
+    rows of each split, ascending, with train, val and test first; ``unlabelled`` counts the others. ``set_aside`` says
+    that ``val`` was taken from ``train`` here.
     """
 
     labels: NDArray[Any]
@@ -38,6 +39,7 @@ class Task:
     codes: NDArray[np.int64]
     rows: Mapping[str, NDArray[np.int64]]
     unlabelled: Mapping[str, int]
+    set_aside: bool = False
 
     def chance(self, split: str) -> float:
         """The error on a split of always saying the commonest training class; NaN without labelled rows."""
@@ -111,14 +113,16 @@ def make_task(
     classes = _classes(values, rows, target)
     codes = np.full(len(values), UNSEEN)
     codes[~missing] = place_labels(values[~missing], classes)
+    aside = False
     if "val" not in rows and seed is not None:
+        aside = True
         train = rows["train"]
         held = set_aside(codes[train], _groups(groups, len(values), train), seed=seed)
         rows |= {"train": train[~held], "val": train[held]}
         unlabelled["val"] = 0
     order = sorted(rows, key=lambda split: _USUAL.index(split) if split in _USUAL else len(_USUAL))
     in_order = {split: rows[split] for split in order}
-    return Task(values, classes, codes, in_order, {split: unlabelled[split] for split in order})
+    return Task(values, classes, codes, in_order, {split: unlabelled[split] for split in order}, aside)
 
 
 def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target: str) -> NDArray[Any]:

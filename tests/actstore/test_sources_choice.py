@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from actstore.errors import DumpError, SourceError
+from actstore.formats.foreign_array import ForeignArray
 from actstore.formats.foreign_hdf5 import open_array
 from actstore.sources import RowChoice, SplitData, split_data
 from actstore.sources.python import from_object
@@ -227,16 +228,20 @@ def test_what_is_not_asked_for_is_not_read(tmp_path, monkeypatch):
     assert loader.read == 8, "the loader is left after the last batch that is wanted"
 
 
-def test_rows_of_a_file_that_lie_together_are_read_together(tmp_path, monkeypatch):
+def test_rows_of_a_file_are_read_in_slices_that_do_not_span_what_lies_far_apart(tmp_path, monkeypatch):
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        file["x"] = np.arange(40_000, dtype="f4").reshape(10_000, 4)
-    array = open_array(tmp_path / "x.h5", "x", "x.h5:/x")
-    seen = []
-    read = array._read
-    monkeypatch.setattr(array, "_read", lambda box: seen.append((box[0].start, box[0].stop)) or read(box))
+        file["x"] = np.arange(40_000, dtype=np.float32).reshape(10_000, 4)
+    seen, read = [], ForeignArray.__getitem__
+
+    def spied(array, rows):
+        seen.append((rows.start, rows.stop))
+        return read(array, rows)
+
+    monkeypatch.setattr(ForeignArray, "__getitem__", spied)
     monkeypatch.setattr("actstore.formats.foreign_array._GAP_BYTES", 160)  # ten rows
+    dataset = open_array(tmp_path / "x.h5", "x", "x")
     places = np.array([3, 4, 9, 500, 511, 513, 9999])
-    np.testing.assert_array_equal(array.take(places)[:, 0], places * 4)
+    np.testing.assert_array_equal(dataset.take(places)[:, 0], places * 4)
     assert seen == [(3, 10), (500, 514), (9999, 10_000)]
 
 

@@ -50,7 +50,11 @@ class UnlabelledRowsWarning(UserWarning):
 
 
 def merge(
-    sources: Sequence[str | PathLike[str]], out: str | PathLike[str] | None = None, *, copy: bool = False
+    sources: Sequence[str | PathLike[str]],
+    out: str | PathLike[str] | None = None,
+    *,
+    copy: bool = False,
+    anyway: bool = False,
 ) -> Store:
     """Make one store of several, without moving activations: the shards become names of the same files.
 
@@ -63,6 +67,7 @@ def merge(
         sources: folders, ``NAME.acts``.
         out: the folder to make, ``NAME.acts``. Without it, the one source has all its ranks already, and is completed.
         copy: whether to copy the activations, each checked on the way, because ``out`` is on another disk.
+        anyway: whether to merge what other versions of the libraries computed; the versions of each stay recorded.
 
     Returns:
         the store, open.
@@ -81,7 +86,7 @@ def merge(
         return complete(sources[0])
     final = new_folder(out, sources)
     shares = [read_share(source) for source in sources]
-    header, steps = shares[0].header, new_steps(shares)
+    header, steps = shares[0].header, new_steps(shares, anyway=anyway)
     for step, new in steps.items():
         check_ranks(final, header, step, [place.rank for place in new.ranks])
     targets = _targets(shares) if shares[0].whole else {}

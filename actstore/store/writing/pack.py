@@ -16,16 +16,17 @@ from actstore.store.disk.output import WholeFile, check_room, whole_file
 from actstore.store.documents.cast import Cast, check_float
 from actstore.store.documents.catalog import Catalog
 from actstore.store.documents.documents import HASH_DIGITS
+from actstore.store.documents.folder import read_folder
 from actstore.store.documents.records import Extent
 from actstore.store.documents.row_table import RowTable, text_column
 from actstore.store.documents.shard import NewFile, ShardColumn
-from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, layer_path
+from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, PACKED, layer_path
 from actstore.store.reading.reader import Store, row_table
 from actstore.store.reading.reader import open as open_store
 from actstore.store.reading.single_file import FOOTER_BYTES, footer, is_single_file, manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from os import PathLike
 
     from actstore.store.documents.catalog import Catalog, Contents
@@ -63,6 +64,12 @@ def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[s
             extents = _fill(file, columns, store, casts)
             _commit(file, whole.path, _as_packed(contents, casts, dtype), extents)
     return casts
+
+
+def pack_staged(staging: Path, fence: Callable[[], None]) -> None:
+    """Pack a store that is staged in a folder, beside its shards; ``fence`` raises where it is not ours any more."""
+    with WholeFile(staging / PACKED, replace=True, fence=fence) as file:
+        pack(read_folder(staging), file)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
-from actstore.store.disk.output import WholeFile
 from actstore.store.documents.documents import Header, check_provenance
-from actstore.store.documents.folder import read_folder
 from actstore.store.documents.records import Seen
 from actstore.store.documents.write_place import WritePlace
-from actstore.store.format import JSON, PACKED, ROW_UNITS, StoredLayer
+from actstore.store.format import JSON, ROW_UNITS, StoredLayer
 from actstore.store.reading.reader import Store
 from actstore.store.reading.reader import open as open_store
 from actstore.store.writing import pending
@@ -21,10 +19,11 @@ from actstore.store.writing.claim import Claim, settle
 from actstore.store.writing.completion import complete_step
 from actstore.store.writing.destination import check_disk, choose
 from actstore.store.writing.id_check import IdCheck
-from actstore.store.writing.pack import pack
+from actstore.store.writing.pack import pack_staged
 from actstore.store.writing.pending import PendingRows, shard_bytes
 from actstore.store.writing.pipeline import Begun, Pipeline
-from actstore.store.writing.sealing import RankWriter, check_same
+from actstore.store.writing.same_dump import check_same
+from actstore.store.writing.sealing import RankWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,6 +55,7 @@ class Writer:
         resume: bool = False,
         shard_bytes: int | None = None,
         inputs: Iterable[str | PathLike[str]] = (),
+        resume_anyway: bool = False,
     ) -> None:
         """Prepare to write; nothing is made on disk before ``begin`` or the first row.
 
@@ -68,6 +68,7 @@ class Writer:
             resume: whether to go on with what an interrupted writer left, where there is such; see ``begin``.
             shard_bytes: the size at which rows are sealed; by default a thousandth of the dump.
             inputs: the files and folders that the rows come from, none of which is ever replaced.
+            resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
 
         Raises:
             StoreError where the output exists, or can not be written there.
@@ -81,7 +82,7 @@ class Writer:
         self._place = place or WritePlace()
         self._destination = choose(path, self._place, overwrite=overwrite, resume=resume, inputs=inputs)
         self._claimed = Claim(self._destination)
-        self._row_unit, self._resume = row_unit, resume
+        self._row_unit, self._resume, self._anyway = row_unit, resume, resume_anyway
         self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or pending.SHARD_BYTES[0]
         self._provenance: dict[str, JSON] = check_provenance(provenance or {})
         self._header: Header | None = None
@@ -130,10 +131,10 @@ class Writer:
                 named), or the other steps of the store are unfinished.
         """
         self._check_going()
-        if self._begun is not None:
-            msg = "the writer has begun already; begin comes once, before the first row"
-            raise StoreError(msg)
-        return self._claim(layers).rank.seen
+        if self._begun is None:
+            return self._claim(layers).rank.seen
+        msg = "the writer has begun already; begin comes once, before the first row"
+        raise StoreError(msg)
 
     def _claim(self, layers: Sequence[StoredLayer]) -> Begun:
         header = Header(self._row_unit, tuple(layers))
@@ -141,9 +142,9 @@ class Writer:
             with self._writing():
                 self._claimed.take()
                 staging, noted = self._destination.staging, dict(self._provenance)
-                rank = RankWriter(staging, self._place, header, noted, self._claimed.check)
+                rank = RankWriter(staging, self._place, header, noted, self._claimed.check, anyway=self._anyway)
                 known = rank.resume() if self._resume else None
-                ids = IdCheck(self._destination.staging, self._place)
+                ids = IdCheck(staging, self._place)
         except BaseException:
             self.abandon()  # and so let go of the lock
             raise
@@ -176,7 +177,7 @@ class Writer:
         """Add rows. They are on the disk once their shard is sealed, later on, in the background.
 
         Args:
-            batch: rows of every layer, which are sealed together.
+            batch: rows of every layer, sealed together.
             seen: how far the dump is with them, for ``begin`` to return when it is resumed.
 
         Raises:
@@ -235,9 +236,7 @@ class Writer:
             self._claimed.check()
             complete = complete_step(destination.staging, rank.header, self._place.number)
             if destination.single_file:
-                fence, packed = self._claimed.check, destination.staging / PACKED
-                with WholeFile(packed, replace=True, fence=fence) as file:
-                    pack(read_folder(destination.staging), file)
+                pack_staged(destination.staging, self._claimed.check)
             if complete or self._place.shared:
                 self._claimed.publish()
         self._begun.pipeline.close()
