@@ -42,7 +42,8 @@ class Program(click.Group):
             with notice:
                 return super().invoke(ctx)
         except click.ClickException as error:  # names of files and layers stand in these, too
-            error.message = "\n".join(printable(line) for line in error.message.split("\n"))
+            shown = "\n".join(printable(line) for line in error.message.split("\n"))
+            vars(error)["message"] = shown  # final by its type, and the one place that click shows it from
             raise
         except BrokenPipeError:
             raise  # whoever read the output has enough; click ends without a word
