@@ -127,7 +127,21 @@ def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndar
     """Labels one after another, masked over the rows of a part that has none."""
     import numpy as np
 
-    dtype = np.result_type(*(part.dtype for part in labels if part is not None))
+    given = [part for part in labels if part is not None]
+    dtype = np.result_type(*(part.dtype for part in given))
+    if len({part.dtype.kind in "SU" for part in given}) > 1:
+        kinds = ", ".join(str(part.dtype) for part in given)
+        raise click.UsageError(
+            f"the labels of one target are text and numbers ({kinds}); give one kind for all splits"
+        )
+    if dtype.kind == "f" and all(
+        part.dtype.kind in "iu" for part in given
+    ):  # int64 beside uint64 is float64 to NumPy
+        least = min(int(part.min()) for part in given if np.ma.count(part))
+        most = max(int(part.max()) for part in given if np.ma.count(part))
+        if least < 0 and most >= 2**63:
+            raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
+        dtype = np.dtype(np.int64 if most < 2**63 else np.uint64)
     filled = [
         np.ma.masked_all(count, dtype) if part is None else part
         for part, count in zip(labels, rows, strict=True)

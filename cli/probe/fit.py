@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -142,9 +141,7 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
     from cli.probe.bridge import open_problem
     from solvers.probing.probe_file import refuse_existing
 
-    if Path(output).is_file() and not overwrite:
-        raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
-    refuse_existing(output, overwrite)
+    refuse_existing(output, overwrite, inputs=() if given["warm_start"] is None else (given["warm_start"],))
     warm_start = None if given["warm_start"] is None else solvers.load(given["warm_start"])
     with (
         open_problem(given["activations"], given["targets"], given["patterns"], given["step"]) as problem,

@@ -29,10 +29,9 @@ def plot(probes: str, output: str, target: str | None, title: str | None, overwr
       probe plot probes.h5 -o error-by-layer.svg
     """
     import solvers
-    from solvers.figures.chart import error_by_layer, save_chart
+    from solvers.figures.chart import error_by_layer, refuse_existing_figure, save_chart
 
-    if Path(output).exists() and not overwrite:
-        raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
+    refuse_existing_figure(Path(output), overwrite)
     found = solvers.load(probes).values()
     targets = list(dict.fromkeys(probe.target for probe in found))
     if target is None and len(targets) > 1:
@@ -42,5 +41,5 @@ def plot(probes: str, output: str, target: str | None, title: str | None, overwr
     if target is not None and target not in targets:
         raise click.ClickException(f"{probes} has no target {target!r}; it has {', '.join(targets) or 'none'}")
     chosen = [probe for probe in found if target in (None, probe.target)]
-    save_chart(error_by_layer(chosen, title), Path(output))
+    save_chart(error_by_layer(chosen, title), Path(output), overwrite)
     click.echo(f"wrote {output}")

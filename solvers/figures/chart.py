@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from solvers.errors import FigureError
+from solvers.new_file import new_file, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
     from solvers.probing.probe import Probe
 
+_BEGINNINGS = {".svg": (b"<svg", b"<?xml"), ".png": (b"\x89png",), ".html": (b"<!doctype html", b"<html")}
+"""How a figure begins, by its suffix: what may be overwritten."""
 SPLIT_COLOURS = {"train": "#9aa5b1", "val": "#e08e2b", "test": "#1f5fa8"}
 
 
@@ -27,7 +31,7 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
     if not probes:
         raise FigureError("there is no probe to plot: every layer of the file failed; see `probe show`")
     splits = [split for split in SPLIT_COLOURS if any(split in probe.error for probe in probes)]
-    chance = probes[0].chance[splits[-1]]
+    chance = probes[0].majority[splits[-1]]
     errors = [probe.error[split] for probe in probes for split in splits if split in probe.error]
     y = _error_axis(alt, max(*errors, chance), logarithmic=median(errors) < chance / 3)
     layers = list(dict.fromkeys(probe.layer for probe in probes))
@@ -100,20 +104,60 @@ def _chance_line(alt: Any, chance: float, y: Any) -> tuple[Any, Any]:
     )
 
 
-def save_chart(chart: Any, path: Path) -> None:
-    """Write a figure whole or not at all; the suffix says how: .svg, .png, or .html (self-contained)."""
-    suffix = path.suffix.lower()
-    if suffix not in {".svg", ".png", ".html"}:
-        raise FigureError(f"-o {path} ends in {suffix!r}; a figure is .svg, .png or .html")
-    partial = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+def save_chart(chart: Any, path: Path, overwrite: bool = False) -> None:
+    """Write a figure whole or not at all; the suffix says how: .svg, .png, or .html (self-contained).
+
+    Raises:
+        FigureError: another suffix; a name that is taken, without ``overwrite`` or by what is no such figure; a disk
+            that refuses.
+    """
+    refuse_existing_figure(path, overwrite)
+    content = _drawn(chart, path.suffix.lower())
     try:
-        if suffix == ".html":
-            chart.save(str(partial), inline=True)
-        else:
-            chart.save(str(partial), scale_factor=2 if suffix == ".png" else 1)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        with new_file(path, _is_figure if overwrite else None) as descriptor:
+            write_all(descriptor, content, 0)
+    except FileExistsError as error:
+        msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
+        raise FigureError(msg) from error
+    except OSError as error:
+        msg = f"the figure {path} could not be written: {error.strerror}; make room or choose another place"
+        raise FigureError(msg) from error
+
+
+def refuse_existing_figure(path: Path, overwrite: bool) -> None:
+    """Raise FigureError where ``save_chart`` would refuse; for asking before anything is read or drawn."""
+    if path.suffix.lower() not in _BEGINNINGS:
+        raise FigureError(f"-o {path} ends in {path.suffix!r}; a figure is .svg, .png or .html")
+    if os.path.lexists(path):
+        if not overwrite:
+            raise FigureError(
+                f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
+            )
+        if not _is_figure(path):
+            raise FigureError(
+                f"{path} is no {path.suffix[1:].lower()} figure, and only such a figure is overwritten; choose another "
+                "name, or remove it"
+            )
+
+
+def _is_figure(path: Path) -> bool:
+    """Whether a file begins as a figure of its suffix does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        beginning = file.read(64).lstrip().lower()
+    return beginning.startswith(_BEGINNINGS[path.suffix.lower()])
+
+
+def _drawn(chart: Any, suffix: str) -> bytes:
+    """The bytes of a figure."""
+    if suffix == ".png":
+        image = io.BytesIO()
+        chart.save(image, format="png", scale_factor=2)
+        return image.getvalue()
+    text = io.StringIO()
+    chart.save(text, format=suffix[1:], **({"inline": True} if suffix == ".html" else {}))
+    return text.getvalue().encode()
 
 
 def _altair() -> Any:

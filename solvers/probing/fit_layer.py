@@ -12,9 +12,9 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.fitting.fit import fit
 from solvers.fitting.result import Fit, FitPath
-from solvers.probing.probe import Probe, Probes, Tried
+from solvers.probing.probe import Probe, Probes
+from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Tried, Where
 from solvers.probing.targets import bad_rows, rows_and_labels, score_targets
-from solvers.probing.warm_starts import Start
 from solvers.rows import Columns, at_full_width, draw_columns, flat_width
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from solvers.probing.settings import LayerSettings
     from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
+    from solvers.probing.warm_starts import Start
     from solvers.rows import RowSource
     from solvers.scores import Score
 
@@ -92,16 +93,17 @@ def fit_layer(
     seconds = time.perf_counter() - begun
     probes = [
         Probe(
-            layer=layer.name,
-            target=target,
-            **{name: getattr(layer, name) for name in ("order", "head", "shape")},
-            path=found.path,
-            seconds=seconds,
-            version=_version(),
-            **_what_was_fitted(found.fit, view),
-            **_how_it_scores(scores[target], tasks[target]),
-            scaled=settings.scale,
-            **{name: getattr(settings, name) for name in ("step", "seed", "fingerprint", "command")},
+            where=_where(layer, target, settings),
+            map=_map(found.fit, tasks[target], view, settings.scale),
+            proof=_proof(found),
+            scores=_scores(scores[target], tasks[target]),
+            provenance=Provenance(
+                fingerprint=settings.fingerprint,
+                rows_fingerprint=tasks[target].fingerprint,
+                command=settings.command,
+                version=_version(),
+                seconds=seconds,
+            ),
         )
         for target, found in chosen.items()
         if target not in reasons
@@ -110,34 +112,47 @@ def fit_layer(
 
 
 def _start(start: Start | None, view: _View) -> Start | None:
-    if start is None or view.columns is None:
-        return start
-    return Start(start.weights[view.columns], start.bias, start.classes)
+    return None if start is None else start.of_columns(view.columns)
 
 
-def _what_was_fitted(chosen: Fit, view: _View) -> dict[str, Any]:
-    """The fields of a probe that come from its fit; columns that were not looked at get weight 0."""
-    same = ("C", "bias", "gap_nats", "loss", "engine", "engine_reason")
-    fields = {name: getattr(chosen, name) for name in same}
-    spread = {
-        name: at_full_width(getattr(chosen, name), view.columns, view.width, elsewhere)
-        for name, elsewhere in (("weights", 0.0), ("mean", 0.0), ("scale", np.inf))
-    }
-    return fields | spread | {"columns": view.columns, "status": str(chosen.status)}
+def _where(layer: FitLayer, target: str, settings: LayerSettings) -> Where:
+    return Where(
+        layers=(layer.stored,),
+        target=target,
+        shape=layer.shape,
+        step=settings.step,
+        seed=settings.seed,
+        slice=layer.head,
+        order=layer.order,
+    )
 
 
-def _how_it_scores(scores: dict[str, Score], task: Task) -> dict[str, Any]:
-    """The fields of a probe that come from its scores, by split."""
-    fields = {
+def _map(chosen: Fit, task: Task, view: _View, scaled: bool) -> ProbeMap:
+    """The map of a fit on all columns of the layer; those that were not looked at get weight 0."""
+    return ProbeMap(
+        weights=at_full_width(chosen.weights, view.columns, view.width, 0.0),
+        intercept=chosen.intercept,
+        mean=at_full_width(chosen.mean, view.columns, view.width, 0.0),
+        classes=task.classes,
+        scale=at_full_width(chosen.scale, view.columns, view.width, np.inf),
+        scaled=scaled,
+        columns=view.columns,
+    )
+
+
+def _proof(found: _Chosen) -> Proof:
+    same = ("C", "gap_nats", "loss", "engine", "engine_reason")
+    of_fit = {name: getattr(found.fit, name) for name in same}
+    return Proof(status=str(found.fit.status), path=found.path, **of_fit)
+
+
+def _scores(scores: dict[str, Score], task: Task) -> Scores:
+    by_split = {
         name: {split: getattr(found, name) for split, found in scores.items()}
         for name in ("error", "cross_entropy", "rows", "unseen")
     }
-    return fields | {
-        "chance": {split: task.chance(split) for split in scores},
-        "unlabelled": task.unlabelled,
-        "classes": task.classes,
-        "rows_fingerprint": task.fingerprint,
-    }
+    majority = {split: task.chance(split) for split in scores}
+    return Scores(majority=majority, unlabelled=task.unlabelled, **by_split)
 
 
 def _choose_where_sound(

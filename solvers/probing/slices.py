@@ -36,6 +36,11 @@ class FitLayer:
     columns: NDArray[np.int64] | None = None
 
     @property
+    def stored(self) -> str:
+        """The name of the stored layer."""
+        return self.name if self.head is None else self.name.removesuffix(f"@{self.head}")
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The features of one stored row."""
         return tuple(self.source.shape[1:])

@@ -50,7 +50,7 @@ def score_targets(
         for target, task in fitted.items():
             mine = np.isin(numbers, task.rows[split], assume_unique=True)
             codes = np.where(mine, task.codes[numbers], LEFT_OUT)
-            scored.append(Scored(codes, fits[target].weights, fits[target].bias))
+            scored.append(Scored(codes, fits[target].map))
         for target, found in zip(fitted, score_each(Rows(rows, numbers), scored), strict=True):
             scores[target][split] = found
     return scores

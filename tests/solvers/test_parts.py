@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import solvers
+from solvers import new_file
 from solvers.errors import ProbeFileError
-from solvers.probing import probe_file as probe_module
 from solvers.probing.fit_layers import FitInterrupted
 
 HOUSE = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def same(left, right):
 
 def test_parts_go_when_the_probes_are_saved_and_not_before(parts, tmp_path):
     probes, said = fit(parts)
-    written = ["identity.json", *(f"layer-000{order}.h5" for order in range(3))]
+    written = ["identity.json", *(f"layer-000{order}.h5" for order in range(3)), "lock"]
     assert sorted(file.name for file in parts.iterdir()) == written
     probes.save(tmp_path / "p.h5")
     assert [file.name for file in tmp_path.iterdir()] == ["p.h5"]
@@ -151,7 +151,7 @@ def test_a_process_that_is_killed_between_layers(parts, name, code_then, says):
     )
     assert done.returncode == code_then, done.stderr
     assert says in done.stderr
-    assert sorted(file.name for file in parts.iterdir())[1:] == ["layer-0000.h5", "layer-0001.h5"]
+    assert sorted(file.name for file in parts.glob("layer-*")) == ["layer-0000.h5", "layer-0001.h5"]
     probes, said = fit(parts)
     assert said[0].startswith("2 of 3")
     assert same(probes, fit(None)[0])
@@ -161,13 +161,13 @@ def test_a_process_that_is_killed_while_it_writes_a_layer(parts):
     code = (
         "import os, signal, sys\n"
         "from tests.solvers.test_parts import fit\n"
-        "from solvers.probing import probe_file as probe\n"
-        "replace = probe.Path.replace\n"
-        "def kill(self, path):\n"
+        "from solvers import new_file\n"
+        "publish = new_file._publish\n"
+        "def kill(temporary, path, may_replace):\n"
         "    if path.name == 'layer-0001.h5':\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return replace(self, path)\n"
-        "probe.Path.replace = kill\n"
+        "    return publish(temporary, path, may_replace)\n"
+        "new_file._publish = kill\n"
         "fit(sys.argv[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(parts)], cwd=HOUSE, capture_output=True, check=False)
@@ -185,7 +185,7 @@ def test_a_full_disk_loses_nothing(begun, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(probe_module.os, "fsync", full)
+    monkeypatch.setattr(new_file.os, "fsync", full)
     with pytest.raises(ProbeFileError, match="No space left on device; make room") as caught:
         probes.save(tmp_path / "p.h5")
     assert caught.value.__notes__ == [
@@ -294,6 +294,87 @@ def test_files_of_others_are_left_alone(parts, tmp_path):
 
 
 def test_a_folder_that_can_not_be_made(tmp_path):
-    with pytest.raises(ProbeFileError, match=r"can not be kept in .*: No such file or directory; make room or"):
+    with pytest.raises(ProbeFileError, match=r"cannot be kept in .*: No such file or directory; make room or"):
         fit(tmp_path / "no" / "p.h5.parts")
     assert not any(tmp_path.iterdir())
+
+
+HOLD = (
+    "import sys\n"
+    "from tests.solvers.test_parts import fit\n"
+    "def hold(progress):\n"
+    "    if progress.layer == 'fc':\n"
+    "        print('begun', flush=True)\n"
+    "        sys.stdin.read()\n"
+    "fit(sys.argv[1], progress=hold)[0].save(sys.argv[2])\n"
+)
+
+
+def test_of_two_processes_at_once_the_second_is_told_and_leaves_nothing(parts, tmp_path):
+    command = [sys.executable, "-c", HOLD, str(parts), str(tmp_path / "p.h5")]
+    with subprocess.Popen(command, cwd=HOUSE, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"begun\n"
+        there = sorted(os.listdir(parts))
+        with pytest.raises(
+            ProbeFileError, match=r"p\.h5\.parts is in use: another process writes it; wait for it, or"
+        ):
+            fit(parts)
+        with pytest.raises(ProbeFileError, match="is in use"):
+            fit(parts, C=[7.0], overwrite=True)
+        assert sorted(os.listdir(parts)) == there
+        first.communicate()
+    assert first.returncode == 0
+    assert os.listdir(tmp_path) == ["p.h5"]
+    assert same(solvers.load(tmp_path / "p.h5"), fit(None)[0])
+
+
+def test_probes_that_are_not_saved_yet_keep_other_processes_out(parts, tmp_path):
+    probes, _ = fit(parts)
+    command = [sys.executable, "-c", HOLD, str(parts), str(tmp_path / "q.h5")]
+    done = subprocess.run(command, cwd=HOUSE, input=b"", capture_output=True, check=False)
+    assert b"is in use: another process writes it" in done.stderr
+    probes.save(tmp_path / "p.h5")
+    assert os.listdir(tmp_path) == ["p.h5"]
+
+
+def test_two_threads_at_once(parts):
+    def within(progress):
+        with pytest.raises(ProbeFileError, match="is in use: another thread writes it"):
+            fit(parts)
+
+    fit(parts, progress=within)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_a_file_system_cannot_lock(parts, tmp_path, monkeypatch, number):
+    def no_locks(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("solvers.folder_lock.fcntl.flock", no_locks)
+    probes, _ = fit(parts)
+    assert (parts / "lock.held").exists()
+    probes.save(tmp_path / "p.h5")
+    assert os.listdir(tmp_path) == ["p.h5"]
+    parts.mkdir()
+    (parts / "lock.held").touch()
+    with pytest.raises(ProbeFileError, match=r"lock\.held says so: remove that file where none runs; wait"):
+        fit(parts)
+
+
+def test_a_part_of_another_question_is_fitted_again(begun, tmp_path):
+    """The digest of the question goes with every part: names and keys alone do not tell it from others."""
+    with pytest.raises(FitInterrupted):
+        fit(tmp_path / "other.parts", C=[0.2, 2.0], progress=stop_at("fc"))
+    (begun / "layer-0001.h5").write_bytes((tmp_path / "other.parts" / "layer-0001.h5").read_bytes())
+    probes, said = fit(begun)
+    assert "layer 'conv' is fitted again" in said[0]
+    assert "was fitted for another question" in said[0]
+    assert same(probes, fit(None)[0])
+
+
+def test_layers_of_others_in_a_folder_of_that_name_are_left_alone(parts):
+    parts.mkdir()
+    (parts / "layer-0001.h5").write_bytes(b"features of mine")
+    with pytest.raises(ProbeFileError, match="is in the way: it holds files that no fit wrote"):
+        fit(parts, overwrite=True)
+    assert [file.name for file in parts.iterdir()] == ["layer-0001.h5"]
