@@ -142,7 +142,7 @@ def _rows(codes: NDArray[np.int64], fraction: float, generator: np.random.Genera
     draw of their own, and one shuffle serves any number of classes.
     """
     counts = np.bincount(codes)
-    take = _of_each_class(counts)
+    take = _of_each_class(counts, fraction)
     shuffled = generator.permutation(len(codes))
     by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
     first_of_class = np.cumsum(counts) - counts
@@ -152,16 +152,16 @@ def _rows(codes: NDArray[np.int64], fraction: float, generator: np.random.Genera
     return held
 
 
-def _of_each_class(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _of_each_class(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
     """How many rows of each class (classes,) are set aside, rounded by largest remainder.
 
-    Rounding each class by itself would set aside no row at all of a hundred classes of four. So the tenth of all rows
+    Rounding each class by itself would set aside no row at all of a hundred classes of four. So the part of all rows
     is what is kept to, and the rows that rounding down leaves over go to the classes that lost most by it. A class
     that would be left without a row to train on gives none.
     """
     share = counts * fraction
     take = np.floor(share).astype(np.int64)
-    short = max(1, round(int(counts.sum()) * FRACTION)) - int(take.sum())
+    short = max(1, round(int(counts.sum()) * fraction)) - int(take.sum())
     spare = np.flatnonzero(take + 1 < counts)
     by_remainder = spare[np.argsort((take - share)[spare], kind="stable")]
     take[by_remainder[:short]] += 1

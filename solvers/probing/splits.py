@@ -110,8 +110,8 @@ def refuse_index(values: object, what: str) -> None:
     if not (found.dtype.kind in "iu" and np.array_equal(found, np.arange(len(found)))):
         begins = f" (it begins with {found.tolist()[0]!r})" if len(found) else ""
         msg = (
-            f"{what} are a pandas {type(values).__name__} whose index is not 0, 1, 2, ... in order{begins}, so it is no "
-            "telling which rows they are of; put them in the order of the rows and give .to_numpy()"
+            f"{what} are a pandas {type(values).__name__} whose index is not 0, 1, 2, ... in order{begins}, so it "
+            "is no telling which rows they are of; put them in the order of the rows and give .to_numpy()"
         )
         raise ProblemError(msg)
 
