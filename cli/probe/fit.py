@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import ProgressLine, Size, duration, overwrite_option, step_option
+from cli.probe.choice import choice_lines
+from cli.probe.row_columns import ROW_OPTIONS, split_as
+from cli.shared import (
+    ProgressLine,
+    Size,
+    duration,
+    overwrite_option,
+    shown_warnings,
+    step_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +111,7 @@ _OPTIONS = (
         metavar="PROBES",
         help="Start from the probes of the same layers and targets, such as those of the step before.",
     ),
+    *ROW_OPTIONS,
     click.option("--require-all", is_flag=True, help="Refuse rows without a label instead of skipping them."),
     step_option,
     click.option("--seed", type=int, default=0, show_default=True, metavar="N"),
@@ -124,8 +134,9 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
     """Fit a linear probe at every layer, and prove how far each is from the optimum.
 
-    C is picked on the `val` split; without one, a tenth of `train` is set aside for it. The features may also be your
-    own: .npy, .npz:KEY or .h5:/PATH, each with its --target.
+    C is picked on the `val` split (also called validation, valid or dev); without one, by folds of `train` or on a
+    tenth of it, as is said in the end. The features may also be your own: .npy, .npz:KEY or .h5:/PATH, each with its
+    --target. Labels of a file with a column `id` go to the rows of these ids.
 
     Finished layers are kept in PROBES.parts until all of them are: after Ctrl-C or a crash the same command goes on.
 
@@ -138,13 +149,15 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
       probe fit train=h.npz:train test=h.npz:test --target train:y=y.npz:train --target test:y=y.npz:test -o probes.h5
     """
     import solvers
-    from cli.probe.bridge import open_problem
+    from cli.probe.bridge import RowOptions, open_problem
     from solvers.probing.probe_file import refuse_existing
 
     refuse_existing(output, overwrite, inputs=() if given["warm_start"] is None else (given["warm_start"],))
     warm_start = None if given["warm_start"] is None else solvers.load(given["warm_start"])
+    rows = RowOptions(given["split_by"], given["group_by"], given["ignore_label"])
     with (
-        open_problem(given["activations"], given["targets"], given["patterns"], given["step"]) as problem,
+        shown_warnings(),
+        open_problem(given["activations"], given["targets"], given["patterns"], given["step"], rows) as problem,
         ProgressLine() as line,
     ):
         probes = solvers.fit_layers(
@@ -152,6 +165,9 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
             problem.labels,
             splits=problem.splits,
             groups=problem.groups,
+            split_as=split_as(given["split_as"]),
+            folds=given["folds"],
+            holdout=given["holdout"],
             **_settings(given),
             split_features=given["split_features"],
             require_all=given["require_all"],
@@ -234,6 +250,8 @@ def _echo_summary(output: str, probes: Probes) -> None:
         proven.append("unpenalised" if not gaps else f"but {unpenalised} unpenalised")
     by = f" by {', '.join([engines, *proven])}" if probes else ""
     click.echo(f"{output}: {len(probes)} probes{by}")
+    for text in choice_lines(probes.values()) if probes else ():
+        click.echo(text)
 
 
 def report_shortfalls(probes: Probes) -> int:

@@ -139,6 +139,9 @@ def fit_layers(
         msg = "there are no layers to fit; give at least one"
         raise ProblemError(msg)
     say = _warn if notice is None else notice
+    for line in dict.fromkeys(_divided(task) for task in tasks.values()):
+        if line:
+            say(line)
     starts = {} if warm_start is None else find_starts(warm_start, wanted, tasks, say)
     kept = Parts(wanted)
     if parts is not None:
@@ -184,6 +187,18 @@ def _how_far(parts: Parts, layer: str) -> str:
     done, total = len(parts.finished), len(parts.layers)
     kept = f", kept in {parts.folder}; the same command goes on from there" if done and parts.folder else ""
     return f"interrupted at layer {layer!r}, with {done} of {total} layers fitted{kept}"
+
+
+def _divided(task: Task) -> str:
+    """What is to be said where groups have rows in ``train`` and elsewhere; nothing where none has."""
+    divided: Mapping[str, int] = task.chosen.get("divided_groups", {})
+    if not divided:
+        return ""
+    where = ", ".join(f"{count:,} in `{split}`" for split, count in divided.items())
+    return (
+        f"groups of training rows have rows in other splits, too ({where}), so what is scored there is not new to the "
+        "probe; divide the rows by whole groups"
+    )
 
 
 def _several(values: Any) -> tuple[Any, ...]:

@@ -120,6 +120,8 @@ def _named_rows(splits: ArrayLike, count: int) -> dict[str, NDArray[np.int64]]:
     """The rows of each name."""
     refuse_index(splits, "the splits")
     names, missing = read_labels(splits)
+    unnamed = _empty_texts(splits) if missing.shape == (count,) else missing
+    missing = missing & ~unnamed
     if names.shape != (count,):
         msg = f"there are {count:,} labels but splits of shape {names.shape}; give one split name per row"
         raise ProblemError(msg)
@@ -129,7 +131,7 @@ def _named_rows(splits: ArrayLike, count: int) -> dict[str, NDArray[np.int64]]:
             "each, rows that no probe is to see another one"
         )
         raise ProblemError(msg)
-    texts = np.where(names == "", TRAIN, names).astype(str) if names.dtype.kind in "UO" else names.astype(str)
+    texts = np.where(unnamed, TRAIN, names.astype(str))
     return {str(split): np.flatnonzero(texts == split) for split in np.unique(texts)}
 
 
@@ -155,3 +157,23 @@ def _mapped_rows(splits: Mapping[str, ArrayLike], count: int) -> dict[str, NDArr
         taken[numbers] = place
         rows[split] = numbers
     return rows
+
+
+def _empty_texts(splits: ArrayLike) -> NDArray[np.bool_]:
+    """Where a name is an empty text, which is no label but means ``train`` among splits; None and NaN are none."""
+    masked = np.ma.getmaskarray(splits) if isinstance(splits, np.ma.MaskedArray) else False
+    names = np.ma.getdata(splits) if isinstance(splits, np.ma.MaskedArray) else np.asarray(splits)
+    return np.array([isinstance(name, str) and not name for name in names.tolist()], dtype=bool) & ~np.asarray(
+        masked
+    )
+
+
+def divided_groups(groups: NDArray[Any], rows: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
+    """Return how many groups of the training rows have rows in each other split, too, where there are such."""
+    train = np.unique(groups[rows[TRAIN]]) if TRAIN in rows else groups[:0]
+    shared = {
+        split: int(np.isin(np.unique(groups[numbers]), train).sum())
+        for split, numbers in rows.items()
+        if split != TRAIN
+    }
+    return {split: count for split, count in shared.items() if count}

@@ -12,7 +12,7 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.labels import UNSEEN, place_labels, plain_labels, read_labels
 from solvers.probing.holdout import FRACTION, deal, set_aside
-from solvers.probing.splits import VAL, in_order, refuse_index, split_rows
+from solvers.probing.splits import VAL, divided_groups, in_order, refuse_index, split_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class Task:
     the index of each label in ``classes``, ``UNSEEN`` where it is none of them. ``rows`` holds the labelled
     rows of each split, ascending, with train, val and test first; ``unlabelled`` counts the others. ``folds``
     (training rows,) is the fold of each, ``holdout.ALWAYS`` where it is in none; None where C is not chosen by folds.
-    ``chosen`` says, in JSON, how C is chosen, by how many rows; ``nowhere`` counts the rows that are in no split.
+    ``chosen`` says, in JSON, how C is chosen, by how many rows, and how many rows are in no split.
     """
 
     labels: NDArray[Any]
@@ -89,7 +89,6 @@ class Task:
     unlabelled: Mapping[str, int]
     folds: NDArray[np.int64] | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict)
-    nowhere: int = 0
 
     def chance(self, split: str) -> float:
         """The error on a split of always saying the commonest training class; NaN without labelled rows."""
@@ -161,13 +160,18 @@ def make_task(labels: ArrayLike, rules: RowRules, target: str) -> Task:
     classes = _classes(values, rows, target)
     codes = np.full(len(values), UNSEEN)
     codes[~missing] = place_labels(values[~missing], classes)
-    groups = _groups(rules.groups, len(values), rows["train"])
-    division = _divide(rows, codes, groups, rules)
+    groups = _groups(rules.groups, len(values))
+    division = _divide(rows, codes, None if groups is None else groups[rows["train"]], rules)
+    if groups is not None:
+        divided = divided_groups(groups, in_order(rows))
+        division.chosen.update({"divided_groups": divided} if divided else {})
     if VAL in found.named and rules.choose:
         division.chosen["named"] = found.named[VAL]
     nowhere = len(values) - sum(len(numbers) for numbers in found.rows.values())
+    if nowhere:
+        division.chosen["in_no_split"] = nowhere
     counts = {split: unlabelled.get(split, 0) for split in division.rows}
-    return Task(values, classes, codes, division.rows, counts, division.folds, division.chosen, nowhere)
+    return Task(values, classes, codes, division.rows, counts, division.folds, division.chosen)
 
 
 @dataclass(frozen=True)
@@ -197,18 +201,19 @@ def _divide(
         return _Division(in_order(rows), {"by": "given"})
     if VAL in rows:
         return _Division(in_order(rows), {"by": VAL, "rows": int(np.sum(codes[rows[VAL]] != UNSEEN))})
-    whole = {} if groups is None else {"groups": len(np.unique(groups))}
+    whole: dict[str, Any] = {} if groups is None else {"groups": len(np.unique(groups))}
     if rules.folds is not None or (rules.holdout is None and len(train) < FEW_ROWS):
         folds = deal(codes[train], groups, folds=rules.folds or FOLDS, seed=rules.seed)
         chosen = {
             "by": "folds",
             "folds": int(folds.max()) + 1,
+            "asked": rules.folds or FOLDS,
             "rows": int(np.sum(folds >= 0)),
             "of": len(train),
         }
         return _Division(in_order(rows), chosen | whole, folds)
     held = set_aside(codes[train], groups, seed=rules.seed, fraction=rules.holdout or FRACTION)
-    chosen = {"by": "holdout", "rows": int(held.sum()), "of": len(train)}
+    chosen = {"by": "holdout", "rows": int(held.sum()), "of": len(train), "asked": rules.holdout or FRACTION}
     return _Division(in_order({**rows, "train": train[~held], VAL: train[held]}), chosen | whole)
 
 
@@ -244,8 +249,8 @@ def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target
     return classes
 
 
-def _groups(groups: ArrayLike | None, count: int, train: NDArray[np.int64]) -> NDArray[Any] | None:
-    """The groups of the training rows."""
+def _groups(groups: ArrayLike | None, count: int) -> NDArray[Any] | None:
+    """The groups of all rows."""
     if groups is None:
         return None
     refuse_index(groups, "the groups")
@@ -253,11 +258,10 @@ def _groups(groups: ArrayLike | None, count: int, train: NDArray[np.int64]) -> N
     if values.shape != (count,):
         msg = f"there are {count:,} labels but groups of shape {values.shape}; give one group per row"
         raise ProblemError(msg)
-    lacking = train[missing[train]]
-    if len(lacking):
+    if missing.any():
         msg = (
-            f"{len(lacking):,} training rows have no group (the first is row {lacking[0]}); give every row one, a row "
-            "that stands alone one of its own"
+            f"{int(missing.sum()):,} rows have no group (the first is row {int(np.argmax(missing))}); give every row "
+            "one, a row that stands alone one of its own"
         )
         raise ProblemError(msg)
-    return values[train]
+    return values

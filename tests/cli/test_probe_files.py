@@ -95,7 +95,9 @@ def test_the_same_fit_twice_at_once(run, store, folder):
     )
     arguments = ["fit", store, "--target", "sign", "-o", "p.h5"]
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HOUSE)!r})\n{code}", *arguments]
-    with subprocess.Popen([*command, "begun"], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+    with subprocess.Popen(
+        [*command, "begun"], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
         while not (folder / "begun").exists():
             assert first.poll() is None, first.stderr.read()
             time.sleep(0.05)
@@ -135,7 +137,9 @@ def test_a_later_version_is_refused_by_number(refused, fitted, command):
 def test_labels_of_two_signs_and_of_two_kinds(run, refused, net, folder):
     np.save("a.npy", np.array([3, 2**63 + 1] * 150, "u8"))
     np.save("b.npy", np.array([3, 4] * 50))
-    features = "probe fit train=train.npz:x test=test.npz:x --target train:y=a.npy --target test:y={} --C 1 -o p.h5"
+    features = (
+        "probe fit train=train.npz:x test=test.npz:x --target train:y=a.npy --target test:y={} --C 1 -o p.h5"
+    )
     run(features.format("b.npy"))
     shown = json.loads(run("probe show p.h5 --json").stdout)["probes"]
     assert shown[0]["classes"] == [3, 2**63 + 1]
@@ -144,4 +148,7 @@ def test_labels_of_two_signs_and_of_two_kinds(run, refused, net, folder):
     said = run(features.format("b.npy"), code=2).stderr
     assert "the labels of one target are text and numbers (uint64, <U1); give one kind for all splits" in said
     np.save("b.npy", np.array([-3, 4] * 50))
-    assert "labels from -3 to 9223372036854775809 fit no whole number of 64 bits" in run(features.format("b.npy"), code=2).stderr
+    assert (
+        "labels from -3 to 9223372036854775809 fit no whole number of 64 bits"
+        in run(features.format("b.npy"), code=2).stderr
+    )
