@@ -37,11 +37,15 @@ class LayerProblem:
 
 @dataclass(frozen=True)
 class RowOptions:
-    """What `probe fit` is told of rows: the targets or SPECs that say splits and groups, and labels that are none."""
+    """What `probe fit` is told of rows: the targets or SPECs that say splits and groups, and labels that are none.
+
+    ``concat`` names layers, with commas between them, whose features are set side by side.
+    """
 
     split_by: str | None = None
     group_by: str | None = None
     ignore_label: tuple[str, ...] = ()
+    concat: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -63,6 +67,10 @@ def open_problem(
                 raise click.UsageError("--step chooses a step of a store; features of your own have none")
             if patterns:
                 raise click.UsageError("--layers chooses layers of a store; features of your own are one layer")
+            if rows.concat:
+                raise click.UsageError(
+                    "--concat joins layers of a store; join features of your own in their file"
+                )
             yield _of_features(sources, targets, stack, rows)
 
 
@@ -102,9 +110,40 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
     columns = StoreColumns(store, targets)
     splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
     names = list(store.layers)
-    layers = {layer: store.layers[layer] for layer in (_chosen(patterns, names) if patterns else names)}
+    wanted = _chosen(patterns, names) if patterns else [] if rows.concat else names
+    layers: dict[str, Any] = {layer: store.layers[layer] for layer in wanted} | _side_by_side(
+        store, rows.concat
+    )
     groups = columns.groups(rows.group_by)
     return LayerProblem(layers, labels, splits, groups, store.steps[0], store.fingerprint)
+
+
+def _side_by_side(store: Store, concat: Sequence[str]) -> dict[str, Any]:
+    """Layers of the same rows with their features side by side, called by their names with + between them."""
+    from actstore.patterns import unknown
+
+    joined: dict[str, Any] = {}
+    for text in concat:
+        names = text.split(",")
+        for name in names:
+            if name not in store.layers:
+                raise unknown(name, list(store.layers))
+        called = "+".join(names)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise click.UsageError(f"--concat {text!r} was to name two layers or more, each once: --concat A,B")
+        if called in store.layers or called in joined:
+            raise click.UsageError(f"--concat {text!r} would be called {called!r}, which is there already")
+        joined[called] = features_of(store, names)
+    return joined
+
+
+def features_of(store: Store, layers: Sequence[str]) -> Any:
+    """The rows of a layer, or of several with their features side by side."""
+    from solvers.rows import ConcatFeatures
+
+    if len(layers) == 1:
+        return store.layers[layers[0]]
+    return ConcatFeatures(*(store.layers[name] for name in layers), names=layers)
 
 
 def _of_features(
@@ -114,7 +153,7 @@ def _of_features(
     import numpy as np
 
     from actstore.sources import RowColumns, split_data
-    from solvers.rows import Concat, as_source
+    from solvers.rows import ConcatRows, as_source
 
     data = split_data(sources, targets, RowColumns(ignore=asked.ignore_label))
     names = list(dict.fromkeys(name for item in data for name in item.targets))
@@ -130,7 +169,7 @@ def _of_features(
     if "split" in told and any(item.split for item in data):
         raise click.UsageError("--split-by says the split of each row, but SPLIT=FEATURES does, too: keep one")
     labels = {name: values for name, values in labels.items() if name not in (asked.split_by, asked.group_by)}
-    layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else Concat(*rows)}
+    layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else ConcatRows(*rows)}
     return LayerProblem(layers, labels, told.get("split", splits), told.get("group"))
 
 

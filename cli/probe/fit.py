@@ -154,7 +154,7 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
 
     refuse_existing(output, overwrite, inputs=() if given["warm_start"] is None else (given["warm_start"],))
     warm_start = None if given["warm_start"] is None else solvers.load(given["warm_start"])
-    rows = RowOptions(given["split_by"], given["group_by"], given["ignore_label"])
+    rows = RowOptions(given["split_by"], given["group_by"], given["ignore_label"], given["concat"])
     with (
         shown_warnings(),
         open_problem(given["activations"], given["targets"], given["patterns"], given["step"], rows) as problem,
@@ -168,6 +168,7 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
             split_as=split_as(given["split_as"]),
             folds=given["folds"],
             holdout=given["holdout"],
+            ignore_label=given["ignore_label"],
             **_settings(given),
             split_features=given["split_features"],
             require_all=given["require_all"],

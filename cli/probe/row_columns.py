@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 ROW_OPTIONS = (
     click.option(
+        "--concat",
+        multiple=True,
+        metavar="A,B",
+        help="Fit layers with their features side by side, as A+B; repeatable. Alone where no --layers are given.",
+    ),
+    click.option(
         "--split-as",
         multiple=True,
         metavar="train|val|test=NAME",
@@ -49,7 +55,7 @@ ROW_OPTIONS = (
         help="... or by this part of `train`, which is not trained on; 0.1 from 5,000 rows on.",
     ),
 )
-"""Which rows are for what, in `probe fit`."""
+"""Which layers are joined and which rows are for what, in `probe fit`."""
 
 
 def split_as(texts: tuple[str, ...]) -> dict[str, str]:

@@ -99,7 +99,7 @@ def _start(start: Start | None, view: LayerView) -> Start | None:
 
 def _where(layer: FitLayer, target: str, settings: LayerSettings) -> Where:
     return Where(
-        layers=(layer.stored,),
+        layers=layer.stored_layers,
         target=target,
         shape=layer.shape,
         step=settings.step,

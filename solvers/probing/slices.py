@@ -42,6 +42,11 @@ class FitLayer:
         return self.name if self.head is None else self.name.removesuffix(f"@{self.head}")
 
     @property
+    def stored_layers(self) -> tuple[str, ...]:
+        """The names of the stored layers whose features it has, side by side."""
+        return tuple(getattr(self.source, "names", ())) or (self.stored,)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The features of one stored row."""
         return tuple(self.source.shape[1:])

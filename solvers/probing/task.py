@@ -79,7 +79,7 @@ class Task:
     the index of each label in ``classes``, ``UNSEEN`` where it is none of them. ``rows`` holds the labelled
     rows of each split, ascending, with train, val and test first; ``unlabelled`` counts the others. ``folds``
     (training rows,) is the fold of each, ``holdout.ALWAYS`` where it is in none; None where C is not chosen by folds.
-    ``chosen`` says, in JSON, how C is chosen, by how many rows, and how many rows are in no split.
+    ``chosen`` says, in JSON, how C is chosen, by how many rows, and which labels and rows are left out.
     """
 
     labels: NDArray[Any]
@@ -167,6 +167,8 @@ def make_task(labels: ArrayLike, rules: RowRules, target: str) -> Task:
         division.chosen.update({"divided_groups": divided} if divided else {})
     if VAL in found.named and rules.choose:
         division.chosen["named"] = found.named[VAL]
+    if rules.ignore_label:
+        division.chosen["ignore_label"] = [str(label) for label in rules.ignore_label]
     nowhere = len(values) - sum(len(numbers) for numbers in found.rows.values())
     if nowhere:
         division.chosen["in_no_split"] = nowhere

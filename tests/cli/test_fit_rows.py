@@ -201,3 +201,61 @@ def test_the_choice_is_kept_in_the_file(run, acts):
     _, probe = fitted(run, f"{acts} --target y --C 0.1,1")
     chosen = {"by": "folds", "folds": 5, "asked": 5, "rows": 240, "of": 240}
     assert json.loads(json.dumps(probe.proof.chosen)) == chosen
+
+
+@pytest.fixture
+def two(run, folder):
+    """`two.acts` and `other.acts`: two layers of the same rows, which tell the classes apart together alone."""
+    (folder / "two.py").write_text(
+        "def run(x):\n    return {'a': x[:, :3].reshape(-1, 3, 1), 'b.c': x[:, 3:]}\n"
+    )
+    for name, seed in (("two", 0), ("other", 1)):
+        x = np.random.default_rng(seed).normal(size=(200, 8)).astype("float32")
+        np.savez(f"{name}.npz", x=x, y=(x[:, 0] + x[:, 7] > 0).astype(int))
+        run(f"actstore dump two.py:run --data {name}.npz:x --target y={name}.npz:y --layers ** -o {name}.acts")
+    return "two.acts"
+
+
+def test_layers_side_by_side(run, two):
+    lines, joined = fitted(run, f"{two} --target y --concat a,b.c --C 1 --gap 1e-9", "j.h5")
+    assert lines == ["rows: train 200"]
+    assert (joined.layer, joined.where.layers, joined.shape) == ("a+b.c", ("a", "b.c"), (8,))
+    _, by_hand = fitted(run, "two.npz:x --target y=two.npz:y --C 1 --gap 1e-9", "h.h5")
+    np.testing.assert_allclose(
+        joined.weights, by_hand.weights, atol=1e-3
+    )  # both within 1e-9 nats of one optimum
+    assert joined.error["train"] < 0.05
+    run(f"probe fit {two} --target y --layers a --concat a,b.c --C 1 -o both.h5")
+    assert [probe.layer for probe in solvers_of("both.h5")] == ["a", "a+b.c"]
+
+
+def test_probes_of_joined_layers_are_scored_on_another_store(run, two):
+    run(f"probe fit {two} --target y --concat a,b.c --C 1 -o j.h5")
+    (row,) = json.loads(run("probe eval j.h5 other.acts --json").stdout)
+    assert row["error"] < 0.1
+    assert row["layer"] == "a+b.c"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ("--concat a", 2, "two layers or more"),
+        ("--concat a,a", 2, "each once"),
+        ("--concat a,b", 1, "'b'"),
+        ("--concat a,b.c --concat a,b.c", 2, "which is there already"),
+    ],
+)
+def test_what_can_not_be_joined_is_refused(refused, two, options, code, message):
+    assert message in refused(f"probe fit {two} --target y {options} -o j.h5", code=code)
+
+
+def test_labels_that_a_probe_ignored_are_ignored_where_it_is_scored(run, folder):
+    (folder / "m.py").write_text("def run(x):\n    return {'h': x}\n")
+    x = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+    y = np.where(np.arange(90) % 3 == 0, -100, (x[:, 0] > 0).astype(int))
+    np.savez("x.npz", x=x, y=y)
+    run("actstore dump m.py:run --data x.npz:x --target y=x.npz:y --layers h -o s.acts")
+    _, probe = fitted(run, "s.acts --target y --ignore-label -100 --C 1")
+    assert probe.classes.tolist() == [0, 1]
+    (row,) = json.loads(run("probe eval p.h5 s.acts --json").stdout)
+    assert (row["rows"], row["error"]) == (60, probe.error["train"])
