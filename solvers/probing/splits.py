@@ -83,7 +83,10 @@ def _renamed(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, st
         also = [split for split in splits if split.lower() in ALSO_VAL and split not in renamed]
         if also and (len(also) > 1 or VAL in splits):
             both = ", ".join(map(repr, [*(split for split in splits if split == VAL), *also]))
-            msg = f"the splits {both} all mean `val`, by which C is chosen; say which it is (split_as={{'val': NAME}})"
+            msg = (
+                f"the splits {both} all mean `val`, by which C is chosen; say which it is: --split-as val=NAME "
+                "(split_as={'val': NAME})"
+            )
             raise ProblemError(msg)
         renamed |= dict.fromkeys(also, VAL)
     taken = [renamed.get(split, split) for split in splits]
@@ -91,7 +94,7 @@ def _renamed(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, st
         if taken.count(here) > 1:
             msg = (
                 f"split {theirs!r} was to be {here!r}, but rows are in a split of that name already; "
-                f"give that one another name, too (split_as={{'other': {here!r}}})"
+                f"give that one another name, too: --split-as other={here} (split_as={{'other': {here!r}}})"
             )
             raise ProblemError(msg)
     return {theirs: here for theirs, here in renamed.items() if theirs != here}
