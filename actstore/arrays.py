@@ -154,7 +154,7 @@ def copied(inputs: object) -> object:
 
 def first_rows(inputs: object, rows: int) -> object:
     """The first ``rows`` of a batch, whatever it is made of; what has no rows (a number, a word) stays as it is."""
-    return _each(inputs, lambda value: value[:rows])
+    return each_part(inputs, lambda value: value[:rows])
 
 
 def take_rows(inputs: object, rows: np.ndarray) -> object:
@@ -175,15 +175,15 @@ def take_rows(inputs: object, rows: np.ndarray) -> object:
             raise TypeError(msg)
         return value[rows] if is_array(value) else [value[row] for row in rows]
 
-    return _each(inputs, taken)
+    return each_part(inputs, taken)
 
 
-def _each(inputs: object, pick: Callable[[Any], object]) -> object:
-    """The batch with its arrays and lists replaced by what ``pick`` gives for them."""
+def each_part(inputs: object, pick: Callable[[Any], object]) -> object:
+    """Return the batch with its arrays and lists replaced by what ``pick`` gives for them."""
     if isinstance(inputs, Mapping):
-        return {name: _each(value, pick) for name, value in inputs.items()}
+        return {name: each_part(value, pick) for name, value in inputs.items()}
     if isinstance(inputs, (tuple, list)) and inputs and is_array(inputs[0]):
-        return tuple(_each(value, pick) for value in inputs)
+        return tuple(each_part(value, pick) for value in inputs)
     if isinstance(inputs, (tuple, list)) or (is_array(inputs) and inputs.shape):  # type: ignore[attr-defined]
         return pick(inputs)
     return inputs

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actstore.errors import SourceError
+from actstore.formats.delimited import open_table
 from actstore.plain_labels import labels_of
 from actstore.sources import read_row_labels
 from actstore.sources.row_names import ID, RowLabels, place_labels_of
@@ -94,26 +94,18 @@ def place(labels: FileLabels, ids: Sequence[str], spec: str) -> np.ndarray:
 
 def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> FileLabels:
     """The column of ids is the one called "id", else the first. A cell that is empty is no label."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.reader(file, strict=True)
-            header = next(table, [])
-            id_place, place = _places(path, header, column)
-            ids, cells = [], []
-            for row in table:
-                if not row:
-                    continue  # an empty line
-                if len(row) != len(header) or "\0" in row[id_place] + row[place]:
-                    what = f"{len(row)} cells" if len(row) != len(header) else "a NUL character"
-                    msg = f"{path}, line {table.line_num}: {what} came for {len(header)} columns of text; mend the line"
-                    raise SourceError(msg)
-                ids.append(row[id_place])
-                cells.append(row[place])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"{path} can not be read as a table (comma-separated, UTF-8): {reason}"
-        raise SourceError(msg) from error
-    return FileLabels(header[place], labels_of(cells, ignore), ids)
+    with open_table(path) as table:
+        id_place, place = _places(path, table.header, column)
+        ids, cells = [], []
+        for line, row in table.records:
+            if "\0" in row[id_place] + row[place]:
+                msg = f"{path}, line {line}: a NUL character in an id or a label; mend the line"
+                raise SourceError(msg)
+            ids.append(row[id_place])
+            cells.append(row[place])
+        name = table.header[place]
+        table.check_numbers(cells, name)
+    return FileLabels(name, labels_of(cells, ignore), ids)
 
 
 def _places(path: Path, header: Sequence[str], column: str | None) -> tuple[int, int]:

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 ALONE = {"split": "", "group": ": give a row that stands alone a group of its own"}
 """What else a message says of a row that lacks its split or its group."""
 
-_INT = re.compile(r"0|-?[1-9][0-9]*")
-"""What ``str`` gives of an int: 007 and +1 are text, or two labels would become one."""
+_INT = re.compile(r"0|-?[1-9][0-9]{0,19}")
+"""What ``str`` gives of an int of 64 bits: 007 and +1 are text, or two labels would become one."""
 _INT_DTYPES = (np.int64, np.uint64)
+LONGEST_LABEL = 4096
+"""Characters. Labels are held, here and in a store, in as many characters as the longest of them has."""
+LARGEST_LABELS_BYTES = 4 * 2**30
+
 _EXACT = 2**53
 """Up to here a float holds every whole number."""
 
@@ -53,8 +57,9 @@ def plain_labels(values: object, what: str) -> np.ndarray:
     if data.dtype.kind == "O":
         missing |= np.array([is_missing(value) for value in data], bool)
         data = _of_objects(data, missing, what)
+    check_size(len(data), data.dtype, what)
     if data.dtype.kind == "S":
-        data = np.char.decode(data, "utf-8")
+        data = _decoded(data, what)
     if data.dtype.kind == "T":
         data = data.astype(np.str_)
     if data.dtype.kind == "f":
@@ -69,6 +74,40 @@ def plain_labels(values: object, what: str) -> np.ndarray:
     if data.dtype.kind == "U":
         missing |= data == ""
     return np.ma.MaskedArray(data, mask=missing) if missing.any() or np.ma.isMaskedArray(values) else data
+
+
+def check_size(rows: int, dtype: np.dtype, what: str) -> None:
+    """Refuse labels that would take more memory than labels do, before it is taken.
+
+    Args:
+        rows: how many there are.
+        dtype: of each; text counts as NumPy's, four bytes to a character.
+        what: they are, for the message.
+
+    Raises:
+        SourceError: with the count.
+    """
+    item_bytes = dtype.itemsize
+    if dtype.kind in "SU":
+        characters = item_bytes if dtype.kind == "S" else item_bytes // 4
+        check_length(characters, what)
+        item_bytes = 4 * characters
+    if rows * item_bytes > LARGEST_LABELS_BYTES:
+        msg = (
+            f"{what} would take {rows * item_bytes:,} bytes of memory, {rows:,} labels of {item_bytes:,}; "
+            f"{LARGEST_LABELS_BYTES:,} at most. Write whole numbers for classes, or shorter text"
+        )
+        raise SourceError(msg)
+
+
+def check_length(characters: int, what: str) -> None:
+    """Refuse a label of so many characters. SourceError, with the count."""
+    if characters > LONGEST_LABEL:
+        msg = (
+            f"{what} has labels of up to {characters:,} characters; {LONGEST_LABEL:,} at most, since every "
+            "row takes as much. Is it the column of labels?"
+        )
+        raise SourceError(msg)
 
 
 def names_of(values: object, what: str) -> list[str]:
@@ -123,6 +162,14 @@ def _as_array(values: object, what: str) -> np.ndarray:
         raise SourceError(msg) from error
 
 
+def _decoded(data: np.ndarray, what: str) -> np.ndarray:
+    try:
+        return np.char.decode(data, "utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{what} holds text that is not UTF-8 ({error.object[:20]!r}: {error.reason}); write it as UTF-8"
+        raise SourceError(msg) from error
+
+
 def _of_objects(data: np.ndarray, missing: np.ndarray, what: str) -> np.ndarray:
     """Python objects that are all of one kind, as an array of that kind."""
     said = data[~missing].tolist()
@@ -133,6 +180,7 @@ def _of_objects(data: np.ndarray, missing: np.ndarray, what: str) -> np.ndarray:
         raise SourceError(msg)
     if not said:
         return np.full(len(data), "", np.str_)
+    check_length(max((len(value) for value in said if isinstance(value, (str, bytes))), default=0), what)
     filled = data.copy()
     filled[missing] = said[0]
     return np.array(filled.tolist())
@@ -257,6 +305,8 @@ def labels_of(cells: Sequence[str], ignore: Sequence[object] = ()) -> np.ma.Mask
 
     Those that are empty, or written like a label to ``ignore``, say nothing.
     """
+    longest = max(map(len, cells), default=0)
+    check_size(len(cells), np.dtype((np.str_, longest)), "the column of labels")
     none = {"", *map(str, ignore)}
     missing = np.array([cell in none for cell in cells], bool)
     said = [cell for cell in cells if cell not in none]

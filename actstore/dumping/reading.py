@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.dumping.repeats import Repeats
-from actstore.dumping.rows import RowIds
 from actstore.errors import DumpError
 from actstore.provenance import InputHash, LabelHash, hash_text
+from actstore.row_ids import RowIds
 from actstore.store.documents.records import Seen
 
 if TYPE_CHECKING:

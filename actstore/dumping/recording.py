@@ -86,10 +86,17 @@ class Recording:
     """A store in the making. Close it, or use it as a context manager: after an error what was sealed stays."""
 
     def __init__(
-        self, path: str | PathLike[str], settings: LoopSettings, *, overwrite: bool, resume: bool
+        self,
+        path: str | PathLike[str],
+        settings: LoopSettings,
+        *,
+        overwrite: bool,
+        resume: bool,
+        stop_early: bool = False,
+        resume_anyway: bool = False,
     ) -> None:
-        self._path, self._settings = path, settings
-        self._overwrite, self._resume = overwrite, resume
+        self._path, self._settings, self._stop_early = path, settings, stop_early
+        self._overwrite, self._resume, self._anyway = overwrite, resume or resume_anyway, resume_anyway
         self._step: int | None = None
         self._writer = self._begun(None)
         self._loop = DumpLoop(self._writer, settings)
@@ -103,6 +110,7 @@ class Recording:
             row_unit=self._settings.unit.name,
             overwrite=self._overwrite,
             resume=self._resume,
+            resume_anyway=self._anyway,
         )
         writer.note(versions=versions())
         return writer
@@ -159,7 +167,7 @@ class Recording:
             for name, batches in loaders.items()
         ]
         loop = self._at(step)
-        loop.run(loop.plan(adapt(model), data))
+        loop.run(loop.plan(adapt(model, stop_early=self._stop_early), data))
         self._settings = replace(
             self._settings, selfcheck=False
         )  # once is enough: further steps have the same layers
@@ -244,6 +252,9 @@ def create(
     row: str = EXAMPLE,
     overwrite: bool = False,
     resume: bool = False,
+    axes: Mapping[str, Sequence[str]] | None = None,
+    stop_early: bool = False,
+    resume_anyway: bool = False,
     selfcheck: bool = True,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
@@ -256,17 +267,26 @@ def create(
         row: what a row is: "example", or "token" or "word" of an example, which ``dump`` makes of layers by position.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was interrupted.
-        selfcheck: whether the first ``dump`` refuses a model whose first batch comes out differently when run again, or
-            row by row (``actstore.dumping.selfcheck``).
+        axes: what the axes of layers are, by pattern, where nobody can know: ``{"conv*": ("channel", "height",
+            "width")}``.
+        stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
+            something from one layer to a later one may find it in its next pass.
+        resume_anyway: as ``resume``, also where other versions of the libraries computed what is there; the store says
+            from which row on (``provenance["resumed"]``).
+        selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again, beside
+            other rows, or padded (``actstore.dumping.selfcheck``).
 
     Raises:
         StoreError: ``path`` exists, or has another suffix.
     """
     kept = reductions or ReductionSettings()
+    named = tuple(f"{pattern}={','.join(names)}" for pattern, names in (axes or {}).items())
     settings = LoopSettings(
-        _patterns(layers), batch_size, reductions=kept, unit=RowUnit(row), selfcheck=selfcheck
+        _patterns(layers), batch_size, reductions=kept, unit=RowUnit(row), axes=named, selfcheck=selfcheck
     )
-    return Recording(path, settings, overwrite=overwrite, resume=resume)
+    return Recording(
+        path, settings, overwrite=overwrite, resume=resume, stop_early=stop_early, resume_anyway=resume_anyway
+    )
 
 
 def _patterns(layers: str | Sequence[str]) -> tuple[str, ...]:

@@ -1,18 +1,22 @@
-"""The self-check: a model gives the same rows again, and a row alone what it gives it among others.
+"""The self-check: a model gives the same rows again, and gives a row the same whatever lies beside it.
 
-Before a dump begins, up to 8 rows of its first batch (in every rank the first of all) run twice and then one by one.
-The layers asked for, before any reduction, must agree, in their floats, relative to the largest magnitude that the
-layer has in these rows:
+Before a dump begins, up to 8 rows of its first batch (in every rank the first of all) run, in the layers asked for and
+before any reduction:
 
-- within 1e-3 where every layer of the model is float32 or wider, 2e-2 where one is float16, 5e-2 where one is
-  bfloat16. Products of other heights sum in another order, and may be rounded to TensorFloat-32 or to the narrow dtype
-  on the way to a layer that is wide itself. A layer whose rows depend on each other differs by far more.
-- two runs: to the bit. What differs within the tolerance (a GPU whose sums have no fixed order) is warned of.
-- integers and booleans: the same in two runs; within one unit for a row alone.
+- **again**. To the bit; what differs within the tolerance (a GPU whose sums have no fixed order) is warned of.
+- **beside other rows**, in batches of the same size: every second row replaced by a copy of its neighbour, and then the
+  others. To the bit; what differs beyond the tolerance depends on its neighbours, and is refused. Within it (a router
+  that gives each expert another number of rows) it is warned of.
+- **alone**, the row with the most padding and the one with the least, without it. Products of other heights sum in
+  another order, and some layers magnify that (1/sqrt of a variance that is none): what differs is warned of, unless
+  most values differ by a tenth or more, or there are NaN in one of the two. Where a row was padded, and the same
+  batch with other tokens under the padding gives other values too, the model sees its padding: refused.
 
-What a row alone lacks of positions (a shorter text in a batch is padded) is not compared. Where one row alone can not
-be run, half of the rows are; where these can not either (a batch of a fixed size), that is warned of. Of a batch that
-can not be taken apart, only two runs are compared.
+The tolerance is of each column by itself (``comparing.Columns``): 1e-3 of its magnitude where every layer of the model
+is float32 or wider, 2e-2 where one is float16, 5e-2 where one is bfloat16. Where the data is text, the shortest and the
+longest row of all are checked beforehand; while the dump runs, the shortest and longest of a batch whose lengths spread
+half as much again as any before (``Spread``). After the last batch the first rows run once more: a model may have
+changed itself for good.
 """
 
 from __future__ import annotations
@@ -24,24 +28,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore import arrays
-from actstore.errors import DumpError
-from actstore.store.documents.bfloat16 import widened
-from actstore.store.format import BFLOAT16
-from actstore.usercode import explain
+from actstore.adapters.moves import padding, picked
+from actstore.dumping.comparing import TOLERANCES, WIDE, Columns
+from actstore.dumping.looking import Looks, batch_lengths, filled_padding, trimmed
+from actstore.errors import ActstoreError, DumpError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from actstore.activations import Captured
     from actstore.adapters import Adapter, ModelLayer
-    from actstore.adapters.base import Run
+    from actstore.adapters.base import Prepared, RunRows
+    from actstore.dumping.comparing import Difference, Parts
     from actstore.store.format import JSON
 
 ROWS = 8
 LAYER_BYTES = 128 * 2**20
 """Fewer rows are checked where 8 would take more than this, but never fewer than 2."""
-TOLERANCES = {"float16": 2e-2, BFLOAT16: 5e-2}
-_WIDE = 1e-3
 
 _OFF = "mend that, or dump it as it is with --no-selfcheck (selfcheck=False in Python)"
 _RANDOM = (
@@ -53,6 +56,11 @@ _MIXES = (
     "its rows depend on each other: batch statistics (BatchNorm in training mode, or track_running_stats=False), "
     "or a norm, mean or softmax over the batch axis"
 )
+_PADDED = (
+    "the model sees its padding: what it gives for a text depends on how long the others of its batch are. Run texts "
+    "one at a time (--batch-size 1), or a model that is told where its padding is"
+)
+_SIZE = "it depends on how many rows there are, or on how far they are padded"
 _SHARED = (
     "its adapter must give copies of what it captures (`keep`), since the model writes into its buffers again"
 )
@@ -63,8 +71,8 @@ class SelfCheckWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class SelfCheck:
-    """A check of the layers asked for, to be run before the first row is stored.
+class Subject:
+    """What is checked.
 
     Args:
         adapter: of the model.
@@ -82,156 +90,206 @@ class SelfCheck:
     model: Mapping[str, JSON]
     ids: Sequence[str] = ()
 
-    def run(self) -> None:
-        """Run some rows twice, and then one by one.
+    @property
+    def tolerance(self) -> float:
+        """Of floats, relative to the largest magnitude of a column."""
+        return max((TOLERANCES.get(layer.dtype, WIDE) for layer in self.every), default=WIDE)
+
+
+class SelfCheck:
+    """The checks of one dump: ``run`` before its first row, ``repeat`` within it, ``end`` after its last."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._head: Prepared | None = None
+        self._first: Mapping[str, Captured] = {}
+        self._told: set[str] = set()
+
+    def run(self, hardest: object | None = None) -> None:
+        """Check some rows of the first batch, and the ``hardest`` two of the data, where they are known.
 
         Raises:
             DumpError: they differ; named by the first layer in call order.
             AdapterError: the model can not be run (its own exceptions come as they are).
         """
-        with self.adapter.running(self.layers) as run:
-            inputs, first, failed = self._first(run)
+        adapter = self.subject.adapter
+        with adapter.running(self.subject.layers) as run:
+            head, first = self._some_rows(run)
             kept = {name: replace(layer, array=layer.array.copy()) for name, layer in first.items()}
-            again = run(inputs)
+            again = run(head)
             self._refuse_rewritten(kept, first)
-            self._compare_runs(kept, again)
-            failed = failed or self._compare_rows(run, inputs, kept)
-        if failed is not None:
-            rows = arrays.count_rows(inputs)
-            msg = (
-                f"self-check: fewer rows than a batch of {rows} can not be run ({explain(failed)}), so it was not "
-                "checked whether rows depend on each other; a shorter last batch would fail alike"
-            )
-            warnings.warn(msg, SelfCheckWarning, stacklevel=2)
+            self._head, self._first = head, kept
+            random = self._compare_runs(kept, again)
+            raw = Looks(run, {layer.name: layer.axes for layer in self.subject.layers})
+            self._beside_and_alone(raw, head, random=random)
+            if hardest is not None:
+                self._beside_and_alone(raw, adapter.prepare(hardest), random=random)
 
-    @property
-    def tolerance(self) -> float:
-        """Of floats, relative to the largest magnitude of a layer."""
-        return max((TOLERANCES.get(layer.dtype, _WIDE) for layer in self.every), default=_WIDE)
+    def repeat(self, looks: Looks, prepared: Prepared) -> None:
+        """Check the shortest and the longest row of a batch whose lengths are new.
 
-    def _first(self, run: Run) -> tuple[object, Mapping[str, Captured], Exception | None]:
-        """Some rows of the first batch and what they give; all of it, and the error, where the model takes no fewer."""
-        row_bytes = sum(layer.bytes_per_row or 0 for layer in self.layers)
+        Raises:
+            DumpError: as ``run``.
+        """
+        lengths = batch_lengths(prepared.inputs)
+        if lengths is None or arrays.count_rows(prepared.inputs) < 2:
+            return
+        pair = np.array([int(np.argmin(lengths)), int(np.argmax(lengths))])
+        self._beside_and_alone(looks, prepared.only(pair), random=False)
+
+    def end(self) -> None:
+        """Run the first rows once more.
+
+        Raises:
+            DumpError: they give other values than before the first batch.
+        """
+        if self._head is None:
+            return
+        with self.subject.adapter.running(self.subject.layers) as run:
+            again = run(self._head)
+        for layer in self.subject.layers:
+            columns = self._columns(self._first[layer.name])
+            found = columns.compare([*self._first[layer.name].array], [*again[layer.name].array])
+            if found is not None and not found.is_rounding:
+                what = f"{_named(layer)} gives the first rows other values after the last batch than before the first"
+                why = "the model changed itself while it ran, so that rows depend on those before them"
+                raise DumpError(_message(what, found, why))
+
+    def _some_rows(self, run: RunRows) -> tuple[Prepared, Mapping[str, Captured]]:
+        """Some rows of the first batch and what they give; all of it, where the model takes no fewer."""
+        subject = self.subject
+        row_bytes = sum(layer.bytes_per_row or 0 for layer in subject.layers)
         rows = max(2, min(ROWS, LAYER_BYTES // max(row_bytes, 1)))
-        if arrays.count_rows(self.inputs) <= rows:
-            return self.inputs, run(self.inputs), None
-        try:
-            head = arrays.first_rows(self.inputs, rows)
-            return head, run(head), None
-        except Exception as error:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again just below
-            return self.inputs, run(self.inputs), error
+        count = arrays.count_rows(subject.inputs)
+        if count > rows and subject.adapter.fixed_rows in (None, rows):
+            try:
+                head = subject.adapter.prepare(picked(subject.inputs, np.arange(rows)))
+                return head, run(head)
+            except ActstoreError:
+                raise
+            except Exception:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again just below
+                pass
+        head = subject.adapter.prepare(subject.inputs)
+        return head, run(head)
 
     def _refuse_rewritten(self, kept: Mapping[str, Captured], first: Mapping[str, Captured]) -> None:
-        for layer in self.layers:
+        for layer in self.subject.layers:
             if kept[layer.name].array.tobytes() != first[layer.name].array.tobytes():
                 msg = f"self-check: {_named(layer)} was rewritten by the next run: {_SHARED}"
                 raise DumpError(msg)
 
-    def _compare_runs(self, first: Mapping[str, Captured], again: Mapping[str, Captured]) -> None:
-        found = [
-            (layer, _difference(first[layer.name], again[layer.name]), self._allowed(first[layer.name], 0))
-            for layer in self.layers
-        ]
-        differing = [item for item in found if item[1] > 0]
-        for layer, difference, allowed in differing:
-            if difference > allowed:
-                why = _RANDOM if self.adapter.provenance() == self.model else _CHANGES
-                what = f"{_named(layer)} gives other values when the same batch runs again"
-                raise DumpError(_message(what, difference, allowed, why))
+    def _compare_runs(self, first: Mapping[str, Captured], again: Mapping[str, Captured]) -> bool:
+        """Whether two runs differ in their bits."""
+        differing = []
+        for layer in self.subject.layers:
+            columns = self._columns(first[layer.name])
+            found = columns.compare([*first[layer.name].array], [*again[layer.name].array])
+            if found is not None and not found.is_rounding:
+                why = _RANDOM if self.subject.adapter.provenance() == self.subject.model else _CHANGES
+                raise DumpError(
+                    _message(f"{_named(layer)} gives other values when the same batch runs again", found, why)
+                )
+            if found is not None:
+                differing.append((layer, found))
         if differing:
-            layer, difference, _ = differing[0]
-            msg = (
-                f"self-check: two runs of {_named(layer)} differ by up to {difference:.2g}, which is rounding (sums "
+            layer, found = differing[0]
+            self._warn(
+                f"two runs of {_named(layer)} differ by up to {found.largest:.2g}, which is rounding (sums "
                 "without a fixed order); the same dump made again will not have the same bits"
             )
-            warnings.warn(msg, SelfCheckWarning, stacklevel=2)
+        return bool(differing)
 
-    def _compare_rows(self, run: Run, inputs: object, whole: Mapping[str, Captured]) -> Exception | None:
-        """Each row alone; half of the rows where a row alone fails, as BatchNorm's batch statistics do.
-
-        Returns:
-            the error of a model that takes no fewer rows.
-        """
-        rows = arrays.count_rows(inputs)
+    def _beside_and_alone(self, looks: Looks, head: Prepared, *, random: bool) -> None:
+        rows = arrays.count_rows(head.inputs)
         if rows == 1:
-            return None
-        single = [range(row, row + 1) for row in range(rows)]
-        if self._compare_parts(run, inputs, single, whole) is None:
-            return None
-        return self._compare_parts(run, inputs, [range(rows // 2)], whole)
-
-    def _compare_parts(
-        self, run: Run, inputs: object, parts: Sequence[range], whole: Mapping[str, Captured]
-    ) -> Exception | None:
-        """The error of the first part that the model can not run."""
-        for part in parts:
+            return
+        among = looks.at(head)
+        for stay in (0, 1):
+            places = _neighbours(rows, stay)
+            beside = looks.at(head.only(places))
+            self._compare_beside(among, beside, range(stay, rows, 2), random=random)
+        lengths = batch_lengths(head.inputs)
+        chosen = [0, rows - 1] if lengths is None else [int(np.argmin(lengths)), int(np.argmax(lengths))]
+        for row in dict.fromkeys(chosen):
             try:
-                taken = arrays.take_rows(inputs, np.array(part))
-            except (TypeError, IndexError, ValueError, KeyError):
-                return None  # a batch that can not be taken apart, as the module says
-            try:
-                found = run(taken)
-            except Exception as error:  # noqa: BLE001 - the user's model, which may take batches of one size only
-                return error
-            self._compare_part(part, found, whole)
-        return None
+                alone = looks.at(trimmed(head.only(np.array([row]))))
+            except ActstoreError:
+                raise
+            except Exception:  # noqa: BLE001 - the user's model, which may take batches of one size only
+                return
+            self._compare_alone(looks, head, row, (among, alone))
 
-    def _compare_part(self, part: range, found: Mapping[str, Captured], whole: Mapping[str, Captured]) -> None:
-        for layer in self.layers:
-            among = whole[layer.name]
-            rows = replace(among, array=among.array[part.start : part.stop])
-            difference, allowed = _row_difference(rows, found[layer.name]), self._allowed(among, 1)
-            if difference > allowed:
-                which = (
-                    f"row {part[0]} other values alone"
-                    if len(part) == 1
-                    else f"other values in a batch of {len(part)}"
+    def _compare_beside(
+        self, among: Mapping[str, Parts], beside: Mapping[str, Parts], rows: Iterable[int], *, random: bool
+    ) -> None:
+        for layer in self.subject.layers:
+            columns = self._columns_of(layer, among[layer.name])
+            for row in rows:
+                found = columns.compare([among[layer.name][row]], [beside[layer.name][row]])
+                if found is None or (random and found.is_rounding):
+                    continue
+                if not found.is_rounding:
+                    what = f"{_named(layer)} gives row {row} other values beside other rows"
+                    raise DumpError(_message(what, found, _MIXES))
+                self._warn(
+                    f"{_named(layer)} gives a row values beside other rows that differ by up to {found.largest:.2g}, "
+                    "which is rounding (a router that gives its experts other numbers of rows, for example)"
                 )
-                what = f"{_named(layer)} gives {which} than in a batch of {len(among.array)}"
-                raise DumpError(_message(what, difference, allowed, _MIXES))
 
-    def _allowed(self, layer: Captured, units: int) -> float:
-        if layer.dtype != BFLOAT16 and layer.array.dtype.kind != "f":
-            return units
-        magnitudes = np.abs(_values(layer))
-        return self.tolerance * float(magnitudes[np.isfinite(magnitudes)].max(initial=0.0))
+    def _compare_alone(
+        self, looks: Looks, head: Prepared, row: int, found: tuple[Mapping[str, Parts], Mapping[str, Parts]]
+    ) -> None:
+        among, alone = found
+        rows = arrays.count_rows(head.inputs)
+        for layer in self.subject.layers:
+            columns = self._columns_of(layer, among[layer.name])
+            apart = columns.compare([among[layer.name][row]], [alone[layer.name][0]])
+            if apart is None or apart.is_rounding:
+                continue
+            what = f"{_named(layer)} gives row {row} other values alone than in a batch of {rows}"
+            padded = padding(head.inputs)
+            if padded is not None and padded[row].any():
+                filled = looks.at(filled_padding(head))
+                seen = columns.compare([among[layer.name][row]], [filled[layer.name][row]])
+                if seen is not None and not seen.is_rounding:
+                    raise DumpError(_message(what, apart, _PADDED))
+            if apart.is_gross:
+                raise DumpError(_message(what, apart, _SIZE))
+            self._warn(
+                f"{what}, by up to {apart.largest:.2g}, though its neighbours change nothing: rounding that the layer "
+                "magnifies. Dumps of another --batch-size will differ by as much"
+            )
+
+    def _columns_of(self, layer: ModelLayer, parts: Parts) -> Columns:
+        from actstore.activations import Captured
+
+        like = Captured(np.empty(0), layer.dtype, layer.axes)
+        return Columns.of(like, parts, self.subject.tolerance)
+
+    def _columns(self, layer: Captured) -> Columns:
+        return Columns.of(layer, [*layer.array], self.subject.tolerance)
+
+    def _warn(self, what: str) -> None:
+        kind = what.partition(" (")[0]
+        if kind not in self._told:
+            self._told.add(kind)
+            warnings.warn(f"self-check: {what}", SelfCheckWarning, stacklevel=2)
 
 
-def _row_difference(among: Captured, alone: Captured) -> float:
-    """The largest difference; over the positions that both have where some of their axes are shorter alone."""
-    shape, own = among.array.shape, alone.array.shape
-    if len(shape) != len(own) or any(count > whole for whole, count in zip(shape, own, strict=True)):
-        return float("inf")
-    padded_right = tuple(slice(count) for count in own)
-    padded_left = tuple(slice(whole - count, whole) for whole, count in zip(shape, own, strict=True))
-    sides = (padded_right,) if shape == own else (padded_right, padded_left)
-    return min(_difference(replace(among, array=among.array[side]), alone) for side in sides)
-
-
-def _difference(one: Captured, other: Captured) -> float:
-    """The largest difference of two captures; infinite where their shapes, dtypes or infinities and NaN differ."""
-    if one.array.shape != other.array.shape or one.dtype != other.dtype:
-        return float("inf")
-    if one.array.tobytes() == other.array.tobytes():
-        return 0.0
-    values, others = _values(one), _values(other)
-    same = (values == others) | (np.isnan(values) & np.isnan(others))
-    with np.errstate(invalid="ignore"):  # infinity minus infinity
-        apart = np.abs(values - others)
-    apart = np.where(np.isfinite(apart), apart, np.inf)
-    return float(np.where(same, 0.0, apart).max(initial=0.0))
-
-
-def _values(layer: Captured) -> np.ndarray:
-    array = widened(layer.array) if layer.dtype == BFLOAT16 else layer.array
-    return array.astype(np.float64)
+def _neighbours(rows: int, stay: int) -> np.ndarray:
+    """Places of as many rows: every second one, from ``stay`` on, is itself, and the others are copies of these."""
+    places = np.arange(rows)
+    moved = places % 2 != stay
+    places[moved] = np.where(places[moved] > 0, places[moved] - 1, np.minimum(1, rows - 1))
+    return places
 
 
 def _named(layer: ModelLayer) -> str:
     return f"layer {layer.name!r} ({layer.type})"
 
 
-def _message(what: str, difference: float, allowed: float, why: str) -> str:
+def _message(what: str, difference: Difference, why: str) -> str:
     return (
-        f"self-check: {what}, by up to {difference:.2g} where at most {allowed:.2g} is rounding: {why}; {_OFF}"
+        f"self-check: {what}, by up to {difference.largest:.2g} where at most {difference.allowed:.2g} is rounding: "
+        f"{why}; {_OFF}"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
+from actstore.formats.opening import existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -194,11 +195,8 @@ def read_treebank(path: Path) -> Treebank:
     treebank = Treebank(path)
     try:
         opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+        with opener(existing(path), "rt", encoding="utf-8-sig", newline="\n") as file:
             treebank.read(iter(file))
-    except FileNotFoundError as error:
-        msg = f"there is no file {path}"
-        raise SourceError(msg) from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         msg = f"{path} can not be read as CoNLL-U (UTF-8): {error}"
         raise SourceError(msg) from error

@@ -129,4 +129,6 @@ def _axes(layer: ModelLayer) -> str:
 
 
 def _exempt(layer: ModelLayer) -> str:
-    return f"leave it as it is by --pool '{layer.name}={NONE}'"
+    words = ",".join(["channel", "height", "width"] if len(layer.axes) == 3 else ["position", "feature"])
+    name = f"say what they are by --axes '{layer.name}={words}', or " if len(layer.axes) > 1 else ""
+    return f"{name}leave it as it is by --pool '{layer.name}={NONE}'"

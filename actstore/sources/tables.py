@@ -1,7 +1,7 @@
 """Tables with named columns: ``FILE.csv[:COLUMN]``, ``FILE.jsonl[:COLUMN]``, a row per record.
 
 As data, a column of text: the one that is named, else the one called ``text``, else the only one that holds text. As
-labels, any column by its name, in the order of the records. A ``.csv`` is comma-separated UTF-8 with a header; its
+labels, any column by its name, in the order of the records. A ``.csv`` has a header (see ``delimited``); its
 labels are whole numbers where all cells that say something are. A ``.jsonl`` is a JSON object per line; its labels are
 what they are in JSON: whole numbers, true and false, or text. An empty cell, ``""``, ``null`` or a missing key is no
 label.
@@ -9,7 +9,6 @@ label.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import SourceError
+from actstore.formats.delimited import Delimited, open_table
+from actstore.formats.opening import existing
 from actstore.plain_labels import is_missing
 from actstore.sources.base import Batch, LabelColumn, Source
 from actstore.sources.row_names import ID, column_of, texts_of
@@ -32,8 +33,6 @@ FORMS = "FILE.csv[:COLUMN], FILE.jsonl[:COLUMN]"
 TEXT = "text"
 
 _SPEC = re.compile(r"(?P<file>.*\.(?P<kind>csv|jsonl))(?::(?P<column>.*))?", re.DOTALL)
-_LONGEST_CELL = 2**31 - 1
-"""The csv module's own limit, 131,072 characters, is shorter than a book."""
 
 
 class TextSource:
@@ -190,40 +189,31 @@ def _is_words(value: object) -> bool:
 
 def _read(path: Path, kind: str) -> _Table:
     table = _Table(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="" if kind == "csv" else "\n") as file:
-            (_read_csv if kind == "csv" else _read_jsonl)(file, table)
-    except FileNotFoundError as error:
-        msg = f"there is no file {path}"
-        raise SourceError(msg) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path} can not be read as a .{kind} (UTF-8): {getattr(error, 'strerror', None) or error}"
-        raise SourceError(msg) from error
+    if kind == "csv":
+        with open_table(path) as found:
+            _read_csv(found, table)
+    else:
+        try:
+            with existing(path).open(encoding="utf-8-sig", newline="\n") as file:
+                _read_jsonl(file, table)
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"{path} cannot be read as a .jsonl (UTF-8): {getattr(error, 'strerror', None) or error}"
+            raise SourceError(msg) from error
     if not table.lines:
         msg = f"{path} has no rows; {'a header and records' if kind == 'csv' else 'a JSON object per line'} expected"
         raise SourceError(msg)
     return table
 
 
-def _read_csv(file: Iterator[str], table: _Table) -> None:
-    before = csv.field_size_limit(_LONGEST_CELL)
-    try:
-        records = csv.reader(file, strict=True)
-        header = next(records, [])
-        twice = [name for place, name in enumerate(header) if name in header[:place]]
-        if twice:
-            msg = f"{table.path} has more than one column {twice[0]!r}; give each a name of its own"
-            raise SourceError(msg)
-        for cells in records:
-            if not cells:
-                continue  # an empty line
-            if len(cells) != len(header):
-                what = f"{len(cells)} cells came for {len(header)} columns"
-                msg = f"{table.path}, line {records.line_num}: {what}; mend the line"
-                raise SourceError(msg)
-            table.add(dict(zip(header, cells, strict=True)), records.line_num)
-    finally:
-        csv.field_size_limit(before)
+def _read_csv(found: Delimited, table: _Table) -> None:
+    twice = [name for place, name in enumerate(found.header) if name in found.header[:place]]
+    if twice:
+        msg = f"{table.path} has more than one column {twice[0]!r}; give each a name of its own"
+        raise SourceError(msg)
+    for line, cells in found.records:
+        table.add(dict(zip(found.header, cells, strict=True)), line)
+    for name, values in table.columns.items():
+        found.check_numbers(values, name)
 
 
 def _read_jsonl(file: Iterator[str], table: _Table) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.probe.row_columns import StoreColumns, target_of, told_of_features
+from cli.probe.row_columns import RowOptions, StoreColumns, side_by_side, target_of, told_of_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,15 +19,21 @@ if TYPE_CHECKING:
     import numpy as np
 
     from actstore.store.reading.reader import Store
+    from solvers.probing.probe import Probe
     from solvers.rows import RowSource
 
+_LISTED = 16
+"""Numbers of a list that are kept one by one."""
 FEATURES = "features"
 """What the layer is called where the features are the user's own."""
 
 
 @dataclass(frozen=True)
 class LayerProblem:
-    """Layers and the labels of each target over the same rows; labels are masked where a row has none."""
+    """Layers and the labels of each target over the same rows; labels are masked where a row has none.
+
+    ``stored`` is what ``described`` says of each layer of a store.
+    """
 
     layers: Mapping[str, RowSource]
     labels: Mapping[str, np.ndarray]
@@ -33,19 +41,8 @@ class LayerProblem:
     groups: np.ndarray | None = None
     step: int = 0
     fingerprint: str = ""
-
-
-@dataclass(frozen=True)
-class RowOptions:
-    """What `probe fit` is told of rows: the targets or SPECs that say splits and groups, and labels that are none.
-
-    ``concat`` names layers, with commas between them, whose features are set side by side.
-    """
-
-    split_by: str | None = None
-    group_by: str | None = None
-    ignore_label: tuple[str, ...] = ()
-    concat: tuple[str, ...] = ()
+    ids: np.ndarray | None = None
+    stored: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -74,6 +71,35 @@ def open_problem(
             yield _of_features(sources, targets, stack, rows)
 
 
+def steps_of(sources: Sequence[str], asked: Sequence[str]) -> Sequence[int | None]:
+    """The steps that `--step` asks for, ascending and each once; [None] where it was not given.
+
+    Raises:
+        click.UsageError: no numbers, steps of what is no store, or a step that it does not have.
+    """
+    import actstore
+
+    if not asked:
+        return [None]
+    if len(sources) != 1 or not is_store(sources[0]):
+        raise click.UsageError("--step chooses a step of a store; features of your own have none")
+    words = [word.strip() for each in asked for word in each.split(",")]
+    with actstore.open(sources[0]) as store:
+        there = list(store.steps)
+    if words == ["all"]:
+        return sorted(there)
+    if not all(word.isascii() and word.isdigit() and len(word) < 13 for word in words):
+        raise click.UsageError(
+            f"--step {','.join(asked)} is no list of steps; write for example --step 0,500 or --step all"
+        )
+    missing = [word for word in words if int(word) not in there]
+    if missing:
+        raise click.ClickException(
+            f"{sources[0]} has no step {missing[0]}; it has {', '.join(map(str, there))}"
+        )
+    return sorted({int(word) for word in words})
+
+
 def is_store(source: str) -> bool:
     """Whether a source is a store rather than features: a folder, `NAME.acts`, or `NAME.h5` without `:/PATH`."""
     return Path(source).is_dir() or source.endswith((".acts", ".h5"))
@@ -92,6 +118,8 @@ def open_store(path: str, step: int | None = None) -> Store:
 
 
 def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], rows: RowOptions) -> LayerProblem:
+    import numpy as np
+
     from actstore.label_marks import warn_of_marks
     from actstore.labels import labels_for
     from actstore.plain_labels import without
@@ -111,39 +139,63 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
     splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
     names = list(store.layers)
     wanted = _chosen(patterns, names) if patterns else [] if rows.concat else names
-    layers: dict[str, Any] = {layer: store.layers[layer] for layer in wanted} | _side_by_side(
-        store, rows.concat
-    )
+    layers: dict[str, Any] = {layer: store.layers[layer] for layer in wanted} | side_by_side(store, rows.concat)
     groups = columns.groups(rows.group_by)
-    return LayerProblem(layers, labels, splits, groups, store.steps[0], store.fingerprint)
+    return LayerProblem(
+        layers,
+        labels,
+        splits,
+        groups,
+        store.steps[0],
+        store.fingerprint,
+        np.asarray(store.ids[:]),
+        {layer: described(store, layer) for layer in names},
+    )
 
 
-def _side_by_side(store: Store, concat: Sequence[str]) -> dict[str, Any]:
-    """Layers of the same rows with their features side by side, called by their names with + between them."""
-    from actstore.patterns import unknown
+def described(store: Store, layer: str) -> dict[str, Any]:
+    """How a layer was dumped, as the probe file keeps it (docs/probes.md); what the store does not say is absent."""
+    provenance = store.provenance
+    found = {}
+    of_layers = provenance.get("reductions", {}).get("layers", {})
+    if layer in of_layers:
+        steps = of_layers[layer].get("steps", [])
+        # A cast rounds; it makes no other layer of it.
+        found["reductions"] = _compact([step for step in steps if step.get("step") != "cast"])
+    model = provenance.get("model", {})
+    if ":" in str(model.get("weights")):
+        found["weights"] = model["weights"]
+    elif model.get("fingerprint"):  # of a function, whose weights cannot be seen
+        found["weights"] = _sha256([model["fingerprint"], model.get("arguments")])
+    data = provenance.get("data")
+    if data and all(part.get("inputs") for part in data):
+        rows = [[part.get("split"), part.get("rows"), part["inputs"]] for part in data]
+        found["inputs"] = _sha256(rows)
+    return found
 
-    joined: dict[str, Any] = {}
-    for text in concat:
-        names = text.split(",")
-        for name in names:
-            if name not in store.layers:
-                raise unknown(name, list(store.layers))
-        called = "+".join(names)
-        if len(names) < 2 or len(set(names)) < len(names):
-            raise click.UsageError(f"--concat {text!r} was to name two layers or more, each once: --concat A,B")
-        if called in store.layers or called in joined:
-            raise click.UsageError(f"--concat {text!r} would be called {called!r}, which is there already")
-        joined[called] = features_of(store, names)
-    return joined
+
+def with_stored(probe: Probe, stored: Mapping[str, Mapping[str, Any]]) -> Probe:
+    """A probe that knows how its layers were dumped."""
+    of_its_layers = {layer: dict(stored[layer]) for layer in probe.where.layers if stored.get(layer)}
+    return (
+        replace(probe, provenance=replace(probe.provenance, stored=of_its_layers)) if of_its_layers else probe
+    )
 
 
-def features_of(store: Store, layers: Sequence[str]) -> Any:
-    """The rows of a layer, or of several with their features side by side."""
-    from solvers.rows import ConcatFeatures
+def _compact(value: Any) -> Any:
+    """JSON whose long lists of numbers are their count and hash."""
+    if isinstance(value, dict):
+        return {name: _compact(each) for name, each in value.items()}
+    if isinstance(value, list):
+        plain = all(isinstance(each, int | float) for each in value)
+        if plain and len(value) > _LISTED:
+            return {"count": len(value), "sha256": _sha256(value)}
+        return [_compact(each) for each in value]
+    return value
 
-    if len(layers) == 1:
-        return store.layers[layers[0]]
-    return ConcatFeatures(*(store.layers[name] for name in layers), names=layers)
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _of_features(
@@ -193,7 +245,7 @@ def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndar
             raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
         dtype = np.dtype(np.int64 if most < 2**63 else np.uint64)
     filled = [
-        np.ma.masked_all(count, dtype) if part is None else part
+        np.ma.masked_all(count, dtype) if part is None else part.astype(dtype)
         for part, count in zip(labels, rows, strict=True)
     ]
     return np.ma.concatenate(filled)

@@ -19,9 +19,14 @@ from cli.shared import overwrite_option
     help="FIG.svg, FIG.png, or FIG.html for an interactive page.",
 )
 @click.option("--target", metavar="NAME", help="Which target, where PROBES has several.")
+@click.option(
+    "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where PROBES has several."
+)
 @click.option("--title", help="A title for the figure.")
 @overwrite_option
-def plot(probes: str, output: str, target: str | None, title: str | None, overwrite: bool) -> None:
+def plot(
+    probes: str, output: str, target: str | None, step: int | None, title: str | None, overwrite: bool
+) -> None:
     """Draw the error by layer, in network order, for train, val and test; chance is dotted.
 
     \b
@@ -40,6 +45,15 @@ def plot(probes: str, output: str, target: str | None, title: str | None, overwr
         )
     if target is not None and target not in targets:
         raise click.ClickException(f"{probes} has no target {target!r}; it has {', '.join(targets) or 'none'}")
-    chosen = [probe for probe in found if target in (None, probe.target)]
+    steps = sorted({probe.step for probe in found})
+    if step is None and len(steps) > 1:
+        raise click.ClickException(
+            f"{probes} has several steps; say which with --step: {', '.join(map(str, steps))}"
+        )
+    if step is not None and step not in steps:
+        raise click.ClickException(
+            f"{probes} has no step {step}; it has {', '.join(map(str, steps)) or 'none'}"
+        )
+    chosen = [probe for probe in found if target in (None, probe.target) and step in (None, probe.step)]
     save_chart(error_by_layer(chosen, title), Path(output), overwrite)
     click.echo(f"wrote {output}")

@@ -1,10 +1,10 @@
-"""Targets of a store, and splits and groups that targets or columns of files say, for `probe fit`."""
+"""Targets and joined layers of a store, and splits and groups that targets or columns of files say, for `probe fit`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -56,6 +56,19 @@ ROW_OPTIONS = (
     ),
 )
 """Which layers are joined and which rows are for what, in `probe fit`."""
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """What `probe fit` is told of rows: the targets or SPECs that say splits and groups, and labels that are none.
+
+    ``concat`` names layers, with commas between them, whose features are set side by side.
+    """
+
+    split_by: str | None = None
+    group_by: str | None = None
+    ignore_label: tuple[str, ...] = ()
+    concat: tuple[str, ...] = ()
 
 
 def split_as(texts: tuple[str, ...]) -> dict[str, str]:
@@ -177,3 +190,31 @@ def told_of_features(
             raise SourceError(msg)
         told[what] = whole(values, f"--{what}-by {name!r}", what)
     return told
+
+
+def side_by_side(store: Store, concat: Sequence[str]) -> dict[str, Any]:
+    """Layers of the same rows with their features side by side, called by their names with + between them."""
+    from actstore.patterns import unknown
+
+    joined: dict[str, Any] = {}
+    for text in concat:
+        names = text.split(",")
+        for name in names:
+            if name not in store.layers:
+                raise unknown(name, list(store.layers))
+        called = "+".join(names)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise click.UsageError(f"--concat {text!r} was to name two layers or more, each once: --concat A,B")
+        if called in store.layers or called in joined:
+            raise click.UsageError(f"--concat {text!r} would be called {called!r}, which is there already")
+        joined[called] = features_of(store, names)
+    return joined
+
+
+def features_of(store: Store, layers: Sequence[str]) -> Any:
+    """The rows of a layer, or of several with their features side by side."""
+    from solvers.rows import ConcatFeatures
+
+    if len(layers) == 1:
+        return store.layers[layers[0]]
+    return ConcatFeatures(*(store.layers[name] for name in layers), names=layers)

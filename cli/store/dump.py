@@ -23,7 +23,7 @@ from cli.store.layers import echo_layers, model_options, parse_arguments
 from cli.store.ranks import rank_and_world_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from actstore.dumping.dump import DumpSettings, Progress
     from actstore.store.reading.reader import Store
@@ -72,6 +72,13 @@ _OPTIONS = (
         "repeatable, the last that fits counts.",
     ),
     click.option(
+        "--axes",
+        multiple=True,
+        metavar="PATTERN=NAMES",
+        help="What the axes of layers are, where that cannot be told: 'conv*=channel,height,width', "
+        "'h.*=position,feature'; repeatable, the last that fits counts.",
+    ),
+    click.option(
         "--random-features",
         type=click.IntRange(min=1),
         metavar="K",
@@ -103,10 +110,22 @@ _OPTIONS = (
         "--selfcheck/--no-selfcheck",
         default=True,
         show_default=True,
-        help="Refuse a model that is random or mixes rows: a few rows run twice, and one by one, before the dump.",
+        help="Refuse a model that is random, mixes rows or sees its padding: a few rows run twice, beside other rows "
+        "and alone, before the dump, where lengths are new, and after it.",
+    ),
+    click.option(
+        "--stop-early",
+        is_flag=True,
+        help="End each pass of a torch or Keras model after the deepest layer asked for. Not for models that keep "
+        "something from one layer to the next (the skips of a U-net in a list).",
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that can not be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
+    click.option(
+        "--resume-anyway",
+        is_flag=True,
+        help="As --resume, also where other versions of the libraries computed what is there: the store says which.",
+    ),
     overwrite_option,
 )
 
@@ -173,7 +192,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
     from actstore.reductions import ReductionSettings
 
     rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, jax_process)
-    if given["resume"] and given["overwrite"]:
+    if (given["resume"] or given["resume_anyway"]) and given["overwrite"]:
         raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
     return DumpSettings(
         layers=patterns,
@@ -197,6 +216,9 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         skip_bad=given["skip_bad"],
         overwrite=given["overwrite"],
         resume=given["resume"],
+        axes=given["axes"],
+        stop_early=given["stop_early"],
+        resume_anyway=given["resume_anyway"],
         selfcheck=given["selfcheck"],
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
@@ -249,6 +271,13 @@ def _echo_rows(store: Store) -> None:
             click.echo(count_labels(name, labels))
 
 
+def _echo_passed_over(layers: Mapping[str, str]) -> None:
+    if layers:
+        name, note = next(iter(layers.items()))
+        others = f", and {len(layers) - 1:,} more (actstore layers says why)" if len(layers) > 1 else ""
+        click.echo(f"passed over: {name} ({note}){others}", err=True)
+
+
 def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
     where = output if settings.step is None else f"{output}, step {settings.step}"
     click.echo(f"{where}: {store.rows:,} rows of {len(store.layers)} layers")
@@ -263,6 +292,7 @@ def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
     if skipped:
         first = f"the first is {skipped[0]['id']}, {skipped[0]['file']}"
         click.echo(f"warning: {len(skipped):,} images were left out; {first}", err=True)
+    _echo_passed_over(own.provenance.get("passed_over", {}))
     for name, rows in own.nonfinite.items():
         if rows:
             click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)

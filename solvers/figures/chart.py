@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from solvers.disk.new_file import new_file, write_all
 from solvers.errors import FigureError
-from solvers.new_file import new_file, write_all
+from solvers.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +42,7 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
         .properties(
             width=max(360, min(1200, 56 * len(layers))),
             height=280,
-            title=title or f"linear probes for {probes[0].target!r}",
+            title=printable(title or f"linear probes for {probes[0].target!r}"),
         )
         .configure_view(stroke=None)
         .configure_axis(gridColor="#e4e7eb", domainColor="#9aa5b1", labelFontSize=11, titleFontSize=12)
@@ -62,8 +64,8 @@ def _error_axis(alt: Any, top: float, *, logarithmic: bool) -> Any:
 def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: Any) -> Any:
     points = [
         {
-            "layer": probe.layer,
-            "split": split,
+            "layer": printable(probe.layer),
+            "split": printable(split),
             "error": probe.error[split],
             "C": f"{probe.C:g}",
             "gap (nats)": f"{probe.gap_nats:.1e}" if probe.penalised else "-",
@@ -73,7 +75,7 @@ def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: An
         if split in probe.error
     ]
     colours = [SPLIT_COLOURS[split] for split in splits]
-    order = list(dict.fromkeys(probe.layer for probe in probes))
+    order = list(dict.fromkeys(printable(probe.layer) for probe in probes))
     axis = alt.Axis(labelAngle=-35, labelLimit=160)
     return (
         alt.Chart(alt.Data(values=points))
@@ -156,8 +158,18 @@ def _drawn(chart: Any, suffix: str) -> bytes:
         chart.save(image, format="png", scale_factor=2)
         return image.getvalue()
     text = io.StringIO()
-    chart.save(text, format=suffix[1:], **({"inline": True} if suffix == ".html" else {}))
+    how = {"inline": True, "json_kwds": {"cls": _ScriptEncoder}} if suffix == ".html" else {}
+    chart.save(text, format=suffix[1:], **how)
     return text.getvalue().encode()
+
+
+class _ScriptEncoder(json.JSONEncoder):
+    """JSON that may stand within a script of a page: no name in it can end the script, or begin a comment."""
+
+    def encode(self, o: Any) -> str:
+        """Return the JSON with `<`, `>` and `&` as their numbers."""
+        text = super().encode(o)
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _altair() -> Any:

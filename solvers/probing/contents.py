@@ -24,7 +24,7 @@ __all__ = ["KEPT", "Arrays", "known_type", "pack", "short", "unpack"]
 
 TABLE = "rows"
 _TYPES = {"header": "u1", "weights": "<f8", "intercept": "<f8", "mean": "<f8", "scale": "<f8", "columns": "<i8"}
-_TYPES |= {f"{TABLE}.index": "<i8", f"{TABLE}.group": "<i8"}
+_TYPES |= {f"{TABLE}.index": "<i8", f"{TABLE}.group": "<i8", f"{TABLE}.id": "<u8"}
 KEPT = tuple(
     np.dtype(code) for code in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8")
 )
@@ -172,7 +172,7 @@ def _table(found: Arrays, number: int, entry: Any, owned: Mapping[tuple[Any, ...
     table = table_of(entry, arrays)
     rows = arrays["index"].shape
     for name, array in arrays.items():
-        if array.shape[:1] != rows or (name in ("index", "group") and array.shape != rows):
+        if array.shape[:1] != rows or (name in ("index", "group", "id") and array.shape != rows):
             msg = f"{TABLE}.{name}.{number} has the shape {array.shape}, not {rows}"
             raise ValueError(msg)
     return table

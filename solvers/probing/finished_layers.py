@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.disk.folder_lock import LOCK_FILES, FolderLock
+from solvers.disk.new_file import PARTIAL, new_file, write_all
 from solvers.errors import ProbeFileError
-from solvers.folder_lock import LOCK_FILES, FolderLock
-from solvers.new_file import PARTIAL, new_file, write_all
 from solvers.probing.probe import Beside, Probes
 from solvers.probing.probe_file import is_probe_file, load, save
 from solvers.rows import take
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from solvers.probing.probe import RowTable
     from solvers.probing.settings import LayerSettings
     from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
@@ -85,6 +86,7 @@ class Parts:
     ) -> None:
         self.layers = layers
         self.finished = dict(finished or {})
+        self.tables: tuple[RowTable, ...] = ()
         self._kept = kept
 
     @property
@@ -159,8 +161,7 @@ class Parts:
             self._kept.lock.busy = (
                 False  # the fit is over; until its probes are saved, no other process comes in
             )
-        tables = {table.key: table for part in self.finished.values() for table in part.beside.tables}
-        return Probes(probes, in_order, self if whole else None, Beside(tuple(tables.values())))
+        return Probes(probes, in_order, self if whole else None, Beside(self.tables))
 
     def remove(self) -> None:
         """Remove what was written, the identity last, and the folder, unless others write or put files there."""

@@ -17,6 +17,7 @@ from solvers.probing.finished_layers import Parts, question
 from solvers.probing.fit_layer import fit_layer
 from solvers.probing.settings import LayerSettings, penalties
 from solvers.probing.slices import cut
+from solvers.probing.targets import row_tables
 from solvers.probing.task import RowRules, make_tasks
 from solvers.probing.warm_starts import find_starts
 from solvers.rows import as_source
@@ -72,6 +73,7 @@ def fit_layers(
     step: int = 0,
     fingerprint: str = "",
     command: str = "",
+    ids: ArrayLike | None = None,
     **settings: Unpack[FitKeywords],
 ) -> Probes:
     """Fit a probe at every layer for every target: train on ``train``, choose C on ``val``, score every split.
@@ -107,6 +109,7 @@ def fit_layers(
         step: the training step that the activations are of, kept with the probes.
         fingerprint: of the store, kept with the probes.
         command: what was typed, kept with the probes.
+        ids: (rows,) texts; their hashes are kept with the probes, by which the rows are known again in another store.
         settings: the fields of :class:`~solvers.fitting.settings.FitSettings`, where they are explained. Here ``scale``
             is True unless said otherwise, ``seed`` is also that of the rows set aside, and random features are drawn
             from (seed, layer name), of layers that are wider.
@@ -138,6 +141,7 @@ def fit_layers(
     if not wanted:
         msg = "there are no layers to fit; give at least one"
         raise ProblemError(msg)
+    tables = row_tables(tasks, groups, ids)
     say = _warn if notice is None else notice
     for line in dict.fromkeys(_divided(task) for task in tasks.values()):
         if line:
@@ -146,6 +150,7 @@ def fit_layers(
     kept = Parts(wanted)
     if parts is not None:
         kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say)
+    kept.tables = tables
     return _Run(tasks, asked, starts, progress).over(kept)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -174,7 +174,8 @@ class RowTable:
     Args:
         target, split, fold: whose rows they are; ``fold`` is None without folds.
         arrays: by name, an entry for each row: ``index`` (int64), its place in the store; ``truth``, its code in
-            ``classes`` (int32), of a regression its value; ``group`` (int64), where there are groups.
+            ``classes`` (int32), of a regression its value; ``group`` (int64), where there are groups; ``id`` (uint64),
+            the digest of its id, where there are ids.
         classes: those of the probes that were scored, and behind them those that training had none of; None of a
             regression.
         extra: keys of the file that this version does not know.
@@ -204,6 +205,23 @@ class Kept(Protocol):
 
     def remove(self) -> None:
         """Remove what was written."""
+
+
+@dataclass(frozen=True)
+class _AllKept:
+    """The finished layers of several fits."""
+
+    kept: Sequence[Kept]
+
+    def explain(self, error: BaseException) -> None:
+        """Add to an error what each keeps."""
+        for each in self.kept:
+            each.explain(error)
+
+    def remove(self) -> None:
+        """Remove what each wrote."""
+        for each in self.kept:
+            each.remove()
 
 
 @dataclass(frozen=True)
@@ -255,6 +273,23 @@ class Probes(Mapping[Key, Probe]):
 
     def __repr__(self) -> str:
         return f"<Probes: {len(self)} fitted, {len(self.failures)} failed>"
+
+    def changed(self, change: Callable[[Probe], Probe]) -> Probes:
+        """Return these probes, each changed, with all that is kept beside them."""
+        return Probes([change(probe) for probe in self.values()], self.failures, self.parts, self.beside)
+
+    @classmethod
+    def of_steps(cls, fitted: Sequence[Probes], steps: Sequence[Any]) -> Probes:
+        """Return the probes of several steps as one; a layer that failed is called ``LAYER (step N)`` then."""
+        failures = {
+            f"{layer} (step {step})": reason
+            for probes, step in zip(fitted, steps, strict=True)
+            for layer, reason in probes.failures.items()
+        }
+        tables = {table.key: table for probes in fitted for table in probes.beside.tables}
+        kept = [probes.parts for probes in fitted if probes.parts is not None]
+        every = [probe for probes in fitted for probe in probes.values()]
+        return cls(every, failures, _AllKept(kept) if kept else None, Beside(tuple(tables.values())))
 
     def table(self) -> Any:
         """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from solvers.disk.new_file import new_file, write_all
+from solvers.disk.paged_memory import PagedMemory
 from solvers.errors import ProbeFileError, ProblemError
-from solvers.new_file import new_file, write_all
-from solvers.paged_memory import PagedMemory
 from solvers.probing.contents import KEPT, known_type, pack, short, unpack
 from solvers.probing.header import FORMAT, read_header
 

@@ -163,7 +163,9 @@ class ProbeMap(LinearMap):
 class Proof:
     """How near the optimum it is: ``gap_nats`` bounds loss minus optimal loss, both in scaled coordinates.
 
-    ``path`` has every C that was tried, in the order given; the chosen one is ``C``. ``chosen`` says how.
+    ``path`` has every C that was tried, in the order given; the chosen one is ``C``. ``chosen`` says how: ``how`` is
+    ``given``, ``split`` (by the rows of a split that was named), ``set aside`` (by rows taken from ``train``) or
+    ``folds``; ``split`` and ``rows`` say by which rows and how many.
     """
 
     C: float = _is(_number)
@@ -202,7 +204,8 @@ class Provenance:
     """Where it comes from.
 
     ``fingerprint``: of the store's rows and activations; ``rows_fingerprint``: of the labels and splits alone.
-    ``seconds``: for the whole path and the scores, of all targets that were fitted together.
+    ``seconds``: for the whole path and the scores, of all targets that were fitted together. ``stored``: by layer,
+    what its store says of how it was dumped, in whatever words; the command line compares it before it evaluates.
     """
 
     fingerprint: str = _is(text, default="")
@@ -210,6 +213,7 @@ class Provenance:
     command: str = _is(text, default="")
     version: str = _is(text, default="")
     seconds: float = _is(_number, default=float("nan"))
+    stored: Mapping[str, Any] = _is(_open, default_factory=dict)
     extra: Mapping[str, Any] = _extra()
 
 

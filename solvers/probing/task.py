@@ -200,14 +200,16 @@ def _divide(
         )
         raise ProblemError(msg)
     if not rules.choose:
-        return _Division(in_order(rows), {"by": "given"})
+        return _Division(in_order(rows), {"how": "given"})
     if VAL in rows:
-        return _Division(in_order(rows), {"by": VAL, "rows": int(np.sum(codes[rows[VAL]] != UNSEEN))})
+        return _Division(
+            in_order(rows), {"how": "split", "split": VAL, "rows": int(np.sum(codes[rows[VAL]] != UNSEEN))}
+        )
     whole: dict[str, Any] = {} if groups is None else {"groups": len(np.unique(groups))}
     if rules.folds is not None or (rules.holdout is None and len(train) < FEW_ROWS):
         folds = deal(codes[train], groups, folds=rules.folds or FOLDS, seed=rules.seed)
         chosen = {
-            "by": "folds",
+            "how": "folds",
             "folds": int(folds.max()) + 1,
             "asked": rules.folds or FOLDS,
             "rows": int(np.sum(folds >= 0)),
@@ -215,7 +217,13 @@ def _divide(
         }
         return _Division(in_order(rows), chosen | whole, folds)
     held = set_aside(codes[train], groups, seed=rules.seed, fraction=rules.holdout or FRACTION)
-    chosen = {"by": "holdout", "rows": int(held.sum()), "of": len(train), "asked": rules.holdout or FRACTION}
+    chosen = {
+        "how": "set aside",
+        "split": VAL,
+        "rows": int(held.sum()),
+        "of": len(train),
+        "asked": rules.holdout or FRACTION,
+    }
     return _Division(in_order({**rows, "train": train[~held], VAL: train[held]}), chosen | whole)
 
 

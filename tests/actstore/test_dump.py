@@ -205,7 +205,7 @@ def test_an_accident_before_anything_was_sealed_leaves_nothing(tmp_path, out, er
 def test_an_accident_after_a_shard_leaves_a_store_that_says_it_is_unfinished(
     tmp_path, monkeypatch, out, left, error
 ):
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (50_000, 50_000))
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (50_000, 50_000))
     with pytest.raises((DumpError, KeyboardInterrupt)) as caught:
         dump(failing(error), [MANY], tmp_path / out, DumpSettings(("x",), 4, selfcheck=False))
     (note,) = caught.value.__notes__
@@ -240,7 +240,7 @@ def test_batch_sizes_that_disagree_are_named(tmp_path):
 def test_memory_is_that_of_a_shard_and_a_batch(tmp_path, monkeypatch):
     """64 MB of inputs and 64 MB of activations pass through."""
     np.save(tmp_path / "x.npy", np.zeros((16_000, 1000), np.float32))
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (2**20, 2**20))
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (2**20, 2**20))
     data = split_data([f"{tmp_path}/x.npy"])
     tracemalloc.start()
     try:

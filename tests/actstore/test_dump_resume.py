@@ -24,7 +24,7 @@ Usage = namedtuple("Usage", "total used free")
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
     """Two or three batches a shard."""
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (1000, 1000))
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (1000, 1000))
 
 
 def inputs_of(split, rows=None):
@@ -247,10 +247,10 @@ def test_ranks_dump_what_one_process_does(tmp_path):
 
 
 def test_a_disk_that_is_too_small_is_seen_before_the_first_row(tmp_path, out, monkeypatch):
-    monkeypatch.setattr("actstore.store.writing.space.shutil.disk_usage", lambda _: Usage(10**9, 10**9, 4000))
+    monkeypatch.setattr("actstore.store.disk.output.shutil.disk_usage", lambda _: Usage(10**9, 10**9, 4000))
     net = Net()
     with pytest.raises(
-        StoreError, match=r"needs .* GB.*, and the disk has 0\.00 GB free\. Make room, name fewer layers"
+        StoreError, match=r"needs [0-9,]+ bytes.*, and 4,000 are free there\. Make room, name fewer layers"
     ):
         dump(net, data_of(), out, SETTINGS)
     assert net.calls == 1  # which described the layers

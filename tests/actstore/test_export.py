@@ -327,7 +327,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(store, tmp_path, monkeypatch
         return pwrite(fd, data, offset)
 
     monkeypatch.setattr(os, "pwrite", filling)
-    message = rf"{name} can not be written: No space left on device\. Make room there, or write elsewhere"
+    message = rf"{name} cannot be written: No space left on device\. Make room there, or write elsewhere"
     with pytest.raises(StoreError, match=message) as caught:
         export(store, ["wide"], tmp_path / name, overwrite=True)
     assert "\n" not in str(caught.value)

@@ -180,6 +180,6 @@ def test_a_damaged_sentence_is_named(tmp_path):
     data = bytearray((tmp_path / "x.h5").read_bytes())
     data[chunk.byte_offset + 20 : chunk.byte_offset + 60] = bytes(40)
     (tmp_path / "x.h5").write_bytes(data)
-    with pytest.raises(SourceError, match=r"x\.h5:/0 can not be read: .*"):
+    with pytest.raises(SourceError, match=r"x\.h5:/0 cannot be read: .*"):
         import_files([f"{tmp_path}/x.h5"], tmp_path / "out.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]

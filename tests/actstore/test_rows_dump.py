@@ -153,7 +153,7 @@ def test_a_limit_counts_examples(tmp_path):
 @pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, sample=0.5)], ids=["all", "sampled"])
 @pytest.mark.parametrize("batches", [1, 2, 3])
 def test_a_resumed_dump_of_tokens_is_an_undisturbed_one(tmp_path, out, monkeypatch, settings, batches):
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (100, 100))
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (100, 100))
     undisturbed, again, train = Net(), Net(), Interrupted(loaded(texts()))
     data = [SplitData("train", from_object(train, "train batches", "digit")), data_of()[1]]
     with dump(undisturbed, data, tmp_path / f"undisturbed{out.suffix}", settings) as store:

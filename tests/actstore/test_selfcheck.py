@@ -148,7 +148,7 @@ def test_a_recording_is_checked_once_for_all_its_steps(tmp_path):
 
 
 def test_a_dump_that_is_resumed_is_not_checked_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (100, 100))
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (100, 100))
     calls = []
 
     def model(batch):

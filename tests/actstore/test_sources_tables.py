@@ -94,10 +94,10 @@ def test_a_text_may_be_as_long_as_a_book(table):
         ("a,b\nx,y\nz\n", r"table.csv, line 3: 1 cells came for 2 columns; mend the line"),
         ("a,b\n", r"table.csv has no rows; a header and records expected"),
         ("", r"table.csv has no rows"),
-        ('a\n"x\n', r"table.csv can not be read as a .csv \(UTF-8\): unexpected end of data"),
+        ('a\n"x\n', r"table.csv cannot be read as a table \(.csv\): unexpected end of data"),
         (
             "a\né\n".encode("latin-1"),
-            r"table.csv can not be read as a .csv \(UTF-8\): .*invalid continuation byte",
+            r"table.csv cannot be read as a table \(utf-8-sig\): .*invalid continuation byte",
         ),
     ],
 )

@@ -32,7 +32,8 @@ def names(store, folder):
 
 
 def records(run, probes):
-    return {(row["layer"], row["target"]): row for row in json.loads(run(f"probe show {probes} --json").stdout)}
+    shown = json.loads(run(f"probe show {probes} --json").stdout)["probes"]
+    return {(row["layer"], row["target"]): row for row in shown}
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_several_targets_of_a_store(run, store, names):
     for (layer, target), alone in records(run, "sign.h5").items():
         assert alone["error"] == shown[layer, target]["error"]
         assert alone["C"] == shown[layer, target]["C"]
-    table = [line.split()[:2] for line in run("probe show p.h5").stdout.strip().split("\n")]
+    table = [line.split()[:2] for line in run("probe show p.h5").stdout.split("\n\n")[0].split("\n")]
     assert table == [["layer", "target"], *map(list, shown)]
     assert run("probe show p.h5 p.h5").stdout.split()[:2] == ["layer", "target"]
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 ROWS = 240
-ALL = "the 240 labelled training rows"
+ALL = "240 rows of `train`"
+OF_9 = "chosen of 9 values from 0.0001 to 10000 by cross-entropy on"
 TOKENS = (
     "import numpy as np\n"
     "def run(batch):\n"
@@ -57,43 +58,44 @@ def solvers_of(name):
         (
             "",
             [
-                "C was chosen by 5 folds of the 240 labelled training rows, and fitted on all of them",
+                f"C of y: {OF_9} 5 folds of {ALL}; then fitted on all of `train`",
                 "rows: train 240",
             ],
         ),
         (
             "--folds 3 --group-by pair",
             [
-                f"C was chosen by 3 folds of {ALL} (60 groups, none divided), and fitted on all of them",
+                f"C of y: {OF_9} 3 folds of {ALL} in 60 groups, none divided; then fitted on all of `train`",
                 "rows: train 240",
             ],
         ),
         (
             "--group-by half",
             [
-                f"C was chosen by 2 folds, not 5, of {ALL} (2 groups, none divided), and fitted on all of them",
+                f"C of y: {OF_9} 2 folds of {ALL} in 2 groups, none divided, so not 5 folds; then fitted on all of "
+                "`train`",
                 "rows: train 240",
             ],
         ),
         (
             "--holdout 0.1 --group-by half",
             [
-                f"C was chosen on 120 of {ALL} (2 groups, none divided), which were set aside and not trained on: "
-                "50% and not 10%, since there are 2 groups",
+                f"C of y: {OF_9} 120 rows set aside from `train` (shown as `val`, not trained on), 50% of it in "
+                "2 groups, none divided, so not 10%",
                 "rows: train 120, val 120",
             ],
         ),
         (
             "--split-by fold",
             [
-                "C was chosen on the 60 labelled rows of `val` (called 'validation')",
+                f"C of y: {OF_9} 60 rows of `val` (called `validation`)",
                 "rows: train 120, val 60, test 60",
             ],
         ),
         (
             "--split-by fold --split-as val=test",
             [
-                "C was chosen on the 60 labelled rows of `val` (called 'test')",
+                f"C of y: {OF_9} 60 rows of `val` (called `test`)",
                 "rows: train 120, val 60, validation 60",
             ],
         ),
@@ -103,7 +105,7 @@ def solvers_of(name):
 def test_it_is_said_how_c_was_chosen_and_every_split_is_named(run, acts, options, lines):
     said, probe = fitted(run, f"{acts} --target y {options}")
     assert said == lines
-    assert probe.proof.chosen["by"] in {"folds", "holdout", "val", "given"}
+    assert probe.proof.chosen["how"] in {"folds", "set aside", "split", "given"}
 
 
 def test_labels_of_a_file_go_to_the_rows_of_its_ids(run, acts):
@@ -131,7 +133,7 @@ def test_a_mark_among_the_labels_is_warned_of(run, acts):
 def test_splits_and_groups_of_a_file_are_joined_too(run, acts, columns):
     lines, by_file = fitted(run, f"{acts} --target z=l.csv:y --ignore-label NA {columns}", "a.h5")
     assert lines == [
-        "C was chosen on the 54 labelled rows of `val` (called 'validation')",
+        f"C of z: {OF_9} 54 rows of `val` (called `validation`)",
         "rows: train 108, val 54, test 54; 24 have no label",
     ]
     assert by_file.rows == {"train": 108, "val": 54, "test": 54}
@@ -149,7 +151,7 @@ def test_features_of_ones_own(run, acts):
         run, f"{data} --target fold=x.npz:fold --target pair=x.npz:pair --split-by fold --group-by pair"
     )
     assert lines == [
-        "C was chosen on the 60 labelled rows of `val` (called 'validation')",
+        f"C of y: {OF_9} 60 rows of `val` (called `validation`)",
         "rows: train 120, val 60, test 60",
     ]
     assert probe.target == "y"
@@ -186,7 +188,7 @@ def test_a_dump_that_named_groups_is_fitted_by_them(run, folder):
     (folder / "t.py").write_text(TOKENS)
     run("actstore dump t.py:run --data t.py:data --row token --group-by speaker --layers h -o t.acts")
     lines, _ = fitted(run, "t.acts --target y --C 0.1,1")
-    assert "folds of the 120 labelled training rows (10 groups, none divided)" in lines[0]
+    assert "5 folds of 120 rows of `train` in 10 groups, none divided" in lines[0]
 
 
 def test_groups_that_divide_examples_are_refused(run, refused, folder):
@@ -199,7 +201,7 @@ def test_groups_that_divide_examples_are_refused(run, refused, folder):
 
 def test_the_choice_is_kept_in_the_file(run, acts):
     _, probe = fitted(run, f"{acts} --target y --C 0.1,1")
-    chosen = {"by": "folds", "folds": 5, "asked": 5, "rows": 240, "of": 240}
+    chosen = {"how": "folds", "folds": 5, "asked": 5, "rows": 240, "of": 240}
     assert json.loads(json.dumps(probe.proof.chosen)) == chosen
 
 

@@ -98,7 +98,7 @@ def test_it_is_what_is_done_by_hand(problem):
     assert abs(probe.loss - alone.loss) <= probe.gap_nats + alone.gap_nats  # both near one optimum
     assert probe.gap_nats <= 1e-5
     assert probe.rows == {"train": 200}
-    assert probe.proof.chosen == {"by": "folds", "folds": 4, "asked": 4, "rows": 200, "of": 200}
+    assert probe.proof.chosen == {"how": "folds", "folds": 4, "asked": 4, "rows": 200, "of": 200}
 
 
 def test_targets_share_the_passes_and_are_chosen_as_if_alone(problem):
@@ -129,18 +129,18 @@ def test_the_test_rows_are_not_looked_at(problem):
     ("rows", "rules", "by"),
     [
         (FEW_ROWS - 1, {}, "folds"),
-        (FEW_ROWS, {}, "holdout"),
+        (FEW_ROWS, {}, "set aside"),
         (FEW_ROWS, {"folds": 3}, "folds"),
-        (60, {"holdout": 0.5}, "holdout"),
+        (60, {"holdout": 0.5}, "set aside"),
         (60, {"choose": False}, "given"),
     ],
 )
 def test_how_c_is_chosen_goes_by_the_labelled_training_rows(rows, rules, by):
     labels = np.ma.MaskedArray(np.arange(rows + 500) % 2, mask=np.arange(rows + 500) >= rows)
     task = make_task(labels, RowRules(**{"choose": True, **rules}), "y")
-    assert task.chosen["by"] == by
+    assert task.chosen["how"] == by
     assert (task.folds is not None) == (by == "folds")
-    if by == "holdout":
+    if by == "set aside":
         assert task.chosen["rows"] == len(task.rows["val"]) == round(rows * rules.get("holdout", 0.1))
 
 

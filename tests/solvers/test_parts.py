@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import new_file
+from solvers.disk import new_file
 from solvers.errors import ProbeFileError
 from solvers.probing.fit_layers import FitInterrupted
 
@@ -139,8 +139,9 @@ def test_a_failure_says_where_the_finished_layers_are(parts):
 )
 def test_a_process_that_is_killed_between_layers(parts, name, code_then, says):
     code = (
-        "import os, sys\n"
+        "import os, signal, sys\n"
         "from tests.solvers.test_parts import fit\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored, where `make test &` runs this
         "def kill(progress):\n"
         "    if progress.layer == 'fc':\n"
         f"        os.kill(os.getpid(), {int(name)})\n"
@@ -161,7 +162,7 @@ def test_a_process_that_is_killed_while_it_writes_a_layer(parts):
     code = (
         "import os, signal, sys\n"
         "from tests.solvers.test_parts import fit\n"
-        "from solvers import new_file\n"
+        "from solvers.disk import new_file\n"
         "publish = new_file._publish\n"
         "def kill(temporary, path, may_replace):\n"
         "    if path.name == 'layer-0001.h5':\n"
@@ -350,7 +351,7 @@ def test_where_a_file_system_cannot_lock(parts, tmp_path, monkeypatch, number):
     def no_locks(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("solvers.folder_lock.fcntl.flock", no_locks)
+    monkeypatch.setattr("solvers.disk.folder_lock.fcntl.flock", no_locks)
     probes, _ = fit(parts)
     assert (parts / "lock.held").exists()
     probes.save(tmp_path / "p.h5")

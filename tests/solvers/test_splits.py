@@ -126,4 +126,4 @@ def test_rows_that_are_in_no_split_are_counted():
     rows = {"h": np.random.default_rng(0).normal(size=(20, 3))}
     splits = {"train": range(10), "test": range(12, 18)}
     (probe,) = solvers.fit_layers(rows, np.arange(20) % 2, splits=splits, C=1.0).values()
-    assert probe.proof.chosen == {"by": "given", "in_no_split": 4}
+    assert probe.proof.chosen == {"how": "given", "in_no_split": 4}

@@ -7,7 +7,6 @@ images (uint8 arrays, or PIL's) pixel values. All other inputs are given as they
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -58,27 +57,14 @@ class HfAdapter(TorchAdapter):
         return hf_model.load(spec)
 
     def describe(self, inputs: object | None) -> list[ModelLayer]:
-        """The modules, with names for the axes of hidden states; warns of weights that the model's files lacked."""
+        """The modules; warns of weights that the model's files lacked."""
         if self._given.untrained:
             msg = (
                 f"{self._given.name} lacks the weights {listed(self._given.untrained)}: they are random, and so is "
                 "what is computed with them"
             )
             warn(msg, UntrainedWeightsWarning, stacklevel=2)
-        positions = (
-            np.shape(inputs[_TAKES[_TEXT]])[1:2]
-            if isinstance(inputs, Mapping) and _TAKES[_TEXT] in inputs
-            else ()
-        )
-        return [self._named(row, positions) for row in super().describe(inputs)]
-
-    def _named(self, row: ModelLayer, positions: tuple[int, ...]) -> ModelLayer:
-        """Names for two axes that torch has none for, where they are as long as the tokens or as wide as the model."""
-        if len(row.shape or ()) != 2 or row.axes != arrays.default_axes(2):
-            return row
-        width = getattr(self.model.config, "hidden_size", None)
-        alike = row.shape is not None and (row.shape[:1] == positions or row.shape[1] == width)
-        return replace(row, axes=("position", "feature")) if alike else row
+        return super().describe(inputs)
 
     def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
         """Token ids of texts, with the words they belong to; pixel values of images."""

@@ -27,8 +27,7 @@ from actstore.store.format import (
     target_path,
     values_path,
 )
-from actstore.store.reading.layer_map import StoredLayers, listed_steps_text
-from actstore.store.reading.named import Named
+from actstore.store.reading.layer_map import Named, StoredLayers, listed_steps_text
 from actstore.store.reading.open_files import OpenFiles
 from actstore.store.reading.single_file import read_packed
 

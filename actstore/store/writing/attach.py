@@ -10,6 +10,7 @@ from actstore.errors import SourceError, StoreError, TargetError
 from actstore.label_marks import warn_of_marks
 from actstore.plain_labels import index_of, place_by_id, plain_labels, without
 from actstore.store.disk import durable
+from actstore.store.disk.output import WholeFile
 from actstore.store.documents.coding import as_labels
 from actstore.store.documents.folder import read_folder, read_header
 from actstore.store.documents.records import FileRecord
@@ -96,7 +97,9 @@ def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.Masked
         if not path.parent.exists():
             path.parent.mkdir()
             durable.sync_folder(folder)
-        written = write_columns(durable.temporary_name(path), path, target_columns(name, labels))
+        written = write_columns(
+            WholeFile(path, replace=True, fence=journal.check), target_columns(name, labels)
+        )
         record = FileRecord(*written).document()
         journal.append({TARGET: name, "file": file, "rows": len(labels), **record})
     except OSError as error:
