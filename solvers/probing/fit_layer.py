@@ -12,6 +12,7 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.fitting.fit import fit
 from solvers.fitting.result import Fit, FitPath
+from solvers.labels import UNSEEN
 from solvers.probing.probe import Probe, Probes
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Tried, Where
 from solvers.probing.targets import bad_rows, rows_and_labels, score_targets
@@ -145,11 +146,8 @@ def _proof(found: _Chosen, task: Task) -> Proof:
     of_fit = {name: getattr(found.fit, name) for name in same}
     chosen: dict[str, Any] = {"how": "given"}
     if len(found.path) > 1:
-        chosen = {
-            "how": "set aside" if task.set_aside else "split",
-            "split": "val",
-            "rows": len(task.rows["val"]),
-        }
+        seen = int(np.count_nonzero(task.codes[task.rows["val"]] != UNSEEN))
+        chosen = {"how": "set aside" if task.set_aside else "split", "split": "val", "rows": seen}
     return Proof(status=str(found.fit.status), path=found.path, chosen=chosen, **of_fit)
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -239,9 +239,15 @@ class _File:
     def mapped(self, name: str) -> NDArray[Any]:
         """An array that stays on the disk."""
         dataset = self._datasets[name]
-        if not dataset.nbytes or not dataset.shape:
+        if not dataset.nbytes:
             return self.read(name)
-        return np.memmap(self._file, dataset.dtype, "r", dataset.offset, dataset.shape)
+        piece = self._whole[dataset.offset : dataset.offset + dataset.nbytes]
+        return piece.view(dataset.dtype).reshape(dataset.shape)
+
+    @cached_property
+    def _whole(self) -> NDArray[np.uint8]:
+        """The file, mapped once: a system lets a process have some ten thousands of maps only."""
+        return np.asarray(np.memmap(self._file, np.uint8, "r"))
 
 
 @contextlib.contextmanager
