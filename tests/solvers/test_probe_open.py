@@ -168,6 +168,19 @@ def test_what_does_not_describe_a_probe_is_refused(tmp_path, edit, message):
     assert "\n" not in str(caught.value)
 
 
+def test_metrics_may_be_deep_but_not_endless(tmp_path):
+    deep = []
+    for _ in range(50):
+        deep = [deep]
+    Probes([probe(metrics={"x": deep})]).save(tmp_path / "p.h5")
+    assert solvers.load(tmp_path / "p.h5")["fc", "kind", 0].metrics == {"x": deep}
+    for _ in range(400):
+        deep = [deep]
+    change(tmp_path / "p.h5", lambda header, file: header["probes"][0]["metrics"].update(x=deep))
+    with pytest.raises(ProbeFileError, match="nested more than 64 levels deep; fit the probes again"):
+        solvers.load(tmp_path / "p.h5")
+
+
 def test_a_key_that_stands_twice(tmp_path):
     Probes([probe()]).save(tmp_path / "p.h5")
     text = json.dumps(header_of(tmp_path / "p.h5")).replace('"C": 1.0', '"C": 1.0, "C": 2.0')
