@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProbeFileError
-from solvers.probing.probe import Probe, RowTable
+from solvers.probing.probe import Probe
 from solvers.probing.records import (
     ProbeMap,
     Proof,
@@ -20,6 +20,7 @@ from solvers.probing.records import (
     to_json,
     whole,
 )
+from solvers.probing.row_table import RowTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
