@@ -63,6 +63,10 @@ def as_source(activations: RowSource | ArrayLike) -> RowSource:
     Raises:
         ProblemError: fewer than two axes, no features, entries which are not real numbers, or rows on a GPU.
     """
+    if np.ma.is_masked(activations):
+        count = int(np.ma.count_masked(activations))
+        msg = f"activations have {count:,} values under a mask, which are no values; leave their rows out, or fill them"
+        raise ProblemError(msg)
     if hasattr(activations, "__cuda_array_interface__"):
         msg = "activations lie on a GPU; expected rows on the host: give x.get() of CuPy, or x.cpu() of torch"
         raise ProblemError(msg)
