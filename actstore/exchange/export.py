@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.errors import StoreError
+from actstore.errors import SourceError, StoreError
 from actstore.formats import safetensors
 from actstore.store.disk.output import check_room, whole_file
 from actstore.store.documents.bfloat16 import widened
@@ -74,13 +74,25 @@ def export(
         msg = f"{path}: {len(chosen)} layers were asked for; one was expected, or several for .npz and .safetensors"
         raise StoreError(msg)
     write = {".npy": _write_npy, ".npz": _write_npz, ".safetensors": _write_safetensors}[suffix]
-    with whole_file(path, overwrite=overwrite) as file:
+    with whole_file(path, overwrite=overwrite, inputs=[store.path], same_kind=_is_export) as file:
         check_room(file.path, sum(_nbytes(layer, suffix) for layer in chosen.values()))
         output = Output(file)
         write(output, store, chosen)
         file.publish()
     wide = [name for name, layer in chosen.items() if _is_widened(layer, suffix)]
     return Exported(store.rows, output.size, tuple(wide))
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file is what its suffix says: only such a one is replaced, whatever else was given that name."""
+    if path.suffix == ".safetensors":
+        try:
+            safetensors.read_header(path)
+        except SourceError:
+            return False
+        return True
+    with path.open("rb") as file:
+        return file.read(6).startswith(b"PK" if path.suffix == ".npz" else b"\x93NUMPY")
 
 
 class Output(io.RawIOBase):
