@@ -41,6 +41,10 @@ class Program(click.Group):
         try:
             with notice:
                 return super().invoke(ctx)
+        except click.ClickException as error:  # names of files and layers stand in these, too
+            shown = "\n".join(printable(line) for line in error.message.split("\n"))
+            vars(error)["message"] = shown  # final by its type, and the one place that click shows it from
+            raise
         except BrokenPipeError:
             raise  # whoever read the output has enough; click ends without a word
         except (ActstoreError, SolverError, OSError) as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.given import on_the_host, unmasked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,15 +62,10 @@ def as_source(activations: RowSource | ArrayLike) -> RowSource:
         activations: a row source as it is, or anything NumPy makes an array of.
 
     Raises:
-        ProblemError: fewer than two axes, no features, entries which are not real numbers, or rows on a GPU.
+        ProblemError: fewer than two axes, no features, entries which are masked or no real numbers, a sparse matrix,
+            or rows on a GPU.
     """
-    if np.ma.is_masked(activations):
-        count = int(np.ma.count_masked(activations))
-        msg = f"activations have {count:,} values under a mask, which are no values; leave their rows out, or fill them"
-        raise ProblemError(msg)
-    if hasattr(activations, "__cuda_array_interface__"):
-        msg = "activations lie on a GPU; expected rows on the host: give x.get() of CuPy, or x.cpu() of torch"
-        raise ProblemError(msg)
+    activations = unmasked(on_the_host(activations, "activations"), "the activations")
     if not isinstance(getattr(activations, "dtype", None), np.dtype) or not hasattr(activations, "shape"):
         activations = np.asarray(activations)
     source = cast("RowSource", activations)
@@ -101,7 +97,7 @@ def read(source: RowSource, rows: slice) -> NDArray[Any]:
         block = np.empty((stop - start, *source.shape[1:]), source.dtype)
         source.read_into(slice(start, stop), block)
     else:
-        block = np.asarray(source[rows])
+        block = np.asarray(unmasked(source[rows], "the activations"))
     return block.reshape(len(block), -1) if block.size else block.reshape(len(block), flat_width(source))
 
 
@@ -111,10 +107,12 @@ def take(source: RowSource, rows: NDArray[np.int64]) -> NDArray[Any]:
     A source without ``take`` is read in slices that cover runs of neighbouring rows.
     """
     if isinstance(source, np.ndarray):
-        return source[rows].reshape(len(rows), flat_width(source))
+        return np.asarray(unmasked(source[rows], "the activations")).reshape(len(rows), flat_width(source))
     ascending, place = np.unique(rows, return_inverse=True)
     if hasattr(source, "take"):
-        picked = np.asarray(source.take(ascending)).reshape(len(ascending), flat_width(source))
+        picked = np.asarray(unmasked(source.take(ascending), "the activations")).reshape(
+            len(ascending), flat_width(source)
+        )
     else:
         picked = np.empty((len(ascending), flat_width(source)), source.dtype)
         block = ascending // max(_GAP_ROWS, _RUN_ELEMENTS // flat_width(source))

@@ -27,6 +27,7 @@ _WRITTEN = "|".join(
 )
 _LOCKS = rf"(?:{JOURNAL}\.lock|{_RANK}/{LOCK})(?:{re.escape(HELD_SUFFIX)}(?:\.[0-9a-z]+(?:\.stale)?\.tmp)?)?"
 _FILE = re.compile(rf"(?:{_WRITTEN})(?:(?:\.[0-9a-f]{{16}})?\.tmp)?|{_LOCKS}")
+_PASSING = re.compile(r"\.(?:nfs|fuse_hidden)[0-9a-f]+")  # what file systems keep while a removed file is open
 _FOLDER = re.compile(rf"{STEPS}|{_STEP}|{_RANK}|{TARGETS}")
 
 
@@ -54,7 +55,7 @@ def _walk(folder: Path, store: Path) -> Iterator[tuple[Path, bool]]:
     """Everything below a folder, its contents before a folder itself, each with whether it is ours; links as such."""
     for place, folders, files in os.walk(folder, topdown=False):
         for names, known in ((files, _FILE), (folders, _FOLDER)):
-            for name in sorted(names):
+            for name in sorted(name for name in names if not _PASSING.fullmatch(name)):
                 path = folder.joinpath(place, name)
                 ours = known if not path.is_symlink() else _FILE
                 yield path, ours.fullmatch(path.relative_to(store).as_posix()) is not None

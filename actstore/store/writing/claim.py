@@ -169,6 +169,10 @@ class Claim:
         if not listed:
             self.discard()
             what = f" of {to.place}" if to.place.shared else ""
+            if not to.in_place and to.final.exists():
+                return (
+                    f"nothing{what} is left of the new store: no shard had been sealed; {to.final} is as it was"
+                )
             return f"nothing{what} is left in {to.final}: no shard had been sealed"
         with suppress(OSError):  # whoever resumes it does so, too
             rank.list_step()
