@@ -19,6 +19,7 @@ from actstore.adapters.for_hf import model as hf_model
 from actstore.adapters.for_hf.text import Texts
 from actstore.adapters.for_torch.adapter import TorchAdapter
 from actstore.errors import AdapterError
+from actstore.formats.imagefiles import as_rgb
 from actstore.wording import listed
 
 if TYPE_CHECKING:
@@ -119,6 +120,10 @@ def _is_pil(image: object) -> bool:
 def _rgb(image: Any) -> Any:
     """An image of one channel as three that are the same; PIL's of whatever kind as RGB."""
     if _is_pil(image):
-        return image.convert("RGB")
+        try:
+            return as_rgb(image)
+        except ValueError as error:
+            msg = f"an image cannot be taken: {error}. Scale it to 8 bits first (how depends on what it shows)"
+            raise AdapterError(msg) from error
     array = arrays.to_bits(image)[0]
     return np.stack([array] * 3, axis=-1) if array.ndim == 2 else array
