@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from actstore import arrays
+from actstore.activations import INPUT
 from actstore.adapters.moves import POSITION, Move, moves, with_rows
 from actstore.adapters.outputs import PIXELS, SPATIAL
 
@@ -135,9 +136,9 @@ def _named(layers: Sequence[ModelLayer], glimpses: _Glimpses, inputs: object) ->
     """The layers with names for those axes that move when the batch does."""
     total = sum(layer.shape is not None for layer in layers)
     runs = [(move, glimpses.cut(move, total)) for move in moves(inputs)]
-    most = max((len(seen) for _, seen in runs), default=0)
+    most = max((_inside(seen) for _, seen in runs), default=0)
     # Where a size is fixed, a model fails before most of its layers.
-    runs = [(move, seen) for move, seen in runs if 2 * len(seen) >= most and _changes(layers, seen)]
+    runs = [(move, seen) for move, seen in runs if 2 * _inside(seen) >= max(most, 1) and _changes(layers, seen)]
     known = {name for layer in layers for name in layer.axes}
     roles = _roles([move for move, _ in runs], known)
     return [
@@ -151,6 +152,11 @@ def _named(layers: Sequence[ModelLayer], glimpses: _Glimpses, inputs: object) ->
         else layer
         for layer in layers
     ]
+
+
+def _inside(seen: Mapping[str, ModelLayer]) -> int:
+    """How many layers a model came to, besides its input."""
+    return len(seen.keys() - {INPUT})
 
 
 def _changes(layers: Sequence[ModelLayer], seen: Mapping[str, ModelLayer]) -> bool:

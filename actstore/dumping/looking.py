@@ -17,6 +17,7 @@ from actstore.reductions.parts_of_examples import BatchRows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from actstore.activations import Captured
     from actstore.adapters.base import RunRows
     from actstore.dumping.comparing import Parts
 
@@ -49,8 +50,11 @@ class Looks:
                 name: [layer.array[start:stop] for start, stop in pairwise(starts)]
                 for name, layer in found.items()
             }
+        return self.of(self.run(prepared), prepared)
+
+    def of(self, found: Mapping[str, Captured], prepared: Prepared) -> dict[str, Parts]:
+        """Return the examples of a batch that was run."""
         pad = padding(prepared.inputs)
-        found = self.run(prepared)
         if pad is None:
             return {name: [*layer.array] for name, layer in found.items()}
         return {

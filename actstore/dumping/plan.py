@@ -11,7 +11,8 @@ from actstore.dumping.first_look import described
 from actstore.dumping.padded import Padded
 from actstore.dumping.ranks import Share, all_of
 from actstore.dumping.rows import RowUnit
-from actstore.dumping.selfcheck import SelfCheck, Subject
+from actstore.dumping.selfcheck import SelfCheck
+from actstore.dumping.subject import Subject
 from actstore.errors import SourceError
 from actstore.patterns import by_name, matching, select, with_axes
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
