@@ -212,7 +212,7 @@ def axis_names(layer: ModelLayer, runs: Sequence[tuple[str | None, ModelLayer | 
     stays = "channel" if PIXELS.intersection(names.values()) else "feature"
     for axis, suggested in enumerate(layer.axes):
         if axis not in names:
-            known = suggested if suggested in _KEPT and (stays == "channel" or suggested == stays) else None
+            known = suggested if suggested in _KEPT else None
             names[axis] = (known or stays) if alone else known or default[axis]
     return tuple(names[axis] for axis in range(len(shape)))
 

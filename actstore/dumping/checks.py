@@ -33,7 +33,7 @@ class Checks:
             DumpError, LayerError: see ``Padded.refuse``, ``try_last_sizes``, ``SelfCheck.run``.
         """
         plan, first_ids = self.plan, self.plan.selfcheck.subject.ids
-        hardest = extremes(plan, ids)
+        hardest = extremes(plan, ids) if plan.padded.positions or plan.settings.selfcheck else None
         if plan.padded.positions:
             with blaming_model("the first batch", first_ids):
                 plan.padded.refuse(plan.adapter.prepare(plan.first.inputs).inputs)

@@ -262,7 +262,7 @@ def test_texts_that_are_padded_in_a_batch_are_compared_where_they_are_real(side)
         return {"x": letters, "pairs": letters[:, :, None] * letters[:, None, :]}
 
     assert check(model, ["a", "three", "to"]) == 2
-    with pytest.raises(DumpError, match="gives row 0 other values alone than in a batch of 2"):
+    with pytest.raises(DumpError, match=r"gives row \d other values alone than in a batch of 2"):
         check(lambda texts: {"x": model(texts)["x"] * len(texts)}, ["a", "to"])
 
 
