@@ -163,6 +163,7 @@ def _changes(layers: Sequence[ModelLayer], seen: Mapping[str, ModelLayer]) -> bo
     return any(
         layer.shape is not None and layer.name in seen and seen[layer.name].shape != layer.shape
         for layer in layers
+        if layer.name != INPUT
     )
 
 
@@ -208,7 +209,10 @@ def axis_names(layer: ModelLayer, runs: Sequence[tuple[str | None, ModelLayer | 
     if not moving:  # what is as long whatever the texts are holds no positions of theirs
         return tuple(default[axis] if name == POSITION else name for axis, name in enumerate(layer.axes))
     names = {axis: _moving_name(roles, layer.axes[axis]) or default[axis] for axis, roles in moving.items()}
-    alone = len(shape) - len(moving) == 1 and len(set(names.values())) == len(names)
+    told = len(set(names.values())) == len(names) and not any(
+        default[axis] == name for axis, name in names.items()
+    )
+    alone = told and len(shape) - len(moving) == 1
     stays = "channel" if PIXELS.intersection(names.values()) else "feature"
     for axis, suggested in enumerate(layer.axes):
         if axis not in names:

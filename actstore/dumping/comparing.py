@@ -22,6 +22,7 @@ FLOOR = 1e-6
 _KEPT = ("channel", "feature")
 _APART = 0.1
 _MOST = 0.5
+_FEW = 4
 _TINY = float(np.finfo(np.float32).tiny)
 
 Parts: TypeAlias = "Sequence[np.ndarray]"
@@ -38,12 +39,14 @@ class Difference:
         allowed: what is rounding in that column.
         part: of which example it is.
         counts: how many values differ by a tenth or more, of how many that are not zero.
+        throughout: whether that is most values of an example of more than a few.
     """
 
     largest: float
     allowed: float
     part: int = 0
     counts: tuple[int, int] = (0, 0)
+    throughout: bool = False
 
     @property
     def excess(self) -> float:
@@ -59,7 +62,7 @@ class Difference:
     def is_gross(self) -> bool:
         """Whether not even a layer that magnifies its rounding would differ so: in most values, by a tenth or more."""
         gross, filled = self.counts
-        return not np.isfinite(self.largest) or gross > _MOST * filled
+        return not np.isfinite(self.largest) or self.throughout or gross > _MOST * filled
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,10 @@ class Columns:
         worst, part = max(different, key=lambda pair: pair[0].excess)
         gross, filled = (sum(counts) for counts in zip(*(each.counts for each, _ in different), strict=True))
         filled += sum(part.size for part, each in zip(one, found, strict=True) if each is None)
-        return replace(worst, part=part, counts=(gross, filled))
+        throughout = any(
+            each.counts[1] >= _FEW and each.counts[0] > _MOST * each.counts[1] for each, _ in different
+        )
+        return replace(worst, part=part, counts=(gross, filled), throughout=throughout)
 
     def _difference(self, one: np.ndarray, other: np.ndarray) -> Difference | None:
         if one.shape != other.shape:

@@ -24,6 +24,10 @@ _MIXES = (
     "its rows depend on each other: batch statistics (BatchNorm in training mode, or track_running_stats=False), "
     "or a norm, mean or softmax over the batch axis"
 )
+_MIXES_OR_PADS = (
+    "its rows depend on each other, or on the padding that the longest text of a batch makes: run texts one at a time "
+    "(--batch-size 1)"
+)
 _PADDED = (
     "the model sees its padding: what it gives for a text depends on how long the others of its batch are. Run texts "
     "one at a time (--batch-size 1), or a model that is told where its padding is"
@@ -85,7 +89,8 @@ class Independence:
                     continue
                 if not found.is_rounding:
                     what = f"{named(layer)} gives {self._row(row)} other values beside other rows"
-                    raise refusal(what, found, _MIXES)
+                    text = arrays.is_text(self.head.inputs)
+                    raise refusal(what, found, _MIXES_OR_PADS if text else _MIXES)
                 self.subject.warn(
                     "beside",
                     f"{named(layer)} gives a row values beside other rows that differ by up to {found.largest:.2g}, "

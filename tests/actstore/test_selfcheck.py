@@ -12,8 +12,9 @@ from actstore.adapters.base import ModelLayer, Prepared
 from actstore.dumping.dump import DumpSettings, dump
 from actstore.dumping.selfcheck import SelfCheck
 from actstore.dumping.subject import SelfCheckWarning, Subject
-from actstore.errors import DumpError
-from actstore.sources import SplitData
+from actstore.errors import AdapterError, DumpError
+from actstore.reductions import ReductionSettings
+from actstore.sources import SplitData, split_data
 from actstore.sources.python import from_object
 
 INPUTS = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
@@ -366,3 +367,173 @@ def test_a_model_that_changes_its_weights_is_told_from_a_random_one():
     careless.learns = True
     with pytest.raises(DumpError, match="the model changes its own weights or buffers as it runs"):
         SelfCheck(Subject(careless, layers, layers, INPUTS, careless.provenance())).run()
+
+
+# One column does not hide another
+
+
+def beside_a_huge_column(values):
+    return {"x": np.concatenate([values, np.full((len(values), 1), 5000, np.float32)], axis=1)}
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3])
+def test_a_huge_column_hides_neither_dropout_nor_rows_that_mix(size):
+    generator = np.random.default_rng(1)
+
+    def dropped(batch):
+        return beside_a_huge_column(size * 10 * batch * (generator.random(batch.shape) < 0.5))
+
+    def mixing(batch):
+        return beside_a_huge_column(10 * size * (batch - batch.mean(axis=0)))
+
+    if size * 10 * np.abs(INPUTS).max() < 5000e-6:
+        return
+    with pytest.raises(DumpError, match="other values when the same batch runs again"):
+        check(dropped)
+    with pytest.raises(DumpError, match="other values beside other rows"):
+        check(mixing)
+
+
+def test_what_mixes_within_the_tolerance_is_warned_of():
+    with pytest.warns(
+        SelfCheckWarning, match="values beside other rows that differ by up to .* which is rounding"
+    ):
+        check(lambda batch: {"x": batch + 1e-5 * batch.mean(axis=0)})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        # 1/sqrt(E[x²] - E[x]²) of constant channels magnifies what was rounded: 5.8 where 0.55 would be allowed
+        lambda batch: {"norm": 550 * batch * (1 + 0.0105 * (len(batch) == 1))},
+        # a sigmoid far below zero is a multiple of the last bit of 1
+        lambda batch: {"far": np.float32(1.2e-7) * (3 - (np.abs(batch) > 0.5) * (len(batch) == 1))},
+    ],
+    ids=["layer norm", "sigmoid"],
+)
+def test_a_layer_that_magnifies_its_rounding_is_warned_of_and_passes(model):
+    with pytest.warns(
+        SelfCheckWarning, match="alone than in a batch of 8, by up to .*its neighbours change nothing"
+    ):
+        check(model)
+
+
+def test_what_depends_on_how_many_rows_there_are_is_refused():
+    with pytest.raises(DumpError, match="it depends on how many rows there are"):
+        check(lambda batch: {"x": batch / len(batch)})
+
+
+# Padding
+
+
+TABLE = np.random.default_rng(3).normal(size=(40, 4)).astype(np.float32)
+
+
+def texts_of(*lengths):
+    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
+    return {"input_ids": np.random.default_rng(1).integers(1, 40, mask.shape) * mask, "attention_mask": mask}
+
+
+def mixing_positions(batch):
+    """Sees all positions, as a Fourier transform of the tokens does; token 0 is padding."""
+    return {
+        "x": TABLE[batch["input_ids"]] @ np.eye(4, dtype=np.float32) + TABLE[batch["input_ids"]].sum(1)[:, None]
+    }
+
+
+def masked(batch):
+    real = batch["attention_mask"][..., None].astype(np.float32)
+    hidden = TABLE[batch["input_ids"]] * real
+    return {"x": hidden + hidden.sum(1)[:, None] / real.sum(1)[:, None]}
+
+
+def means_over_padding(batch):
+    """Sees how much padding there is, though not what is in it."""
+    return {"x": (TABLE[batch["input_ids"]] * batch["attention_mask"][..., None].astype(np.float32)).mean(1)}
+
+
+def test_a_model_that_sees_its_padding_is_told_so():
+    with pytest.raises(
+        DumpError, match=r"gives row 0 other values alone .*: the model sees its padding: .*--batch-size 1"
+    ):
+        check(mixing_positions, texts_of(2, 5, 4))
+    assert check(masked, texts_of(2, 5, 4)) == 1
+    with pytest.raises(DumpError, match="how many rows there are, or on how far they are padded"):
+        check(means_over_padding, texts_of(2, 5, 4))
+
+
+def padded_dump(out, model, *batches, **settings):
+    given = [SplitData("", from_object([texts_of(*lengths) for lengths in batches], "batches"))]
+    return dump(model, given, out, DumpSettings(("x",), row="token", **settings))
+
+
+@pytest.mark.parametrize("row", ["token", "example"])
+def test_lengths_that_are_new_are_checked_where_they_come(tmp_path, row):
+    """The first batch has no padding, and is right; the second has."""
+    given = [SplitData("", from_object([texts_of(3, 3, 3), texts_of(3, 4, 9)], "batches"))]
+    pool = ReductionSettings(("last",)) if row == "example" else ReductionSettings()
+    settings = DumpSettings(("x",), row=row, reductions=pool)
+    message = r"gives row '3' other values alone than in a batch of 2.*sees its padding"
+    with pytest.raises(DumpError, match=message):
+        dump(mixing_positions, given, tmp_path / "run.acts", settings)
+    with dump(masked, given, tmp_path / "right.acts", settings) as store:
+        assert store.rows == (25 if row == "token" else 6)
+
+
+def test_the_shortest_and_the_longest_text_are_checked_beforehand(tmp_path):
+    calls = []
+
+    def model(texts):
+        calls.append(list(texts))
+        width = max(map(len, texts))
+        ids = np.array([[ord(letter) % 40 for letter in text.ljust(width, "x")] for text in texts])
+        return {"x": TABLE[ids].mean(axis=1)}  # the padding is seen
+
+    lines = tmp_path / "texts.txt"
+    lines.write_text("\n".join(["aa"] * 8 + ["abc", "abcdefghi", "abc"]))
+    with pytest.raises(
+        DumpError, match=r"gives row '0' other values .* or on the padding that the longest text"
+    ):
+        dump(model, split_data([str(lines)]), tmp_path / "run.acts", DumpSettings(("x",), 8))
+    assert ["aa", "abcdefghi"] in calls
+    assert not (tmp_path / "run.acts").exists()
+
+
+# After the last batch
+
+
+def test_a_model_that_changes_itself_for_good_is_found_at_the_end(tmp_path):
+    class Learns:
+        def __init__(self):
+            self.seen = 0
+
+        def __call__(self, batch):
+            self.seen += len(batch) == 10
+            return {"x": batch * (1 if self.seen < 2 else 2)}
+
+    with pytest.raises(
+        DumpError, match="gives the first rows other values after the last batch than before the first"
+    ):
+        dump(Learns(), data(), tmp_path / "run.acts", DumpSettings(("x",), 10))
+    assert not (tmp_path / "run.acts").exists()
+
+
+# The last batch
+
+
+def squeezing(batch):
+    return {"x": batch, "squeezed": batch[:, None].squeeze()}
+
+
+def test_the_size_of_the_last_batch_is_tried_before_the_first_row(tmp_path):
+    rows = np.concatenate([INPUTS, INPUTS[:1]])
+    message = (
+        r"the last batch will have a single row, which was tried before the first is stored: .*'squeezed' gave 3 rows "
+        "for a batch of 1.*--batch-size or a --limit that leaves another number over"
+    )
+    for selfcheck in (True, False):
+        with pytest.raises(AdapterError, match=message):
+            dump(squeezing, data(rows), tmp_path / "run.acts", DumpSettings(("*",), 10, selfcheck=selfcheck))
+        assert not (tmp_path / "run.acts").exists()
+    with dump(squeezing, data(rows), tmp_path / "run.acts", DumpSettings(("*",), 7)) as store:
+        assert store.rows == 21
