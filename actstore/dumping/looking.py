@@ -100,9 +100,7 @@ def filled_padding(prepared: Prepared) -> Prepared:
     def filled(name: str, value: Any) -> object:
         if name in (MASK, _POSITIONS, _SEGMENTS) or getattr(value, "shape", ())[:2] != pad.shape:
             return value
-        changed: Any = arrays.copied(value)
-        if not hasattr(changed, "__setitem__") or type(changed).__module__.startswith("jax"):
-            return value
+        changed: Any = arrays.copied(value) if arrays.is_tensor(value) else np.array(value)
         changed[where[0], where[1]] = value[where[0], first[where[0]]]
         return changed
 

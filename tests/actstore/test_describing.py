@@ -6,6 +6,7 @@ import pytest
 import actstore
 from actstore.adapters import adapt
 from actstore.dumping.dump import DumpSettings, dump
+from actstore.dumping.subject import SelfCheckWarning
 from actstore.errors import LayerError
 from actstore.patterns import select
 from actstore.reductions import ReductionSettings
@@ -92,7 +93,7 @@ def test_a_batch_of_one_row_proves_as_much():
     assert described(positions_and_more, np.array([[3]]))["places"].shape is None
 
 
-def test_a_model_of_one_batch_size_is_described_by_it():
+def test_a_model_of_one_batch_size_is_described_by_it(tmp_path):
     def model(batch):
         if len(batch) != 7:
             raise ValueError("expected 7 rows")
@@ -101,10 +102,13 @@ def test_a_model_of_one_batch_size_is_described_by_it():
     found = described(model, np.zeros((7, 3), np.float32))
     assert found["rows"].shape == (3,)
     assert found["others"].note == "no row per example: its first axis is 6 for a batch of 7"
-    settings = DumpSettings(("rows",), 7)
     assert adapt(model).description(np.zeros((7, 3), np.float32)).unproven == "expected 7 rows"
-    # What cannot be told from one number of rows, the self-check finds: it does not follow when rows change places.
-    assert settings.selfcheck
+    rows = RNG.normal(size=(14, 3)).astype(np.float32)
+    settings = DumpSettings(("rows",), 7, selfcheck=False)
+    with pytest.warns(
+        SelfCheckWarning, match=r"other numbers of rows \(expected 7 rows\), and without the self-check"
+    ):
+        dump(model, data(rows), tmp_path / "run.acts", settings).close()
 
 
 # Axes

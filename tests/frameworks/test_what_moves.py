@@ -91,7 +91,9 @@ def test_windows_of_swin_are_no_rows():
     )
     found = described(model, RNG.random((4, 3, 32, 32)).astype(np.float32))
     (inside,) = [
-        layer for name, layer in found.items() if name.startswith("encoder.layers.0") and name.endswith("query")
+        layer
+        for name, layer in found.items()
+        if name.startswith("encoder.layers.0") and name.endswith("q_proj")
     ]
     assert inside.shape is None
     assert "4 to each row (windows" in inside.note
@@ -140,10 +142,8 @@ def test_routers_of_experts_are_passed_over(tmp_path):
         "num_experts_per_tok": 2,
     }
     model = made("MixtralModel", "MixtralConfig", **SIZES, **heads)
-    with pytest.warns(UserWarning, match="a router that gives its experts other numbers of rows"):
-        found, notes = run(
-            tmp_path, model, [batch(4, 4, 3, 4)], ("**",), reductions=ReductionSettings(("last",))
-        )
+    pooled = ReductionSettings(("last",))
+    found, notes = run(tmp_path, model, [batch(4, 4, 3, 4)], ("**",), reductions=pooled)
     assert found["layers.0.mlp"].shape == (4, 24)
     assert "4 to each row" in notes["layers.0.mlp.gate"]
 
@@ -316,7 +316,10 @@ def test_flax_modules_whose_first_axis_is_a_length():
 
 
 def test_keras_layers_whose_first_axis_is_a_length():
-    keras = pytest.importorskip("keras", reason="no backend of Keras is installed: make test-frameworks")
+    pytest.importorskip(
+        "frameworks.keras_networks", reason="no backend of Keras is installed: make test-frameworks"
+    )
+    import keras
 
     class Net(keras.Model):
         def __init__(self):
@@ -376,3 +379,28 @@ def test_a_number_in_a_configuration_is_a_limit_only_where_there_is_a_table_or_a
     from actstore.adapters.for_hf.text import _position_limit
 
     assert _position_limit(made(model, config, **sizes)) == limit
+
+
+class Mixer(nn.Module):
+    """Mixes over a fixed number of positions, and then over features."""
+
+    def __init__(self):
+        super().__init__()
+        self.positions, self.features = nn.Linear(7, 7), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.features(self.positions(x.transpose(1, 2)).transpose(1, 2))
+
+
+def test_an_axis_that_a_model_goes_on_with_for_a_while_is_no_position():
+    found = described(Mixer(), RNG.normal(size=(3, 7, 4)).astype(np.float32))
+    assert found["input"].axes == ("axis0", "axis1")
+    assert found["positions"].axes == ("axis0", "feature")
+    assert found["output"].axes == ("position", "feature")
+
+
+def test_patches_of_a_model_of_one_size_are_named_by_their_classes():
+    sizes = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "intermediate_size": 32}
+    model = made("ViTModel", "ViTConfig", **sizes, num_hidden_layers=1, num_attention_heads=2)
+    found = described(model, RNG.random((3, 3, 16, 16)).astype(np.float32))
+    assert {found[name].axes for name in ("embeddings", "layers.0", "layernorm")} == {("position", "feature")}
