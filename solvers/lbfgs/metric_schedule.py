@@ -37,6 +37,8 @@ _SPEED = 14
 the four that an evaluation makes of every entry for every class."""
 _EIGEN = 11
 """Eigenvectors take so many times width³ multiplications, at the speed of large products (measured)."""
+_LEAST = 1 << 16
+"""An evaluation takes the time of so many entries at least: what is called for it costs more than the products do."""
 _CHEAP = 5.0
 """A column begins with the best metric that costs no more evaluations than this: on narrow layers the best of all."""
 _CHEAP_TURNED = 30.0
@@ -87,7 +89,8 @@ class FitSubject:
         if kind is not Kind.PLAIN:
             multiplications += width**3 // 3  # the factor that leverage is estimated by
             multiplications += self.sampler.gram_price
-        return multiplications / (_SPEED * width * classes * len(self.targets.codes))
+        evaluation = max(width * classes * len(self.targets.codes), _LEAST)
+        return multiplications / (_SPEED * evaluation)
 
 
 @dataclass

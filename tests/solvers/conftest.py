@@ -139,16 +139,17 @@ def device():
         with mine:
             yield
 
-    return Backend(
-        DeviceModule(),
-        to_host,
-        block_elements=1 << 8,
-        factor=_lifted(_factor),
-        solve=_lifted(NUMPY.solve),
-        free_bytes=lambda: 1 << 30,
-        workers=Threads(2, here),
-        here=here,
-    )
+    with mine:  # what a test does itself
+        yield Backend(
+            DeviceModule(),
+            to_host,
+            block_elements=1 << 8,
+            factor=_lifted(_factor),
+            solve=_lifted(NUMPY.solve),
+            free_bytes=lambda: 1 << 30,
+            workers=Threads(2, here),
+            here=here,
+        )
 
 
 @pytest.fixture
