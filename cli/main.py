@@ -41,6 +41,13 @@ class Program(click.Group):
         try:
             with notice:
                 return super().invoke(ctx)
+        except click.ClickException as error:  # names of files and layers stand in these, too
+            message = "\n".join(printable(line) for line in error.message.split("\n"))
+            if type(error) is click.UsageError:
+                raise click.UsageError(message, error.ctx) from error
+            if type(error) is click.ClickException:
+                raise click.ClickException(message) from error
+            raise
         except BrokenPipeError:
             raise  # whoever read the output has enough; click ends without a word
         except (ActstoreError, SolverError, OSError) as error:

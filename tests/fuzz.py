@@ -1,6 +1,6 @@
-"""Damage stores, and files of others, at random and count what is found (`make fuzz`).
+"""Damage stores, files of others, and probe files, at random and count what is found (`make fuzz`).
 
-``python -m tests.fuzz --count 20000 --foreign 5000 --seed 1``
+``python -m tests.fuzz --count 20000 --foreign 5000 --probes 5000 --seed 1``
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000, help="how many mutations of stores")
     parser.add_argument("--foreign", type=int, default=5_000, help="how many of files that others wrote")
+    parser.add_argument(
+        "--probes", type=int, default=5_000, help="how many mutations of probe files and of parts"
+    )
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same mutations")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="how many processes")
     chosen = parser.parse_args()
     cases = [
         *run(chosen.count, chosen.seed, chosen.workers),
         *run(chosen.foreign, chosen.seed, chosen.workers, "tests.actstore.mutation_foreign"),
+        *run(chosen.probes, chosen.seed, chosen.workers, "tests.solvers.mutation_probes"),
     ]
     failures = [case for case in cases if case.outcome != "found"]
     for case in failures[:20]:

@@ -229,10 +229,10 @@ def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndar
 
     given = [part for part in labels if part is not None]
     dtype = np.result_type(*(part.dtype for part in given))
-    if len({part.dtype.kind in "SU" for part in given}) > 1:
-        kinds = ", ".join(str(part.dtype) for part in given)
+    if len({"i" if part.dtype.kind == "u" else part.dtype.kind for part in given}) > 1:
+        kinds = ", ".join(str(part.dtype) for part in given)  # as in a store, where they are refused, too
         raise click.UsageError(
-            f"the labels of one target are text and numbers ({kinds}); give one kind for all splits"
+            f"the labels of one target are of several kinds ({kinds}); give one kind for all splits"
         )
     if dtype.kind == "f" and all(
         part.dtype.kind in "iu" for part in given

@@ -130,10 +130,11 @@ def roles_of(probe: Probe, fitted: Probes, store: Store) -> np.ndarray:
         if table.target != probe.target or table.fold not in (None, probe.where.fold) or role == HELD_OUT:
             continue
         index, ids = np.asarray(table.arrays["index"]), table.arrays.get("id")
-        if certain and (not len(index) or index.max() < store.rows):
+        digests = id_digests(store.ids[:]) if digests is None and ids is not None else digests
+        inside = not len(index) or index.max() < store.rows
+        if certain and inside and (ids is None or digests is None or np.array_equal(digests[index], ids)):
             roles[index] = role
-        elif ids is not None:
-            digests = id_digests(store.ids[:]) if digests is None else digests
+        elif ids is not None and digests is not None:
             roles[np.isin(digests, ids)] = SAME_IDS
     return roles
 

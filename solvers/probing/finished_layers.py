@@ -19,15 +19,16 @@ import numpy as np
 from solvers.disk.folder_lock import LOCK_FILES, FolderLock
 from solvers.disk.new_file import PARTIAL, new_file, write_all
 from solvers.errors import ProbeFileError
-from solvers.probing.probe import Beside, Probes
+from solvers.probing.probe import Probes
 from solvers.probing.probe_file import is_probe_file, load, save
+from solvers.probing.row_table import Beside
 from solvers.rows import take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from solvers.probing.probe import RowTable
+    from solvers.probing.row_table import RowTable
     from solvers.probing.settings import LayerSettings
     from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task

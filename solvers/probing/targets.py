@@ -12,7 +12,7 @@ from solvers.errors import ProblemError
 from solvers.fitting.result import Status
 from solvers.labels import UNSEEN
 from solvers.probing.holdout import ALWAYS
-from solvers.probing.probe import RowTable
+from solvers.probing.row_table import RowTable
 from solvers.rows import Rows
 from solvers.scores import LEFT_OUT, Score, Scored, nonfinite_rows, score_each
 

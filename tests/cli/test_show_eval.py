@@ -265,6 +265,13 @@ def test_names_do_not_act_on_the_terminal(run, refused, harmful, store):
     assert not set("\x1b\u202e") & set(said)
 
 
+def test_names_in_a_refusal_do_not_act_on_the_terminal(refused, folder):
+    x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    solvers.fit_layers({"fc": x}, {"a\x1b[31m": y, "b\u202e": y}, C=1.0).save("p.h5")
+    said = refused("probe plot p.h5 -o f.svg")
+    assert "say which with --target: a\\x1b[31m, b\\u202e" in said
+
+
 def test_names_do_not_act_on_a_page_or_end_a_figure(run, harmful, folder):
     for name in ("f.html", "f.svg", "f.png"):
         run(["probe", "plot", harmful, "-o", name])
