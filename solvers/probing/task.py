@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.fitting.splits import VAL, divided_groups, in_order, refuse_index, split_rows
 from solvers.labels import UNSEEN, marks_of_none, place_labels, plain_labels, read_labels
 from solvers.probing.holdout import FRACTION, deal, set_aside
-from solvers.probing.splits import VAL, divided_groups, in_order, refuse_index, split_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.probing.splits import SplitRows
+    from solvers.fitting.splits import SplitRows
 
 __all__ = ["RowRules", "Task", "make_task", "make_tasks"]
 

@@ -6,7 +6,7 @@ import pytest
 
 import solvers
 from solvers.errors import ProblemError
-from solvers.probing.splits import split_rows
+from solvers.fitting.splits import split_rows
 from solvers.probing.task import RowRules, make_task
 
 NAMES = ["train", "train", "dev", "test"]
