@@ -82,9 +82,7 @@ def test_labels_mean_the_same_at_every_door(tmp_path, door, labels, expected):
 
 MASKED = np.ma.MaskedArray(X, mask=X == 7)
 NOTHING_MASKED = np.ma.MaskedArray(X, mask=False)
-UNDER = (
-    r"MaskedArray float32 \(\d, 3\) has \d+ values under its mask, which are no values: leave their rows out, or"
-)
+UNDER = r"MaskedArray float32 \(\d, 3\) has \d+ values under its mask, which are no values: leave their rows out, or"
 
 
 def appended(folder, array):
