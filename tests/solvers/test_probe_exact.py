@@ -45,7 +45,8 @@ def test_a_warm_start_far_from_zero_starts_where_the_fit_before_ended(far):
     warm = solvers.fit_layers({"fc": x}, labels, warm_start=cold, **options)
     key = ("fc", "label", 0)
     assert np.isfinite(cold[key].scale).all()
-    assert warm[key].path[0].passes < cold[key].path[0].passes
+    # 3 of 32; 20 where it starts from the folded intercept.
+    assert warm[key].path[0].passes * 4 < cold[key].path[0].passes
 
 
 @pytest.mark.parametrize(
