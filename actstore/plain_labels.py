@@ -198,7 +198,7 @@ def _kind(value: object) -> str | None:
 
 def _whole(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Floats that are whole numbers as such; others as they are."""
-    filled = np.where(missing, data.dtype.type(0), data)
+    filled = np.where(missing, data.dtype.type(0), data).astype(np.result_type(data, np.float64))
     whole = (filled == np.floor(filled)) & (np.abs(filled) < _EXACT)
     return filled.astype(np.int64) if bool(whole.all()) else data
 

@@ -65,7 +65,7 @@ class _RowMeans:
     class_sums: NDArray[np.float64]
     """(classes, width + 1), mean of s e ⊗ x; its last column is π."""
     moment: float
-    """Mean of s ‖x‖², the column of ones included."""
+    """Bound on the mean of s ‖x‖², that of rounding included."""
     rounding: float
     """Largest relative rounding of a sum over all rows: eps times the additions a term goes through."""
 
@@ -258,8 +258,10 @@ def _row_means(rows: WorkingRows, targets: Targets, frame: Frame) -> _RowMeans:
 
     sums, squares, additions = zip(*rows.backend.workers.map(work, rows.shares()), strict=True)
     class_sums = to_host(frame.from_rows(sum(sums) / rows.rows))
-    spread = xp.square(frame.stretch) * sum(squares) / rows.rows
-    moment = 1.0 + float((spread + xp.square(frame.offset)).sum())
+    # A row is x * stretch + offset, whose two parts are summed apart; the norms of their errors add up. Nothing of the
+    # column of ones is in it: the bound is made of the weights' gradient, and columns may be as small as they like.
+    spread = float((xp.square(frame.stretch) * sum(squares)).sum()) / rows.rows
+    moment = (spread**0.5 + float(xp.square(frame.offset).sum()) ** 0.5) ** 2
     return _RowMeans(class_sums, moment, _EPS * (max(additions) + len(additions)))
 
 

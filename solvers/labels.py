@@ -1,6 +1,7 @@
 """Labels of any type: which rows have none, and where the others stand among a probe's classes.
 
-A row has no label where a masked array masks it, and where it holds NaN, NaT, None or pandas' NA: alike at every door.
+A row has no label where a masked array masks it, and where it holds NaN, NaT, None, pandas' NA or an empty text: alike
+at every door.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.given import on_the_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +31,14 @@ def read_labels(labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 
     Whole numbers of 64 bits stay exact, in lists as well. Objects that are no plain type stay objects.
     """
+    labels = on_the_host(labels, "labels")
     masked = np.ma.getmaskarray(labels) if isinstance(labels, np.ma.MaskedArray) else None
     values = np.ma.getdata(labels) if masked is not None else _as_array(labels)
     missing = np.zeros(values.shape, dtype=bool) if masked is None else masked.copy()
     if values.dtype.kind in "fcMm":
         missing |= np.isnan(values)
+    elif values.dtype.kind in "US":
+        missing |= values == values.dtype.type()
     elif values.dtype.kind in "OT":
         values = values.astype(object)
         missing |= np.array([_is_nothing(value) for value in values.ravel()], dtype=bool).reshape(values.shape)
@@ -105,7 +110,11 @@ def _kind(values: NDArray[Any]) -> str:
 
 def _as_array(labels: ArrayLike) -> NDArray[Any]:
     values = np.asarray(labels)
-    if values.dtype == np.float64 and isinstance(labels, list | tuple) and _all_whole(labels):
+    if not isinstance(labels, list | tuple):
+        return values
+    if values.dtype.kind == "U" and not all(isinstance(label, str) for label in labels):
+        return np.array(labels, dtype=object)  # NumPy writes NaN and numbers among texts out as text
+    if values.dtype == np.float64 and _all_whole(labels):
         return np.array(labels, dtype=object)  # NumPy takes whole numbers on both sides of 2⁶³ for floats
     return values
 
@@ -115,7 +124,7 @@ def _all_whole(values: Sequence[Any]) -> bool:
 
 
 def _is_nothing(value: Any) -> bool:
-    if value is None or type(value).__name__ == "NAType":
+    if value is None or type(value).__name__ == "NAType" or (isinstance(value, str) and not value):
         return True
     try:
         return bool(value != value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.given import numbers
 from solvers.labels import encode
 from solvers.moments import all_moments, common_range, spread
 from solvers.rows import Rows, as_source
@@ -162,9 +163,15 @@ def check_strength(C: float) -> float:
     Raises:
         ProblemError: C is not a positive number.
     """
-    value = float(C)
+    try:
+        value = float(C)
+    except (TypeError, ValueError):
+        value = math.nan
     if not value > 0:
-        msg = f"C is {value:g}; expected a positive number (the inverse of the penalty's strength), or inf for none"
+        given = C if math.isnan(value) else f"{value:g}"
+        msg = (
+            f"C is {given}; expected a positive number (the inverse of the penalty's strength), or inf for none"
+        )
         raise ProblemError(msg)
     return value
 
@@ -172,13 +179,18 @@ def check_strength(C: float) -> float:
 def _check_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64]:
     if sample_weight is None:
         return np.ones(rows)
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = numbers(sample_weight)
     if weights.shape != (rows,):
         msg = f"sample weights have shape {weights.shape} for {rows:,} rows; expected one weight per row"
         raise ProblemError(msg)
     bad = int(np.count_nonzero(~(np.isfinite(weights) & (weights >= 0))))
     if bad:
         msg = f"{bad:,} of {rows:,} sample weights are negative or not finite; expected weights of 0 or more"
+        raise ProblemError(msg)
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        msg = f"sample weights add up to {total}, beyond what a float holds; divide them all by a constant"
         raise ProblemError(msg)
     if rows and not weights.any():
         msg = "all sample weights are zero, so no row is left to train on; give some rows a positive weight"

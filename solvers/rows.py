@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.given import on_the_host, unmasked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Columns",
     "Concat",
+    "ConcatFeatures",
+    "ConcatRows",
     "RowSource",
     "Rows",
     "as_source",
@@ -61,11 +64,10 @@ def as_source(activations: RowSource | ArrayLike) -> RowSource:
         activations: a row source as it is, or anything NumPy makes an array of.
 
     Raises:
-        ProblemError: fewer than two axes, no features, entries which are not real numbers, or rows on a GPU.
+        ProblemError: fewer than two axes, no features, entries which are masked or no real numbers, a sparse matrix,
+            or rows on a GPU.
     """
-    if hasattr(activations, "__cuda_array_interface__"):
-        msg = "activations lie on a GPU; expected rows on the host: give x.get() of CuPy, or x.cpu() of torch"
-        raise ProblemError(msg)
+    activations = unmasked(on_the_host(activations, "activations"), "the activations")
     if not isinstance(getattr(activations, "dtype", None), np.dtype) or not hasattr(activations, "shape"):
         activations = np.asarray(activations)
     source = cast("RowSource", activations)
@@ -97,7 +99,7 @@ def read(source: RowSource, rows: slice) -> NDArray[Any]:
         block = np.empty((stop - start, *source.shape[1:]), source.dtype)
         source.read_into(slice(start, stop), block)
     else:
-        block = np.asarray(source[rows])
+        block = np.asarray(unmasked(source[rows], "the activations"))
     return block.reshape(len(block), -1) if block.size else block.reshape(len(block), flat_width(source))
 
 
@@ -107,10 +109,12 @@ def take(source: RowSource, rows: NDArray[np.int64]) -> NDArray[Any]:
     A source without ``take`` is read in slices that cover runs of neighbouring rows.
     """
     if isinstance(source, np.ndarray):
-        return source[rows].reshape(len(rows), flat_width(source))
+        return np.asarray(unmasked(source[rows], "the activations")).reshape(len(rows), flat_width(source))
     ascending, place = np.unique(rows, return_inverse=True)
     if hasattr(source, "take"):
-        picked = np.asarray(source.take(ascending)).reshape(len(ascending), flat_width(source))
+        picked = np.asarray(unmasked(source.take(ascending), "the activations")).reshape(
+            len(ascending), flat_width(source)
+        )
     else:
         picked = np.empty((len(ascending), flat_width(source)), source.dtype)
         block = ascending // max(_GAP_ROWS, _RUN_ELEMENTS // flat_width(source))
@@ -203,7 +207,40 @@ def at_full_width(
     return full
 
 
-class Concat:
+class ConcatFeatures:
+    """The features of several sources of the same rows, side by side: (rows, width of the first + of the second + ...).
+
+    Args:
+        sources: whose features are flattened, each by itself.
+        names: what the sources are called, for probes that are fitted on them; none where they have no names.
+
+    Raises:
+        ProblemError: when there is none, or their rows are not as many.
+    """
+
+    def __init__(self, *sources: RowSource | ArrayLike, names: Sequence[str] = ()) -> None:
+        self.sources = [as_source(source) for source in sources]
+        counts = [source.shape[0] for source in self.sources]
+        if len(set(counts)) != 1:
+            listed = ", ".join(f"{count:,}" for count in counts) or "none"
+            msg = f"sources of {listed} rows can not be set side by side; expected the same rows in each, in one order"
+            raise ProblemError(msg)
+        self.names = tuple(names)
+        self.dtype = np.result_type(*(source.dtype for source in self.sources))
+        self.shape = (counts[0], sum(flat_width(source) for source in self.sources))
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return self._beside([read(source, rows) for source in self.sources])
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows by number, in the order given."""
+        return self._beside([take(source, rows) for source in self.sources])
+
+    def _beside(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(parts, axis=1).astype(self.dtype, copy=False)
+
+
+class ConcatRows:
     """The rows of several sources, one after another.
 
     Raises:
@@ -239,3 +276,7 @@ class Concat:
             here = np.flatnonzero((start <= rows) & (rows < start + source.shape[0]))
             picked[here] = take(source, rows[here] - start).reshape(len(here), *self.shape[1:])
         return picked
+
+
+Concat = ConcatRows
+"""What joins rows was called so before features could be joined, too."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.given import numbers
 from solvers.labels import encode
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ def row_weights(
             can not be sorted; another number of sample weights than of labels.
     """
     if class_weight is None:
-        return None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        return None if sample_weight is None else numbers(sample_weight)
     rows = np.size(labels)
     codes, classes = encode(labels, rows)
-    weights = np.ones(rows) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    weights = np.ones(rows) if sample_weight is None else numbers(sample_weight)
     if weights.shape != (rows,):
         msg = f"sample weights have shape {weights.shape} for {rows:,} rows; expected one weight per row"
         raise ProblemError(msg)
@@ -57,7 +58,8 @@ def row_weights(
     else:
         msg = f"class_weight is {class_weight!r}; expected None, 'balanced' or a dict from label to weight"
         raise ProblemError(msg)
-    return weights * np.append(by_class, 0.0)[codes]
+    with np.errstate(over="ignore"):  # what overflows is for the problem to refuse
+        return weights * np.append(by_class, 0.0)[codes]
 
 
 def _balanced(sums: NDArray[Any]) -> NDArray[np.float64]:
@@ -68,7 +70,8 @@ def _balanced(sums: NDArray[Any]) -> NDArray[np.float64]:
     """
     weighty = np.isfinite(sums) & (sums > 0)
     balanced = np.ones(len(sums))
-    balanced[weighty] = sums[weighty].sum() / (np.count_nonzero(weighty) * sums[weighty])
+    with np.errstate(over="ignore"):
+        balanced[weighty] = sums[weighty].sum() / (np.count_nonzero(weighty) * sums[weighty])
     return balanced
 
 

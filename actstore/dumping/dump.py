@@ -16,6 +16,7 @@ from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, SourceError
 from actstore.reductions import ReductionSettings
 from actstore.row_choice import RowChoice
+from actstore.store.disk.output import named_paths
 from actstore.store.documents.write_place import WritePlace
 from actstore.store.writing.writer import Writer
 
@@ -54,6 +55,8 @@ class DumpSettings:
         resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
         selfcheck: whether to refuse a model that gives a row other values when it runs again, beside other rows, or
             padded (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
+        inputs: files and folders that are read besides the data (model, weights, labels), as SPECs; like the data's own
+            files, none of them is ever replaced.
         command: the command line, for the provenance.
     """
 
@@ -76,6 +79,7 @@ class DumpSettings:
     stop_early: bool = False
     resume_anyway: bool = False
     selfcheck: bool = True
+    inputs: tuple[str, ...] = ()
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -139,6 +143,7 @@ def dump(
         overwrite=settings.overwrite,
         resume=settings.resume or settings.resume_anyway,
         resume_anyway=settings.resume_anyway,
+        inputs=named_paths(*settings.inputs, *(item.source.spec for item in data)),
     )
     writer.note(command=settings.command)
     loop = DumpLoop(writer, loop_settings, progress)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".npy", ".npz", ".safetensors")
 ROW_NAMES = ("ids", "splits", "groups", "positions", "row_unit", "layer")
 ONE_LAYER = "activations"
+HEADER_BYTES = 100 * 10**6  # the longest header that a .safetensors file may have
 TARGET, MISSING = "target:", ":missing"
 
 
@@ -74,13 +75,40 @@ def export(
         msg = f"{path}: {len(chosen)} layers were asked for; one was expected, or several for .npz and .safetensors"
         raise StoreError(msg)
     write = {".npy": _write_npy, ".npz": _write_npz, ".safetensors": _write_safetensors}[suffix]
-    with whole_file(path, overwrite=overwrite) as file:
+    same_kind = {".npy": _is_npy, ".npz": _is_npz, ".safetensors": _is_safetensors}[suffix]
+    with whole_file(path, overwrite=overwrite, inputs=[store.path], same_kind=same_kind) as file:
         check_room(file.path, sum(_nbytes(layer, suffix) for layer in chosen.values()))
         output = Output(file)
         write(output, store, chosen)
         file.publish()
     wide = [name for name, layer in chosen.items() if _is_widened(layer, suffix)]
     return Exported(store.rows, output.size, tuple(wide))
+
+
+def _is_npy(path: Path) -> bool:
+    """Whether a file is what ``.npy`` exports are: these say nothing of who wrote them."""
+    with path.open("rb") as file:
+        return file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+
+
+def _is_npz(path: Path) -> bool:
+    """Whether an archive has what every export has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "row_unit.npy" in archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins with the header that every export has."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            metadata = json.loads(file.read(min(length, HEADER_BYTES)))[safetensors.METADATA]
+            return {"row_unit", "fingerprint"} <= set(metadata)
+        except (ValueError, LookupError, TypeError):
+            return False
 
 
 class Output(io.RawIOBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from actstore.errors import SourceError
 from actstore.exchange.base import ArrayLayer, Facts, sliced
 from actstore.exchange.export import MISSING, ONE_LAYER, ROW_NAMES, TARGET
 from actstore.formats.numpy_files import Member, open_npy, open_npz
+from actstore.plain_labels import check_size, plain_labels
 from actstore.wording import listed
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def read_npz(path: Path, key: str | None) -> tuple[dict[str, ArrayLayer], Facts]
         msg = f"{path} holds no layer; it holds {listed(names)}"
         raise SourceError(msg)
     rows = next(iter(layers.values())).shape[:1]
+    for one in about_rows.values():
+        check_size(prod(one.shape), one.dtype, one.spec)
     known = {name: one.whole() for name, one in about_rows.items()}
     for name, values in known.items():
         if values.shape != (() if name in ("layer", "row_unit") else rows):
@@ -64,7 +68,8 @@ def _facts(path: Path, known: Mapping[str, np.ndarray]) -> Facts:
     texts = {name: known[name].tolist() if name in known else None for name in ("ids", "splits", "groups")}
     positions = known["positions"].tolist() if "positions" in known else None
     row_unit = str(known["row_unit"]) if "row_unit" in known else None
-    return Facts(**texts, positions=positions, targets=_targets(known), row_unit=row_unit)
+    targets = {name: plain_labels(labels, f"{path}:{TARGET}{name}") for name, labels in _targets(known).items()}
+    return Facts(**texts, positions=positions, targets=targets, row_unit=row_unit)
 
 
 def _targets(known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -76,7 +76,8 @@ def import_files(
     found = blocks(parsed, settings.layer, settings.row_unit)
     files = _Files(parsed)
     row_unit = settings.row_unit or _row_unit(found)
-    with Writer(out, row_unit=row_unit, overwrite=settings.overwrite) as writer:
+    read = [spec.path for spec in parsed]
+    with Writer(out, row_unit=row_unit, overwrite=settings.overwrite, inputs=read) as writer:
         _check_room(out, found)
         writer.note(**{"import": files.document()}, versions=versions(), command=settings.command)
         done, total = 0, sum(block.rows for block in found)

@@ -36,6 +36,11 @@ class ArraySource:
     def __init__(self, array: Any, spec: str, targets: Mapping[str, np.ndarray] | None = None) -> None:
         self.spec = spec
         self.rows = _rows(array, spec)
+        try:
+            arrays.check_mask(array)
+        except TypeError as error:
+            msg = f"{spec} is no data: {error}"
+            raise SourceError(msg) from error
         self._array = array
         self._targets = targets or {}
 

@@ -52,6 +52,7 @@ class BatchSource:
             inputs, labels = _pair(item, where)
             try:
                 rows = arrays.count_rows(inputs)
+                arrays.check_mask(inputs)
             except TypeError as error:
                 msg = f"{where} is not a batch of inputs: {error}"
                 raise SourceError(msg) from error

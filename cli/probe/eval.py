@@ -149,10 +149,11 @@ def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]
     import numpy as np
 
     import solvers
-    from cli.probe.bridge import target_of
+    from actstore.plain_labels import without
+    from cli.probe.row_columns import features_of, target_of
 
-    labels = target_of(store, probe.target)
-    layer = store.layers[probe.stored_layer]
+    labels = without(target_of(store, probe.target), probe.proof.chosen.get("ignore_label", ()))
+    layer = features_of(store, probe.where.layers)
     labelled = ~np.ma.getmaskarray(labels)
     records = []
     for split in dict.fromkeys(store.splits.tolist()):

@@ -23,7 +23,7 @@ from cli.store.layers import echo_layers, model_options, parse_arguments
 from cli.store.ranks import rank_and_world_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from actstore.dumping.dump import DumpSettings, Progress
     from actstore.store.reading.reader import Store
@@ -220,8 +220,18 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         stop_early=given["stop_early"],
         resume_anyway=given["resume_anyway"],
         selfcheck=given["selfcheck"],
+        inputs=tuple(_read(given)),
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
+
+
+def _read(given: dict[str, Any]) -> Iterator[str]:
+    """What is read, as SPECs without the names before them."""
+    yield given["model"]
+    if given["weights"]:
+        yield given["weights"]
+    for text in (*given["data"], *given["targets"]):
+        yield from (text, text.partition("=")[2])
 
 
 class Speed:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from solvers.errors import ProblemError
 from solvers.fitting.result import Status
 from solvers.fitting.settings import FitSettings
+from solvers.given import unmasked
 from solvers.labels import read_labels
 
 if TYPE_CHECKING:
@@ -48,18 +49,18 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
     def coef_(self) -> NDArray[np.float64]:
         """Coefficients for raw rows: (1, features) for two classes, else (classes, features)."""
         weights = self.fit_.weights.T
-        return weights[1:] - weights[:1] if len(weights) == 2 else weights
+        return _read_only(weights[1:] - weights[:1] if len(weights) == 2 else weights)
 
     @property
     def intercept_(self) -> NDArray[np.float64]:
         """Intercepts: (1,) for two classes, else (classes,)."""
         bias = self.fit_.bias
-        return bias[1:] - bias[:1] if len(bias) == 2 else bias
+        return _read_only(bias[1:] - bias[:1] if len(bias) == 2 else bias)
 
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels of the rows that had a weight, sorted."""
-        return self.fit_.classes
+        return _read_only(self.fit_.classes)
 
     @property
     def n_iter_(self) -> NDArray[np.int64]:
@@ -110,7 +111,7 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
     def _rows(self, X: ArrayLike) -> NDArray[Any]:
         """Rows to apply the probe to, checked against those it was fitted on."""
         check_is_fitted(self)
-        return _validated(self, X, reset=False)
+        return _validated(self, unmasked(X, "the activations"), reset=False)
 
     def _rows_and_labels(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Rows and labels to fit on, checked; a numeric dtype and a memory map stay what they are."""
@@ -121,6 +122,7 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
                 "leave rows out by itself; leave those rows out, or use solvers.fit, which skips them"
             )
             raise ProblemError(msg)
+        X = unmasked(X, "the activations")  # scikit-learn would take what lies under the mask
         rows, labels = _validated(self, X, y, ensure_min_samples=2)
         check_classification_targets(labels)
         return rows, labels
@@ -134,6 +136,13 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
                 f"gap={self.gap:g} asked for ({fit.status}); raise gap, or try scale=True or a smaller C"
             )
             warnings.warn(msg, ConvergenceWarning, stacklevel=3)
+
+
+def _read_only(values: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to: a probe whose coefficients were changed is not the one that was certified."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _validated(estimator: BaseEstimator, *rows_and_labels: ArrayLike, **settings: Any) -> Any:

@@ -28,7 +28,7 @@ _OTHER_COLOURS = ["#7a4fb5", "#2f8f5b", "#b5434f", "#5c6b2f"]
 def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
     """Prediction error against depth: a line for each split, a dotted one for chance.
 
-    Chance is the error of always answering the commonest class of the training rows, on the last of train, val and test.
+    Chance is the error of always answering the commonest class of the training rows, on the last of the usual splits.
     Where most errors are far below chance, the axis is logarithmic (linear below 1%, so that it shows 0 too).
     """
     alt = _altair()
@@ -82,6 +82,7 @@ def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: An
     ]
     others = iter(_OTHER_COLOURS * len(splits))
     colours = [SPLIT_COLOURS.get(split) or next(others) for split in splits]
+    scale = alt.Scale(domain=[printable(split) for split in splits], range=colours)
     order = list(dict.fromkeys(printable(probe.layer) for probe in probes))
     axis = alt.Axis(labelAngle=-35, labelLimit=160)
     return (
@@ -92,7 +93,7 @@ def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: An
             y=y,
             color=alt.Color(
                 "split:N",
-                scale=alt.Scale(domain=[printable(split) for split in splits], range=colours),
+                scale=scale,
                 legend=alt.Legend(title=None),
             ),
             tooltip=[

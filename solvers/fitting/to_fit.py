@@ -50,8 +50,8 @@ class ToFit:
         weights = (coefficients[:, :-1] / self.problem.scale).T
         engine, reason = self._engine(point)
         return Fit(
-            weights=self._spread(weights, 0.0),
-            intercept=coefficients[:, -1],
+            weights=_kept(self._spread(weights, 0.0)),
+            intercept=_kept(coefficients[:, -1]),
             status=_status(point),
             gap_nats=point.certificate.gap_nats,
             loss=point.certificate.loss,
@@ -91,10 +91,10 @@ class ToFit:
 
     def _common(self, C: float) -> dict[str, Any]:
         return {
-            "classes": self.problem.classes,
+            "classes": _kept(self.problem.classes),
             "C": C,
-            "mean": self._spread(self.problem.mean, 0.0),
-            "scale": self._spread(self.problem.scale, np.inf),
+            "mean": _kept(self._spread(self.problem.mean, 0.0)),
+            "scale": _kept(self._spread(self.problem.scale, np.inf)),
             "rows": self.problem.rows,
             "unlabelled": self.problem.unlabelled,
             "bytes_read": self.bytes_read,
@@ -102,6 +102,13 @@ class ToFit:
 
     def _spread(self, values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float64]:
         return at_full_width(values, self.columns, self.width, elsewhere)
+
+
+def _kept(values: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to: a probe whose numbers were changed is not the one that was certified."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _status(point: Point) -> Status:

@@ -60,7 +60,7 @@ def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: La
         "C": list(settings.C),
         **settings.asked(),
         "store": settings.fingerprint,
-        "labelled rows": {target: task.fingerprint for target, task in tasks.items()},
+        "labelled rows": {target: task.mark for target, task in tasks.items()},
         "activations": {name: _look(source, settings.fingerprint) for name, source in sources.items()},
     }
     return json.loads(json.dumps(asked))

@@ -42,7 +42,7 @@ class Threads:
         idle, and cost a factor of seven where they are not (docs/decisions/0003).
         """
         with one_blas_thread():
-            others = [_pool(os.getpid()).submit(work, share) for share in shares[1:]]
+            others = [_pool(os.getpid()).submit(_alone, work, share) for share in shares[1:]]
             return [work(shares[0]), *(each.result() for each in others)]
 
     def ahead(self, make: Callable[[int], Result], index: int) -> Future[Result]:
@@ -54,32 +54,101 @@ ONE_THREAD = Threads(1)
 
 
 class _Limit:
-    """How many are inside :func:`one_blas_thread`, as the setting belongs to the whole process."""
+    """Who is inside :func:`one_blas_thread`: BLAS has one number of threads for the whole process, in most builds.
 
-    lock = threading.Lock()
+    ``inside`` counts the entries of all threads; ``before`` is what BLAS was set to when the first one came. ``mine``
+    is of each thread: its entries (``depth``), and what BLAS was set to for it where a build counts by thread.
+    """
+
+    lock = threading.RLock()
     inside = 0
-    limiter: Any = None
+    before: tuple[tuple[Any, int], ...] = ()
+    mine = threading.local()
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to one thread; nests, and holds while any thread is inside."""
     with _Limit.lock:
+        if _depth() == 0:
+            _Limit.mine.before = _limited(_libraries()[1])
         if _Limit.inside == 0:
-            _Limit.limiter = _blas().limit(limits=1)
+            _Limit.before = _limited(_libraries()[0])
         _Limit.inside += 1
+        _Limit.mine.depth = _depth() + 1
     try:
         yield
     finally:
         with _Limit.lock:
             _Limit.inside -= 1
+            _Limit.mine.depth -= 1
             if _Limit.inside == 0:
-                _Limit.limiter.restore_original_limits()
+                _restore(_Limit.before)
+            if _depth() == 0:
+                _restore(_Limit.mine.before)
+
+
+def _depth() -> int:
+    return getattr(_Limit.mine, "depth", 0)
+
+
+def _limited(libraries: tuple[Any, ...]) -> tuple[tuple[Any, int], ...]:
+    """Set libraries to one thread; what they were set to."""
+    before = tuple((library, library.num_threads) for library in libraries)
+    _restore(tuple((library, 1) for library in libraries))
+    return before
+
+
+def _restore(numbers: tuple[tuple[Any, int], ...]) -> None:
+    for library, number in numbers:
+        # From 3.8 on threadpoolctl lets one thread at a time set a library, and ignores the others: the last to leave
+        # would not undo what the first to come did. Here a lock keeps them apart.
+        free = getattr(library, "clear_controlling_thread", None)
+        if free is not None:
+            free(force=True)
+        library.set_num_threads(number)
+        if free is not None:
+            free(force=True)
 
 
 @cache
-def _blas() -> Any:
-    return ThreadpoolController().select(user_api="blas")
+def _libraries() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The BLAS libraries whose number of threads is that of the process, and those where it is each thread's own."""
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    own = [each.internal_api == "mkl" or getattr(each, "threading_layer", "") == "openmp" for each in found]
+    return (
+        tuple(each for each, by_thread in zip(found, own, strict=True) if not by_thread),
+        tuple(each for each, by_thread in zip(found, own, strict=True) if by_thread),
+    )
+
+
+def _alone(work: Callable[[Share], Result], share: Share) -> Result:
+    with one_blas_thread():
+        return work(share)
+
+
+def _in_the_child() -> None:
+    """Forget the threads that a fork left behind: of those inside, only the one that forked is there to leave.
+
+    Without this a child of a process that was fitting in another thread waits for a lock that nobody holds, or keeps
+    BLAS at one thread for good.
+    """
+    _Limit.lock = threading.RLock()
+    others, _Limit.inside = _Limit.inside - _depth(), _depth()
+    if others and not _Limit.inside:
+        _restore(_Limit.before)
+
+
+def _before_a_fork() -> None:
+    _Limit.lock.acquire()  # so that nobody is half inside, nor within threadpoolctl, whose lock the child inherits
+
+
+def _in_the_parent() -> None:
+    _Limit.lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_a_fork, after_in_parent=_in_the_parent, after_in_child=_in_the_child)
 
 
 @cache

@@ -120,6 +120,8 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 
 @pytest.mark.parametrize("axes", [33, 41, 64])
 def test_more_axes_than_hdf5_has_are_refused(tmp_path, axes):
+    if axes > 32 and np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        pytest.skip("NumPy has no more axes itself")
     np.save(tmp_path / "a.npy", np.zeros((2,) + (1,) * (axes - 1), "f4"))
     with pytest.raises(LayerError, match=f"layer 'a' has {axes} axes, .*HDF5 holds at most 32. Reshape it"):
         import_files([f"{tmp_path}/a.npy"], tmp_path / "out.acts")

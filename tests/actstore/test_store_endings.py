@@ -115,7 +115,7 @@ def test_a_failure_at_any_file_operation_loses_nothing_that_was_sealed(out, batc
             assert not list(staged.rglob("*.tmp"))
         else:
             nothing = (
-                f"nothing is left in {out}: no shard had been sealed",
+                f"nothing is left of the new store: no shard had been sealed; {out} is as it was",
                 f"{out} is as it was: nothing was written there",
             )
             assert note in nothing or "is whole" in note

@@ -146,7 +146,7 @@ def test_labels_of_two_signs_and_of_two_kinds(run, refused, net, folder):
     shutil.move("p.h5", "q.h5")
     np.save("b.npy", np.array(["3", "4"] * 50))
     said = run(features.format("b.npy"), code=2).stderr
-    assert "the labels of one target are text and numbers (uint64, <U1); give one kind for all splits" in said
+    assert "the labels of one target are of several kinds (uint64, <U1); give one kind for all splits" in said
     np.save("b.npy", np.array([-3, 4] * 50))
     assert (
         "labels from -3 to 9223372036854775809 fit no whole number of 64 bits"

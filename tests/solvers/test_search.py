@@ -73,3 +73,25 @@ def test_a_rise_within_the_rounding_is_no_rise():
     rise[1.0] = (1.0 + 1e-12, 0.0)
     rise[0.9] = (0.9, 0.0)
     assert search(lambda t: rise.get(t, (0.9, 0.0)))[0].step < 1.0
+
+
+@pytest.mark.parametrize("kink", [1e-1, 1e-3, 1e-5])
+def test_a_sharp_bend_near_the_start_is_found_in_few_trials(kink):
+    """As few rows of many columns make it: sure of their class a thousandth of a step away, and linear beyond."""
+
+    def function(t):
+        u = t / kink
+        up = math.exp(min(3 * u, 700.0))
+        return math.log1p(1 / up) + 0.25 * u, (-3 / (1 + up) + 0.25) / kink
+
+    trial, tried = search(function)
+    assert trial.loss < function(0.0)[0]
+    assert len(tried) <= 10
+
+
+def test_where_trials_run_out_the_longest_step_that_only_fell_is_taken_and_looked_at_once_more(monkeypatch):
+    monkeypatch.setattr("solvers.lbfgs.search._MAX_TRIALS", 3)
+    trial, tried = search(lambda t: (-t, -1.0))
+    assert trial.step == max(tried)
+    assert tried[-1] == trial.step  # whoever evaluates keeps the results of the last step alone
+    assert len(tried) == 4

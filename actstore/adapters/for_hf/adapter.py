@@ -19,6 +19,7 @@ from actstore.adapters.for_hf import model as hf_model
 from actstore.adapters.for_hf.text import Texts
 from actstore.adapters.for_torch.adapter import TorchAdapter
 from actstore.errors import AdapterError
+from actstore.formats.imagefiles import as_rgb
 from actstore.wording import listed
 
 if TYPE_CHECKING:
@@ -64,7 +65,19 @@ class HfAdapter(TorchAdapter):
                 "what is computed with them"
             )
             warn(msg, UntrainedWeightsWarning, stacklevel=2)
-        return super().describe(inputs)
+        return [self._as_wide(row) for row in super().describe(inputs)]
+
+    def _as_wide(self, row: ModelLayer) -> ModelLayer:
+        """Names, for want of better ones, for the two axes of what is as wide as the model, and not as long."""
+        width = getattr(self.model.config, "hidden_size", None)
+        if (
+            row.axes != arrays.default_axes(2)
+            or row.shape is None
+            or row.shape[1] != width
+            or row.shape[0] == width
+        ):
+            return row
+        return replace(row, axes=("position", "feature"))
 
     def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
         """Token ids of texts, with the words they belong to; pixel values of images."""
@@ -119,6 +132,10 @@ def _is_pil(image: object) -> bool:
 def _rgb(image: Any) -> Any:
     """An image of one channel as three that are the same; PIL's of whatever kind as RGB."""
     if _is_pil(image):
-        return image.convert("RGB")
+        try:
+            return as_rgb(image)
+        except ValueError as error:
+            msg = f"an image cannot be taken: {error}. Scale it to 8 bits first (how depends on what it shows)"
+            raise AdapterError(msg) from error
     array = arrays.to_bits(image)[0]
     return np.stack([array] * 3, axis=-1) if array.ndim == 2 else array

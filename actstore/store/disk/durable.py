@@ -173,4 +173,5 @@ def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """Remove the temporary files that killed processes left in a folder, of files whose names are ours."""
     for path in folder.iterdir():
         if is_ours(temporary_of(path.name)):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it is in nobody's way
+                path.unlink(missing_ok=True)

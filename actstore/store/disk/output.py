@@ -50,6 +50,7 @@ class WholeFile:
         """Wait until the file is on the disk, and name it. FileExistsError where something else has the name."""
         durable.sync_file(self.fd)
         self.file_bytes = os.fstat(self.fd).st_size
+        self._close()  # some file systems keep a name for what is removed while it is open
         self._fence()
         if self._replace:
             durable.rename(self.temporary, self.path)
@@ -59,12 +60,15 @@ class WholeFile:
 
     def discard(self) -> None:
         """Close the file, and remove it unless it was published. Once more does no harm."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        self._close()
         if not self.published:
             with suppress(OSError):  # an error that is on its way says more
                 self.temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def __enter__(self) -> Self:
         return self
@@ -183,6 +187,16 @@ def check_not_input(final: Path, inputs: Iterable[str | PathLike[str]]) -> None:
                 f"{final} is an input ({os.fspath(given)}), which an output never replaces; choose another name"
             )
             raise StoreError(msg)
+
+
+def named_paths(*specs: str) -> list[str]:
+    """The files and folders that SPECs name (``FILE``, ``FILE:KEY``, ``KIND:FOLDER:how``), as far as they are there."""
+    found = []
+    for spec in specs:
+        parts = spec.split(":")
+        pieces = [":".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
+        found += [piece for piece in pieces if piece and os.path.exists(piece)]
+    return found
 
 
 def check_kind(final: Path, same_kind: Callable[[Path], bool] | None) -> None:

@@ -27,6 +27,7 @@ _WRITTEN = "|".join(
 )
 _LOCKS = rf"(?:{JOURNAL}\.lock|{_RANK}/{LOCK})(?:{re.escape(HELD_SUFFIX)}(?:\.[0-9a-z]+(?:\.stale)?\.tmp)?)?"
 _FILE = re.compile(rf"(?:{_WRITTEN})(?:(?:\.[0-9a-f]{{16}})?\.tmp)?|{_LOCKS}")
+_PASSING = re.compile(r"\.(?:nfs|fuse_hidden)[0-9a-f]+")  # what file systems keep while a removed file is open
 _FOLDER = re.compile(rf"{STEPS}|{_STEP}|{_RANK}|{TARGETS}")
 
 
@@ -54,7 +55,7 @@ def _walk(folder: Path, store: Path) -> Iterator[tuple[Path, bool]]:
     """Everything below a folder, its contents before a folder itself, each with whether it is ours; links as such."""
     for place, folders, files in os.walk(folder, topdown=False):
         for names, known in ((files, _FILE), (folders, _FOLDER)):
-            for name in sorted(names):
+            for name in sorted(name for name in names if not _PASSING.fullmatch(name)):
                 path = folder.joinpath(place, name)
                 ours = known if not path.is_symlink() else _FILE
                 yield path, ours.fullmatch(path.relative_to(store).as_posix()) is not None
@@ -63,7 +64,8 @@ def _walk(folder: Path, store: Path) -> Iterator[tuple[Path, bool]]:
 def marked(path: Path, suffix: str) -> list[Path]:
     """The folders named as ``path``, with a mark that only a writer gives, and ``suffix``; the latest comes last."""
     pattern = re.compile(rf"{re.escape(path.name)}\.{durable.MARK}{re.escape(suffix)}")
-    found = [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name) and entry.is_dir()]
+    named = [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name)]
+    found = [entry for entry in named if entry.is_dir() and not entry.is_symlink()]
     return sorted(found, key=lambda entry: entry.lstat().st_ctime_ns)
 
 

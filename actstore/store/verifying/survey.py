@@ -89,7 +89,10 @@ def _survey_targets(account: Account, entries: Sequence[tuple[int, dict[str, Any
         if found in listed:
             continue
         if account.complete and not damaged and is_attached_name(f"{TARGETS}/{found.name}"):
-            lost = "is there, and no record lists it: a record is lost, or attaching it was interrupted"
+            lost = (
+                "is there, and no record lists it: attaching it was interrupted (nothing is lost: attach the labels "
+                "again), or a record of the journal is lost (then restore that from a copy)"
+            )
             account.damage(path, f"{TARGETS}/{found.name}", lost)
         else:
             account.unlisted(found, strict=account.complete or damaged)

@@ -145,7 +145,7 @@ def check_free(destination: Destination) -> None:
         if path.is_dir() == (destination.single_file and path == destination.final):
             msg = f"{path} is in the way: a {'folder' if path.is_dir() else 'file'} of that name. Move it"
             raise StoreError(msg)
-        if path.is_file() and destination.overwrite:
+        if not path.is_dir() and destination.overwrite:
             check_kind(path, is_single_file)
         joins = path == destination.staging and destination.place.shared and _joins(destination)
         if not (destination.overwrite or destination.resume or joins or _is_bare(path)):
@@ -205,7 +205,7 @@ def taken(destination: Destination, path: Path) -> StoreError:
         what = f"{path} already holds {place}" if done else f"{path} holds an unfinished {place}"
         hint = "choose another step" if done else f"{RESUME}, or remove it"
         return StoreError(f"{what}; {hint}, or choose another name")
-    if path.is_file() or (path == destination.final and _is_whole(path)):
+    if not path.is_dir() or (path == destination.final and _is_whole(path)):
         more = "" if destination.single_file else ", name a step (--step) to add one"
         return StoreError(f"{path} already exists; pass {OVERWRITE}{more}, or choose another name")
     return StoreError(f"{path} is an unfinished dump; {RESUME}, {OVERWRITE}, or choose another name")

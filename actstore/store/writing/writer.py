@@ -194,10 +194,8 @@ class Writer:
             return
         begun = self._begun or self._claim(found)
         if begun.rank.ended:
-            msg = (
-                f"{self._destination.staging} already has all {begun.rank.rows:,} rows of {self._place}, and takes "
-                "no more. Resume with the same data, or dump to another name"
-            )
+            what = f"{self._destination.staging} already has all {begun.rank.rows:,} rows of {self._place}"
+            msg = f"{what}, and takes no more. Resume with the same data, or dump to another name"
             raise StoreError(msg)
         begun.ids.check(known, self._rows, lambda: self._stored_ids(begun))
         self._columns = columns
