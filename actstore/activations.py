@@ -31,6 +31,8 @@ class ModelLayer:
         explicit: taken by its exact name only, never by a glob (``input``, ``output``); ``NAME:in`` also by a pattern
             that ends so.
         calls: how many times its module is called in one run.
+        rows: how long its first axis was in the run that an adapter describes; None in a description of several runs,
+            and where an adapter does not say.
         bytes_per_row: what one row takes on disk; None where the shape is not known.
     """
 
@@ -42,6 +44,7 @@ class ModelLayer:
     note: str = ""
     explicit: bool = False
     calls: int = 1
+    rows: int | None = field(default=None, compare=False)
     bytes_per_row: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,9 +89,10 @@ class RowBatch:
 
 
 def layer_of(captured: Captured, name: str, type_name: str, explicit: bool = False) -> ModelLayer:
-    """The description of a layer of which some rows were captured."""
+    """Describe a layer of which some rows were captured."""
+    rows, *shape = captured.array.shape
     return ModelLayer(
-        name, type_name, captured.array.shape[1:], captured.axes, captured.dtype, explicit=explicit
+        name, type_name, tuple(shape), captured.axes, captured.dtype, explicit=explicit, rows=rows
     )
 
 

@@ -44,13 +44,14 @@ def to_bits(value: object) -> tuple[np.ndarray, str]:
     May share memory with ``value``.
 
     Raises:
-        TypeError: ``value`` is no array, or one that NumPy can not hold.
+        TypeError: ``value`` is no array, one that NumPy can not hold, or one with values under a mask.
     """
     if is_tensor(value):
         return _tensor_bits(value)
     if not speaks_arrays(value):
         msg = f"{describe(value)} is no array"
         raise TypeError(msg)
+    check_mask(value)
     try:
         array = _as_numpy(value)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
@@ -59,6 +60,27 @@ def to_bits(value: object) -> tuple[np.ndarray, str]:
     if array.dtype.name == BFLOAT16:
         return array.view(np.uint16), BFLOAT16
     return array, array.dtype.name
+
+
+def check_mask(inputs: object) -> None:
+    """Refuse arrays of ``numpy.ma`` with values under their mask, wherever in a batch: none of them is a value.
+
+    Raises:
+        TypeError: with the count.
+    """
+    if isinstance(inputs, Mapping):
+        inputs = tuple(inputs.values())
+    if isinstance(inputs, (tuple, list)):
+        for value in inputs:
+            if isinstance(value, (np.ma.MaskedArray, Mapping, tuple, list)):
+                check_mask(value)
+    elif np.ma.is_masked(inputs):
+        count = int(np.ma.count_masked(inputs))
+        msg = (
+            f"{describe(inputs)} has {count:,} values under its mask, which are no values: leave their rows out, or "
+            "say what stands for them (.filled)"
+        )
+        raise TypeError(msg)
 
 
 def _as_numpy(value: Any) -> np.ndarray:
@@ -154,7 +176,7 @@ def copied(inputs: object) -> object:
 
 def first_rows(inputs: object, rows: int) -> object:
     """The first ``rows`` of a batch, whatever it is made of; what has no rows (a number, a word) stays as it is."""
-    return _each(inputs, lambda value: value[:rows])
+    return each_part(inputs, lambda value: value[:rows])
 
 
 def take_rows(inputs: object, rows: np.ndarray) -> object:
@@ -175,15 +197,15 @@ def take_rows(inputs: object, rows: np.ndarray) -> object:
             raise TypeError(msg)
         return value[rows] if is_array(value) else [value[row] for row in rows]
 
-    return _each(inputs, taken)
+    return each_part(inputs, taken)
 
 
-def _each(inputs: object, pick: Callable[[Any], object]) -> object:
-    """The batch with its arrays and lists replaced by what ``pick`` gives for them."""
+def each_part(inputs: object, pick: Callable[[Any], object]) -> object:
+    """Return the batch with its arrays and lists replaced by what ``pick`` gives for them."""
     if isinstance(inputs, Mapping):
-        return {name: _each(value, pick) for name, value in inputs.items()}
+        return {name: each_part(value, pick) for name, value in inputs.items()}
     if isinstance(inputs, (tuple, list)) and inputs and is_array(inputs[0]):
-        return tuple(_each(value, pick) for value in inputs)
+        return tuple(each_part(value, pick) for value in inputs)
     if isinstance(inputs, (tuple, list)) or (is_array(inputs) and inputs.shape):  # type: ignore[attr-defined]
         return pick(inputs)
     return inputs

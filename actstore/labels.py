@@ -1,28 +1,24 @@
-"""Labels in files: an array by position, or a table (``.csv``) by row id."""
+"""Labels in files for the rows of a store: by row id where the file has ids, else by position."""
 
 from __future__ import annotations
 
-import csv
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from actstore.errors import SourceError
-from actstore.sources import read_labels
+from actstore.formats.delimited import open_table
+from actstore.plain_labels import labels_of
+from actstore.sources import read_row_labels
+from actstore.sources.row_names import ID, RowLabels, place_labels_of
 from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
 TABLE_SUFFIX = ".csv"
-ID = "id"
-_INT = re.compile(
-    r"0|-?[1-9][0-9]*"
-)  # what str() gives of an int: 007 and +1 are text, or two labels would become one
-_INT_DTYPES = (np.int64, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -40,52 +36,76 @@ class FileLabels:
     ids: Sequence[str] | None
 
 
-def read_file(spec: str, column: str | None = None) -> FileLabels:
+def read_file(spec: str, column: str | None = None, ignore: Sequence[object] = ()) -> FileLabels:
     """The labels in ``FILE.csv[:COLUMN]``, by row id, or in ``FILE.npy``, ``FILE.npz:KEY``, ..., by position.
 
     Args:
         spec: which file, and which array in it.
         column: of a table with several, which one has the labels.
+        ignore: labels that mean "no label".
 
     Raises:
         SourceError: nothing of that name, or no labels.
     """
     if Path(spec).suffix.lower() == TABLE_SUFFIX:
-        return _read_table(Path(spec), column)
+        return _read_table(Path(spec), column, ignore)
     table, _, named = spec.rpartition(":")
     if column is None and Path(table).suffix.lower() == TABLE_SUFFIX:
-        return _read_table(Path(table), named)  # by the ids here too, as with column
+        return _read_table(Path(table), named, ignore)  # by the ids here too, as with column
     if column is not None:
         msg = f"{spec} has no columns; --column is for tables ({TABLE_SUFFIX})"
         raise SourceError(msg)
-    values = read_labels(spec)
+    found = read_row_labels(spec, ignore)
     file, _, key = spec.rpartition(":")
     name = key.rpartition("/")[2] if Path(file).is_file() else Path(spec).stem
-    return FileLabels(name, values, None)
+    return FileLabels(name, found.values, found.ids)
 
 
-def _read_table(path: Path, column: str | None) -> FileLabels:
+def labels_for(spec: str, ids: Sequence[str], where: str, ignore: Sequence[object] = ()) -> np.ndarray:
+    """(rows,) the labels that a SPEC, as of ``--target NAME=SPEC``, has for the rows of a store.
+
+    Args:
+        spec: which labels.
+        ids: (rows,) of the store.
+        where: what the store is called in messages.
+        ignore: labels that mean "no label".
+
+    Raises:
+        SourceError: nothing of that name, or labels of other rows than these.
+    """
+    found = read_row_labels(spec, ignore)
+    values = place(FileLabels("", found.values, found.ids), ids, spec)
+    if len(values) != len(ids):
+        msg = f"{spec} has {len(values):,} labels but {where} has {len(ids):,} rows; expected one per row, in order"
+        raise SourceError(msg)
+    return values
+
+
+def place(labels: FileLabels, ids: Sequence[str], spec: str) -> np.ndarray:
+    """Labels of a file for rows with these ids: joined where it has ids, as they are, by position, where it has none.
+
+    Raises:
+        SourceError: ids that are not those of the rows, nor 0, 1, 2, ... in order.
+    """
+    if labels.ids is None:
+        return labels.values
+    return place_labels_of(RowLabels(labels.values, labels.ids), [ids], spec)
+
+
+def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> FileLabels:
     """The column of ids is the one called "id", else the first. A cell that is empty is no label."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.reader(file, strict=True)
-            header = next(table, [])
-            id_place, place = _places(path, header, column)
-            ids, cells = [], []
-            for row in table:
-                if not row:
-                    continue  # an empty line
-                if len(row) != len(header) or "\0" in row[id_place] + row[place]:
-                    what = f"{len(row)} cells" if len(row) != len(header) else "a NUL character"
-                    msg = f"{path}, line {table.line_num}: {what} came for {len(header)} columns of text; mend the line"
-                    raise SourceError(msg)
-                ids.append(row[id_place])
-                cells.append(row[place])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"{path} can not be read as a table (comma-separated, UTF-8): {reason}"
-        raise SourceError(msg) from error
-    return FileLabels(header[place], labels_of(cells), ids)
+    with open_table(path) as table:
+        id_place, place = _places(path, table.header, column)
+        ids, cells = [], []
+        for line, row in table.records:
+            if "\0" in row[id_place] + row[place]:
+                msg = f"{path}, line {line}: a NUL character in an id or a label; mend the line"
+                raise SourceError(msg)
+            ids.append(row[id_place])
+            cells.append(row[place])
+        name = table.header[place]
+        table.check_numbers(cells, name)
+    return FileLabels(name, labels_of(cells, ignore), ids)
 
 
 def _places(path: Path, header: Sequence[str], column: str | None) -> tuple[int, int]:
@@ -107,18 +127,3 @@ def _places(path: Path, header: Sequence[str], column: str | None) -> tuple[int,
         raise SourceError(msg)
     place = next(place for place, other in enumerate(header) if other == name and place != id_place)
     return id_place, place
-
-
-def labels_of(cells: Sequence[str]) -> np.ma.MaskedArray:
-    """(cells,) ints where all cells that say something are ints, else text; masked where a cell is empty."""
-    missing = np.array([not cell for cell in cells], bool)
-    said = [cell for cell in cells if cell]
-    if said and all(_INT.fullmatch(cell) for cell in said):
-        numbers = [int(cell) for cell in cells if cell]
-        for dtype in _INT_DTYPES:
-            limits = np.iinfo(dtype)
-            if limits.min <= min(numbers) and max(numbers) <= limits.max:
-                values = np.zeros(len(cells), dtype)
-                values[~missing] = numbers
-                return np.ma.MaskedArray(values, mask=missing)
-    return np.ma.MaskedArray(np.array(cells, np.str_), mask=missing)

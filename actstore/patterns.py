@@ -11,6 +11,7 @@ taken by its name, or by a pattern that itself ends in ``:in``.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actstore.errors import LayerError
@@ -55,6 +56,40 @@ def _picked(pattern: str, layers: Sequence[ModelLayer], names: Sequence[str]) ->
         msg = f"layer {layer.name!r} can not be stored: {layer.note}"
         raise LayerError(msg)
     return storable
+
+
+def by_name(patterns: Sequence[str], layer: str) -> bool:
+    """Return whether a pattern is the very name of a layer, or of the module whose call it is."""
+    return layer in patterns or module_of(layer) in patterns
+
+
+def with_axes(entries: Sequence[str], layers: Sequence[ModelLayer]) -> list[ModelLayer]:
+    """Return the layers with the names that ``PATTERN=NAME,NAME,...`` gives their axes; of several, the last counts.
+
+    Raises:
+        LayerError: an entry that is none, picks no layer, or has another number of names than a layer has axes.
+    """
+    named = list(layers)
+    for entry in entries:
+        pattern, equals, names = entry.rpartition("=")
+        axes = tuple(name.strip() for name in names.split(","))
+        if not equals or not pattern or not all(axes):
+            msg = f"--axes {entry!r} is not PATTERN=NAME,NAME,... (for example 'conv*=channel,height,width')"
+            raise LayerError(msg)
+        matches = matching(pattern, named)
+        if not any(matches):
+            raise unknown(pattern, [layer.name for layer in named])
+        for place, (layer, picked) in enumerate(zip(named, matches, strict=True)):
+            if not picked or layer.shape is None:
+                continue
+            if len(axes) != len(layer.shape):
+                msg = (
+                    f"--axes {entry!r} names {len(axes)} axes, but layer {layer.name!r} has {len(layer.shape)}, "
+                    f"{layer.shape} per row"
+                )
+                raise LayerError(msg)
+            named[place] = replace(layer, axes=axes)
+    return named
 
 
 def matching(pattern: str, layers: Sequence[ModelLayer]) -> list[bool]:

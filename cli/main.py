@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from cli.probe.eval import evaluate
 from cli.probe.fit import fit
 from cli.probe.plot import plot
 from cli.probe.show import show
+from cli.shared import printable
 from cli.store.dump import dump
 from cli.store.exporting import export
 from cli.store.importing import import_
@@ -33,26 +37,72 @@ class Program(click.Group):
         from actstore.errors import ActstoreError
         from solvers.errors import SolverError
 
+        notice = Notice()
         try:
-            return super().invoke(ctx)
+            with notice:
+                return super().invoke(ctx)
+        except click.ClickException as error:  # names of files and layers stand in these, too
+            message = "\n".join(printable(line) for line in error.message.split("\n"))
+            if type(error) is click.UsageError:
+                raise click.UsageError(message, error.ctx) from error
+            if type(error) is click.ClickException:
+                raise click.ClickException(message) from error
+            raise
         except BrokenPipeError:
             raise  # whoever read the output has enough; click ends without a word
         except (ActstoreError, SolverError, OSError) as error:
             raise click.ClickException(one_line(error)) from error
+        except MemoryError as error:
+            raise click.ClickException(
+                f"there is not enough memory: {one_line(error) or 'none was left'}"
+            ) from error
         except KeyboardInterrupt as interrupt:
             text = one_line(interrupt) or "interrupted"
             click.echo(text[0].upper() + text[1:], err=True)
-            ctx.exit(130)
+            ctx.exit(128 + (notice.number or signal.SIGINT))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which they are used."""
         return list(self.commands)
 
 
+class Notice:
+    """Lets a command end on SIGTERM (a scheduler's notice) and SIGHUP as it does on Ctrl-C: what is sealed stays.
+
+    The first one interrupts the main thread; further ones do not disturb it while it tidies up. What this process
+    inherited as ignored stays ignored (``nohup``). Forked children do what they did without.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        """The signal that came; 0 for none."""
+        self._process = os.getpid()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Notice:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) == signal.SIG_DFL:
+                    self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: object) -> None:
+        if os.getpid() != self._process:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif not self.number:
+            self.number = number
+            raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error with its notes, on one line."""
     parts = [str(error), *getattr(error, "__notes__", [])]
-    return " ".join("; ".join(part for part in parts if part).split())
+    return printable(" ".join("; ".join(part for part in parts if part).split()))
 
 
 def check_packages_are_ours() -> None:

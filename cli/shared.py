@@ -7,12 +7,18 @@ import math
 import re
 import sys
 import time
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from solvers.printable import printable
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy as np
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 step_option = click.option(
@@ -42,7 +48,15 @@ class Size(click.ParamType):
 
 def echo_json(value: Any) -> None:
     """Print a value as JSON; what JSON has no number for (NaN, infinity) becomes null."""
-    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain))
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
+    # JSON may write any character as its number; those that would act on a terminal are.
+    click.echo(re.sub(r"[^\n -~]", lambda found: _as_number(found[0]), text))
+
+
+def _as_number(character: str) -> str:
+    if printable(character) == character:
+        return character
+    return json.dumps(character)[1:-1] if ord(character) != 127 else "\\u007f"
 
 
 def _finite(value: Any) -> Any:
@@ -61,8 +75,8 @@ def _plain(value: Any) -> Any:
 
 
 def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> None:
-    """Print aligned columns: those in ``left`` to the left, the others to the right."""
-    lines = [list(header), *[list(row) for row in rows]]
+    """Print aligned columns: those in ``left`` to the left, the others to the right; see ``printable``."""
+    lines = [[printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         cells = [
@@ -114,6 +128,7 @@ class ProgressLine:
         if not self.active or (not force and now - self.last_seconds < 0.1):
             return
         self.last_seconds = now
+        text = printable(text)
         click.echo("\r" + text.ljust(self.width), nl=False, err=True)
         self.width = len(text)
 
@@ -128,3 +143,31 @@ class ProgressLine:
 
     def __exit__(self, *error: object) -> None:
         self.clear()
+
+
+ignore_label_option = click.option(
+    "--ignore-label",
+    multiple=True,
+    metavar="VALUE",
+    help='A label that means "no label", such as -100 or NA; repeatable. An empty cell, null and NaN always do.',
+)
+
+
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Show each warning of what happens within as a line on stderr, also where it ends in an error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                click.echo(f"warning: {warning.message}", err=True)
+
+
+def count_labels(name: str, labels: np.ndarray) -> str:
+    """How many rows have a label, and how many classes these are."""
+    import numpy as np
+
+    present = np.ma.compressed(labels)
+    return f"{name}: {len(present):,} of {len(labels):,} rows have a label, {len(np.unique(present)):,} classes"

@@ -7,7 +7,7 @@ nothing of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class LinearMap:
         """Return the map of these columns alone; None is all of them."""
         if columns is None:
             return self
-        return replace(self, weights=self.weights[columns], mean=self.mean[columns])
+        return LinearMap(self.weights[columns], self.intercept, self.mean[columns], self.classes)
 
     def logits(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Return the outputs of activations (rows, *features) of this width: (rows, outputs).

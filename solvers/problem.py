@@ -59,10 +59,12 @@ class Problem:
         """Number of features of one row, flattened."""
         return len(self.mean)
 
-    def coefficients(self, weights: NDArray[Any], bias: NDArray[Any]) -> NDArray[np.float64]:
-        """Coefficients (classes, width + 1) in these coordinates of a probe (width, classes) for raw activations."""
+    def coefficients(
+        self, weights: NDArray[Any], bias: NDArray[Any], mean: NDArray[Any] | float = 0.0
+    ) -> NDArray[np.float64]:
+        """Coefficients (classes, width + 1) in these coordinates of a probe (h - mean) W + bias for raw activations."""
         scale = np.where(np.isfinite(self.scale), self.scale, 0.0)
-        return np.column_stack([weights.T * scale, bias + self.mean @ weights])
+        return np.column_stack([weights.T * scale, bias + (self.mean - mean) @ weights])
 
     def penalty(self, C: float) -> float:
         """The factor λ of ``λ/2 ‖W‖²``: 1/(C S), and for two classes that of C/2; 0 where C is infinite.

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp
 
 from solvers.labels import UNSEEN
+from solvers.linear_map import output_blocks
 from solvers.rows import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from solvers.linear_map import LinearMap
     from solvers.rows import RowSource
 
 __all__ = [
     "LEFT_OUT",
     "Score",
     "Scored",
-    "logit_blocks",
     "nonfinite_rows",
     "row_nats",
     "score",
@@ -55,13 +56,12 @@ class Score:
 class Scored:
     """A probe to score, with the truth it is compared with.
 
-    ``codes`` (rows,): the column of ``weights`` (width, classes) that is right for each row, ``UNSEEN`` where none
-    is, or ``LEFT_OUT`` where the row does not count.
+    ``codes`` (rows,): which output of ``map`` is right for each row, ``UNSEEN`` where none is, or ``LEFT_OUT`` where
+    the row does not count.
     """
 
     codes: NDArray[np.int64]
-    weights: NDArray[Any]
-    bias: NDArray[Any]
+    map: LinearMap
 
 
 class _Tally:
@@ -88,9 +88,9 @@ class _Tally:
         return Score(error, cross_entropy, total, unseen, self.nonfinite)
 
 
-def score(source: RowSource, codes: NDArray[np.int64], weights: NDArray[Any], bias: NDArray[Any]) -> Score:
-    """Score one probe, softmax(h W + b), given as the fields of ``Scored``; ``source`` is as in ``score_each``."""
-    (only,) = score_each(source, [Scored(codes, weights, bias)])
+def score(source: RowSource, codes: NDArray[np.int64], probe: LinearMap) -> Score:
+    """Score one probe, the softmax of a map's outputs; ``codes`` as in ``Scored``, ``source`` as in ``score_each``."""
+    (only,) = score_each(source, [Scored(codes, probe)])
     return only
 
 
@@ -102,11 +102,9 @@ def score_each(source: RowSource, probes: Sequence[Scored]) -> list[Score]:
         probes: what to score; all of one width.
     """
     tallies = [_Tally(probe.codes) for probe in probes]
-    ends = np.cumsum([len(probe.bias) for probe in probes])[:-1]
-    weights, bias = np.hstack([probe.weights for probe in probes]), np.hstack([probe.bias for probe in probes])
-    for rows, block, logits in logit_blocks(source, weights, bias):
+    for rows, block, logits in output_blocks(source, [probe.map for probe in probes]):
         bad = ~np.isfinite(block).all(axis=1)
-        for tally, own in zip(tallies, np.split(logits, ends, axis=1), strict=True):
+        for tally, own in zip(tallies, logits, strict=True):
             tally.add(rows, bad, own)
     return [tally.score() for tally in tallies]
 
@@ -119,16 +117,6 @@ def nonfinite_rows(source: RowSource) -> int:
 def row_nats(logits: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
     """The cross-entropy of each row (rows,), in nats, for logits (rows, classes) and the codes of the right classes."""
     return logsumexp(logits, axis=1) - logits[np.arange(len(logits)), codes]
-
-
-def logit_blocks(
-    source: RowSource, weights: NDArray[Any], bias: NDArray[Any]
-) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.float64]]]:
-    """Blocks of rows in order, with their logits h W + b in float64: (rows, block, logits)."""
-    for rows, block in blocks(source, _block_rows(source)):
-        with np.errstate(invalid="ignore"):  # NaN and infinities are counted, not warned about
-            logits = block.astype(np.float64) @ weights + bias
-        yield rows, block, logits
 
 
 def _block_rows(source: RowSource) -> int:

@@ -54,7 +54,12 @@ def _fault(value: object) -> str:
 
 
 def adapt(
-    model: object, device: str | None = None, *, autocast: str | None = None, trace: bool = False
+    model: object,
+    device: str | None = None,
+    *,
+    autocast: str | None = None,
+    trace: bool = False,
+    stop_early: bool = False,
 ) -> Adapter:
     """The adapter that runs ``model``.
 
@@ -63,6 +68,7 @@ def adapt(
         device: where it runs; None for where it is.
         autocast: ``bf16`` or ``fp16``: run under torch's autocast.
         trace: show the functional calls between torch modules as layers, too.
+        stop_early: end each pass after the deepest layer asked for.
 
     Raises:
         AdapterError: no adapter knows such a model, or its adapter can not do what is asked.
@@ -71,6 +77,7 @@ def adapt(
         if adapter.accepts(model):
             adapted = adapter(model, device)
             adapted.ask(autocast=autocast, trace=trace)
+            adapted.stop_early = stop_early
             return adapted
     known = ", ".join(adapter.name for adapter in adapters())
     msg = f"{arrays.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"

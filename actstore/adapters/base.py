@@ -13,10 +13,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from actstore import arrays
 from actstore.activations import INPUT, OUTPUT, Captured, ModelLayer, layer_of
+from actstore.adapters import moves
+from actstore.adapters.describing import Description, described
 from actstore.adapters.keep import Keep, Keeper, capture_layer, check_rows
 from actstore.errors import AdapterError
 
@@ -51,11 +54,29 @@ Run: TypeAlias = Callable[[object], Mapping[str, Captured]]
 """Runs the model on one batch's inputs; gives the layers asked for, in call order."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A batch as the model takes it.
+
+    Args:
+        inputs: for ``describe`` and ``capturing``.
+        word_of: (examples, positions) see ``Adapter.prepared``.
+    """
+
+    inputs: object
+    word_of: np.ndarray | None = None
+
+    def only(self, places: np.ndarray) -> Prepared:
+        """Return the rows at these places, in this order; parts with another number of rows stay as they are."""
+        word_of = None if self.word_of is None else self.word_of[places]
+        return Prepared(moves.picked(self.inputs, places), word_of)
+
+
 class RunRows(Protocol):
-    """A ``Run`` that takes inputs as the source gives them, and checks what comes."""
+    """A ``Run`` that takes inputs as the source gives them, or prepared already, and checks what it gives."""
 
     def __call__(self, inputs: object, rows: BatchRows | None = None) -> Mapping[str, Captured]:
-        """The layers of one batch: a row per example, or ``rows``, which are found in it."""
+        """Return the layers of one batch: a row per example, or ``rows``, which are found in it."""
         ...
 
 
@@ -75,6 +96,8 @@ class Adapter(ABC):
     def __init__(self, model: Any, device: str | None = None) -> None:
         self.model = model
         self.device = device
+        self.stop_early = False
+        """Whether a pass may end after the deepest layer asked for."""
 
     @staticmethod
     @abstractmethod
@@ -155,14 +178,48 @@ class Adapter(ABC):
         """
         return inputs, None
 
+    def prepare(self, inputs: object) -> Prepared:
+        """Prepare a batch of the source; what is prepared already stays as it is."""
+        return inputs if isinstance(inputs, Prepared) else Prepared(*self.prepared(inputs))
+
+    @property
+    def fixed_rows(self) -> int | None:
+        """How many rows the model takes; None for any number. An adapter that knows of a limit overrides this."""
+        return None
+
+    def glimpse(self, inputs: object) -> list[ModelLayer]:
+        """As ``describe``, of a batch that the model need not take: what is seen until it fails.
+
+        An adapter whose layers are seen while the model runs overrides this; for others it is all or nothing.
+        """
+        try:
+            return self.describe(inputs)
+        except Exception:  # noqa: BLE001 - the model was given what nobody asked it to take
+            return []
+
     def layers(self, inputs: object | None) -> list[ModelLayer]:
-        """``describe``, and the layer ``input`` where the model takes one numeric array."""
-        prepared = None if inputs is None else self.prepared(inputs)[0]
-        described = self.describe(arrays.copied(prepared))
+        """Return every layer in call order, with names of its axes; see ``description``."""
+        return list(self.description(inputs).layers)
+
+    def description(self, inputs: object | None) -> Description:
+        """Describe every layer, and the layer ``input`` where the model takes one numeric array.
+
+        With inputs, by a few runs of a few of their rows (``adapters.describing``).
+        """
+        return Description(self.describe(None)) if inputs is None else described(self, inputs)
+
+    def described_rows(self, prepared: object) -> list[ModelLayer]:
+        """``describe``, and the layer ``input``."""
+        return self._with_input(self.describe(arrays.copied(prepared)), prepared)
+
+    def glimpsed_rows(self, prepared: object) -> list[ModelLayer]:
+        """``glimpse``, and the layer ``input``."""
+        return self._with_input(self.glimpse(arrays.copied(prepared)), prepared)
+
+    @staticmethod
+    def _with_input(layers: list[ModelLayer], prepared: object) -> list[ModelLayer]:
         given = input_layer(prepared)
-        if given is None or any(layer.name == INPUT for layer in described):
-            return described
-        return [given, *described]
+        return layers if given is None or any(layer.name == INPUT for layer in layers) else [given, *layers]
 
     @contextmanager
     def running(self, layers: Sequence[ModelLayer], reductions: Reductions | None = None) -> Iterator[RunRows]:
@@ -177,25 +234,26 @@ class Adapter(ABC):
         with self.capturing(inside, keeper.keep) if inside else _nothing_to_run() as run:
 
             def run_checked(inputs: object, rows: BatchRows | None = None) -> dict[str, Captured]:
-                inputs, word_of = self.prepared(inputs)
+                prepared = self.prepare(inputs)
+                inputs = prepared.inputs
                 examples = arrays.count_rows(inputs)
-                keeper.begin(inputs, examples, rows, word_of)
+                keeper.begin(inputs, examples, rows, prepared.word_of)
                 given = {INPUT: keeper.keep(INPUT, inputs)} if len(inside) < len(layers) else {}
                 captured = {**given, **run(arrays.copied(inputs))}
                 count = examples if rows is None else len(rows)
                 for name, layer in captured.items():
                     check_rows(name, layer.array.shape, count)
-                return {layer.name: captured[layer.name] for layer in layers}
+                return {layer.name: keeper.with_axes(layer, captured[layer.name]) for layer in layers}
 
             yield run_checked
 
 
 def input_layer(inputs: object | None) -> ModelLayer | None:
-    """The layer ``input``, for one array of numbers that has rows."""
+    """Return the layer ``input``, for one array of numbers that has rows."""
     if not arrays.is_array(inputs):
         return None
     try:
-        captured = arrays.capture(arrays.first_rows(inputs, 1))
+        captured = arrays.capture(inputs)
     except (TypeError, IndexError):
         return None
     return layer_of(captured, INPUT, INPUT, explicit=True)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from actstore import arrays as interop
 from actstore.adapters import trees
-from actstore.adapters.base import Adapter, Keep, Run, capture_layer, layer_of
+from actstore.adapters.base import Adapter, Keep, ModelLayer, Run, layer_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_text
+from actstore.usercode import explain
 
 if TYPE_CHECKING:
-    from actstore.activations import Captured, ModelLayer
+    from actstore.activations import Captured
     from actstore.store.format import JSON
 
 
@@ -34,13 +35,11 @@ class FunctionAdapter(Adapter):
         return callable(model) and not isinstance(model, type)
 
     def describe(self, inputs: object | None) -> list[ModelLayer]:
-        """One row for each array of the mapping."""
+        """One row for each value of the mapping; one that no store holds says why."""
         if inputs is None:
             msg = "a plain function shows its layers only when it runs; give it --data"
             raise AdapterError(msg)
-        return [
-            layer_of(capture_layer(name, value), name, "array") for name, value in self._call(inputs).items()
-        ]
+        return [_described(name, value) for name, value in self._call(inputs).items()]
 
     @contextmanager
     def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
@@ -92,6 +91,15 @@ class FunctionAdapter(Adapter):
     @property
     def _called(self) -> str:
         return f"function {getattr(self._function, '__name__', type(self._function).__name__)!r}"
+
+
+def _described(name: str, value: object) -> ModelLayer:
+    try:
+        return layer_of(interop.capture(value), name, "array")
+    except TypeError as error:
+        return ModelLayer(name, "array", note=str(error))
+    except Exception as error:  # noqa: BLE001 - nested and other arrays raise whatever they like
+        return ModelLayer(name, "array", note=f"it cannot be described ({explain(error)})")
 
 
 def _source_hash(function: object) -> str:

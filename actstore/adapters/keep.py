@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +18,7 @@ from actstore.reductions.positions import RealPositions
 if TYPE_CHECKING:
     import numpy as np
 
+    from actstore.activations import ModelLayer
     from actstore.reductions.apply import Operations
     from actstore.reductions.parts_of_examples import BatchRows
     from actstore.reductions.plan import Reductions
@@ -66,6 +68,12 @@ class Keeper:
         operations, reducing = self._of_type(value)
         with _naming(name), reducing(value):
             return self._reductions.capture(name, value, self._real, operations)
+
+    def with_axes(self, layer: ModelLayer, captured: Captured) -> Captured:
+        """Return what was captured with the axes that the layer is described with, unless a reduction changed them."""
+        if layer.name in self._changed or len(layer.axes) != captured.array.ndim - 1:
+            return captured
+        return captured if captured.axes == layer.axes else replace(captured, axes=layer.axes)
 
     def _of_type(self, value: object) -> _How:
         """Return what works on arrays like this one, asked for once for each type and dtype."""

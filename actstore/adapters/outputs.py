@@ -10,6 +10,7 @@ from actstore import arrays
 
 SPATIAL = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 """The names of the axes that a convolution goes over, by how many there are."""
+PIXELS = frozenset(SPATIAL[3])
 
 
 def taken(
@@ -43,6 +44,22 @@ def fields(output: Any) -> Mapping[str, Any]:
     if dataclasses.is_dataclass(output):
         return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
     return {}
+
+
+def inherited(shape: tuple[int, ...], before: tuple[int, ...], axes: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the names of an output's axes from the output before it; None where they could be others.
+
+    Only where the shapes are the same, and no two of its axes that are as long hold different things: channels and
+    steps of one length may have been exchanged in between.
+    """
+    if len(shape) < 2 or shape != before or len(axes) != len(shape):
+        return None
+    alike: dict[int, set[bool]] = {}
+    for length, name in zip(shape, axes, strict=True):
+        alike.setdefault(length, set()).add(name in PIXELS)
+    counts = [shape.count(length) for length in shape]
+    same = any(count > 1 and alike[length] != {True} for length, count in zip(shape, counts, strict=True))
+    return None if same else axes
 
 
 def features_last(count: int) -> tuple[str, ...]:

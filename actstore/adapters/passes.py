@@ -36,13 +36,23 @@ class Passes:
         keep: what copies them.
         places: the names of all places that can be watched; a call of one after the first is ``NAME#1``, ``NAME#2``.
         kind: what a place is called in messages: "module", "layer".
+        stop_early: whether a pass ends after the last of the layers. What the model does behind it is then not done:
+            one that keeps something from layer to layer may find it in the next pass.
     """
 
-    def __init__(self, layers: Sequence[ModelLayer], keep: Keep, places: Collection[str], kind: str) -> None:
+    def __init__(
+        self,
+        layers: Sequence[ModelLayer],
+        keep: Keep,
+        places: Collection[str],
+        kind: str,
+        *,
+        stop_early: bool = False,
+    ) -> None:
         self._wanted = {layer.name: layer for layer in layers}
         self._homes = {name: name if name in places else module_of(name) for name in self._wanted}
         self._calls_before = {self._homes[name]: layer.calls for name, layer in self._wanted.items()}
-        self._keep, self._kind = keep, kind
+        self._keep, self._kind, self._stop_early = keep, kind, stop_early
         self._captured: dict[str, Captured] = {}
 
     @property
@@ -54,13 +64,13 @@ class Passes:
         """A place was called, ``index`` calls after its first in this pass; ``value`` gives what came of it.
 
         Raises:
-            EnoughError: this was the last one.
+            EnoughError: this was the last one, and the pass stops early.
             AdapterError: it is called more often than in the pass that described it.
         """
         layer = self._wanted.get(call_name(place, index))
         if layer is not None:
             self._captured[layer.name] = self._keep(layer.name, value(), layer.axes)
-            if len(self._captured) == len(self._wanted):
+            if self._stop_early and len(self._captured) == len(self._wanted):
                 raise EnoughError
         elif index >= self._calls_before[place]:
             raise other_calls(f"{self._kind} {place!r}", "more often")

@@ -16,6 +16,7 @@ from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, SourceError
 from actstore.reductions import ReductionSettings
 from actstore.row_choice import RowChoice
+from actstore.store.disk.output import named_paths
 from actstore.store.documents.write_place import WritePlace
 from actstore.store.writing.writer import Writer
 
@@ -48,8 +49,14 @@ class DumpSettings:
             before the first row is stored; the other rows keep their ids.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with what an interrupted dump of the same left, where there is such.
-        selfcheck: whether to refuse a model whose first batch comes out differently when run again, or row by row
-            (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
+        axes: ``PATTERN=NAME,NAME,...``: what the axes of layers are, where nobody can know (``channel,height,width``).
+        stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
+            something from one layer to a later one may find it in its next pass.
+        resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
+        selfcheck: whether to refuse a model that gives a row other values when it runs again, beside other rows, or
+            padded (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
+        inputs: files and folders that are read besides the data (model, weights, labels), as SPECs; like the data's own
+            files, none of them is ever replaced.
         command: the command line, for the provenance.
     """
 
@@ -68,7 +75,11 @@ class DumpSettings:
     skip_bad: bool = False
     overwrite: bool = False
     resume: bool = False
+    axes: tuple[str, ...] = ()
+    stop_early: bool = False
+    resume_anyway: bool = False
     selfcheck: bool = True
+    inputs: tuple[str, ...] = ()
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -84,7 +95,15 @@ class DumpSettings:
     def loop(self, unit: RowUnit) -> LoopSettings:
         """Return what decides which activations there are, where a row is this."""
         choice = RowChoice(self.limit, self.sample, self.reductions.seed)
-        return LoopSettings(self.layers, self.batch_size, choice, self.reductions, unit, self.selfcheck)
+        return LoopSettings(
+            self.layers,
+            self.batch_size,
+            choice,
+            self.reductions,
+            unit,
+            axes=self.axes,
+            selfcheck=self.selfcheck,
+        )
 
 
 def dump(
@@ -104,14 +123,28 @@ def dump(
         ActstoreError: unknown layers, labels of another length, a model or a source that fails, an existing ``out``,
             a disk that is too small; and where a dump can not be resumed because something else would come of it.
     """
-    adapter = adapt(model, settings.device, autocast=settings.autocast, trace=settings.trace)
+    adapter = adapt(
+        model,
+        settings.device,
+        autocast=settings.autocast,
+        trace=settings.trace,
+        stop_early=settings.stop_early,
+    )
     unit = RowUnit.of(settings.row, data)
     loop_settings = settings.loop(unit)
     if settings.skip_bad:
         data = without_bad(data, loop_settings.examples)
     share = share_of(data, loop_settings, settings.rank, settings.world_size)
     place = WritePlace(settings.step, settings.rank, settings.world_size, share.first_row, share.rows)
-    writer = Writer(out, place=place, row_unit=unit.name, overwrite=settings.overwrite, resume=settings.resume)
+    writer = Writer(
+        out,
+        place=place,
+        row_unit=unit.name,
+        overwrite=settings.overwrite,
+        resume=settings.resume or settings.resume_anyway,
+        resume_anyway=settings.resume_anyway,
+        inputs=named_paths(*settings.inputs, *(item.source.spec for item in data)),
+    )
     writer.note(command=settings.command)
     loop = DumpLoop(writer, loop_settings, progress)
     plan = loop.plan(adapter, data, share)
@@ -143,7 +176,7 @@ def describe_layers(
     if not data:
         return adapter.layers(None)
     with closing(data[0].batches(DESCRIBED_ROWS, RowChoice())) as batches:
-        return described(adapter, next(batches))
+        return list(described(adapter, next(batches)).layers)
 
 
 @runtime_checkable

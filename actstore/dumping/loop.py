@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from actstore.dumping.checks import Checks
 from actstore.dumping.first_look import blaming_model
 from actstore.dumping.plan import LoopSettings, make_plan
 from actstore.dumping.reading import ReadBatch, Reading, compare
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
     from actstore.adapters import Adapter
     from actstore.adapters.base import RunRows
+    from actstore.dumping.checks import CheckBatch
     from actstore.dumping.plan import DumpPlan
     from actstore.dumping.ranks import Share
-    from actstore.dumping.rows import RowIds
     from actstore.reductions import Reductions
+    from actstore.row_ids import RowIds
     from actstore.sources import SplitData
     from actstore.store.format import JSON
     from actstore.store.writing.writer import Writer
@@ -100,10 +102,15 @@ class DumpLoop:
         batches = self._reading.batches(plan)
         self._read_again(islice(batches, max(0, stored.batches - self._reading.read_batches)), stored)
         with plan.adapter.running(plan.layers, plan.reductions) as run:
+            check = Checks(plan).within(run)
             for read in batches:
-                self._store(plan, read, run)
+                self._store(plan, read, run, check)
+        Checks(plan).after()
         skipped = {"skipped": self._reading.skipped} if self._reading.skipped else {}
-        self._writer.note(data=self._reading.items, **skipped, **_reported(plan.reductions, stored))
+        passed_over = {"passed_over": dict(plan.passed_over)} if plan.passed_over else {}
+        self._writer.note(
+            data=self._reading.items, **skipped, **passed_over, **_reported(plan.reductions, stored)
+        )
 
     def check_all_came(self) -> None:
         """DumpError where the data ended before what an interrupted dump had stored of it."""
@@ -121,15 +128,15 @@ class DumpLoop:
             reductions=plan.reductions.document(),
             data=self._announced,
             versions=versions(),
+            **plan.data[0].columns.document(),
         )
 
     def _begin(self, plan: DumpPlan) -> Seen:
         """Claim the output and check the model. Returns how far an interrupted dump was."""
         self._stored = self._writer.begin(plan.stored())
         _warn_of_same_weights(plan.model, self._writer.other_steps)
-        if self._settings.selfcheck and not self._stored.batches:
-            with blaming_model("the self-check of the first batch", plan.selfcheck.ids):
-                plan.selfcheck.run()
+        if not self._stored.batches:
+            Checks(plan).before(self.ids)
         return self._stored
 
     def _read_again(self, batches: Iterator[ReadBatch], stored: Seen) -> None:
@@ -139,12 +146,15 @@ class DumpLoop:
             rows = read.batch.rows if self._settings.unit.whole else 0
             self._report(self._progress.plus(rows, 0, rows))
 
-    def _store(self, plan: DumpPlan, read: ReadBatch, run: RunRows) -> None:
+    def _store(self, plan: DumpPlan, read: ReadBatch, run: RunRows, check: CheckBatch) -> None:
         item, batch, ids = plan.data[read.position], read.batch, read.ids
         parts = self._settings.unit.parts(self._settings.choice, item, read.position, batch)
         with blaming_model(f"batch {read.number} (rows {ids[0]!r} to {ids[-1]!r})", ids):
-            activations = run(batch.inputs, parts)
-        stored = row_batch(activations, batch, ids, item.split, parts)
+            prepared = plan.adapter.prepare(batch.inputs)
+            check(prepared, ids)
+            activations = run(prepared, parts)
+            plan.padded.check(activations)
+        stored = row_batch(activations, batch, ids, item, parts)
         self._writer.append(stored, read.seen)
         nbytes = sum(layer.array.nbytes for layer in activations.values())
         self._report(self._progress.plus(len(stored.ids), nbytes))

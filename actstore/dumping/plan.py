@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from actstore.adapters.describing import NOT_ROWS
 from actstore.dumping.first_look import described
+from actstore.dumping.padded import Padded
 from actstore.dumping.ranks import Share, all_of
 from actstore.dumping.rows import RowUnit
 from actstore.dumping.selfcheck import SelfCheck
+from actstore.dumping.subject import SelfCheckWarning, Subject
 from actstore.errors import SourceError
-from actstore.patterns import select
+from actstore.patterns import by_name, matching, select, with_axes
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
+from actstore.reductions.parts_of_examples import has_positions
 from actstore.row_choice import RowChoice
 from actstore.store.format import StoredLayer
 
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from actstore.adapters import Adapter, ModelLayer
-    from actstore.dumping.rows import RowIds
+    from actstore.row_ids import RowIds
     from actstore.sources import Batch, SplitData
     from actstore.store.format import JSON
 
@@ -35,8 +40,8 @@ class LoopSettings:
         choice: which rows of each source.
         reductions: what is kept of each layer.
         unit: what a row is.
-        selfcheck: whether to compare runs of the first batch before a row is stored
-            (see ``actstore.dumping.selfcheck``).
+        axes: ``PATTERN=NAME,NAME,...``: what the axes of layers are.
+        selfcheck: whether to check the model before, within and after (see ``actstore.dumping.selfcheck``).
     """
 
     layers: tuple[str, ...]
@@ -44,6 +49,7 @@ class LoopSettings:
     choice: RowChoice = field(default_factory=RowChoice)
     reductions: ReductionSettings = field(default_factory=ReductionSettings)
     unit: RowUnit = field(default_factory=RowUnit)
+    axes: tuple[str, ...] = ()
     selfcheck: bool = True
 
     @property
@@ -68,24 +74,40 @@ class LoopSettings:
             "limit": choice.limit,
             "sample": choice.sample,
             "seed": choice.seed,
+            **({"axes": list(self.axes)} if self.axes else {}),
         }
 
 
 @dataclass(frozen=True)
 class DumpPlan:
-    """``layers`` of the ``share`` of ``data``, whose first batches are read already.
+    """``layers`` of the ``share`` of ``data``, whose ``first`` batch is read already.
 
-    ``model`` is the adapter's provenance, as it was before any run.
+    Args:
+        adapter: of the model.
+        model: the adapter's provenance, as it was before any run.
+        layers: as the model gives them.
+        reductions: what is kept of them.
+        passed_over: layers that patterns match and that have no row, each with the reason.
+        data: what runs.
+        share: of this process.
+        settings: what was asked for.
+        first: the first batch of all.
+        first_batches: of the first item of data, that one among them.
+        padded: what becomes of padding.
+        selfcheck: the checks of the model.
     """
 
     adapter: Adapter
     model: Mapping[str, JSON]
     layers: Sequence[ModelLayer]
     reductions: Reductions
+    passed_over: Mapping[str, str]
     data: Sequence[SplitData]
     share: Share
     settings: LoopSettings
+    first: Batch
     first_batches: Iterator[Batch]
+    padded: Padded
     selfcheck: SelfCheck
 
     def stored(self) -> list[StoredLayer]:
@@ -103,6 +125,15 @@ class DumpPlan:
         begun = position == 0 and numbers is None
         batches = self.first_batches if begun else self.settings.batches(self.data, position, numbers)
         return enumerate(batches, start=numbers.start + 1 if numbers else 1)
+
+    def last_sizes(self) -> list[int]:
+        """Return the sizes of the share's last batches that no other batch has, as far as they are known before."""
+        sizes = set()
+        for position, (item, numbers) in enumerate(zip(self.data, self.share.numbers, strict=True)):
+            of_item = item.batch_rows(self.settings.batch_size, self.settings.examples, position)
+            if of_item and (numbers is None or len(numbers)):
+                sizes.add(of_item[-1 if numbers is None else numbers.stop - 1])
+        return sorted(sizes - {self.first.rows})
 
 
 def make_plan(
@@ -125,18 +156,54 @@ def make_plan(
         item.check_lengths()
     batches = settings.batches(data, 0)
     first = next(batches)
-    first_ids = ids.at(data[0].split, first.places.tolist())
-    every = described(adapter, first, first_ids)
-    layers = select(settings.layers, every)
+    first_ids = ids.at(data[0].split, first.places.tolist(), data[0].row_ids)
+    description = described(adapter, first, first_ids)
+    if description.unproven is not None and not settings.selfcheck:
+        msg = (
+            f"the model could not be run on other numbers of rows ({description.unproven}), and without the self-check "
+            "nothing shows which of its layers have a row for each example"
+        )
+        warnings.warn(msg, SelfCheckWarning, stacklevel=3)
+    every = with_axes(settings.axes, description.layers)
+    layers, passed_over = _chosen(settings, every)
     model = adapter.provenance()
+    reductions = plan_reductions(settings.reductions, layers, settings.unit.name)
     return DumpPlan(
         adapter,
         model,
         layers,
-        plan_reductions(settings.reductions, layers, settings.unit.name),
+        reductions,
+        passed_over,
         data,
         share or all_of(data, settings.choice, settings.unit),
         settings,
+        first,
         chain([first], batches),
-        SelfCheck(adapter, every, layers, first.inputs, model, first_ids),
+        Padded.of(reductions, settings),
+        SelfCheck(Subject(adapter, every, layers, first.inputs, model, first_ids)),
     )
+
+
+def _chosen(
+    settings: LoopSettings, every: Sequence[ModelLayer]
+) -> tuple[Sequence[ModelLayer], Mapping[str, str]]:
+    """The layers that are dumped, and those that a glob passes over since they have no row, with the reason."""
+    layers = select(settings.layers, every)
+    asked = [
+        any(picks) for picks in zip(*(matching(pattern, every) for pattern in settings.layers), strict=True)
+    ]
+    passed_over = {
+        layer.name: layer.note
+        for layer, matched in zip(every, asked, strict=True)
+        if matched and layer.note.startswith(NOT_ROWS)
+    }
+    if settings.unit.whole:
+        return layers, passed_over
+    kept = [layer for layer in layers if has_positions(layer) or by_name(settings.layers, layer.name)]
+    if kept:
+        without = {layer.name: layer for layer in layers if layer not in kept}
+        axes = {name: ", ".join(layer.axes) or "no axes" for name, layer in without.items()}
+        passed_over |= {
+            name: f"no row per {settings.unit.name}: it has ({found})" for name, found in axes.items()
+        }
+    return kept or layers, passed_over

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actstore.dumping.rows import RowIds
+from actstore.dumping.repeats import Repeats
 from actstore.errors import DumpError
 from actstore.provenance import InputHash, LabelHash, hash_text
+from actstore.row_ids import RowIds
 from actstore.store.documents.records import Seen
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Reading:
         """Read the share's batches of all items."""
         for position, item in enumerate(plan.data):
             spanned = yield from self._of_item(plan, position)
-            ids = self.ids.at(item.split, item.left_out)
+            ids = self.ids.at(item.split, item.left_out, item.row_ids)
             files = item.left_out.values()
             self.skipped += [{"id": row, "file": file} for row, file in zip(ids, files, strict=True)]
             rows = item.source.rows
@@ -64,12 +65,15 @@ class Reading:
     def _of_item(self, plan: DumpPlan, position: int) -> Generator[ReadBatch, None, int]:
         """Read one item; returns how many rows its ids span, as far as reading tells."""
         item, rows, spanned = plan.data[position], 0, 0
+        repeats = Repeats(item)
         for number, batch in plan.batches(position):
             if not rows:
                 self._next_item()
             rows, spanned = rows + batch.rows, int(batch.places[-1]) + 1
-            ids = self.ids.at(item.split, batch.places.tolist())
+            ids = self.ids.at(item.split, batch.places.tolist(), item.row_ids)
+            repeats.add(batch)
             yield ReadBatch(batch, position, number, ids, self._update(batch))
+        repeats.warn()
         if rows:
             self.items.append(self._told(item, plan.settings.unit.counted, rows))
         return spanned
@@ -89,7 +93,8 @@ class Reading:
 
     def _update(self, batch: Batch) -> Seen:
         self._inputs.update(batch.inputs)
-        self._labels.update(batch.targets)
+        told = {"--split-by": batch.splits, "--group-by": batch.groups}
+        self._labels.update({**batch.targets, **{name: of for name, of in told.items() if of is not None}})
         self.read_batches += 1
         inputs = hash_text(" ".join([*self._done, self._inputs.hexdigest()]))
         return Seen(self.read_batches, inputs, self._labels.hexdigest())

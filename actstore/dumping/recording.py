@@ -16,11 +16,14 @@ from actstore.dumping.loop import DumpLoop
 from actstore.dumping.plan import LoopSettings
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, LayerError
+from actstore.label_marks import LabelCount
+from actstore.plain_labels import as_several, names_of
 from actstore.provenance import versions
 from actstore.reductions import ReductionSettings
+from actstore.row_choice import RowColumns
 from actstore.sources import SplitData
-from actstore.sources.base import check_labels
 from actstore.sources.python import TARGET, from_object
+from actstore.sources.row_names import labels_by_name
 from actstore.store.documents.bfloat16 import widened
 from actstore.store.documents.write_place import WritePlace
 from actstore.store.format import BFLOAT16, EXAMPLE
@@ -83,14 +86,22 @@ class Recording:
     """A store in the making. Close it, or use it as a context manager: after an error what was sealed stays."""
 
     def __init__(
-        self, path: str | PathLike[str], settings: LoopSettings, *, overwrite: bool, resume: bool
+        self,
+        path: str | PathLike[str],
+        settings: LoopSettings,
+        *,
+        overwrite: bool,
+        resume: bool,
+        stop_early: bool = False,
+        resume_anyway: bool = False,
     ) -> None:
-        self._path, self._settings = path, settings
-        self._overwrite, self._resume = overwrite, resume
+        self._path, self._settings, self._stop_early = path, settings, stop_early
+        self._overwrite, self._resume, self._anyway = overwrite, resume or resume_anyway, resume_anyway
         self._step: int | None = None
         self._writer = self._begun(None)
         self._loop = DumpLoop(self._writer, settings)
         self._used = False
+        self._labels_seen = LabelCount()
 
     def _begun(self, step: int | None) -> Writer:
         writer = Writer(
@@ -99,6 +110,7 @@ class Recording:
             row_unit=self._settings.unit.name,
             overwrite=self._overwrite,
             resume=self._resume,
+            resume_anyway=self._anyway,
         )
         writer.note(versions=versions())
         return writer
@@ -119,7 +131,16 @@ class Recording:
         return self._writer.finish()
 
     def dump(
-        self, model: object, loader: object, *, step: int | None = None, split: str = "", target: str = TARGET
+        self,
+        model: object,
+        loader: object,
+        *,
+        step: int | None = None,
+        split: str = "",
+        target: str = TARGET,
+        split_by: str | None = None,
+        group_by: str | None = None,
+        ignore_label: object = (),
     ) -> None:
         """Run ``loader`` through ``model`` in evaluation mode, without gradients; the model is left as it was found.
 
@@ -130,17 +151,23 @@ class Recording:
                 begins. None for a store without steps.
             split: of these rows, where ``loader`` is no mapping.
             target: what the labels are called; where they are a dict, it names them itself.
+            split_by: the labels, of those by name, that say the split of each row.
+            group_by: the labels, of those by name, that say which rows belong together. They are the groups of the
+                store where a row is an example; where it is a token or a word, its group is its example.
+            ignore_label: a label, or several, that mean "no label".
 
         Raises:
             ActstoreError: unknown layers, labels of another length, a model or a loader that fails, other weights.
         """
         loaders = loader if isinstance(loader, Mapping) else {split: loader}
+        columns = RowColumns(split_by, group_by, as_several(ignore_label))
+        columns.check_splits(list(loaders))
         data = [
-            SplitData(name, from_object(batches, f"loader {type(batches).__name__}", target))
+            SplitData(name, from_object(batches, f"loader {type(batches).__name__}", target), columns=columns)
             for name, batches in loaders.items()
         ]
         loop = self._at(step)
-        loop.run(loop.plan(adapt(model), data))
+        loop.run(loop.plan(adapt(model, stop_early=self._stop_early), data))
         self._settings = replace(
             self._settings, selfcheck=False
         )  # once is enough: further steps have the same layers
@@ -152,6 +179,8 @@ class Recording:
         targets: Mapping[str, object] | None = None,
         ids: Sequence[str] | None = None,
         splits: str | Sequence[str] = "",
+        groups: Sequence[object] | None = None,
+        ignore_label: object = (),
         step: int | None = None,
     ) -> None:
         """Store activations computed elsewhere, all layers given.
@@ -161,6 +190,8 @@ class Recording:
             targets: (rows,) labels by name.
             ids: (rows,) unique over the store; None for ``SPLIT/INDEX``.
             splits: one for all rows, or (rows,).
+            groups: (rows,) which rows belong together, in every call or in none; None where rows are on their own.
+            ignore_label: a label, or several, that mean "no label".
             step: as for ``dump``.
 
         Raises:
@@ -174,20 +205,28 @@ class Recording:
         if not rows:
             msg = "there are no activations to append; a mapping from layer names to arrays with rows was expected"
             raise DumpError(msg)
-        names = [splits] * rows if isinstance(splits, str) else list(splits)
-        if len(names) != rows:
-            msg = f"{rows} rows of activations came with {len(names)} splits; one for all, or one per row, was expected"
-            raise DumpError(msg)
-        labels = {name: check_labels(values, f"target {name!r}") for name, values in (targets or {}).items()}
+        told = {"splits": [splits] * rows if isinstance(splits, str) else names_of(splits, "split")}
+        told |= {} if groups is None else {"groups": names_of(groups, "group")}
+        for what, names in told.items():
+            if len(names) != rows:
+                wanted = "one for all, or one per row," if what == "splits" else "one per row"
+                msg = f"{rows} rows of activations came with {len(names)} {what}; {wanted} was expected"
+                raise DumpError(msg)
+        labels = labels_by_name(targets or {}, ids, as_several(ignore_label))
+        self._labels_seen.add(labels)
         loop = self._at(step)
-        own_ids = loop.ids.of(names) if ids is None else list(ids)
+        own_ids = loop.ids.of(told["splits"]) if ids is None else list(ids)
         for rows_of in _pieces(captured, rows):
             layers = {name: replace(layer, array=layer.array[rows_of]) for name, layer in captured.items()}
             targets_of = {name: values[rows_of] for name, values in labels.items()}
-            self._writer.append(RowBatch(layers, own_ids[rows_of], names[rows_of], targets_of))
+            own_groups = told["groups"][rows_of] if "groups" in told else None
+            self._writer.append(
+                RowBatch(layers, own_ids[rows_of], told["splits"][rows_of], targets_of, own_groups)
+            )
 
     def close(self) -> Store:
         """Finish the store, and open it."""
+        self._labels_seen.warn()
         return self._finish()
 
     def __enter__(self) -> Self:
@@ -201,6 +240,7 @@ class Recording:
         else:
             with self._writer:
                 self._loop.check_all_came()
+            self._labels_seen.warn()
 
 
 def create(
@@ -212,6 +252,9 @@ def create(
     row: str = EXAMPLE,
     overwrite: bool = False,
     resume: bool = False,
+    axes: Mapping[str, Sequence[str]] | None = None,
+    stop_early: bool = False,
+    resume_anyway: bool = False,
     selfcheck: bool = True,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
@@ -224,17 +267,26 @@ def create(
         row: what a row is: "example", or "token" or "word" of an example, which ``dump`` makes of layers by position.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was interrupted.
-        selfcheck: whether the first ``dump`` refuses a model whose first batch comes out differently when run again, or
-            row by row (``actstore.dumping.selfcheck``).
+        axes: what the axes of layers are, by pattern, where nobody can know: ``{"conv*": ("channel", "height",
+            "width")}``.
+        stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
+            something from one layer to a later one may find it in its next pass.
+        resume_anyway: as ``resume``, also where other versions of the libraries computed what is there; the store says
+            from which row on (``provenance["resumed"]``).
+        selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again, beside
+            other rows, or padded (``actstore.dumping.selfcheck``).
 
     Raises:
         StoreError: ``path`` exists, or has another suffix.
     """
     kept = reductions or ReductionSettings()
+    named = tuple(f"{pattern}={','.join(names)}" for pattern, names in (axes or {}).items())
     settings = LoopSettings(
-        _patterns(layers), batch_size, reductions=kept, unit=RowUnit(row), selfcheck=selfcheck
+        _patterns(layers), batch_size, reductions=kept, unit=RowUnit(row), axes=named, selfcheck=selfcheck
     )
-    return Recording(path, settings, overwrite=overwrite, resume=resume)
+    return Recording(
+        path, settings, overwrite=overwrite, resume=resume, stop_early=stop_early, resume_anyway=resume_anyway
+    )
 
 
 def _patterns(layers: str | Sequence[str]) -> tuple[str, ...]:

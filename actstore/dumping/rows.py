@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from actstore.row_choice import KeptRows
 from actstore.store.format import EXAMPLE, ROW_UNITS, WORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from actstore.activations import Captured
     from actstore.row_choice import RowChoice
@@ -88,7 +87,11 @@ class RowUnit:
 
 
 def row_batch(
-    activations: Mapping[str, Captured], batch: Batch, ids: Sequence[str], split: str, rows: BatchRows | None
+    activations: Mapping[str, Captured],
+    batch: Batch,
+    ids: Sequence[str],
+    item: SplitData,
+    rows: BatchRows | None,
 ) -> RowBatch:
     """Return what is stored of a batch.
 
@@ -96,52 +99,27 @@ def row_batch(
         activations: its layers.
         batch: with a label per example, or per word where it has ``words``.
         ids: (examples,).
-        split: of all of them.
-        rows: which tokens or words are the rows, ``ID/POSITION`` in the group ``ID``; None where examples are.
+        item: of data that they are of; its split is that of rows without one of their own.
+        rows: which tokens or words are the rows, ``ID/POSITION`` in the group ``ID``; None where examples are. A wider
+            group of the examples is then a target of the rows.
     """
+    splits = [item.split] * batch.rows if batch.splits is None else batch.splits.tolist()
     if rows is None:
-        return RowBatch(activations, ids, [split] * batch.rows, batch.targets)
+        own = None if batch.groups is None else batch.groups.tolist()
+        return RowBatch(activations, ids, splits, batch.targets, own)
     examples, positions = rows.spots.examples, rows.spots.positions
     labels = examples
     if batch.words is not None:
         labels = (np.cumsum(batch.words) - batch.words)[examples] + positions
+    wider, wider_name = {}, item.columns.group_by
+    if batch.groups is not None and wider_name is not None and wider_name not in batch.targets:
+        wider[wider_name] = batch.groups[examples]
     groups = [ids[example] for example in examples.tolist()]
     return RowBatch(
         activations,
         [f"{group}/{position}" for group, position in zip(groups, positions.tolist(), strict=True)],
-        [split] * len(rows),
-        {name: values[labels] for name, values in batch.targets.items()},
+        [splits[example] for example in examples.tolist()],
+        {name: values[labels] for name, values in batch.targets.items()} | wider,
         groups,
         positions,
     )
-
-
-class RowIds:
-    """Default ids: ``SPLIT/INDEX``, counted within each split; only ``INDEX`` where there is no split.
-
-    Rows that are left out keep their numbers: a row has the same id in a sample, a rank's share and a whole dump.
-    """
-
-    def __init__(self) -> None:
-        self._rows: Counter[str] = Counter()
-
-    def of(self, splits: Sequence[str]) -> list[str]:
-        """Return the ids of the next rows, which belong to ``splits``."""
-        ids = []
-        for split in splits:
-            ids.append(_named(split, self._rows[split]))
-            self._rows[split] += 1
-        return ids
-
-    def at(self, split: str, places: Iterable[int]) -> list[str]:
-        """Return the ids of the rows at these places of the item of data that comes next."""
-        first = self._rows[split]
-        return [_named(split, first + place) for place in places]
-
-    def pass_over(self, split: str, rows: int) -> None:
-        """Go on behind an item of so many rows."""
-        self._rows[split] += rows
-
-
-def _named(split: str, index: int) -> str:
-    return f"{split}/{index}" if split else str(index)

@@ -15,6 +15,8 @@ from actstore.store.format import DTYPES, numpy_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from actstore.formats.foreign_array import ForeignArray
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -152,7 +154,7 @@ class ArrayBlock:
             start += len(pieces[0])
 
 
-def sliced(array: np.ndarray) -> Callable[[int], Iterator[np.ndarray]]:
+def sliced(array: np.ndarray | ForeignArray) -> Callable[[int], Iterator[np.ndarray]]:
     """``ArrayLayer.blocks`` of anything that is sliced by rows, a map of a file for one; every block is a copy."""
 
     def blocks(rows: int) -> Iterator[np.ndarray]:

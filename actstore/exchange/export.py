@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 
 from actstore.errors import StoreError
 from actstore.formats import safetensors
-from actstore.store.disk import durable
 from actstore.store.disk.output import check_room, whole_file
 from actstore.store.documents.bfloat16 import widened
 from actstore.store.documents.shard import block_bytes
@@ -25,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from os import PathLike
 
+    from actstore.store.disk.output import WholeFile
     from actstore.store.reading.layer import Layer
     from actstore.store.reading.reader import Store
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 ROW_NAMES = ("ids", "splits", "groups", "positions", "row_unit", "layer")
 ONE_LAYER = "activations"
+HEADER_BYTES = 100 * 10**6  # the longest header that a .safetensors file may have
 TARGET, MISSING = "target:", ":missing"
 
 
@@ -75,29 +75,55 @@ def export(
         msg = f"{path}: {len(chosen)} layers were asked for; one was expected, or several for .npz and .safetensors"
         raise StoreError(msg)
     write = {".npy": _write_npy, ".npz": _write_npz, ".safetensors": _write_safetensors}[suffix]
-    with whole_file(path, overwrite=overwrite) as (temporary, final):
-        check_room(final, sum(_nbytes(layer, suffix) for layer in chosen.values()))
-        with Output(temporary) as output:
-            write(output, store, chosen)
-            output.commit(final)
+    same_kind = {".npy": _is_npy, ".npz": _is_npz, ".safetensors": _is_safetensors}[suffix]
+    with whole_file(path, overwrite=overwrite, inputs=[store.path], same_kind=same_kind) as file:
+        check_room(file.path, sum(_nbytes(layer, suffix) for layer in chosen.values()))
+        output = Output(file)
+        write(output, store, chosen)
+        file.publish()
     wide = [name for name, layer in chosen.items() if _is_widened(layer, suffix)]
     return Exported(store.rows, output.size, tuple(wide))
 
 
-class Output(io.RawIOBase):
-    """A new file that takes every byte it is given, or raises; ``zipfile`` can write to it."""
+def _is_npy(path: Path) -> bool:
+    """Whether a file is what ``.npy`` exports are: these say nothing of who wrote them."""
+    with path.open("rb") as file:
+        return file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
 
-    def __init__(self, path: Path) -> None:
-        """Create the file."""
-        self._path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+def _is_npz(path: Path) -> bool:
+    """Whether an archive has what every export has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "row_unit.npy" in archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins with the header that every export has."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            metadata = json.loads(file.read(min(length, HEADER_BYTES)))[safetensors.METADATA]
+            return {"row_unit", "fingerprint"} <= set(metadata)
+        except (ValueError, LookupError, TypeError):
+            return False
+
+
+class Output(io.RawIOBase):
+    """A new file as a stream that takes every byte it is given, or raises; ``zipfile`` can write to it."""
+
+    def __init__(self, file: WholeFile) -> None:
+        """Write to ``file``, from its beginning on."""
+        self._file = file
         self._position = 0
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
         """Write all of ``data``."""
         view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        durable.write_at(self._fd, view, self._position)
+        self._file.write(view, self._position)
         self.seek(view.nbytes, io.SEEK_CUR)
         self.size = max(self.size, self._position)
         return view.nbytes
@@ -118,18 +144,6 @@ class Output(io.RawIOBase):
     def writable(self) -> bool:
         """Whether ``write`` works."""
         return True
-
-    def commit(self, final: Path) -> None:
-        """Give the file its name once it is on the disk."""
-        durable.sync_file(self._fd)
-        durable.rename(self._path, final)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        super().close()
 
 
 def _is_widened(layer: Layer, suffix: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,16 +14,16 @@ from actstore.activations import RowBatch
 from actstore.errors import SourceError
 from actstore.exchange.specs import Spec, blocks, parse
 from actstore.provenance import versions
+from actstore.row_ids import RowIds
 from actstore.store.disk.output import check_room
 from actstore.store.format import FILE_SUFFIX, ROW_UNITS, numpy_dtype
 from actstore.store.writing.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
-    from actstore.activations import Captured
-    from actstore.exchange.base import Block, Facts
+    from actstore.exchange.base import Block
     from actstore.store.format import JSON
     from actstore.store.reading.reader import Store
 
@@ -74,10 +73,11 @@ def import_files(
         msg = "there is no file to import; name some"
         raise SourceError(msg)
     parsed = [parse(text, settings.split) for text in specs]
-    found = blocks(parsed, settings.layer)
+    found = blocks(parsed, settings.layer, settings.row_unit)
     files = _Files(parsed)
     row_unit = settings.row_unit or _row_unit(found)
-    with Writer(out, row_unit=row_unit, overwrite=settings.overwrite) as writer:
+    read = [spec.path for spec in parsed]
+    with Writer(out, row_unit=row_unit, overwrite=settings.overwrite, inputs=read) as writer:
         _check_room(out, found)
         writer.note(**{"import": files.document()}, versions=versions(), command=settings.command)
         done, total = 0, sum(block.rows for block in found)
@@ -98,10 +98,15 @@ def _check_room(out: str | PathLike[str], found: Sequence[Block]) -> None:
 
 
 def _batches(found: Sequence[Block]) -> Iterator[RowBatch]:
-    numbering = _Numbering()
+    """All rows in order; splits and ids are made up for those that came without."""
+    numbered = RowIds()
     for block in found:
         for activations, facts in block.batches(BATCH_BYTES):
-            yield numbering.complete(block.split, activations, facts)
+            rows = len(next(iter(activations.values())).array)
+            splits = [block.split] * rows if block.split or facts.splits is None else facts.splits
+            defaults = numbered.of(splits)
+            ids = defaults if facts.ids is None else facts.ids
+            yield RowBatch(activations, ids, splits, facts.targets, facts.groups, facts.positions)
 
 
 def _row_unit(found: Sequence[Block]) -> str:
@@ -110,24 +115,6 @@ def _row_unit(found: Sequence[Block]) -> str:
         msg = f"the files hold rows of {', '.join(map(repr, sorted(map(str, units))))}; say what a row is with --row"
         raise SourceError(msg)
     return next(iter(units), None) or "example"
-
-
-class _Numbering:
-    """Splits and ids for rows that came without: ``SPLIT/INDEX``, counted within each split."""
-
-    def __init__(self) -> None:
-        self._rows: Counter[str] = Counter()
-
-    def complete(self, split: str, activations: Mapping[str, Captured], facts: Facts) -> RowBatch:
-        rows = len(next(iter(activations.values())).array)
-        splits = [split] * rows if split or facts.splits is None else facts.splits
-        ids = []
-        for row, own in enumerate(splits):
-            number = self._rows[own]
-            self._rows[own] += 1
-            default = f"{own}/{number}" if own else str(number)
-            ids.append(default if facts.ids is None else facts.ids[row])
-        return RowBatch(activations, ids, splits, facts.targets, facts.groups, facts.positions)
 
 
 class _Files:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    import h5py
+    from actstore.formats.foreign_array import ForeignArray
 
-LEFT_UNREAD = ("sentence_to_index",)
+MARK = "sentence_to_index"
+"""Left unread; it tells that the datasets are sentences."""
 AXES = ("feature",)
 
 
@@ -37,61 +38,67 @@ class SentenceBlock:
 
     row_unit: str | None = "token"
 
-    def __init__(self, path: Path, split: str) -> None:
+    def __init__(self, path: Path, split: str, *, known: bool = False) -> None:
         """Look at every sentence. SourceError where the file is none of these, or sentences differ in kind."""
         self.split = split
         self._path = path
         self._prefix = f"{split}/" if split else ""
-        with foreign_hdf5.open_file(path) as file:
-            self._numbers = self._sentences(file)
-            dtype, layers, features = self._look(file, self._numbers[0])[:3]
-            self.layers: Mapping[str, tuple[str, tuple[int, ...]]] = {
-                f"layer.{number}": (dtype, (features,)) for number in range(layers)
-            }
-            self.rows = sum(self._tokens(file, number, (dtype, layers, features)) for number in self._numbers)
-            self._check_size(
-                file.id.get_filesize(), self.rows * layers * features * numpy_dtype(dtype).itemsize
-            )
+        found = foreign_hdf5.open_numbered(path)
+        self._sentences = self._numbered(found)
+        dtype, layers, features, _ = self._look(*next(iter(self._sentences.items())))
+        self.layers: Mapping[str, tuple[str, tuple[int, ...]]] = {
+            f"layer.{number}": (dtype, (features,)) for number in range(layers)
+        }
+        tokens = [
+            self._tokens(number, data, (dtype, layers, features)) for number, data in self._sentences.items()
+        ]
+        self.rows = sum(tokens)
         if not self.rows:
             msg = f"{path} has no tokens"
             raise SourceError(msg)
+        if not known and MARK not in found.names:
+            self._check_not_layers()
 
-    def _sentences(self, file: h5py.File) -> list[int]:
-        names = list(file.id)
-        other = [
-            name.decode("utf-8", "backslashreplace")
-            for name in names
-            if not re.fullmatch(rb"0|[1-9][0-9]{0,17}", name)
-        ]
-        other = [name for name in other if name not in LEFT_UNREAD]
-        numbers = sorted(int(name) for name in names if name.isdigit())
+    def _numbered(self, found: foreign_hdf5.Answer) -> dict[int, ForeignArray]:
+        numbers = [name for name in found.names if re.fullmatch(r"0|[1-9][0-9]{0,17}", name)]
+        other = [name for name in found.names if name not in numbers and name != MARK]
         if other or not numbers:
             msg = (
                 f"{self._path} is not HDF5 with a dataset per sentence, called 0, 1, …; it holds {listed(other)}. "
                 f"For one dataset write {self._path}:/PATH"
             )
             raise SourceError(msg)
-        return numbers
+        sentences = {int(one.spec.rpartition("/")[2]): one for one in found.arrays}
+        return {number: sentences[number] for number in sorted(sentences)}
 
-    def _look(self, file: h5py.File, number: int) -> tuple[str, int, int, int]:
+    def _check_not_layers(self) -> None:
+        """A file with a dataset per *layer*, called by its number, looks the same, but that all have one shape."""
+        shapes = {data.shape for data in self._sentences.values()}
+        if len(self._sentences) > 1 and len(shapes) == 1:
+            msg = (
+                f"{self._path} holds {len(self._sentences)} datasets called by numbers, all of shape {shapes.pop()}: "
+                "a sentence each, or a layer each? Of sentences say --row token; layers are named one by one, "
+                f"{self._path}:/{next(iter(self._sentences))} …"
+            )
+            raise SourceError(msg)
+
+    def _look(self, number: int, data: ForeignArray) -> tuple[str, int, int, int]:
         """Dtype, layers, features and tokens of a sentence."""
-        spec = f"{self._path}:/{number}"
-        found = foreign_hdf5.open_dataset(file, str(number), spec)
-        if found.ndim not in (2, 3):
-            msg = f"{spec} has shape {found.shape}; (layers, tokens, features) was expected"
+        if data.ndim not in (2, 3):
+            msg = f"{data.spec} has shape {data.shape}; (layers, tokens, features) was expected"
             raise SourceError(msg)
-        layers, tokens, features = (1, *found.shape)[-3:]
+        layers, tokens, features = (1, *data.shape)[-3:]
         if not layers:
-            msg = f"{spec} has no layers"
+            msg = f"{data.spec} has no layers"
             raise SourceError(msg)
-        dtype = ArrayLayer(spec, found.dtype.newbyteorder("=").name, (1,), _nothing).dtype
+        dtype = ArrayLayer(data.spec, data.dtype.newbyteorder("=").name, (1,), _nothing).dtype
         return dtype, layers, features, tokens
 
-    def _tokens(self, file: h5py.File, number: int, expected: tuple[str, int, int]) -> int:
-        dtype, layers, features, tokens = self._look(file, number)
+    def _tokens(self, number: int, data: ForeignArray, expected: tuple[str, int, int]) -> int:
+        dtype, layers, features, tokens = self._look(number, data)
         found = dtype, layers, features
         if found != expected:
-            first = self._numbers[0]
+            first = next(iter(self._sentences))
             msg = (
                 f"sentence {number} of {self._path} has {_kind(*found)}, sentence {first} has {_kind(*expected)}; "
                 "the same were expected throughout"
@@ -99,42 +106,19 @@ class SentenceBlock:
             raise SourceError(msg)
         return tokens
 
-    def _check_size(self, file_bytes: int, declared: int) -> None:
-        """One sentence after the other was found plausible; all of them together have to be, too."""
-        if declared > foreign_hdf5.LARGEST_RATIO * file_bytes:
-            msg = f"{self._path} declares {declared:,} bytes in a file of {file_bytes:,}; it is not read"
-            raise SourceError(msg)
-
     def batches(self, nbytes: int) -> Iterator[tuple[Mapping[str, Captured], Facts]]:
         """All rows in order: whole sentences, about ``nbytes`` at a time; a longer sentence in parts."""
         gathered: list[tuple[int, int, np.ndarray]] = []
         size = 0
-        with foreign_hdf5.open_file(self._path) as file:
-            for number in self._numbers:
-                for first, part in self._parts(file, number, nbytes):
-                    if gathered and size + part.nbytes > nbytes:
-                        yield self._batch(gathered)
-                        gathered, size = [], 0
-                    gathered.append((number, first, part))
-                    size += part.nbytes
+        for number, data in self._sentences.items():
+            for first, part in _parts(data, nbytes):
+                if gathered and size + part.nbytes > nbytes:
+                    yield self._batch(gathered)
+                    gathered, size = [], 0
+                gathered.append((number, first, part))
+                size += part.nbytes
         if gathered:
             yield self._batch(gathered)
-
-    def _parts(self, file: h5py.File, number: int, nbytes: int) -> Iterator[tuple[int, np.ndarray]]:
-        """A sentence, (layers, tokens, features), in parts of at most about ``nbytes``, each with its first token."""
-        spec = f"{self._path}:/{number}"
-        data = foreign_hdf5.open_dataset(file, str(number), spec)
-        shape = (1, *data.shape)[-3:]
-        token_bytes = max(1, shape[0] * shape[2] * data.dtype.itemsize)
-        count = max(1, nbytes // token_bytes)
-        for first in range(0, shape[1], count):
-            rows = slice(first, first + count)
-            try:
-                part = data[:, rows] if data.ndim == 3 else data[rows][None]
-            except (OSError, RuntimeError) as error:
-                msg = f"{spec} can not be read: {' '.join(str(error).split())}"
-                raise SourceError(msg) from error
-            yield first, part
 
     def _batch(self, gathered: list[tuple[int, int, np.ndarray]]) -> tuple[Mapping[str, Captured], Facts]:
         positions = [first + token for _, first, part in gathered for token in range(part.shape[1])]
@@ -145,6 +129,15 @@ class SentenceBlock:
             rows = np.concatenate([part[index] for _, _, part in gathered])
             activations[name] = Captured(rows.astype(numpy_dtype(dtype), copy=False), dtype, AXES)
         return activations, Facts(ids=ids, groups=groups, positions=positions, row_unit=self.row_unit)
+
+
+def _parts(data: ForeignArray, nbytes: int) -> Iterator[tuple[int, np.ndarray]]:
+    """A sentence, (layers, tokens, features), in parts of at most about ``nbytes``, each with its first token."""
+    layers, tokens, features = (1, *data.shape)[-3:]
+    count = max(1, nbytes // max(1, layers * features * data.dtype.itemsize))
+    for first in range(0, tokens, count):
+        rows = slice(first, first + count)
+        yield first, data[:, rows] if data.ndim == 3 else data[rows][None]
 
 
 def _nothing(rows: int) -> Iterator[np.ndarray]:

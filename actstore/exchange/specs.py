@@ -13,10 +13,12 @@ from actstore.errors import SourceError
 from actstore.exchange.base import ArrayBlock, ArrayLayer, Block, Facts, sliced
 from actstore.exchange.numpy_files import read_npy, read_npz
 from actstore.formats import safetensors
+from actstore.formats.foreign_hdf5 import open_array
+from actstore.formats.opening import existing
 from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 FORMS = "FILE.npy, FILE.npz[:KEY], FILE.safetensors[:KEY], FILE.h5[:/PATH]"
 
@@ -42,24 +44,21 @@ def parse(text: str, split: str) -> Spec:
     if found is None:
         msg = f"{text!r} can not be imported; [SPLIT=] and one of {FORMS} was expected"
         raise SourceError(msg)
-    path = Path(found["file"])
-    if not path.is_file():
-        msg = f"there is no file {path}"
-        raise SourceError(msg)
+    path = existing(Path(found["file"]))
     return Spec(text, found["split"] or split, path, found["kind"].replace("hdf5", "h5"), found["key"] or None)
 
 
-def blocks(specs: Sequence[Spec], layer: str | None) -> list[Block]:
+def blocks(specs: Sequence[Spec], layer: str | None, row_unit: str | None = None) -> list[Block]:
     """The rows of all files, split after split.
 
     Files of one split whose layers have other names lie side by side; a layer that came before begins new rows.
-    ``layer`` is what the only layer of each split is called.
+    ``layer`` is what the only layer of each split is called; ``row_unit`` what the user says that a row is.
     """
     found: list[Block] = []
     for split in dict.fromkeys(spec.split for spec in specs):
         of_split: list[Block] = []
         for spec in (spec for spec in specs if spec.split == split):
-            _add(of_split, _read(spec, layer), spec)
+            _add(of_split, _read(spec, layer, row_unit), spec)
         found += of_split
     _check_same(found)
     return found
@@ -94,14 +93,14 @@ def _listing(layers: Mapping[str, tuple[str, tuple[int, ...]]]) -> str:
     return ", ".join(f"{name!r} {dtype} {shape}" for name, (dtype, shape) in list(layers.items())[:5])
 
 
-def _read(spec: Spec, layer: str | None) -> Block:
+def _read(spec: Spec, layer: str | None, row_unit: str | None) -> Block:
     if spec.kind == "h5" and spec.key is None:
         from actstore.exchange.sentences import SentenceBlock
 
         if layer is not None:
             msg = f"{spec.path} has the layers layer.0, layer.1, …; --layer names the one layer of an array"
             raise SourceError(msg)
-        return SentenceBlock(spec.path, spec.split)
+        return SentenceBlock(spec.path, spec.split, known=row_unit in ("token", "word"))
     facts = Facts()
     if spec.kind == "npz":
         arrays, facts = read_npz(spec.path, spec.key)
@@ -144,19 +143,8 @@ def _tensor(path: Path, tensor: safetensors.Tensor) -> ArrayLayer:
 
 
 def _hdf5(spec: Spec) -> dict[str, ArrayLayer]:
-    from actstore.formats.foreign_hdf5 import open_dataset, open_file
-
     key = spec.key or ""
-    with open_file(spec.path) as file:
-        found = open_dataset(file, key, spec.text)
-        dtype, shape = found.dtype.newbyteorder("=").name, found.shape
-
-    def read(rows: int) -> Iterator[np.ndarray]:
-        try:
-            with open_file(spec.path) as file:
-                yield from sliced(open_dataset(file, key, spec.text))(rows)
-        except (OSError, RuntimeError) as error:
-            msg = f"{spec.text} can not be read: {' '.join(str(error).split())}"
-            raise SourceError(msg) from error
-
-    return {key.strip("/"): ArrayLayer(spec.text, dtype, shape, read)}
+    found = open_array(spec.path, key, spec.text)
+    return {
+        key.strip("/"): ArrayLayer(spec.text, found.dtype.newbyteorder("=").name, found.shape, sliced(found))
+    }

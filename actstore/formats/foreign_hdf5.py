@@ -1,173 +1,144 @@
-"""HDF5 files that others wrote: a dataset is looked at from outside, and refused where reading it could do harm.
+"""HDF5 files that others wrote. The library looks for the values in a process of its own; they are read here.
 
-Imported inside functions only: it loads h5py. Of the library, nothing is called that reads a value, follows a link out
-of the file or loads a plugin before the checks are through. HDF5_PLUGIN_PRELOAD is left alone: it is read when h5py is
-first imported, so it can not be relied on, and it would take plugins away from the rest of the user's program. Instead
-a dataset with a filter that is not built in is refused, and plugins are loaded for no other.
+So a crash of the library on a damaged file is one line, and no value comes out that is not the decoding of bytes that
+lie in the file at the place of the dataset. See docs/decisions/0009-the-library-in-a-process-of-its-own.md.
 """
 
 from __future__ import annotations
 
-from math import prod
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import h5py
-from h5py import h5d, h5g, h5l, h5o, h5s, h5t, h5z
+import numpy as np
 
 from actstore.errors import SourceError
-from actstore.wording import listed
+from actstore.formats.foreign_array import ForeignArray, Told
+from actstore.formats.hdf5_place import place_of
+from actstore.formats.opening import existing, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from os import PathLike
+    from collections.abc import Sequence
+    from pathlib import Path
 
-LARGEST_RATIO = 1000  # of what a dataset declares to what its file has; deflate reaches 1032 at its very best
-FILTERS = {
-    h5z.FILTER_DEFLATE: "deflate",
-    h5z.FILTER_SHUFFLE: "shuffle",
-    h5z.FILTER_FLETCHER32: "fletcher32",
-    h5z.FILTER_LZF: "lzf",
-    h5z.FILTER_SZIP: "szip",
-}
-LAYOUTS = (h5d.CONTIGUOUS, h5d.CHUNKED, h5d.COMPACT)
-BOOL = {b"FALSE": 0, b"TRUE": 1}
+    from actstore.formats.opening import Stamp
 
-
-def open_file(path: str | PathLike[str]) -> h5py.File:
-    """The HDF5 file at ``path``, to read. SourceError where there is none."""
-    try:
-        return h5py.File(path, "r")
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        msg = f"{path} is not an HDF5 file: {str(error).splitlines()[0]}"
-        raise SourceError(msg) from error
+_PROGRAM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from actstore.formats.hdf5_child import main
+main()
+"""
+_HUNG_S = 600  # the child's own limit is of processor time; this is for one that waits for ever
 
 
-def open_dataset(file: h5py.File, key: str, spec: str) -> h5py.Dataset:
-    """The dataset ``key`` of an open file, once it is safe to read.
+@dataclass(frozen=True)
+class Answer:
+    """What a child said.
 
-    Safe is: reached by hard links alone; stored in this file; filters that are built in; integers, floats, bools or
-    text of a fixed width; no more bytes than the file could unpack to.
+    Args:
+        names: what lies in the root of the file, where that was asked for.
+        arrays: the datasets that were asked for.
+    """
+
+    names: Sequence[str]
+    arrays: Sequence[ForeignArray]
+
+
+def open_array(path: Path, key: str, spec: str) -> ForeignArray:
+    """Return the dataset ``key`` of an HDF5 file, to be read in slices.
 
     Raises:
-        SourceError: it is not, or there is none; one line, which begins with ``spec``.
+        SourceError: none is there, or one that is not safe to read or not all there; a line that begins with ``spec``.
     """
+    return _opened(path, [(key, spec)], spec).arrays[0]
+
+
+def open_numbered(path: Path) -> Answer:
+    """Return the datasets called 0, 1, … in the root of a file, in the order of ``names``, and all names there.
+
+    Raises:
+        SourceError: as ``open_array``.
+    """
+    return _opened(path, None, str(path))
+
+
+def _opened(path: Path, keys: Sequence[tuple[str, str]] | None, spec: str) -> Answer:
+    stamp = stamp_of(existing(path))
+    header, payload = ask({"path": str(path), "keys": keys}, spec)
+    if "error" in header:
+        raise SourceError(header["error"])
+    names = header["names"]
+    if keys is None:
+        keys = [(name, f"{path}:/{name}") for name in names if name.isdecimal()]
+    arrays, start = [], 0
+    for (_, own), said in zip(keys, header["arrays"], strict=True):
+        data = payload[start : start + said["data"]]
+        start += said["data"]
+        arrays.append(_array(path, own, stamp, said, data))
+    if stamp_of(path) != stamp:
+        msg = f"{path} changed while it was opened; read it once it is whole"
+        raise SourceError(msg)
+    return Answer(names, arrays)
+
+
+def _array(path: Path, spec: str, stamp: Stamp, said: dict[str, Any], data: bytes) -> ForeignArray:
     try:
-        found = _follow(file, key, spec)
-        _check_storage(found, spec)
-        _check_type(found.get_type(), spec)
-        _check_size(found, file.id.get_filesize(), spec)
-        dataset = h5py.Dataset(found, readonly=True)
-        kind = dataset.dtype.kind
-    except (RuntimeError, OSError, ValueError, TypeError, KeyError) as error:
-        msg = f"{spec} can not be opened: {' '.join(str(error).split())}"
+        place = place_of(said, data, stamp.nbytes)
+    except ValueError as error:
+        msg = f"{spec} {error}"
         raise SourceError(msg) from error
-    if kind not in "iufbS":
-        raise _odd_type(spec)
-    return dataset
+    told = Told(tuple(said["shape"]), np.dtype(said["dtype"]), said["how"], tuple(said["fills"]))
+    return ForeignArray(path.absolute(), spec, stamp, told, place)
 
 
-def dataset_names(file: h5py.File) -> list[str]:
-    """The paths of all datasets that hard links lead to, whatever they hold, in the order of the alphabet."""
-    return sorted(f"/{path}" for path in _walk(file.id, ""))
+def ask(question: dict[str, Any], spec: str) -> tuple[dict[str, Any], bytes]:
+    """Return what a child answers: what is said, and the bytes that follow.
 
-
-def _walk(group: h5g.GroupID, before: str) -> Iterator[str]:
-    seen = {_address(group)}
-    todo = [(group, before)]
-    while todo:
-        group, before = todo.pop(0)
-        for name in group:
-            if group.links.get_info(name).type != h5l.TYPE_HARD:
-                continue
-            found = h5o.open(group, name)
-            path = before + name.decode("utf-8", "backslashreplace")
-            if isinstance(found, h5d.DatasetID):
-                yield path
-            elif isinstance(found, h5g.GroupID) and _address(found) not in seen:
-                seen.add(_address(found))
-                todo.append((found, f"{path}/"))
-
-
-def _address(group: h5g.GroupID) -> int:
-    return h5o.get_info(group).addr
-
-
-def _follow(file: h5py.File, key: str, spec: str) -> h5d.DatasetID:
-    """Go down one hard link after the other."""
-    found: Any = file.id
-    for name in key.encode("utf-8").split(b"/"):
-        if name in (b"", b"."):
-            continue
-        if not isinstance(found, h5g.GroupID) or not found.links.exists(name):
-            raise _missing(file, key, spec)
-        if found.links.get_info(name).type != h5l.TYPE_HARD:
-            msg = (
-                f"{spec} is reached through a soft or external link, which is not followed: "
-                "name the dataset where it really is"
-            )
-            raise SourceError(msg)
-        found = h5o.open(found, name)
-    if not isinstance(found, h5d.DatasetID):
-        raise _missing(file, key, spec)
-    return found
-
-
-def _missing(file: h5py.File, key: str, spec: str) -> SourceError:
-    return SourceError(f"{spec}: there is no dataset {key!r}; there is {listed(dataset_names(file))}")
-
-
-def _check_storage(dataset: h5d.DatasetID, spec: str) -> None:
-    creation = dataset.get_create_plist()
-    if creation.get_layout() == h5d.VIRTUAL:
-        msg = f"{spec} is a virtual dataset, made of parts of other ones, which are not opened; name those"
-        raise SourceError(msg)
-    if creation.get_layout() not in LAYOUTS or creation.get_external_count():
-        msg = f"{spec} is stored outside its file, in others that are not opened; copy it into one file first"
-        raise SourceError(msg)
-    for number in range(creation.get_nfilters()):
-        code, _, _, name = creation.get_filter(number)
-        if code not in FILTERS or not (code != h5z.FILTER_SZIP or h5z.filter_avail(code)):
-            told = name.decode("utf-8", "backslashreplace") or "no name"
-            msg = (
-                f"{spec} is packed by filter {code} ({told!r}), which is not loaded; "
-                f"store it with one of {', '.join(FILTERS.values())}, or none"
-            )
-            raise SourceError(msg)
-
-
-def _check_type(kind: h5t.TypeID, spec: str) -> None:
-    """Of the type's class, never of its dtype: a hostile opaque type would make h5py take bytes for pointers."""
-    found = kind.get_class()
-    fits = found in (h5t.INTEGER, h5t.FLOAT)
-    if found == h5t.STRING:
-        fits = not kind.is_variable_str()
-    if found == h5t.ENUM:
-        members = [(kind.get_member_name(i), kind.get_member_value(i)) for i in range(kind.get_nmembers())]
-        fits = dict(members) == BOOL and kind.get_size() == 1
-    if not fits:
-        raise _odd_type(spec)
-
-
-def _odd_type(spec: str) -> SourceError:
-    return SourceError(
-        f"{spec} holds neither numbers nor text of a fixed width (Python objects and the like are refused)"
-    )
-
-
-def _check_size(dataset: h5d.DatasetID, file_bytes: int, spec: str) -> None:
-    space = dataset.get_space()
-    if space.get_simple_extent_type() not in (h5s.SIMPLE, h5s.SCALAR):
-        msg = f"{spec} has no shape; an array was expected"
-        raise SourceError(msg)
-    creation = dataset.get_create_plist()
-    shapes = [dataset.shape, creation.get_chunk() if creation.get_layout() == h5d.CHUNKED else ()]
-    declared = max(prod(shape) for shape in shapes) * dataset.get_type().get_size()
-    if declared > LARGEST_RATIO * file_bytes:
-        msg = (
-            f"{spec} declares {declared:,} bytes in a file of {file_bytes:,}: more than {LARGEST_RATIO:,} times "
-            "as much, which no filter unpacks to. It is not read"
+    Raises:
+        SourceError: it crashed, took too long, or could not be started.
+    """
+    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path)]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(question).encode(),
+            capture_output=True,
+            timeout=_HUNG_S,
+            check=False,
+            env=_environment(),
         )
-        raise SourceError(msg)
-    if prod(dataset.shape) and not dataset.get_storage_size():
-        msg = f"{spec} was never written: the file has room for it but no values. What wrote it did not finish"
-        raise SourceError(msg)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        msg = f"{spec} cannot be opened: the process that looks into HDF5 files gave no answer ({error})"
+        raise SourceError(msg) from error
+    return answered(done.returncode, done.stdout, done.stderr, spec)
+
+
+def answered(code: int, output: bytes, told: bytes, spec: str) -> tuple[dict[str, Any], bytes]:
+    """Return the answer in a child's output; SourceError where it ended in any other way than by itself."""
+    head, _, payload = output.partition(b"\n")
+    if code == 0 and head:
+        header = json.loads(head)
+        if len(payload) == header.get("bytes", 0):
+            return header, payload
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        reason = "looking for its values took longer than they could take in a whole file"
+    elif code < 0:
+        reason = f"the HDF5 library crashed on it ({signal.Signals(-code).name})"
+    else:
+        lines = told.decode("utf-8", "replace").strip().splitlines()
+        reason = (
+            f"the process that looks into HDF5 files failed ({lines[-1] if lines else f'exit code {code}'})"
+        )
+    msg = (
+        f"{spec} cannot be opened: {reason}. The file may be damaged: restore it from a copy, or write it again"
+    )
+    raise SourceError(msg)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -105,12 +105,17 @@ def read_image(path: Path, how: Preparation) -> np.ndarray:
         SourceError: a file that is broken, or has other than 8 bits a channel.
     """
     with _opened(path) as image:
-        if image.mode not in _MODES:
-            msg = f"it is in mode {image.mode}; 8 bits a channel were expected"
-            raise ValueError(msg)
-        if image.mode == "P" and "transparency" in image.info:
-            return how.apply(image.convert("RGBA").convert("RGB"))  # the way that Pillow does not warn of
-        return how.apply(image.convert("RGB"))
+        return how.apply(as_rgb(image))
+
+
+def as_rgb(image: Any) -> Any:
+    """An image of Pillow's as RGB. ValueError where it has other than 8 bits a channel, which would be cut off."""
+    if image.mode not in _MODES:
+        msg = f"it is in mode {image.mode}; 8 bits a channel were expected"
+        raise ValueError(msg)
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA").convert("RGB")  # the way that Pillow does not warn of
+    return image.convert("RGB")
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
+from actstore.formats.opening import existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ _WORD_ID = re.compile(r"[1-9][0-9]{0,8}")
 _HEAD_ID = re.compile(r"0|[1-9][0-9]{0,8}|_")
 _OTHER_ID = re.compile(r"[0-9]+[-.][0-9]+")  # 1-2, a multi-word token; 8.1, an empty node
 _NOTHING = "_"
+_LASTING = ("newdoc", "newpar")
 
 
 class Treebank:
@@ -41,6 +43,7 @@ class Treebank:
         self.forms: list[str] = []
         self.starts = np.zeros(1, np.int64)
         self._distances = np.ma.MaskedArray(np.zeros(0, np.int64))
+        self._comments: list[dict[str, str]] = []
         self._codes: dict[str, np.ndarray] = {}
         self._texts: dict[str, list[str]] = {}
 
@@ -61,6 +64,15 @@ class Treebank:
         """(words,) a feature, masked where a word lacks it."""
         return self._labels("feats", [_features(text).get(name, "") for text in self._texts["feats"]])
 
+    def comments(self) -> list[str]:
+        """The names of what comments say of sentences."""
+        return sorted({name for of_sentence in self._comments for name in of_sentence})
+
+    def comment(self, name: str) -> np.ma.MaskedArray:
+        """(sentences,) text: what a comment of this name says, masked where there is none."""
+        texts = [of_sentence.get(name, "") for of_sentence in self._comments]
+        return np.ma.MaskedArray(np.array(texts, np.str_), mask=[not text for text in texts])
+
     def _labels(self, column: str, texts: Sequence[str]) -> np.ma.MaskedArray:
         """(words,) text by the codes of a column; where the text is empty, there is no label."""
         values = np.array(texts, np.str_)
@@ -79,10 +91,15 @@ class Treebank:
         heads: list[int] = []
         starts = [0]
         number = 0
+        said = _Comments()
         for number, line in enumerate(lines, start=1):
             text = line.rstrip("\r\n")
             if not text or text.isspace():
-                self._end_sentence(starts, heads, number)
+                if self._end_sentence(starts, heads, number):
+                    self._comments.append(said.of_sentence())
+                continue
+            if text[0] == "#":
+                said.add(text)
                 continue
             cells = self._cells(text, number)
             if cells is None:
@@ -94,7 +111,8 @@ class Treebank:
             for name, place in _CODED.items():
                 cell = "" if cells[place] == _NOTHING else cells[place]
                 codes[name].append(known[name].setdefault(cell, len(known[name])))
-        self._end_sentence(starts, heads, number + 1)
+        if self._end_sentence(starts, heads, number + 1):
+            self._comments.append(said.of_sentence())
         if not self.forms:
             msg = f"{self.path} has no words; sentences in the CoNLL-U format were expected"
             raise SourceError(msg)
@@ -104,9 +122,7 @@ class Treebank:
         self._texts = {name: [*texts] for name, texts in known.items()}
 
     def _cells(self, text: str, number: int) -> list[str] | None:
-        """The columns of a word; None for comments and for what is no word."""
-        if text[0] == "#":
-            return None
+        """The columns of a word; None for what is no word."""
         cells = text.split("\t")
         if len(cells) != _COLUMNS:
             raise self._wrong(
@@ -129,20 +145,45 @@ class Treebank:
                 number, f"the HEAD {cells[_HEAD]!r} came where 0, _ or another word's ID was expected"
             )
 
-    def _end_sentence(self, starts: list[int], heads: Sequence[int], number: int) -> None:
-        """Note where the next sentence starts, if there was a word since the last."""
+    def _end_sentence(self, starts: list[int], heads: Sequence[int], number: int) -> bool:
+        """Note where the next sentence starts, if there was a word since the last; whether there was."""
         words = len(heads) - starts[-1]
         if not words:
-            return
+            return False
         highest = max(heads[starts[-1] :])
         if highest > words:
             raise self._wrong(
                 number - 1, f"the sentence that ends here has {words} words, but a HEAD is {highest}"
             )
         starts.append(len(heads))
+        return True
 
     def _wrong(self, number: int, what: str) -> SourceError:
         return SourceError(f"{self.path}, line {number}: {what}; mend the file (CoNLL-U)")
+
+
+class _Comments:
+    """What comments say: of one sentence, or of all up to the next that begins a document or a paragraph."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, str] = {}
+        self._lasting: dict[str, str] = {}
+        self._begun = dict.fromkeys(_LASTING, 0)
+
+    def add(self, line: str) -> None:
+        """Take note of a comment, ``# NAME = VALUE`` or ``# newdoc``; others say nothing."""
+        name, is_pair, value = (part.strip() for part in line[1:].partition("="))
+        word = name.partition(" ")[0]
+        if word in _LASTING:
+            self._begun[word] += 1
+            self._lasting[word] = value or f"{word} {self._begun[word]}"
+        elif is_pair and name and value:
+            self._own[name] = value
+
+    def of_sentence(self) -> dict[str, str]:
+        """What is said of the sentence that ends here."""
+        said, self._own = {**self._lasting, **self._own}, {}
+        return said
 
 
 def read_treebank(path: Path) -> Treebank:
@@ -154,11 +195,8 @@ def read_treebank(path: Path) -> Treebank:
     treebank = Treebank(path)
     try:
         opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+        with opener(existing(path), "rt", encoding="utf-8-sig", newline="\n") as file:
             treebank.read(iter(file))
-    except FileNotFoundError as error:
-        msg = f"there is no file {path}"
-        raise SourceError(msg) from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         msg = f"{path} can not be read as CoNLL-U (UTF-8): {error}"
         raise SourceError(msg) from error

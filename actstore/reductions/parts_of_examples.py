@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,8 +22,6 @@ JOINS = ("mean", "max", "first", "last")
 
 Kept: TypeAlias = "Callable[[int, int], np.ndarray]"
 """``kept(example, rows)`` says which of so many rows of an example of the batch are wanted, as (rows,) bools."""
-
-_UNNAMED = re.compile(r"axis\d+")
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def choose_rows(unit: str, entries: Sequence[str], layers: Sequence[ModelLayer])
     Args:
         unit: "token" or "word".
         entries: of ``--pool``: how the sub-words of a word are joined, by default by their mean.
-        layers: with a position axis: so called, or the first where axes have no names.
+        layers: with an axis that is called position.
 
     Raises:
         LayerError: a layer without positions, or a pool where there is nothing to pool.
@@ -174,17 +171,28 @@ def choose_rows(unit: str, entries: Sequence[str], layers: Sequence[ModelLayer])
 
 def _position_axis(unit: str, layer: ModelLayer) -> int:
     """Which axis of the layer's array holds positions."""
-    named = [axis for axis, name in enumerate(layer.axes, start=1) if name == POSITION]
+    named = _positions_of(layer)
     if len(named) == 1:
         return named[0]
-    if not named and layer.axes and _UNNAMED.fullmatch(layer.axes[0]):
-        return 1
+    what = f"{len(named)} axes of positions" if named else "no axis that is known to hold positions"
+    others = ",".join(["other"] * (len(layer.axes) - 2))
+    names = f"position,{others},feature" if others else "position,feature"
+    hint = f", or say which axis is the {unit}s: --axes '{layer.name}={names}'" if len(layer.axes) > 1 else ""
     msg = (
         f"layers whose row counts differ: {layer.name!r} has the shape {layer.shape} of "
-        f"({', '.join(layer.axes) or 'no axes'}) per example, so it has no row per {unit}: leave it out, or dump it "
-        "with --row example"
+        f"({', '.join(layer.axes) or 'no axes'}) per example, {what}, so it has no row per {unit}: leave it out, or "
+        f"dump it with --row example{hint}"
     )
     raise LayerError(msg)
+
+
+def has_positions(layer: ModelLayer) -> bool:
+    """Return whether a layer has a row per token: exactly one of its axes is known to hold positions."""
+    return len(_positions_of(layer)) == 1
+
+
+def _positions_of(layer: ModelLayer) -> list[int]:
+    return [axis for axis, name in enumerate(layer.axes, start=1) if name == POSITION]
 
 
 def _numbered(real: np.ndarray) -> np.ndarray:

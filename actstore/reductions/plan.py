@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from actstore.reductions.pool import Pool, choose_pools
 from actstore.store.format import EXAMPLE, FLOATS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from actstore.activations import Captured, ModelLayer
     from actstore.reductions.apply import Operations
@@ -104,6 +105,15 @@ class Reductions:
     def report(self) -> dict[str, CastReport]:
         """By layer whose cast can lose something, what it did so far."""
         return dict(self._reports)
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """A context in which casts are not counted: what runs is not stored."""
+        reports = dict(self._reports)
+        try:
+            yield
+        finally:
+            self._reports = reports
 
     def changed(self) -> set[str]:
         """Return the layers to which anything is done at all."""

@@ -10,9 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import SourceError
+from actstore.label_marks import warn_of_marks
+from actstore.plain_labels import labels_of, without
 from actstore.plugins import SOURCES, of_other_packages
-from actstore.row_choice import RowChoice
-from actstore.sources.base import Batch, Source, SplitData
+from actstore.row_choice import RowChoice, RowColumns
+from actstore.sources.base import Batch, LabelColumn, Source, check_labels
+from actstore.sources.row_names import RowLabels, RowNames, place_labels, row_names
+from actstore.sources.split import SplitData
 from actstore.wording import listed
 
 if TYPE_CHECKING:
@@ -21,21 +25,43 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Batch", "RowChoice", "Source", "SplitData", "read_labels", "split_data"]
+__all__ = [
+    "Batch",
+    "RowChoice",
+    "RowColumns",
+    "Source",
+    "SplitData",
+    "read_labels",
+    "read_row_labels",
+    "split_data",
+]
+
+_SHARED = ("base", "split", "row_names")
+"""Files of this folder that are no kind of input."""
 
 _DATA = re.compile(r"(?:(?P<split>[\w-]+)=)?(?P<spec>.+)", re.DOTALL)
 _TARGET = re.compile(r"(?:(?P<split>[\w-]+):)?(?P<name>[^:=/]+)=(?P<spec>.+)", re.DOTALL)
 
 
-def split_data(data: Sequence[str], targets: Sequence[str] = ()) -> list[SplitData]:
+def split_data(
+    data: Sequence[str], targets: Sequence[str] = (), columns: RowColumns | None = None
+) -> list[SplitData]:
     """What ``--data [SPLIT=]SPEC`` and ``--target [SPLIT:]NAME=SPEC`` name, checked against each other.
 
     A split is a plain word before ``=``; ``./a=b.npy`` is a file of such a name. A target without a split belongs to
-    the only data there is. Of several specs for one split, targets of one name go to the data in their order.
+    the only data there is. Of several specs for one split, targets of one name go to the data in their order. Labels
+    of a file that names its rows go to these (``place_labels``).
+
+    Args:
+        data: what to run.
+        targets: labels for it.
+        columns: which columns or targets say splits and groups, and which labels are none.
 
     Raises:
-        SourceError: nothing of that name, data without rows, a target for no data, or labels of another length.
+        SourceError: nothing of that name, data without rows, a target for no data, labels of another length or of
+            other rows; or splits that are named twice.
     """
+    columns = columns or RowColumns()
     sources: list[tuple[str, Source]] = []
     for text in data:
         found = _DATA.fullmatch(text)
@@ -43,6 +69,8 @@ def split_data(data: Sequence[str], targets: Sequence[str] = ()) -> list[SplitDa
             msg = "--data was given nothing; [SPLIT=]SPEC was expected"
             raise SourceError(msg)
         sources.extend(_resolve(found["spec"], found["split"] or ""))
+    columns.check_splits([split for split, _ in sources])
+    rows = row_names(sources)
     named: list[dict[str, np.ndarray]] = [{} for _ in sources]
     for (split, name), specs in _targets_by_place(targets).items():
         places = _places(split, name, [own for own, _ in sources])
@@ -53,15 +81,46 @@ def split_data(data: Sequence[str], targets: Sequence[str] = ()) -> list[SplitDa
             )
             raise SourceError(msg)
         for place, spec in zip(places, specs, strict=True):
-            named[place][name] = read_labels(spec)
-    found_data = [SplitData(split, source, own) for (split, source), own in zip(sources, named, strict=True)]
+            named[place][name] = _labels_for(spec, name, sources[place][1], rows[place], columns.ignore)
+    found_data = [
+        SplitData(split, source, own, columns, names.ids)
+        for (split, source), own, names in zip(sources, named, rows, strict=True)
+    ]
     for item in found_data:
         item.check_lengths()
+        warn_of_marks(item.targets)
     return found_data
 
 
-def read_labels(spec: str) -> np.ndarray:
-    """(rows,) the labels that a SPEC names.
+def _labels_for(spec: str, name: str, source: Source, rows: RowNames, ignore: Sequence[object]) -> np.ndarray:
+    """The labels of a SPEC, in the order of the rows of the data they are for."""
+    if getattr(source, "shuffled", False):
+        msg = (
+            f"{source.spec} shuffles its rows (RandomSampler), so labels of {spec} would be those of other rows; let "
+            f"it give its labels itself, (inputs, {{{name!r}: labels}}), or read it with shuffle=False"
+        )
+        raise SourceError(msg)
+    labels = read_row_labels(spec, ignore)
+    own = getattr(source, "file", None)
+    if own is not None and labels.file is not None and own.resolve() == labels.file.resolve():
+        if spec.rpartition(":")[2] == getattr(source, "input_column", None):
+            msg = f"target {name!r} is {spec}, which is the input itself; name the column of the labels"
+            raise SourceError(msg)
+        return labels.values  # the same records
+    return place_labels(labels, rows, spec)
+
+
+def read_labels(spec: str, ignore: Sequence[object] = ()) -> np.ndarray:
+    """(labels,) the labels that a SPEC names, in the order of its file; see ``read_row_labels``."""
+    return read_row_labels(spec, ignore).values
+
+
+def read_row_labels(spec: str, ignore: Sequence[object] = ()) -> RowLabels:
+    """The labels that a SPEC names, and which rows they are of where it says so.
+
+    Args:
+        spec: as of ``--target NAME=SPEC``.
+        ignore: labels that mean "no label".
 
     Raises:
         SourceError: nothing of that name, or no labels.
@@ -70,15 +129,22 @@ def read_labels(spec: str) -> np.ndarray:
     for module in readers:
         found = module.labels(spec)
         if found is not None:
-            return found
+            column = found if isinstance(found, LabelColumn) else LabelColumn(found)
+            return RowLabels(_values(column, spec, ignore), column.ids, column.file)
     msg = f"labels {spec!r} are not understood; expected {_forms(readers)}"
     raise SourceError(msg)
+
+
+def _values(column: LabelColumn, spec: str, ignore: Sequence[object]) -> np.ndarray:
+    if column.cells is None:
+        return without(check_labels(column.values, spec), ignore)
+    return labels_of(column.cells, ignore)
 
 
 @cache
 def _modules() -> tuple[ModuleType, ...]:
     """The sources of this folder, then those of other packages."""
-    names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name != "base")
+    names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _SHARED)
     others: list[Any] = of_other_packages(SOURCES, _fault)
     return (*(import_module(f"{__name__}.{name}") for name in names), *others)
 

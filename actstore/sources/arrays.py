@@ -6,9 +6,7 @@ Nothing is ever unpickled: arrays of Python objects are refused.
 from __future__ import annotations
 
 import re
-import zipfile
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,11 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import SourceError
+from actstore.formats.foreign_array import ForeignArray
+from actstore.formats.foreign_hdf5 import open_array
+from actstore.formats.numpy_files import Member, open_npy, open_npz
+from actstore.formats.opening import existing
+from actstore.plain_labels import check_size
 from actstore.sources.base import Batch, Source, check_labels
 from actstore.wording import listed
 
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 FORMS = "FILE.npy, FILE.npz:KEY, FILE.h5:/PATH"
-
-_GAP_BYTES = 2**18
-"""Rows that lie closer together than this are read in one slice of a file."""
 
 _SPEC = re.compile(r"(?P<file>.*\.(?P<kind>npy|npz|h5|hdf5))(?::(?P<key>.*))?", re.DOTALL)
 
@@ -36,6 +36,11 @@ class ArraySource:
     def __init__(self, array: Any, spec: str, targets: Mapping[str, np.ndarray] | None = None) -> None:
         self.spec = spec
         self.rows = _rows(array, spec)
+        try:
+            arrays.check_mask(array)
+        except TypeError as error:
+            msg = f"{spec} is no data: {error}"
+            raise SourceError(msg) from error
         self._array = array
         self._targets = targets or {}
 
@@ -45,7 +50,12 @@ class ArraySource:
 
         def take(places: np.ndarray) -> Batch:
             rows = _slice_of(places)
-            inputs = self._array[places] if rows is None else arrays.copied(self._array[rows])
+            if rows is not None:
+                inputs = arrays.copied(self._array[rows])
+            else:
+                inputs = (
+                    self._array.take(places) if isinstance(self._array, ForeignArray) else self._array[places]
+                )
             return Batch(inputs, len(places), {name: labels[places] for name, labels in self._targets.items()})
 
         yield take
@@ -56,38 +66,14 @@ class ArraySource:
         yield self._array
 
 
-class Hdf5Source:
-    """The rows of a dataset in an HDF5 file, which is open only while it is read."""
-
-    def __init__(self, path: Path, key: str, spec: str) -> None:
-        self.spec = spec
-        self._path, self._key = path, key
-        with _hdf5(path) as file:
-            self.rows = _rows(_dataset(file, key, spec), spec)
-
-    @contextmanager
-    def slicing(self) -> Iterator[Callable[[np.ndarray], Batch]]:
-        """Reads rows of the dataset: whole slices, out of which rows are picked where they lie close together."""
-        with _hdf5(self._path) as file:
-            dataset = _dataset(file, self._key, self.spec)
-            yield lambda places: Batch(_read_places(dataset, places), len(places))
-
-    @contextmanager
-    def opened(self) -> Iterator[Any]:
-        """The dataset, while its file is open."""
-        with _hdf5(self._path) as file:
-            yield _dataset(file, self._key, self.spec)
-
-
 def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
     """The one source of an array's SPEC."""
     found = _SPEC.fullmatch(spec)
     if found is None:
         return None
-    path = _existing(Path(found["file"]))
-    if found["kind"] in ("h5", "hdf5"):
-        return [(split, Hdf5Source(path, _key(found, spec, "/PATH"), spec))]
-    return [(split, ArraySource(_numpy_array(found, path, spec), spec))]
+    path = existing(Path(found["file"]))
+    array = _opened(found, path, spec)
+    return [(split, ArraySource(array.whole() if isinstance(array, Member) else array, spec))]
 
 
 def labels(spec: str) -> np.ndarray | None:
@@ -95,43 +81,26 @@ def labels(spec: str) -> np.ndarray | None:
     found = _SPEC.fullmatch(spec)
     if found is None:
         return None
-    path = _existing(Path(found["file"]))
+    path = existing(Path(found["file"]))
+    array = _opened(found, path, spec)
+    if len(array.shape) == 1:
+        check_size(array.shape[0], array.dtype, spec)
+    else:  # refused by its shape, unread
+        return check_labels(np.broadcast_to(np.zeros((), np.int8), array.shape), spec)
+    return check_labels(array.whole() if isinstance(array, Member) else np.array(array[()]), spec)
+
+
+def _opened(found: re.Match[str], path: Path, spec: str) -> np.ndarray | ForeignArray | Member:
     if found["kind"] in ("h5", "hdf5"):
-        with _hdf5(path) as file:
-            return check_labels(_dataset(file, _key(found, spec, "/PATH"), spec)[()], spec)
-    return check_labels(np.array(_numpy_array(found, path, spec)), spec)
-
-
-def _numpy_array(found: re.Match[str], path: Path, spec: str) -> np.ndarray:
-    if found["kind"] == "npy" and found["key"] is not None:
-        msg = f"{spec}: a .npy file holds one array; write {path}"
-        raise SourceError(msg)
-    try:
-        if found["kind"] == "npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        with np.load(path, allow_pickle=False) as archive:
-            key = _key(found, f"{spec} (it holds {listed(archive.files)})", "KEY")
-            if key not in archive.files:
-                msg = f"{path} holds no {key!r}; it holds {listed(archive.files)}"
-                raise SourceError(msg)
-            return archive[key]
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        msg = f"{spec} can not be read as an array of numbers or text (Python objects are refused): {error}"
-        raise SourceError(msg) from error
-
-
-def _dataset(file: Any, key: str, spec: str) -> Any:
-    from actstore.formats.foreign_hdf5 import open_dataset
-
-    return open_dataset(file, key, spec)
-
-
-def _read_places(dataset: Any, places: np.ndarray) -> np.ndarray:
-    """Rows of a dataset, (count, *features): h5py's own picking of rows is far slower than slices."""
-    row_bytes = max(1, dataset.dtype.itemsize * prod(dataset.shape[1:]))
-    breaks = np.flatnonzero(np.diff(places) > 1 + _GAP_BYTES // row_bytes) + 1
-    parts = [dataset[run[0] : run[-1] + 1][run - run[0]] for run in np.split(places, breaks)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return open_array(path, _key(found, spec, "/PATH"), spec)
+    if found["kind"] == "npy":
+        if found["key"] is not None:
+            msg = f"{spec}: a .npy file holds one array; write {path}"
+            raise SourceError(msg)
+        return open_npy(path, spec)
+    if not found["key"]:
+        _key(found, f"{spec} (it holds {listed([*open_npz(path)])})", "KEY")
+    return open_npz(path, found["key"])[found["key"]]
 
 
 def _slice_of(places: np.ndarray) -> slice | None:
@@ -139,24 +108,11 @@ def _slice_of(places: np.ndarray) -> slice | None:
     return slice(start, stop) if stop - start == len(places) else None
 
 
-def _hdf5(path: Path) -> Any:
-    from actstore.formats.foreign_hdf5 import open_file
-
-    return open_file(path)
-
-
 def _key(found: re.Match[str], spec: str, form: str) -> str:
     if not found["key"]:
         msg = f"{spec} was expected to say which array: {found['file']}:{form}"
         raise SourceError(msg)
     return found["key"]
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        msg = f"there is no file {path}"
-        raise SourceError(msg)
-    return path
 
 
 def _rows(array: Any, spec: str) -> int:

@@ -5,6 +5,9 @@ inputs of a batch are its sentences, each a list of its words (the column FORM).
 ``deprel`` (with its subtype) and ``head_distance`` (HEAD - ID: how far to the right the head is; 0 for the root) come
 along; as labels, ``FILE.conllu:NAME`` is one of these, or the feature NAME of FEATS. ``_`` is no label, and a feature
 that a word lacks is none.
+
+Splits and groups may be named by what comments say of whole sentences (``# speaker = A``); ``newdoc`` and ``newpar``
+hold for all sentences up to the next, and are numbered where they have no id.
 """
 
 from __future__ import annotations
@@ -34,12 +37,19 @@ class ConlluSource:
     """The sentences of a treebank; ``rows`` counts sentences, of which each gives as many rows as it has words."""
 
     row_unit = "word"
+    numeric = ("head_distance",)
+    """Targets whose numbers are counts: a -1 among them is no mark."""
 
     def __init__(self, treebank: Treebank, spec: str) -> None:
         self.spec = spec
         self.rows = treebank.sentences
         self._treebank = treebank
         self._targets = {name: treebank.target(name) for name in TARGETS}
+        self.columns = treebank.comments()
+
+    def column(self, name: str) -> np.ma.MaskedArray | None:
+        """(rows,) text: what comments say of each sentence, masked where nothing; None where they never say it."""
+        return self._treebank.comment(name) if name in self.columns else None
 
     @property
     def word_counts(self) -> np.ndarray:

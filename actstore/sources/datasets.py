@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.labels import labels_of
-from actstore.sources.base import Batch, Source, check_labels
+from actstore.plain_labels import is_missing
+from actstore.sources.base import Batch, LabelColumn, Source
+from actstore.sources.row_names import ID, column_of, texts_of
 from actstore.sources.tables import TEXT
 from actstore.usercode import explain
 from actstore.wording import hint, listed
@@ -34,13 +35,19 @@ FORMS = "FOLDER of a saved dataset[:COLUMN]"
 _SPEC = re.compile(r"(?P<folder>.+?)(?::(?P<column>[^/]+))?", re.DOTALL)
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
 _STRINGS = ("string", "large_string")
+_NAMING = (*_STRINGS, *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
 class DatasetSource:
     """The rows of one column, with the classes of the others."""
 
-    def __init__(self, dataset: Any, column: str, spec: str) -> None:
+    def __init__(self, dataset: Any, column: str, spec: str, folder: Path) -> None:
         self.spec = spec
+        self.file = folder
+        self.columns = [*dataset.features]
+        self.row_ids = _ids(dataset)
+        self._dataset = dataset
+        self._told: dict[str, np.ndarray] = {}
         self.rows = len(dataset)
         if not self.rows:
             msg = f"{spec} has no rows"
@@ -51,6 +58,15 @@ class DatasetSource:
         self._column = own if self._dtype in _STRINGS else own.with_format("numpy", dtype=_numbers(self._dtype))
         self._targets = {name: _classes(dataset, name) for name in dataset.features if _is_class(dataset, name)}
         self._targets.pop(column, None)
+
+    def column(self, name: str) -> np.ndarray | None:
+        """(rows,) a column of the dataset, masked where it says nothing; None where there is no such."""
+        if name not in self.columns:
+            return None
+        if name not in self._told:
+            values = _classes if _is_class(self._dataset, name) else _texts
+            self._told[name] = values(self._dataset, name)
+        return self._told[name]
 
     @contextmanager
     def slicing(self) -> Iterator[Callable[[np.ndarray], Batch]]:
@@ -96,8 +112,8 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
     return [(name, _source(folder / name, column, spec)) for name in ([split] if split else splits)]
 
 
-def labels(spec: str) -> np.ndarray | None:
-    """(rows,) the column of a saved dataset's SPEC."""
+def labels(spec: str) -> LabelColumn | None:
+    """The column of a saved dataset's SPEC."""
     found = _folder(spec)
     if found is None:
         return None
@@ -111,18 +127,30 @@ def labels(spec: str) -> np.ndarray | None:
         msg = f"{spec} was expected to say which column has the labels, {folder}:COLUMN; there are: {_names(dataset)}"
         raise SourceError(msg)
     _check_column(dataset, column, spec)
+    ids = None if column == ID else _ids(dataset)
     if _is_class(dataset, column):
-        return _classes(dataset, column)
-    values = dataset.select_columns([column])[:][column]
-    missing = np.array([value is None or value == "" for value in values])
-    if missing.all():
-        return labels_of([""] * len(values))
-    filler = values[int(np.argmin(missing))]
-    if not isinstance(filler, (bool, int, float, str)):
-        msg = f"column {column!r} of {folder} has {type(filler).__name__} in its rows; a label was expected"
+        return LabelColumn(_classes(dataset, column), ids, file=folder)
+    values = _values(dataset, column)
+    said = [value for value in values if not is_missing(value)]
+    if said and not isinstance(said[0], (bool, int, float, str)):
+        msg = f"column {column!r} of {folder} has {type(said[0]).__name__} in its rows; a label was expected"
         raise SourceError(msg)
-    filled = np.array([filler if lacks else value for value, lacks in zip(values, missing, strict=True)])
-    return check_labels(np.ma.MaskedArray(filled, mask=missing), spec)
+    return LabelColumn(values, ids, file=folder)
+
+
+def _values(dataset: Any, name: str) -> list[Any]:
+    """(rows,) a column as Python's own values."""
+    return list(dataset.select_columns([name])[:][name])
+
+
+def _texts(dataset: Any, name: str) -> np.ma.MaskedArray:
+    return column_of(_values(dataset, name))
+
+
+def _ids(dataset: Any) -> list[str] | None:
+    """(rows,) the column that names the rows; None where there is none of text or whole numbers."""
+    known = ID in dataset.features and str(getattr(dataset.features[ID], "dtype", "")) in _NAMING
+    return texts_of(_values(dataset, ID)) if known else None
 
 
 def _folder(spec: str) -> tuple[Path, str | None] | None:
@@ -169,7 +197,7 @@ def _source(folder: Path, column: str | None, spec: str) -> DatasetSource:
     if _leaf(dataset.features[column]) not in _STRINGS and _numbers(_leaf(dataset.features[column])) is None:
         msg = f"column {column!r} of {folder} holds {dataset.features[column]}; text, words or numbers were expected"
         raise SourceError(msg)
-    return DatasetSource(dataset, column, spec)
+    return DatasetSource(dataset, column, spec, folder)
 
 
 def _check_column(dataset: Any, column: str, spec: str) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from actstore import arrays
 from actstore.errors import SourceError
+from actstore.plain_labels import index_of
 from actstore.sources.arrays import ArraySource
-from actstore.sources.base import Batch, Source, check_labels
+from actstore.sources.base import Batch, LabelColumn, Source, check_labels
 from actstore.usercode import explain, load_object
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ FORMS = "file.py:name"
 TARGET = "label"
 
 _SPEC = re.compile(r".+\.py:[^:/]+", re.DOTALL)
+_RANDOM = {"RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler"}
+
+
+class RowOrderWarning(UserWarning):
+    """The rows come in another order, or more often, than their ids say."""
 
 
 class BatchSource:
@@ -34,15 +41,18 @@ class BatchSource:
     def __init__(self, batches: Iterable[object], spec: str, target: str = TARGET) -> None:
         self.spec = spec
         self.rows: int | None = None
+        self.shuffled = _is_shuffled(batches)
         self._batches, self._target = batches, target
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:
         """The batches as they are; ``batch_rows`` is for sources that can choose."""
+        self._warn_of_order()
         for number, item in enumerate(self._items(), start=1):
             where = f"batch {number} of {self.spec}"
             inputs, labels = _pair(item, where)
             try:
                 rows = arrays.count_rows(inputs)
+                arrays.check_mask(inputs)
             except TypeError as error:
                 msg = f"{where} is not a batch of inputs: {error}"
                 raise SourceError(msg) from error
@@ -53,6 +63,15 @@ class BatchSource:
         """Batches are no array."""
         msg = f"{self.spec} is an iterable of batches; an array was expected"
         raise SourceError(msg)
+
+    def _warn_of_order(self) -> None:
+        """Warn where the ids of rows are not their places in the data set, or where workers repeat it."""
+        if self.shuffled:
+            msg = (
+                f"{self.spec} shuffles its rows (RandomSampler): their ids count the rows as they come, not their "
+                "places in the data set, so that no other labels can be joined; shuffle=False keeps the order"
+            )
+            warnings.warn(msg, RowOrderWarning, stacklevel=2)
 
     def _items(self) -> Iterator[object]:
         try:
@@ -80,9 +99,15 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
     return [(split, from_object(_value(spec), spec))]
 
 
-def labels(spec: str) -> np.ndarray | None:
-    """Labels that are, or are returned by, ``name`` in the user's file."""
-    return check_labels(_value(spec), spec) if _SPEC.fullmatch(spec) else None
+def labels(spec: str) -> LabelColumn | None:
+    """Labels that are, or are returned by, ``name`` in the user's file; a pandas object may say whose in its index."""
+    if not _SPEC.fullmatch(spec):
+        return None
+    values = _value(spec)
+    index = index_of(values)
+    if index is None or not len(index) or not all(isinstance(row_id, str) for row_id in index):
+        return LabelColumn(values)
+    return LabelColumn(values.to_numpy(), index.tolist())  # type: ignore[attr-defined]
 
 
 def from_object(value: object, spec: str, target: str = TARGET) -> Source:
@@ -123,3 +148,11 @@ def _pair(item: object, where: str) -> tuple[object, object]:
         )
         raise SourceError(msg)
     return item[0], item[1] if len(item) == 2 else None
+
+
+def _is_shuffled(batches: object) -> bool:
+    """Whether a torch DataLoader draws its rows at random."""
+    samplers = [getattr(batches, "sampler", None), getattr(batches, "batch_sampler", None)]
+    samplers.append(getattr(samplers[1], "sampler", None))
+    names = {kind.__name__ for sampler in samplers for kind in type(sampler).__mro__}
+    return bool(names & _RANDOM) or any(getattr(sampler, "shuffle", False) is True for sampler in samplers)

@@ -1,7 +1,7 @@
 """Tables with named columns: ``FILE.csv[:COLUMN]``, ``FILE.jsonl[:COLUMN]``, a row per record.
 
 As data, a column of text: the one that is named, else the one called ``text``, else the only one that holds text. As
-labels, any column by its name, in the order of the records. A ``.csv`` is comma-separated UTF-8 with a header; its
+labels, any column by its name, in the order of the records. A ``.csv`` has a header (see ``delimited``); its
 labels are whole numbers where all cells that say something are. A ``.jsonl`` is a JSON object per line; its labels are
 what they are in JSON: whole numbers, true and false, or text. An empty cell, ``""``, ``null`` or a missing key is no
 label.
@@ -9,39 +9,53 @@ label.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from actstore.errors import SourceError
-from actstore.labels import labels_of
-from actstore.sources.base import Batch, Source, check_labels
+from actstore.formats.delimited import Delimited, open_table
+from actstore.formats.opening import existing
+from actstore.plain_labels import is_missing
+from actstore.sources.base import Batch, LabelColumn, Source
+from actstore.sources.row_names import ID, column_of, texts_of
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    import numpy as np
+
 FORMS = "FILE.csv[:COLUMN], FILE.jsonl[:COLUMN]"
 TEXT = "text"
 
 _SPEC = re.compile(r"(?P<file>.*\.(?P<kind>csv|jsonl))(?::(?P<column>.*))?", re.DOTALL)
-_LONGEST_CELL = 2**31 - 1
-"""The csv module's own limit, 131,072 characters, is shorter than a book."""
 
 
 class TextSource:
-    """Texts that are held in memory."""
+    """The texts of one column of a table, which is held in memory."""
 
-    def __init__(self, texts: Sequence[str], spec: str) -> None:
+    def __init__(self, table: _Table, name: str, spec: str) -> None:
         self.spec = spec
+        self.input_column = name
+        texts = table.column(name)
         self.rows = len(texts)
-        self._texts = texts
+        self.file = table.path
+        self.columns = [*table.columns]
+        self.row_ids = table.ids()
+        self._table, self._texts = table, texts
+        self._told: dict[str, np.ma.MaskedArray] = {}
+
+    def column(self, name: str) -> np.ma.MaskedArray | None:
+        """(rows,) text: a column of the table, masked where it says nothing; None where there is no such."""
+        if name not in self._table.columns:
+            return None
+        if name not in self._told:
+            self._told[name] = column_of(self._table.column(name))
+        return self._told[name]
 
     @contextmanager
     def slicing(self) -> Iterator[Callable[[np.ndarray], Batch]]:
@@ -77,6 +91,10 @@ class _Table:
             raise SourceError(msg)
         return self.columns[name]
 
+    def ids(self) -> list[str] | None:
+        """(records,) the column that names the records; None where there is no such."""
+        return texts_of(self.columns[ID]) if ID in self.columns else None
+
     def place(self, row: int) -> str:
         """Where a row is, for a message."""
         return f"{self.path}, line {self.lines[row]}"
@@ -94,11 +112,11 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
         if not isinstance(text, str):
             msg = f"{table.place(row)}: column {name!r} has {_described(text)}; the inputs are texts"
             raise SourceError(msg)
-    return [(split, TextSource(texts, spec))]
+    return [(split, TextSource(table, name, spec))]
 
 
-def labels(spec: str) -> np.ndarray | None:
-    """(rows,) the column of a table's SPEC."""
+def labels(spec: str) -> LabelColumn | None:
+    """The column of a table's SPEC."""
     found = _SPEC.fullmatch(spec)
     if found is None:
         return None
@@ -112,25 +130,25 @@ def labels(spec: str) -> np.ndarray | None:
         if isinstance(value, str) and "\0" in value:
             msg = f"{table.place(row)}: a NUL character came in a label; mend the line"
             raise SourceError(msg)
-    return labels_of(values) if found["kind"] == "csv" else _json_labels(table, found["column"], spec)
+    cells = values if found["kind"] == "csv" else None
+    if cells is None:
+        _check_kinds(table, found["column"])
+    ids = None if found["column"] == ID else table.ids()
+    return LabelColumn(values, ids, cells, table.path)
 
 
-def _json_labels(table: _Table, name: str, spec: str) -> np.ndarray:
+def _check_kinds(table: _Table, name: str) -> None:
+    """Refuse, by its line, a label of another kind than the others of a column of JSON."""
     values = table.columns[name]
-    said = [row for row, value in enumerate(values) if value is not None and value != ""]
+    said = [row for row, value in enumerate(values) if not is_missing(value)]
     if not said:
-        return labels_of([""] * len(values))
+        return
     kind = _kind(values[said[0]])
     for row in said:
         if _kind(values[row]) is not kind or kind is None:
             expected = "a number, a boolean or text" if kind is None else f"as in the other lines, {kind}"
             msg = f"{table.place(row)}: column {name!r} has {_described(values[row])}; {expected} was expected"
             raise SourceError(msg)
-    missing = np.ones(len(values), bool)
-    missing[said] = False
-    filled = np.full(len(values), values[said[0]], dtype=object)
-    filled[said] = [values[row] for row in said]
-    return check_labels(np.ma.MaskedArray(np.array(filled.tolist()), mask=missing), spec)
 
 
 def _kind(value: object) -> str | None:
@@ -173,40 +191,31 @@ def _is_words(value: object) -> bool:
 
 def _read(path: Path, kind: str) -> _Table:
     table = _Table(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="" if kind == "csv" else "\n") as file:
-            (_read_csv if kind == "csv" else _read_jsonl)(file, table)
-    except FileNotFoundError as error:
-        msg = f"there is no file {path}"
-        raise SourceError(msg) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path} can not be read as a .{kind} (UTF-8): {getattr(error, 'strerror', None) or error}"
-        raise SourceError(msg) from error
+    if kind == "csv":
+        with open_table(path) as found:
+            _read_csv(found, table)
+    else:
+        try:
+            with existing(path).open(encoding="utf-8-sig", newline="\n") as file:
+                _read_jsonl(file, table)
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"{path} cannot be read as a .jsonl (UTF-8): {getattr(error, 'strerror', None) or error}"
+            raise SourceError(msg) from error
     if not table.lines:
         msg = f"{path} has no rows; {'a header and records' if kind == 'csv' else 'a JSON object per line'} expected"
         raise SourceError(msg)
     return table
 
 
-def _read_csv(file: Iterator[str], table: _Table) -> None:
-    before = csv.field_size_limit(_LONGEST_CELL)
-    try:
-        records = csv.reader(file, strict=True)
-        header = next(records, [])
-        twice = [name for place, name in enumerate(header) if name in header[:place]]
-        if twice:
-            msg = f"{table.path} has more than one column {twice[0]!r}; give each a name of its own"
-            raise SourceError(msg)
-        for cells in records:
-            if not cells:
-                continue  # an empty line
-            if len(cells) != len(header):
-                what = f"{len(cells)} cells came for {len(header)} columns"
-                msg = f"{table.path}, line {records.line_num}: {what}; mend the line"
-                raise SourceError(msg)
-            table.add(dict(zip(header, cells, strict=True)), records.line_num)
-    finally:
-        csv.field_size_limit(before)
+def _read_csv(found: Delimited, table: _Table) -> None:
+    twice = [name for place, name in enumerate(found.header) if name in found.header[:place]]
+    if twice:
+        msg = f"{table.path} has more than one column {twice[0]!r}; give each a name of its own"
+        raise SourceError(msg)
+    for line, cells in found.records:
+        table.add(dict(zip(found.header, cells, strict=True)), line)
+    for name, values in table.columns.items():
+        found.check_numbers(values, name)
 
 
 def _read_jsonl(file: Iterator[str], table: _Table) -> None:

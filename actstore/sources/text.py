@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
+from actstore.formats.opening import existing
 from actstore.sources.base import Batch, Source
 
 if TYPE_CHECKING:
@@ -65,11 +66,8 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
 
 def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes().removeprefix(_BOM)
+        content = existing(path).read_bytes().removeprefix(_BOM)
         content.decode()  # here, and not at some line in the middle of a dump
-    except FileNotFoundError as error:
-        msg = f"there is no file {path}"
-        raise SourceError(msg) from error
     except OSError as error:
         msg = f"{path} can not be read: {error.strerror}"
         raise SourceError(msg) from error

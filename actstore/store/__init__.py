@@ -1,14 +1,15 @@
 """The store: rows and activations as HDF5, in the format of docs/format.md.
 
-``writer`` and ``reader`` are what others use; ``attach``, ``merge``, ``pack`` and ``verify`` work on what is there.
+``writing.writer`` and ``reading.reader`` are what others use; ``writing.attach``, ``writing.pack``, ``merging`` and
+``verifying`` work on what is there. Each floor knows only those below it:
 
-- Writing: ``checks`` and ``idcheck`` look at what comes, ``pending`` and ``begun`` keep it, ``background``, ``sealing``
-  and ``shard`` make shards of it, ``room`` and ``destination`` choose how large and where, ``completion`` proves that
-  all is there, ``leftovers`` and ``staging`` clear up.
-- On the disk: ``format``, ``documents``, ``records``, ``journal``, ``rank``, ``steps``, ``place``, ``streams``,
-  ``rowtable``, ``coding``, ``packed``.
-- Reading: ``folder`` and ``contents`` find out what there is; ``layer``, ``layers``, ``files``, ``taking``,
-  ``checking`` and ``indexing`` read it.
-- Checking: ``survey``, ``rehash``, ``damage``.
-- The machine: ``durable`` (files and their syncs), ``locks`` and ``heldfile``, ``hdf5`` (the one file that calls HDF5).
+- ``merging``: several stores become one.
+- ``writing``: ``batch_checks`` and ``id_check`` look at what comes, ``pending`` and ``pipeline`` keep it, ``sealing``
+  makes shards of it, ``destination`` says where they go, ``claim`` takes that place and gives the output its name,
+  ``completion`` proves that all is there.
+- ``verifying``: every byte against what was recorded.
+- ``reading``: rows and layers.
+- ``documents``: what a store says of itself, and which files are its own.
+- ``disk``: every call to the file system, and the one file that calls HDF5.
+- ``format``: the names of docs/format.md.
 """

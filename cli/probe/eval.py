@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option, step_option
+from cli.shared import echo_json, echo_table, json_option, printable, step_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import numpy as np
+
+    from actstore.store.reading.reader import Store
+    from solvers.probing.probe import Probe, Probes
+
+HELD_OUT, SAME_IDS = "held_out", "same_ids"
+_ROLES = ("fit", "select", HELD_OUT, SAME_IDS)
 
 
 @click.command("eval")
@@ -17,49 +29,159 @@ from cli.shared import echo_json, echo_table, json_option, step_option
 def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
     """Score the probes of PROBES on the rows of STORE, split by split. Nothing is fitted.
 
+    Rows that a probe was trained on (role `fit`) or its C chosen by (`select`) are told from those that it has not seen
+    (`held_out`). `same_ids` are rows of other inputs that have the ids of such rows. A layer that was reduced in
+    another way than the one that the probe was fitted on is refused.
+
     \b
     Example:
       probe eval probes.h5 shifted.h5
     """
     import solvers
     from cli.probe.bridge import open_store
+    from solvers.probing.targets import id_digests
 
+    fitted = solvers.load(probes)
     with open_store(store, step) as opened:
-        found = [row for probe in solvers.load(probes).values() for row in _score(probe, opened)]
+        for probe in fitted.values():
+            refuse_another_layer(probe, opened, probes, store)
+        digests = cache(lambda: id_digests(opened.ids[:]))
+        notes = {note: None for probe in fitted.values() for note in _notes(probe, opened, probes, store)}
+        roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in fitted.values()}
+        if any(SAME_IDS in of_rows for of_rows in roles.values()):
+            notes[
+                f"rows of {store} have ids that {probes} was fitted with, though the inputs are others or unknown; "
+                f"they stand apart as `{SAME_IDS}`"
+            ] = None
+        found = [row for probe in fitted.values() for row in _score(probe, opened, roles[probe.key])]
+    for note in notes:
+        click.echo(f"note: {printable(note)}", err=True)
     if as_json:
         echo_json(found)
-        return
-    echo_table(
-        ["layer", "target", "split", "rows", "error", "CE"],
-        [
-            [
-                row["layer"],
-                row["target"],
-                row["split"] or "(none)",
-                f"{row['rows']:,}",
-                f"{row['error']:.4f}",
-                f"{row['cross_entropy']:.4f}",
-            ]
-            for row in found
-        ],
-    )
+    else:
+        _echo(found)
 
 
-def _score(probe: Any, store: Any) -> list[dict[str, Any]]:
-    """One record for each split of the store that has labelled rows."""
+def refuse_another_layer(probe: Probe, store: Store, probes: str, where: str) -> None:
+    """Refuse a layer that was reduced otherwise than the one that a probe was fitted on, as far as both are known."""
+    from actstore.errors import StoreError
+    from cli.probe.bridge import described
+
+    for layer in probe.where.layers:
+        before = probe.provenance.stored.get(layer, {}).get("reductions")
+        now = described(store, layer).get("reductions") if layer in store.layers else None
+        if before is not None and now is not None and before != now:
+            told, there = _in_words(before), _in_words(now)
+            there = f"others of {there}" if told == there else there
+            raise StoreError(
+                f"layer {layer!r} of {where} is not what {probes} was fitted on: that was reduced by {told}, this by "
+                f"{there}; dump it with the same reductions and the same --seed"
+            )
+
+
+def _in_words(steps: Any) -> str:
+    """Reductions as words: `pool mean, random_features 8 of 128`."""
+    if not isinstance(steps, list) or not steps:
+        return "nothing"
+    words = []
+    for step in steps:
+        if not isinstance(step, dict):
+            return "something unknown"
+        indices = step.get("indices")
+        count = (
+            indices.get("count")
+            if isinstance(indices, dict)
+            else len(indices)
+            if isinstance(indices, list)
+            else None
+        )
+        given = [
+            str(step[name]) for name in ("how", "kind", "pool", "to") if isinstance(step.get(name), str | int)
+        ]
+        number = [f"{count} of {step.get('of')}"] if count is not None else []
+        words.append(" ".join([str(step.get("step")), *given, *number]))
+    return ", ".join(words)
+
+
+def _notes(probe: Probe, store: Store, probes: str, where: str) -> Iterator[str]:
+    """What one should know of a probe on these rows: a line each."""
+    from cli.probe.bridge import described
+
+    for layer in probe.where.layers:
+        before = probe.provenance.stored.get(layer, {}).get("weights")
+        now = described(store, layer).get("weights") if layer in store.layers else None
+        if before is not None and now is not None and before != now:
+            yield f"{where} was dumped from other weights than {probes} was fitted on, so these are scores of transfer"
+
+
+def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], np.ndarray]) -> np.ndarray:
+    """What each row of a store (rows,) was for a probe: `fit`, `select`, `held_out`, or `same_ids`.
+
+    ``digests`` gives those of the store's ids.
+    """
+    import numpy as np
+
+    from cli.probe.bridge import described
+    from cli.probe.show import role_of
+
+    roles = np.full(store.rows, HELD_OUT, dtype="U8")
+    before = [probe.provenance.stored.get(layer, {}).get("inputs") for layer in probe.where.layers]
+    now = [described(store, layer).get("inputs") for layer in probe.where.layers]
+    same_inputs = None not in before and before == now
+    certain = (bool(probe.fingerprint) and store.fingerprint == probe.fingerprint) or same_inputs
+    for table in fitted.beside.tables:
+        role = role_of(probe, table.split)
+        if table.target != probe.target or table.fold not in (None, probe.where.fold) or role == HELD_OUT:
+            continue
+        index, ids = np.asarray(table.arrays["index"]), table.arrays.get("id")
+        inside = not len(index) or index.max() < store.rows
+        if certain and inside and (ids is None or np.array_equal(digests()[index], ids)):
+            roles[index] = role
+        elif ids is not None:
+            roles[np.isin(digests(), ids)] = SAME_IDS
+    return roles
+
+
+def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]]:
+    """One record for each split of the store, and each role in it, that has labelled rows."""
     from dataclasses import asdict
 
     import numpy as np
 
     import solvers
-    from cli.probe.bridge import target_of
+    from actstore.plain_labels import without
+    from cli.probe.row_columns import features_of, target_of
 
-    labels = target_of(store, probe.target)
-    layer = store.layers[probe.stored_layer]
+    labels = without(target_of(store, probe.target), probe.proof.chosen.get("ignore_label", ()))
+    layer = features_of(store, probe.where.layers)
+    labelled = ~np.ma.getmaskarray(labels)
     records = []
     for split in dict.fromkeys(store.splits.tolist()):
-        rows = np.flatnonzero((store.splits == split) & ~np.ma.getmaskarray(labels))
-        if len(rows):
+        here = (store.splits == split) & labelled
+        for role in (role for role in _ROLES if np.any(roles[here] == role)):
+            rows = np.flatnonzero(here & (roles == role))
             score = solvers.evaluate(probe, solvers.Rows(layer, rows), labels[rows])
-            records.append({"layer": probe.layer, "target": probe.target, "split": split, **asdict(score)})
+            place = {"layer": probe.layer, "target": probe.target, "step": probe.step}
+            records.append(place | {"split": split, "role": role} | asdict(score))
     return records
+
+
+def _echo(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row per probe, split and role."""
+    several = [name for name in ("step",) if len({row[name] for row in found}) > 1]
+    unseen = ["unseen"] if any(row["unseen"] for row in found) else []
+    names = ["layer", "target", *several, "split", "role", "rows", *unseen]
+    rows = [
+        [
+            *[_cell(row, name) for name in names],
+            f"{row['error']:.4f}",
+            f"{row['cross_entropy']:.4f}",
+        ]
+        for row in found
+    ]
+    echo_table([*names, "error", "CE"], rows)
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    value = row[name]
+    return f"{value:,}" if name in ("rows", "unseen") else str(value) or "(none)"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import ProgressLine, Size, duration, overwrite_option, step_option
+from cli.probe.choice import choice_lines
+from cli.probe.row_columns import ROW_OPTIONS, split_as
+from cli.shared import ProgressLine, Size, duration, overwrite_option, shown_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +104,15 @@ _OPTIONS = (
         metavar="PROBES",
         help="Start from the probes of the same layers and targets, such as those of the step before.",
     ),
+    *ROW_OPTIONS,
     click.option("--require-all", is_flag=True, help="Refuse rows without a label instead of skipping them."),
-    step_option,
+    click.option(
+        "--step",
+        "step",
+        multiple=True,
+        metavar="N[,N...] | all",
+        help="Which training steps, where STORE has several; each fit starts from the probes of the step before.",
+    ),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N"),
     click.option("-o", "--output", required=True, metavar="PROBES", help="The probe file to write."),
     overwrite_option,
@@ -125,8 +133,9 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
     """Fit a linear probe at every layer, and prove how far each is from the optimum.
 
-    C is picked on the `val` split; without one, a tenth of `train` is set aside for it. The features may also be your
-    own: .npy, .npz:KEY or .h5:/PATH, each with its --target.
+    C is picked on the `val` split (also called validation, valid or dev); without one, by folds of `train` or on a
+    tenth of it, as is said in the end. The features may also be your own: .npy, .npz:KEY or .h5:/PATH, each with its
+    --target. Labels of a file with a column `id` go to the rows of these ids.
 
     Finished layers are kept in PROBES.parts until all of them are: after Ctrl-C or a crash the same command goes on.
 
@@ -135,19 +144,41 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
       probe fit mnist.h5 --target digit -o probes.h5
       probe fit words.acts --target upos --target deprel --memory 2GB -o probes.h5
       probe fit gpt.h5 --target digit --layers '*.attn' --split-features 12 -o heads.h5
+      probe fit run.acts --step all --target digit -o steps.h5
       probe fit run.acts --step 200 --target digit --warm-start step100.h5 -o step200.h5
       probe fit train=h.npz:train test=h.npz:test --target train:y=y.npz:train --target test:y=y.npz:test -o probes.h5
     """
     import solvers
-    from cli.probe.bridge import open_problem
+    from cli.probe.bridge import steps_of
     from solvers.probing.probe_file import refuse_existing
 
-    if Path(output).is_file() and not overwrite:
-        raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
-    refuse_existing(output, overwrite)
-    warm_start = None if given["warm_start"] is None else solvers.load(given["warm_start"])
+    warm_start = given.pop("warm_start")
+    refuse_existing(output, overwrite, inputs=() if warm_start is None else (warm_start,))
+    last = None if warm_start is None else solvers.load(warm_start)
+    steps = steps_of(given["activations"], given["step"])
+    fitted = []
+    for step in steps:
+        parts = f"{output}.parts" if len(steps) == 1 else f"{output}.step-{step}.parts"
+        fitted.append(_fit_step(given, step, parts, overwrite, last))
+        last = fitted[-1]
+    probes = fitted[0] if len(fitted) == 1 else solvers.Probes.of_steps(fitted, steps)
+    probes.save(output, overwrite=overwrite)
+    _echo_summary(output, probes)
+    ctx.exit(report_shortfalls(probes))
+
+
+def _fit_step(
+    given: dict[str, Any], step: int | None, parts: str, overwrite: bool, warm_start: Probes | None
+) -> Probes:
+    """The probes of one step; None is the only one, or no step at all."""
+    import solvers
+    from cli.probe.bridge import open_problem, with_stored
+    from cli.probe.row_columns import RowOptions
+
+    rows = RowOptions(given["split_by"], given["group_by"], given["ignore_label"], given["concat"])
     with (
-        open_problem(given["activations"], given["targets"], given["patterns"], given["step"]) as problem,
+        shown_warnings(),
+        open_problem(given["activations"], given["targets"], given["patterns"], step, rows) as problem,
         ProgressLine() as line,
     ):
         probes = solvers.fit_layers(
@@ -155,21 +186,24 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
             problem.labels,
             splits=problem.splits,
             groups=problem.groups,
+            split_as=split_as(given["split_as"]),
+            folds=given["folds"],
+            holdout=given["holdout"],
+            ignore_label=given["ignore_label"],
             **_settings(given),
             split_features=given["split_features"],
             require_all=given["require_all"],
             warm_start=warm_start,
-            parts=f"{output}.parts",
+            parts=parts,
             overwrite=overwrite,
             progress=Reporter(line),
             notice=_noticed_over(line),
             step=problem.step,
             fingerprint=problem.fingerprint,
             command=shlex.join(["probe", *sys.argv[1:]]),
+            ids=problem.ids,
         )
-    probes.save(output, overwrite=overwrite)
-    _echo_summary(output, probes)
-    ctx.exit(report_shortfalls(probes))
+        return probes.changed(lambda probe: with_stored(probe, problem.stored))
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -237,6 +271,8 @@ def _echo_summary(output: str, probes: Probes) -> None:
         proven.append("unpenalised" if not gaps else f"but {unpenalised} unpenalised")
     by = f" by {', '.join([engines, *proven])}" if probes else ""
     click.echo(f"{output}: {len(probes)} probes{by}")
+    for text in choice_lines(list(probes.values())) if probes else ():
+        click.echo(text)
 
 
 def report_shortfalls(probes: Probes) -> int:

@@ -19,9 +19,14 @@ from cli.shared import overwrite_option
     help="FIG.svg, FIG.png, or FIG.html for an interactive page.",
 )
 @click.option("--target", metavar="NAME", help="Which target, where PROBES has several.")
+@click.option(
+    "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where PROBES has several."
+)
 @click.option("--title", help="A title for the figure.")
 @overwrite_option
-def plot(probes: str, output: str, target: str | None, title: str | None, overwrite: bool) -> None:
+def plot(
+    probes: str, output: str, target: str | None, step: int | None, title: str | None, overwrite: bool
+) -> None:
     """Draw the error by layer, in network order, for train, val and test; chance is dotted.
 
     \b
@@ -29,10 +34,9 @@ def plot(probes: str, output: str, target: str | None, title: str | None, overwr
       probe plot probes.h5 -o error-by-layer.svg
     """
     import solvers
-    from solvers.figures.chart import error_by_layer, save_chart
+    from solvers.figures.chart import error_by_layer, refuse_existing_figure, save_chart
 
-    if Path(output).exists() and not overwrite:
-        raise click.ClickException(f"{output} exists already; choose another name for -o, or say --overwrite")
+    refuse_existing_figure(Path(output), overwrite)
     found = solvers.load(probes).values()
     targets = list(dict.fromkeys(probe.target for probe in found))
     if target is None and len(targets) > 1:
@@ -41,6 +45,15 @@ def plot(probes: str, output: str, target: str | None, title: str | None, overwr
         )
     if target is not None and target not in targets:
         raise click.ClickException(f"{probes} has no target {target!r}; it has {', '.join(targets) or 'none'}")
-    chosen = [probe for probe in found if target in (None, probe.target)]
-    save_chart(error_by_layer(chosen, title), Path(output))
+    steps = sorted({probe.step for probe in found})
+    if step is None and len(steps) > 1:
+        raise click.ClickException(
+            f"{probes} has several steps; say which with --step: {', '.join(map(str, steps))}"
+        )
+    if step is not None and step not in steps:
+        raise click.ClickException(
+            f"{probes} has no step {step}; it has {', '.join(map(str, steps)) or 'none'}"
+        )
+    chosen = [probe for probe in found if target in (None, probe.target) and step in (None, probe.step)]
+    save_chart(error_by_layer(chosen, title), Path(output), overwrite)
     click.echo(f"wrote {output}")

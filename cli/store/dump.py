@@ -6,25 +6,49 @@ import os
 import shlex
 import sys
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import ProgressLine, duration, overwrite_option, size
+from cli.shared import (
+    ProgressLine,
+    count_labels,
+    duration,
+    ignore_label_option,
+    overwrite_option,
+    shown_warnings,
+    size,
+)
 from cli.store.layers import echo_layers, model_options, parse_arguments
 from cli.store.ranks import rank_and_world_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from actstore.dumping.dump import DumpSettings, Progress
     from actstore.store.reading.reader import Store
+
+row_columns_options = (
+    click.option(
+        "--split-by",
+        metavar="COLUMN",
+        help="A column of the data (.csv, .jsonl, a saved dataset, a treebank's comments), or a target, that says the "
+        "split of each row.",
+    ),
+    click.option(
+        "--group-by",
+        metavar="COLUMN",
+        help="Such a column, or a target, that says which rows belong together (pairs, templates, speakers).",
+    ),
+    ignore_label_option,
+)
+"""Which columns say the splits and groups of rows, and which labels are none."""
 
 _OPTIONS = (
     click.option(
         "--target", "targets", multiple=True, metavar="[SPLIT:]NAME=SPEC", help="A label per row; repeatable."
     ),
+    *row_columns_options,
     click.option(
         "--layers", "patterns", multiple=True, metavar="PATTERN", help="A layer's name or a glob; repeatable."
     ),
@@ -46,6 +70,13 @@ _OPTIONS = (
         metavar="[PATTERN=]HOW",
         help="mean, max, cls, first, last or none over positions or pixels (with --row word: over sub-words); "
         "repeatable, the last that fits counts.",
+    ),
+    click.option(
+        "--axes",
+        multiple=True,
+        metavar="PATTERN=NAMES",
+        help="What the axes of layers are, where that cannot be told: 'conv*=channel,height,width', "
+        "'h.*=position,feature'; repeatable, the last that fits counts.",
     ),
     click.option(
         "--random-features",
@@ -79,10 +110,22 @@ _OPTIONS = (
         "--selfcheck/--no-selfcheck",
         default=True,
         show_default=True,
-        help="Refuse a model that is random or mixes rows: a few rows run twice, and one by one, before the dump.",
+        help="Refuse a model that is random, mixes rows or sees its padding: a few rows run twice, beside other rows "
+        "and alone, before the dump, where lengths are new, and after it.",
+    ),
+    click.option(
+        "--stop-early",
+        is_flag=True,
+        help="End each pass of a torch or Keras model after the deepest layer asked for. Not for models that keep "
+        "something from one layer to the next (the skips of a U-net in a list).",
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that can not be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
+    click.option(
+        "--resume-anyway",
+        is_flag=True,
+        help="As --resume, also where other versions of the libraries computed what is there: the store says which.",
+    ),
     overwrite_option,
 )
 
@@ -116,14 +159,16 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     """
     from actstore.dumping.dump import dump as dump_activations
     from actstore.models import load_model
-    from actstore.sources import split_data
+    from actstore.sources import RowColumns, split_data
 
     if not given["data"]:
         raise click.UsageError(
             "--data is missing: what is the model to run on? For example --data train=images.npy"
         )
     model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
-    data = split_data(given["data"], given["targets"])
+    columns = RowColumns(given["split_by"], given["group_by"], given["ignore_label"])
+    with shown_warnings():
+        data = split_data(given["data"], given["targets"], columns)
     if not patterns:
         echo_layers(model, data, given)
         raise click.UsageError(
@@ -132,13 +177,11 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     if output is None:
         raise click.UsageError("-o is missing: where is the store to go? For example -o run.h5")
     settings = _settings(patterns, given)
-    with ProgressLine() as line, warnings.catch_warnings(record=True) as caught:
+    with ProgressLine() as line, shown_warnings():
         speed = Speed()
         store = dump_activations(
             model, data, output, settings, lambda progress: line.show(speed.text(progress))
         )
-    for warning in caught:
-        click.echo(f"warning: {warning.message}", err=True)
     with store:
         _echo_summary(store, output, settings)
 
@@ -149,7 +192,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
     from actstore.reductions import ReductionSettings
 
     rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, jax_process)
-    if given["resume"] and given["overwrite"]:
+    if (given["resume"] or given["resume_anyway"]) and given["overwrite"]:
         raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
     return DumpSettings(
         layers=patterns,
@@ -173,9 +216,22 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
         skip_bad=given["skip_bad"],
         overwrite=given["overwrite"],
         resume=given["resume"],
+        axes=given["axes"],
+        stop_early=given["stop_early"],
+        resume_anyway=given["resume_anyway"],
         selfcheck=given["selfcheck"],
+        inputs=tuple(_read(given)),
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )
+
+
+def _read(given: dict[str, Any]) -> Iterator[str]:
+    """What is read, as SPECs without the names before them."""
+    yield given["model"]
+    if given["weights"]:
+        yield given["weights"]
+    for text in (*given["data"], *given["targets"]):
+        yield from (text, text.partition("=")[2])
 
 
 class Speed:
@@ -202,6 +258,36 @@ class Speed:
         return text
 
 
+def _echo_rows(store: Store) -> None:
+    """Say how many rows each split has, where they were told row by row, and which targets lack labels."""
+    import numpy as np
+
+    told = store.provenance
+    if "split_by" in told:
+        names, counts = np.unique(store.splits, return_counts=True)
+        listed = ", ".join(f"{name or 'no split'} {rows:,}" for name, rows in zip(names, counts, strict=True))
+        click.echo(f"rows by split ({told['split_by']}): {listed}")
+    if "group_by" in told:
+        column = told["group_by"]
+        examples = store.row_unit == "example"
+        of_rows: Any = store.groups if examples else store.targets[column]
+        click.echo(f"rows by group ({column}): {len(np.unique(np.ma.getdata(of_rows))):,} groups")
+        if not examples:
+            click.echo(
+                f"the group of a {store.row_unit} is its example; for the wider ones fit with --group-by {column}"
+            )
+    for name, labels in store.targets.items():
+        if np.ma.is_masked(labels):
+            click.echo(count_labels(name, labels))
+
+
+def _echo_passed_over(layers: Mapping[str, str]) -> None:
+    if layers:
+        name, note = next(iter(layers.items()))
+        others = f", and {len(layers) - 1:,} more (actstore layers says why)" if len(layers) > 1 else ""
+        click.echo(f"passed over: {name} ({note}){others}", err=True)
+
+
 def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
     where = output if settings.step is None else f"{output}, step {settings.step}"
     click.echo(f"{where}: {store.rows:,} rows of {len(store.layers)} layers")
@@ -210,11 +296,13 @@ def _echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
             f"rank {settings.rank} of {settings.world_size} is done; the store is whole once all of them are "
             "(ranks in stores of their own: join them with actstore merge)"
         )
+    _echo_rows(store)
     own = store.at(settings.step or 0) if (settings.step or 0) in store.steps else store
     skipped = own.provenance.get("skipped", [])
     if skipped:
         first = f"the first is {skipped[0]['id']}, {skipped[0]['file']}"
         click.echo(f"warning: {len(skipped):,} images were left out; {first}", err=True)
+    _echo_passed_over(own.provenance.get("passed_over", {}))
     for name, rows in own.nonfinite.items():
         if rows:
             click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)

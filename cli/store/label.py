@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    import numpy as np
+from cli.shared import count_labels, ignore_label_option, shown_warnings
 
 
 @click.command()
@@ -17,31 +16,39 @@ if TYPE_CHECKING:
     "--name", metavar="N", help="What to call the target; by default as the column or the file is called."
 )
 @click.option("--column", metavar="C", help="Which column of a table has the labels.")
+@click.option(
+    "--split-by", metavar="C", help="Attach the column C of a table, too, for `probe fit --split-by C`."
+)
+@click.option(
+    "--group-by", metavar="C", help="Attach the column C of a table, too, for `probe fit --group-by C`."
+)
+@ignore_label_option
 @click.option("--overwrite", is_flag=True, help="Put these labels in the place of a target of that name.")
-def label(store: str, labels: str, name: str | None, column: str | None, overwrite: bool) -> None:
+def label(store: str, labels: str, name: str | None, column: str | None, overwrite: bool, **given: Any) -> None:
     """Attach the labels in LABELS to the rows of STORE, a folder (NAME.acts) whose dump is complete.
 
-    LABELS is FILE.npy or FILE.npz:KEY, with a label for every row in their order, or FILE.csv, with row ids in the
-    column `id` (else the first one). Rows whose cell is empty, or that the table leaves out, have no label.
-    `actstore rows` writes the ids.
+    LABELS is FILE.csv, with row ids in the column `id` (else the first one); FILE.jsonl:COLUMN or a saved dataset,
+    FOLDER:COLUMN, by their ids where they have such; or FILE.npy or FILE.npz:KEY, with a label for every row in their
+    order. Rows whose cell is empty, or that the table leaves out, have no label. `actstore rows` writes the ids.
 
     \b
-    Example:
+    Examples:
       actstore label run.acts colours.csv --column colour
+      actstore label run.acts words.csv --column sense --group-by speaker --ignore-label NA
     """
     import actstore
-    from actstore.labels import read_file
+    from actstore.labels import place, read_file
+    from actstore.row_choice import whole
 
-    with actstore.open(store) as opened:
-        found = read_file(labels, column)
-        name = name or found.name
-        opened.attach(name, found.values, found.ids, overwrite=overwrite)
-        click.echo(count_labels(name, opened.targets[name]))
-
-
-def count_labels(name: str, labels: np.ndarray) -> str:
-    """How many rows have a label, and how many classes these are."""
-    import numpy as np
-
-    present = np.ma.compressed(labels)
-    return f"{name}: {len(present):,} of {len(labels):,} rows have a label, {len(np.unique(present)):,} classes"
+    with actstore.open(store) as opened, shown_warnings():
+        ids = opened.ids.tolist()
+        found = read_file(labels, column, given["ignore_label"])
+        attached = {name or found.name: place(found, ids, labels)}
+        for what in ("split", "group"):
+            wanted = given[f"{what}_by"]
+            if wanted is not None:
+                values = place(read_file(labels, wanted), ids, labels)
+                attached[wanted] = whole(values, f"--{what}-by {wanted!r} of {labels}", what)
+        for target, values in attached.items():
+            opened.attach(target, values, overwrite=overwrite)
+            click.echo(count_labels(target, opened.targets[target]))

@@ -133,9 +133,11 @@ def _described(order: int, layer: ModelLayer, rows: int | None) -> dict[str, Any
     from dataclasses import asdict
 
     known = layer.bytes_per_row is not None and rows is not None
+    fields = asdict(layer)
+    del fields["rows"]
     return {
         "order": None if layer.shape is None else order,
-        **asdict(layer),
+        **fields,
         "dump_bytes": (layer.bytes_per_row or 0) * (rows or 0) if known else None,
     }
 

@@ -11,7 +11,8 @@ import click
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="STORE", help="The folder to make, NAME.acts.")
 @click.option("--copy", is_flag=True, help="Copy the activations, checked on the way: -o is on another disk.")
-def merge(stores: tuple[str, ...], output: str | None, copy: bool) -> None:
+@click.option("--anyway", is_flag=True, help="Merge also what other versions of the libraries computed.")
+def merge(stores: tuple[str, ...], output: str | None, copy: bool, anyway: bool) -> None:
     """Make one store of the folders STORE..., without moving activations: both keep their shards, as the same files.
 
     These are the ranks of one dump, in any order; or whole stores of the same layers, model and reductions, whose rows
@@ -26,7 +27,7 @@ def merge(stores: tuple[str, ...], output: str | None, copy: bool) -> None:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        merged = merge_stores(stores, output, copy=copy)
+        merged = merge_stores(stores, output, copy=copy, anyway=anyway)
     for warning in caught:
         click.echo(f"warning: {warning.message}", err=True)
     with merged:

@@ -12,6 +12,7 @@ from cli.shared import overwrite_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     import numpy as np
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 10_000
 STDOUT = "-"
+BEGINNING = b"id,split"  # of every table that this command writes
 
 
 @click.command()
@@ -55,15 +57,18 @@ def rows(store: str, output: str, overwrite: bool) -> None:
 
 def write_file(store: Store, path: str, *, overwrite: bool) -> None:
     """Write the table to ``path``, which is there whole or not at all."""
-    from actstore.store.disk import durable
     from actstore.store.disk.output import whole_file
 
-    with whole_file(path, overwrite=overwrite) as (temporary, final):
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(table_texts(store))
-            file.flush()
-            durable.sync_file(file.fileno())
-        durable.rename(temporary, final)
+    with whole_file(path, overwrite=overwrite, inputs=[store.path], same_kind=is_row_table) as file:
+        with open(file.fd, "w", encoding="utf-8", newline="", closefd=False) as text:
+            text.writelines(table_texts(store))
+        file.publish()
+
+
+def is_row_table(path: Path) -> bool:
+    """Whether a file begins as the table of rows of a store does."""
+    with path.open("rb") as file:
+        return file.read(len(BEGINNING)) == BEGINNING
 
 
 def table_texts(store: Store) -> Iterator[str]:

@@ -16,8 +16,9 @@ from solvers.fitting.fit import fit as fit_probe
 from solvers.fitting.path import ROUGH_GAP_NATS
 from solvers.fitting.result import Status
 from solvers.labels import UNSEEN, place_labels
+from solvers.linear_map import output_blocks
 from solvers.rows import Rows
-from solvers.scores import logit_blocks, row_nats
+from solvers.scores import row_nats
 from solvers.weights import row_weights
 
 if TYPE_CHECKING:
@@ -165,5 +166,5 @@ def _nats(fit: Fit, rows: Rows, codes: NDArray[np.int64], weights: NDArray[np.fl
     """Summed cross-entropy of a fit over rows, times their weights."""
     return sum(
         float(weights[part] @ row_nats(logits, codes[part]))
-        for part, _, logits in logit_blocks(rows, fit.weights, fit.bias)
+        for part, _, (logits,) in output_blocks(rows, [fit.map])
     )

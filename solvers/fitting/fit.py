@@ -16,6 +16,7 @@ from solvers.fitting.result import FitInterrupted, FitProgress
 from solvers.fitting.settings import FitKeywords, FitSettings, takes_settings
 from solvers.fitting.to_fit import ToFit
 from solvers.fitting.validation import Validation
+from solvers.linear_map import LinearMap
 from solvers.problem import check_strength, pose_together
 from solvers.rows import Columns, RowSource, as_source, draw_columns, flat_width
 from solvers.weights import row_weights
@@ -267,11 +268,18 @@ def _start(
     warm_start: FittedWeights, problem: Problem, columns: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
     """Coefficients (classes, width + 1) of an earlier fit in a problem's scaled coordinates."""
-    weights = warm_start.weights if columns is None else warm_start.weights[columns]
+    start = _map_of(warm_start).of_columns(columns)
+    weights = start.weights
     if weights.shape[0] != problem.width or not np.array_equal(warm_start.classes, problem.classes):
         msg = (
             f"the warm start has {weights.shape[0]:,} features and {len(warm_start.classes)} classes; expected the "
             f"{problem.width:,} features and the same {len(problem.classes)} classes as the rows to fit"
         )
         raise ProblemError(msg)
-    return problem.coefficients(weights, warm_start.bias)
+    return problem.coefficients(weights, start.intercept, start.mean)
+
+
+def _map_of(warm_start: FittedWeights) -> LinearMap:
+    """The map of what a fit starts from, with the centred intercept where it has one."""
+    found = getattr(warm_start, "map", warm_start)
+    return found if isinstance(found, LinearMap) else LinearMap.raw(warm_start.weights, warm_start.bias)

@@ -39,7 +39,7 @@ def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> 
         )
         raise ProblemError(msg)
     codes = place_labels(values[labelled], probe.classes)
-    result = score(probe.features(Rows(source, labelled)), codes, probe.used_weights, probe.bias)
+    result = score(probe.features(Rows(source, labelled)), codes, probe.used)
     if result.nonfinite:
         msg = (
             f"{result.nonfinite:,} of {result.rows:,} rows of layer {probe.layer!r} hold NaN or infinite "

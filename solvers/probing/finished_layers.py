@@ -1,7 +1,8 @@
 """The finished layers of a long fit, kept in a folder until the fit is whole.
 
 In ``PROBES.parts/`` lie ``identity.json``, a JSON object that says what was asked (``question``), and for each finished
-layer ``layer-ORDER.h5``, a probe file of that layer alone. Every file appears only whole. docs/probes.md says it, too.
+layer ``layer-ORDER.h5``, a probe file of that layer alone, whose header carries the digest of the question. Every file
+appears only whole. One process at a time writes there, and holds ``lock``. docs/probes.md says it, too.
 """
 
 from __future__ import annotations
@@ -9,19 +10,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.disk.folder_lock import LOCK_FILES, FolderLock
+from solvers.disk.new_file import PARTIAL, new_file, write_all
 from solvers.errors import ProbeFileError
 from solvers.probing.probe import Probes
-from solvers.probing.probe_file import load, save, write_whole
+from solvers.probing.probe_file import is_probe_file, load, save
+from solvers.probing.row_table import Beside
 from solvers.rows import take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from solvers.probing.row_table import RowTable
     from solvers.probing.settings import LayerSettings
     from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
@@ -30,10 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["Parts", "question"]
 
 FORMAT = "actstore probe parts"
-VERSION = 0
+VERSION = "0.9"
 IDENTITY = "identity.json"
 _PARTS = "layer-*.h5"
-_OURS = (_PARTS, ".layer-*.partial", f".{IDENTITY}.*.partial", IDENTITY)
+_OURS = (_PARTS, f".layer-*{PARTIAL}", f".{IDENTITY}.*{PARTIAL}", IDENTITY)
 _SAMPLE_ROWS = 64
 """Rows of a layer that are looked at where no fingerprint of a store tells its activations from others."""
 
@@ -53,7 +60,7 @@ def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: La
         "C": list(settings.C),
         **settings.asked(),
         "store": settings.fingerprint,
-        "labelled rows": {target: task.fingerprint for target, task in tasks.items()},
+        "labelled rows": {target: task.mark for target, task in tasks.items()},
         "activations": {name: _look(source, settings.fingerprint) for name, source in sources.items()},
     }
     return json.loads(json.dumps(asked))
@@ -75,12 +82,18 @@ class Parts:
     def __init__(
         self,
         layers: Sequence[FitLayer],
-        folder: Path | None = None,
+        kept: _Kept | None = None,
         finished: Mapping[str, Probes] | None = None,
     ) -> None:
         self.layers = layers
-        self.folder = folder
         self.finished = dict(finished or {})
+        self.tables: tuple[RowTable, ...] = ()
+        self._kept = kept
+
+    @property
+    def folder(self) -> Path | None:
+        """Where finished layers are kept; None where they are not."""
+        return None if self._kept is None else self._kept.folder
 
     @classmethod
     def begin(
@@ -101,14 +114,24 @@ class Parts:
             notice: told in a line how many layers are finished, and which are damaged.
 
         Raises:
-            ProbeFileError: the folder holds finished layers of another question, or what no fit wrote, or the
-                disk refuses.
+            ProbeFileError: the folder holds finished layers of another question, or what no fit wrote, or another
+                process writes there, or the disk refuses.
         """
+        lock = None
         try:
+            _refuse_others(folder)
+            lock = FolderLock.take(folder)
             _take_over(folder, asked, overwrite)
-        except OSError as error:
-            msg = f"finished layers can not be kept in {folder}: {error.strerror}; make room or choose another place"
-            raise ProbeFileError(msg) from error
+        except BaseException as error:
+            if lock is not None:
+                lock.release()
+            if isinstance(error, BlockingIOError):
+                msg = f"{folder} is in use: {error.strerror}; wait for it, or save to another name"
+                raise ProbeFileError(msg) from error
+            if isinstance(error, OSError):
+                msg = f"finished layers cannot be kept in {folder}: {error.strerror}; make room or choose another place"
+                raise ProbeFileError(msg) from error
+            raise
         finished = {}
         for layer in layers:
             file = _file(folder, layer)
@@ -120,12 +143,13 @@ class Parts:
         if finished:
             going_on = "joining them" if len(finished) == len(layers) else "going on with the others"
             notice(f"{len(finished)} of {len(layers)} layers are finished in {folder} already; {going_on}")
-        return cls(layers, folder, finished)
+        return cls(layers, _Kept(folder, lock, _digest(asked)), finished)
 
     def keep(self, layer: FitLayer, probes: Probes) -> None:
         """Remember a finished layer, on the disk too."""
-        if self.folder is not None:
-            save(probes, _file(self.folder, layer), overwrite=True)
+        if self._kept is not None:
+            tied = Probes(probes.values(), probes.failures, beside=_tied(probes.beside, self._kept.question))
+            save(tied, _file(self._kept.folder, layer), overwrite=True, may_replace=lambda _: True)
         self.finished[layer.name] = probes
 
     def joined(self) -> Probes:
@@ -133,21 +157,34 @@ class Parts:
         probes = [probe for part in self.finished.values() for probe in part.values()]
         failures = {name: reason for part in self.finished.values() for name, reason in part.failures.items()}
         in_order = {layer.name: failures[layer.name] for layer in self.layers if layer.name in failures}
-        whole = self.folder is not None and len(self.finished) == len(self.layers)
-        return Probes(probes, in_order, self if whole else None)
+        whole = self._kept is not None and len(self.finished) == len(self.layers)
+        if self._kept is not None:
+            self._kept.lock.busy = (
+                False  # the fit is over; until its probes are saved, no other process comes in
+            )
+        return Probes(probes, in_order, self if whole else None, Beside(self.tables))
 
     def remove(self) -> None:
-        """Remove what was written, the identity last, and the folder; where others put files there, it stays."""
-        if self.folder is not None and self.folder.is_dir():
-            _clear(self.folder)
-            if not any(self.folder.iterdir()):
-                self.folder.rmdir()
+        """Remove what was written, the identity last, and the folder, unless others write or put files there."""
+        if self._kept is None or not self._kept.folder.is_dir():
+            return
+        folder, lock = self._kept.folder, self._kept.lock
+        try:
+            lock = lock if lock.held else FolderLock.take(folder)
+        except BlockingIOError:
+            return
+        _clear(folder)
+        lock.release()
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
     def abandon(self) -> None:
-        """Remove the folder where no layer is finished."""
-        if not self.finished:
-            with contextlib.suppress(OSError):  # what ended the fit matters more than a folder that stays
+        """Let others in, and remove the folder where no layer is finished."""
+        with contextlib.suppress(OSError):  # what ended the fit matters more than a folder that stays
+            if not self.finished:
                 self.remove()
+        if self._kept is not None:
+            self._kept.lock.release()
 
     def explain(self, error: BaseException) -> None:
         """Add to an error what is kept and how to go on."""
@@ -159,12 +196,38 @@ class Parts:
             )
 
 
-def _take_over(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
-    """Make a folder one of this question, or find that it is."""
-    folder.mkdir(exist_ok=True)
-    if any(not any(file.match(pattern) for pattern in _OURS) for file in folder.iterdir()):
+@dataclass(frozen=True)
+class _Kept:
+    """Where finished layers are kept, the lock that is held there, and the digest of the question."""
+
+    folder: Path
+    lock: FolderLock
+    question: str
+
+
+def _digest(asked: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _tied(beside: Beside, question: str) -> Beside:
+    """What a part holds beside its probes: the digest of its question, too."""
+    return replace(beside, extra={**beside.extra, "question": question})
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse a folder that holds what no fit wrote."""
+    files = list(folder.iterdir()) if os.path.lexists(folder) else []
+    ours = (*_OURS, *LOCK_FILES)
+    foreign = any(not any(file.match(pattern) for pattern in ours) for file in files)
+    if not foreign and not _identity(folder):  # without it, names alone make no part
+        foreign = any(file.match(_PARTS) and not is_probe_file(file) for file in files)
+    if foreign:
         msg = f"{folder} is in the way: it holds files that no fit wrote; move it, or save to another name"
         raise ProbeFileError(msg)
+
+
+def _take_over(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
+    """Make a folder one of this question, or find that it is."""
     there = _identity(folder)
     if there == asked:
         return
@@ -175,16 +238,18 @@ def _take_over(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
         )
         raise ProbeFileError(msg)
     _clear(folder)
-    write_whole(folder / IDENTITY, json.dumps(asked, indent=1).encode())
+    with new_file(folder / IDENTITY, lambda _: True) as descriptor:
+        write_all(descriptor, json.dumps(asked, indent=1).encode(), 0)
 
 
 def _identity(folder: Path) -> dict[str, Any]:
     """What the layers in a folder were fitted for; empty where that is not said."""
+    file = folder / IDENTITY
     try:
-        found = json.loads((folder / IDENTITY).read_bytes())
+        found = json.loads(file.read_bytes()) if file.is_file() else None
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
 
 
 def _difference(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
@@ -211,12 +276,16 @@ def _load(file: Path, layer: FitLayer, asked: Mapping[str, Any]) -> Probes:
         ProbeFileError: when it is damaged, or not of this layer.
     """
     part = load(file)
+    if part.beside.extra.get("question") != _digest(asked):
+        msg = f"{file} was fitted for another question"
+        raise ProbeFileError(msg)
     wanted = {(layer.name, target, asked["step"]) for target in asked["targets"]}
     missing = set() if layer.name in part.failures else wanted - set(part)
     if missing or set(part) - wanted or set(part.failures) - {layer.name}:
         msg = f"{file} is damaged: it does not hold the probes of layer {layer.name!r}"
         raise ProbeFileError(msg)
-    return part
+    extra = {name: value for name, value in part.beside.extra.items() if name != "question"}
+    return Probes(part.values(), part.failures, beside=replace(part.beside, extra=extra))
 
 
 def _file(folder: Path, layer: FitLayer) -> Path:

@@ -1,112 +1,116 @@
-"""What a fit leaves behind: a probe, the points of its path, and the probes of many layers."""
+"""What a fit leaves behind: a probe, and the probes of many layers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from scipy.special import softmax
-
 from solvers.errors import ProbeFileError, ProblemError
+from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Where
+from solvers.probing.row_table import Beside
 from solvers.rows import Columns, as_source
-from solvers.scores import logit_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.linear_map import LinearMap
+    from solvers.probing.row_table import TableKey
     from solvers.rows import RowSource
 
-__all__ = ["Key", "Probe", "Probes", "Tried"]
+__all__ = ["Key", "Probe", "Probes"]
 
 Key = tuple[str, str, int]
 
 
-@dataclass(frozen=True)
-class Tried:
-    """One C of a probe's path: scalars only, the weights are kept for the chosen C alone.
-
-    ``cross_entropy`` is that of the validation rows, in nats per row; NaN where there were none.
-    """
-
-    C: float
-    cross_entropy: float
-    gap_nats: float
-    status: str
-    passes: float
-    seconds: float
+def _of(record: str, name: str, doc: str) -> Any:
+    """A property that shows a field of a record."""
+    return property(lambda probe: getattr(getattr(probe, record), name), doc=doc)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Probe:
-    """softmax(h W + b), fitted at one layer for one target, with how well it is certified and how well it does.
+    """A linear probe, softmax((h − mean) W + b), of one target at one layer, with how good it is proven to be.
 
-    Shapes and units:
-        shape: the features of one row of the layer, flattened in C order to ``width``.
-        weights, bias: (width, classes) and (classes,), float64, for raw activations. Where random features or a
-            slice were taken, ``columns`` holds their indices and the other rows of ``weights`` are zero.
-        mean, scale: (width,), what the fit subtracted from the columns and, if ``scaled``, divided them by; scale is
-            inf where a column is constant or was not drawn, and 1 without scaling.
-        gap_nats, loss: the certified bound on loss minus optimal loss, and the loss (penalty included), in nats
-            per training row and in the scaled coordinates, where the penalty lives. Where the status is
-            ``unpenalised`` (C = inf), nothing bounds the loss, and ``gap_nats`` is no bound.
-        error, cross_entropy (nats per row), chance, rows, unlabelled, unseen: by split. ``chance`` is the error
-            of always saying the commonest training class. ``unseen`` counts labelled rows whose class is not in
-            ``classes``: they are errors, and left out of the cross-entropy, which is infinite over them.
-            ``unlabelled`` rows are not in ``rows``.
-        path: every C that was tried, in the order given; the chosen one is ``C``.
-        fingerprint: of the store's rows and activations; rows_fingerprint: of the labels and splits alone.
-        order: the layer's place in the network. seconds: for the whole path and the scores, of all targets that
-            were fitted together.
-        head: which slice of the stored layer this is, from 0; ``layer`` then ends in ``@HEAD``. None: all of it.
+    Its fields are records, which ``solvers.probing.records`` describes; what is asked for most is an attribute too.
+
+    Args:
+        where: which probe it is.
+        map: what acts on raw activations.
+        proof: how near its loss is to the optimum, and every C that was tried.
+        scores: how well it does, by split.
+        provenance: where it comes from.
+        metrics: further numbers by name: JSON values, whatever whoever measured them keeps.
+        predictions: arrays by name (``logits``, ...), by the key of the ``RowTable`` whose rows they are of.
+        extra: keys of the file that this version does not know; they are written back.
     """
 
-    layer: str
-    target: str
-    step: int
-    order: int
-    shape: tuple[int, ...]
-    classes: NDArray[Any]
-    C: float
-    weights: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    columns: NDArray[np.int64] | None
-    scaled: bool
-    status: str
-    gap_nats: float
-    loss: float
-    engine: str
-    engine_reason: str
-    error: Mapping[str, float]
-    cross_entropy: Mapping[str, float]
-    chance: Mapping[str, float]
-    rows: Mapping[str, int]
-    unlabelled: Mapping[str, int]
-    unseen: Mapping[str, int]
-    path: tuple[Tried, ...]
-    seed: int
-    seconds: float
-    fingerprint: str
-    rows_fingerprint: str
-    command: str
-    version: str
-    head: int | None = None
+    where: Where
+    map: ProbeMap
+    proof: Proof
+    scores: Scores
+    provenance: Provenance = field(default_factory=Provenance)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    predictions: Mapping[TableKey, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    target = _of("where", "target", "What it predicts.")
+    step = _of("where", "step", "The training step of the network that it was fitted at.")
+    kind = _of("where", "kind", "`task`, or what it is a control of.")
+    order = _of("where", "order", "The layer's place in the network.")
+    shape = _of("where", "shape", "The features of one row, flattened in C order to `width`.")
+    seed = _of("where", "seed", "Of the rows set aside and the random features.")
+    head = _of("where", "slice", "Which slice of the stored layer this is, from 0; None for all of it.")
+    classes = _of("map", "classes", "The labels in sorted order (classes,); None of a regression.")
+    weights = _of("map", "weights", "(width, classes), float64, for raw activations.")
+    intercept = _of("map", "intercept", "(classes,), float64, of rows that `mean` was subtracted from.")
+    bias = _of("map", "bias", "(classes,): the intercept of the same map as h W + bias, rounded.")
+    mean = _of("map", "mean", "(width,), what is subtracted from the columns.")
+    scale = _of("map", "scale", "(width,), what the fit divided the columns by; inf where their weight is 0.")
+    scaled = _of("map", "scaled", "Whether the penalty was taken in columns of unit standard deviation.")
+    columns = _of("map", "columns", "The columns that are looked at, ascending; None for all.")
+    C = _of("proof", "C", "The penalty's inverse strength, as in scikit-learn.")
+    status = _of("proof", "status", "How the fit ended: a word of `solvers.Status`.")
+    gap_nats = _of(
+        "proof", "gap_nats", "The certified bound on loss minus optimal loss, in nats per training row."
+    )
+    loss = _of("proof", "loss", "The loss, penalty included, in nats per training row.")
+    engine = _of("proof", "engine", "What fitted it.")
+    engine_reason = _of("proof", "engine_reason", "Why that did.")
+    path = _of("proof", "path", "Every C that was tried, in the order given.")
+    error = _of("scores", "error", "The share of labelled rows that are misclassified, by split.")
+    cross_entropy = _of("scores", "cross_entropy", "In nats per labelled row, by split.")
+    majority = _of(
+        "scores", "majority", "The error of always answering the commonest training class, by split."
+    )
+    chance = majority
+    rows = _of("scores", "rows", "Labelled rows, by split.")
+    unlabelled = _of("scores", "unlabelled", "Rows without a label, by split.")
+    unseen = _of("scores", "unseen", "Labelled rows of classes that training had none of, by split.")
+    fingerprint = _of("provenance", "fingerprint", "Of the store's rows and activations.")
+    rows_fingerprint = _of("provenance", "rows_fingerprint", "Of the labels and splits alone.")
+    command = _of("provenance", "command", "What was typed.")
+    version = _of("provenance", "version", "Of the package that fitted.")
+    seconds = _of("provenance", "seconds", "For the whole path and the scores, of all targets fitted together.")
 
     @property
     def stored_layer(self) -> str:
-        """The layer whose rows the probe acts on: ``layer``, without the ``@HEAD`` of a slice."""
-        return self.layer if self.head is None else self.layer.removesuffix(f"@{self.head}")
+        """The layer whose rows the probe acts on; of several side by side, their names joined by ``+``."""
+        return "+".join(self.where.layers)
+
+    @property
+    def layer(self) -> str:
+        """What the probe is called by: the stored layer, followed by ``@SLICE`` for a slice of it."""
+        return self.stored_layer if self.head is None else f"{self.stored_layer}@{self.head}"
 
     @property
     def penalised(self) -> bool:
         """Whether ``gap_nats`` is a bound; it is not where C is infinite."""
-        return self.status != "unpenalised"
+        return bool(self.status != "unpenalised")
 
     @property
     def key(self) -> Key:
@@ -119,12 +123,12 @@ class Probe:
         return math.prod(self.shape)
 
     @property
-    def used_weights(self) -> NDArray[np.float64]:
-        """The weights of the columns that ``features`` gives."""
-        return self.weights if self.columns is None else self.weights[self.columns]
+    def used(self) -> LinearMap:
+        """The map of the columns that ``features`` gives."""
+        return self.map.used
 
     def features(self, activations: RowSource | ArrayLike) -> RowSource:
-        """The columns of raw activations that the probe looks at: all, unless random features or a slice were taken.
+        """Return the columns of raw activations that the probe looks at: all, unless some were drawn or sliced.
 
         Raises:
             ProblemError: when a row has neither the features of the layer nor their flattened width.
@@ -140,29 +144,26 @@ class Probe:
         return source if self.columns is None else Columns(source, self.columns)
 
     def logits(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
-        """Scores h W + b of raw activations, (rows, *shape) or (rows, width): (rows, classes).
+        """Return (h − mean) W + b of raw activations, (rows, *shape) or (rows, width): (rows, classes).
 
         Raises:
             ProblemError: as ``features`` does.
         """
-        source = self.features(activations)
-        logits = np.empty((source.shape[0], len(self.classes)))
-        for rows, _, values in logit_blocks(source, self.used_weights, self.bias):
-            logits[rows] = values
-        return logits
+        return self.used.logits(self.features(activations))
 
     def predict_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
-        """The probability of each class, (rows, classes), ordered as ``classes``; raises as ``features``."""
-        return softmax(self.logits(activations), axis=1)
+        """Return the probability of each class, (rows, classes), ordered as ``classes``; raises as ``features``."""
+        return self.used.predict_proba(self.features(activations))
 
     def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
-        """The likeliest class of each row, (rows,); raises as ``features``."""
-        return self.classes[self.logits(activations).argmax(axis=1)]
+        """Return the likeliest class of each row, (rows,), of a regression its values; raises as ``features``."""
+        return self.used.predict(self.features(activations))
 
     def __repr__(self) -> str:
         gap = f" with a gap of {self.gap_nats:.1e} nats" if self.penalised else ""
+        outputs = "values" if self.classes is None else "classes"
         return (
-            f"<Probe of {self.layer!r} for {self.target!r}, step {self.step}: {len(self.classes)} classes, "
+            f"<Probe of {self.layer!r} for {self.target!r}, step {self.step}: {len(self.intercept)} {outputs}, "
             f"C={self.C:g}, {self.status}{gap} by {self.engine}>"
         )
 
@@ -177,6 +178,23 @@ class Kept(Protocol):
         """Remove what was written."""
 
 
+@dataclass(frozen=True)
+class _AllKept:
+    """The finished layers of several fits."""
+
+    kept: Sequence[Kept]
+
+    def explain(self, error: BaseException) -> None:
+        """Add to an error what each keeps."""
+        for each in self.kept:
+            each.explain(error)
+
+    def remove(self) -> None:
+        """Remove what each wrote."""
+        for each in self.kept:
+            each.remove()
+
+
 class Probes(Mapping[Key, Probe]):
     """Probes by (layer, target, step), in the order of the network.
 
@@ -189,6 +207,7 @@ class Probes(Mapping[Key, Probe]):
         probes: Iterable[Probe],
         failures: Mapping[str, str] | None = None,
         parts: Kept | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._probes: dict[Key, Probe] = {}
         for probe in sorted(probes, key=lambda probe: probe.order):
@@ -198,6 +217,7 @@ class Probes(Mapping[Key, Probe]):
             self._probes[probe.key] = probe
         self.failures = dict(failures or {})
         self.parts = parts
+        self.beside = Beside() if beside is None else beside
 
     def __getitem__(self, key: Key) -> Probe:
         return self._probes[key]
@@ -211,8 +231,25 @@ class Probes(Mapping[Key, Probe]):
     def __repr__(self) -> str:
         return f"<Probes: {len(self)} fitted, {len(self.failures)} failed>"
 
+    def changed(self, change: Callable[[Probe], Probe]) -> Probes:
+        """Return these probes, each changed, with all that is kept beside them."""
+        return Probes([change(probe) for probe in self.values()], self.failures, self.parts, self.beside)
+
+    @classmethod
+    def of_steps(cls, fitted: Sequence[Probes], steps: Sequence[Any]) -> Probes:
+        """Return the probes of several steps as one; a layer that failed is called ``LAYER (step N)`` then."""
+        failures = {
+            f"{layer} (step {step})": reason
+            for probes, step in zip(fitted, steps, strict=True)
+            for layer, reason in probes.failures.items()
+        }
+        tables = {table.key: table for probes in fitted for table in probes.beside.tables}
+        kept = [probes.parts for probes in fitted if probes.parts is not None]
+        every = [probe for probes in fitted for probe in probes.values()]
+        return cls(every, failures, _AllKept(kept) if kept else None, Beside(tuple(tables.values())))
+
     def table(self) -> Any:
-        """A row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
+        """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
 
         Columns: layer, target, step, C, gap_nats, status, engine, then error_SPLIT, cross_entropy_SPLIT and
         rows_SPLIT for every split.
@@ -226,12 +263,13 @@ class Probes(Mapping[Key, Probe]):
         return pd.DataFrame(rows)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write one HDF5 file, which appears only whole; its layout is in ``solvers.probing.probe_file``.
+        """Write one HDF5 file, which appears only whole; docs/probes.md has its layout.
 
         The ``parts`` that these probes were joined from are removed once the file is on the disk.
 
         Raises:
-            ProbeFileError: when the file is there already (without ``overwrite``), or can not be written.
+            ProbeFileError: when the file is there already (without ``overwrite``, or as something else than a probe
+                file), or cannot be written.
         """
         from solvers.probing.probe_file import save
 

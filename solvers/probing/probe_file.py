@@ -1,16 +1,8 @@
 """The probe file: probes as one HDF5 file, without pickle. Alone in ``solvers`` it imports h5py, when called.
 
-Layout, version 0, also in docs/probes.md. The root group MUST hold datasets only, contiguous and unfiltered:
-
-- ``header``: uint8, the UTF-8 bytes of a JSON object: ``format`` ("actstore probes"), ``version`` (int),
-  ``failures`` (layer -> reason) and ``probes``, a list of objects with the fields of ``Probe`` but for the
-  arrays below. ``classes`` is {"dtype": NumPy's name, "values": [...]}; ``path`` is a list of objects with the
-  fields of ``Tried``. Numbers that are not finite stand as Python's json writes them (NaN, Infinity).
-- of entry N of ``probes``, float64: ``weights.N`` (width, classes), ``bias.N`` (classes,), ``mean.N`` and
-  ``scale.N`` (width,); where random features or a slice were taken also ``columns.N`` (columns,), int64.
-  ``head`` is there for probes of a slice only.
-
-Nothing is kept in attributes, links, groups, strings or objects. What is read is checked first.
+docs/probes.md has the layout, version 0.9. The library only plans a file, in memory and without its rows; the bytes are
+written by us, block by block, since on a full disk HDF5 would crash the process (docs/decisions/0002). What is read is
+checked first, and read at its place in the file.
 """
 
 from __future__ import annotations
@@ -19,229 +11,288 @@ import contextlib
 import json
 import math
 import os
-from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from solvers.disk.new_file import new_file, write_all
+from solvers.disk.paged_memory import PagedMemory
+from solvers.disk.placed_arrays import Placed, PlacedArrays
 from solvers.errors import ProbeFileError, ProblemError
-from solvers.probing.probe import Probe, Probes, Tried
+from solvers.probing.contents import KEPT, known_type, pack, short, unpack
+from solvers.probing.header import FORMAT, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import h5py
     from numpy.typing import NDArray
 
-__all__ = ["load", "refuse_existing", "save", "write_whole"]
+    from solvers.probing.probe import Probes
 
-FORMAT = "actstore probes"
-VERSION = 0
-ARRAYS = {"weights": "<f8", "bias": "<f8", "mean": "<f8", "scale": "<f8", "columns": "<i8"}
-CLASS_TYPES = "?bBhHiIlLqQefdSU"  # type codes of NumPy whose values JSON can hold exactly
+__all__ = ["is_probe_file", "load", "refuse_existing", "save", "write_probes"]
+
+HEADER = "header"
+_WRITTEN_BYTES = 1 << 23
+_MOST_HEADER_BYTES = 1 << 28
+_ALIGNMENT_BYTES = 64  # of every array, so that it can be mapped
 
 
-def save(probes: Probes, path: str | Path, overwrite: bool = False) -> None:
+def save(
+    probes: Probes,
+    path: str | Path,
+    overwrite: bool = False,
+    may_replace: Callable[[Path], bool] | None = None,
+) -> None:
     """Write probes to one file, which appears under its name only when it is whole and on the disk.
 
+    ``may_replace`` says what ``overwrite`` may replace; None: probe files.
+
     Raises:
-        ProbeFileError: when the file is there already (without ``overwrite``), its folder is not, the classes
-            are of a type that the file can not hold, or the disk refuses.
+        ProbeFileError: when the file is there already (without ``overwrite``, or as something else than a probe
+            file), its folder is not, the probes hold what a file cannot, or the disk refuses.
     """
     path = Path(path)
-    refuse_existing(path, overwrite)
+    if may_replace is None:
+        refuse_existing(path, overwrite)
+        may_replace = is_probe_file
     try:
-        write_whole(path, _image(probes))
+        with new_file(path, may_replace if overwrite else None) as descriptor:
+            write_probes(descriptor, probes)
+    except FileExistsError as error:
+        msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
+        raise ProbeFileError(msg) from error
     except OSError as error:
         msg = f"the probe file {path} could not be written: {error.strerror}; make room or choose another place"
         raise ProbeFileError(msg) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name, in place of any other, only when it is whole and on the disk.
+def write_probes(descriptor: int, probes: Probes) -> None:
+    """Write the bytes of a probe file.
 
     Raises:
+        ProbeFileError: the probes hold what a file cannot.
         OSError: when the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
+    header, arrays = pack(probes)
+    if header.nbytes > _MOST_HEADER_BYTES:
+        msg = f"the header of these probes would take {header.nbytes:,} bytes, over {_MOST_HEADER_BYTES:,}; save fewer"
+        raise ProbeFileError(msg)
+    arrays = {HEADER: header, **arrays}
+    metadata = PagedMemory()
+    offsets = _lay_out(metadata, arrays)
+    os.ftruncate(descriptor, metadata.size)
+    for offset, page in metadata.pages():
+        write_all(descriptor, page, offset)
+    for name, array in arrays.items():
+        offset = offsets[name]
+        for piece in _pieces(array):
+            write_all(descriptor, piece, offset)
+            offset += piece.nbytes
 
 
 def load(path: str | Path) -> Probes:
-    """Read the probes of a file, to the bit as they were saved.
+    """Read the probes of a file, to the bit as they were saved, with what this version does not know of them.
+
+    Predictions and tables of rows stay on the disk and are mapped; the rest is read.
 
     Raises:
-        ProbeFileError: when the file is missing, damaged, of a newer version, or not a probe file.
+        ProbeFileError: when the file is missing, damaged, of a version that is not read here, or not a probe file.
     """
     path = Path(path)
-    with _opened(path) as file:
-        header = _header(path, file)
+    with _opened(path) as found:
+        header = read_header(path, found.bytes_of_header())
         try:
-            probes = [_probe(path, file, index, entry) for index, entry in enumerate(header["probes"])]
-            return Probes(probes, header["failures"])
-        except (KeyError, TypeError, ValueError, AttributeError, ProblemError) as error:
-            msg = (
-                f"{path} is damaged: its header does not describe its probes ({error!r}); fit the probes again"
-            )
+            return unpack(found, header)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ProblemError) as error:
+            msg = f"{path} is damaged: its header does not describe its probes ({short(error)}); fit the probes again"
             raise ProbeFileError(msg) from error
 
 
-def refuse_existing(path: str | Path, overwrite: bool) -> None:
-    """Raise ProbeFileError where ``save`` would refuse; for asking before a long fit."""
+def is_probe_file(path: str | Path) -> bool:
+    """Return whether a file is a probe file, whatever its version: what ``--overwrite`` may replace."""
+    try:
+        with _opened(Path(path)) as found:
+            header = json.loads(found.bytes_of_header())
+    except (ProbeFileError, ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and header.get("format") == FORMAT
+
+
+def refuse_existing(path: str | Path, overwrite: bool, inputs: tuple[str | Path, ...] = ()) -> None:
+    """Raise ProbeFileError where ``save`` would refuse; for asking before a long fit.
+
+    ``inputs`` are files that are read, which are never overwritten.
+    """
     path = Path(path)
     if path.is_dir():
         msg = (
             f"{path} is a folder, but probes are saved to one file; give it a name such as {path / 'probes.h5'}"
         )
         raise ProbeFileError(msg)
-    if path.exists() and not overwrite:
-        msg = f"{path} exists already; choose another name, or say that it may be overwritten"
+    if any(os.path.exists(each) and path.exists() and path.samefile(each) for each in inputs):
+        msg = f"{path} is read by this very command, so it is not overwritten; choose another name"
         raise ProbeFileError(msg)
+    if os.path.lexists(path):
+        if not overwrite:
+            msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
+            raise ProbeFileError(msg)
+        if not is_probe_file(path):
+            msg = f"{path} is no probe file, and only a probe file is overwritten; choose another name, or remove it"
+            raise ProbeFileError(msg)
     if not path.parent.is_dir():
         msg = f"the folder {path.parent} of the probe file {path.name} does not exist; make it first"
         raise ProbeFileError(msg)
 
 
-def _image(probes: Probes) -> bytes:
-    """The bytes of the file, made in memory: on a full disk HDF5 would crash, and a plain write does not."""
-    import h5py
-
-    entries = []
-    with h5py.File("probes", "w", driver="core", backing_store=False) as file:
-        for index, probe in enumerate(probes.values()):
-            entries.append(_entry(probe))
-            for name, dtype in ARRAYS.items():
-                if getattr(probe, name) is not None:
-                    file.create_dataset(f"{name}.{index}", data=np.asarray(getattr(probe, name), dtype=dtype))
-        header = {"format": FORMAT, "version": VERSION, "failures": probes.failures, "probes": entries}
-        file.create_dataset("header", data=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8))
-        file.flush()
-        return file.id.get_file_image()
+# what is written
 
 
-def _entry(probe: Probe) -> dict[str, Any]:
-    """The fields of a probe that go into the header."""
-    classes = probe.classes
-    if classes.dtype.char not in CLASS_TYPES:
-        msg = f"classes of type {classes.dtype} can not be saved; label with ints, floats, bools or strings"
-        raise ProbeFileError(msg)
-    values = np.char.decode(classes, "latin-1") if classes.dtype.kind == "S" else classes
-    plain = {field.name: getattr(probe, field.name) for field in fields(probe) if field.name not in ARRAYS}
-    if probe.head is None:
-        del plain["head"]
-    return plain | {
-        "classes": {"dtype": classes.dtype.str, "values": values.tolist()},
-        "path": [asdict(tried) for tried in probe.path],
-    }
+def _pieces(array: NDArray[Any]) -> Iterator[memoryview]:
+    """The bytes of an array as they are stored, little-endian in C order, a few megabytes at a time."""
+    little = array.dtype.newbyteorder("<")
+    if array.ndim == 0 or not array.size:
+        yield np.ascontiguousarray(array, little).reshape(-1).view(np.uint8).data
+        return
+    rows = max(1, _WRITTEN_BYTES // max(1, array.nbytes // len(array)))
+    for start in range(0, len(array), rows):
+        yield np.ascontiguousarray(array[start : start + rows], little).reshape(-1).view(np.uint8).data
 
 
-def _probe(path: Path, file: h5py.File, index: int, entry: dict[str, Any]) -> Probe:
-    """One probe from its entry in the header and its arrays."""
-    there = [name for name in ARRAYS if name != "columns" or f"columns.{index}" in file]
-    arrays = {name: _array(path, file, f"{name}.{index}", ARRAYS[name]) for name in there}
-    converted = {
-        "classes": _classes(**entry["classes"]),
-        "shape": tuple(entry["shape"]),
-        "path": tuple(Tried(**tried) for tried in entry["path"]),
-    }
-    probe = Probe(**{"columns": None, **entry, **arrays, **converted})
-    width, classes = probe.width, len(probe.classes)
-    expected = {"weights": (width, classes), "bias": (classes,), "mean": (width,), "scale": (width,)}
-    for name, shape in expected.items():
-        if arrays[name].shape != shape:
-            msg = f"{name}.{index} has the shape {arrays[name].shape}, not {shape}"
-            raise ValueError(msg)
-    columns = probe.columns
-    if columns is not None and not np.array_equal(columns, np.intersect1d(columns, range(width))):
-        msg = f"columns.{index} is not ascending from 0 to {width - 1}"
-        raise ValueError(msg)
-    return probe
+def _lay_out(metadata: PagedMemory, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Plan a file of these datasets, contiguous and allocated early; gives where the bytes of each go."""
+    from h5py import h5d, h5f, h5fd, h5p, h5s, h5t
+
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    access.set_fileobj_driver(h5fd.fileobj_driver, metadata)
+    access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V110)
+    access.set_alignment(512, _ALIGNMENT_BYTES)
+    creation = h5p.create(h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)  # the same probes make the same bytes
+    file = h5f.create(b"probes", h5f.ACC_TRUNC, creation, access)
+    contiguous = h5p.create(h5p.DATASET_CREATE)
+    contiguous.set_obj_track_times(False)
+    contiguous.set_layout(h5d.CONTIGUOUS)
+    contiguous.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    contiguous.set_fill_time(h5d.FILL_TIME_NEVER)
+    offsets = {}
+    for name, array in arrays.items():
+        space = h5s.create_simple(array.shape) if array.shape else h5s.create(h5s.SCALAR)
+        kind = h5t.py_create(array.dtype.newbyteorder("<"))
+        offsets[name] = h5d.create(file, name.encode(), kind, space, dcpl=contiguous).get_offset() or 0
+    file.close()
+    return offsets
 
 
-def _classes(dtype: str, values: list[Any]) -> NDArray[Any]:
-    """The classes as they were, from the header."""
-    if np.dtype(dtype).char not in CLASS_TYPES:
-        msg = f"classes of type {dtype}"
-        raise TypeError(msg)
-    plain = np.array(values)
-    if np.dtype(dtype).kind == "S":
-        plain = np.char.encode(plain, "latin-1")
-    return plain.astype(dtype)
+# what is read
+
+
+class _File(PlacedArrays):
+    """A probe file whose datasets are all known to lie in it, apart; nothing of them was read yet."""
+
+    def __init__(self, path: Path, file: BinaryIO, places: Mapping[str, Placed]) -> None:
+        super().__init__(file, places)
+        self._path = path
+
+    def bytes_of_header(self) -> bytes:
+        """The header's bytes."""
+        header = self.places[HEADER]
+        if header.dtype != np.uint8 or len(header.shape) != 1:
+            raise _unfit(self._path, HEADER, "is not of type uint8")
+        if header.nbytes > _MOST_HEADER_BYTES:
+            raise _unfit(self._path, HEADER, f"is larger than {_MOST_HEADER_BYTES:,} bytes")
+        return self.read(HEADER).tobytes()
+
+    def names(self) -> list[str]:
+        """Every array but the header."""
+        return [name for name in self.places if name != HEADER]
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _opened(path: Path) -> Iterator[_File]:
+    """A file whose every dataset is within the profile of docs/probes.md."""
     import h5py
 
     if not path.is_file():
         msg = f"there is no probe file {path}; make one with `probe fit` or `Probes.save`"
         raise ProbeFileError(msg)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        msg = f"{path} is not a whole HDF5 file ({error}); copy it again, or fit the probes again"
-        raise ProbeFileError(msg) from error
-    with file:
-        yield file
+    with path.open("rb", buffering=0) as descriptor:
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                datasets = _datasets(path, file)
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            msg = f"{path} is not a whole HDF5 file ({short(error)}); copy it again, or fit the probes again"
+            raise ProbeFileError(msg) from error
+        if not os.path.samestat(os.fstat(descriptor.fileno()), path.stat()):
+            msg = f"{path} was replaced while it was read; read it again"
+            raise ProbeFileError(msg)
+        try:
+            yield _File(path, cast("BinaryIO", descriptor), datasets)
+        except OSError as error:
+            msg = f"{path} cannot be read ({error.strerror}); copy it again, or fit the probes again"
+            raise ProbeFileError(msg) from error
 
 
-def _header(path: Path, file: h5py.File) -> dict[str, Any]:
-    """The header, once it is known that this is a probe file of a version that is understood."""
-    if "header" not in file:
+def _datasets(path: Path, file: h5py.File) -> dict[str, Placed]:
+    """What the root group holds, by name; refused where that is more than the file has room for."""
+    names = list(file.id)
+    if HEADER.encode() not in names:
         msg = f"{path} is HDF5 but not a probe file: it has no dataset `header`; give a file of `probe fit`"
         raise ProbeFileError(msg)
-    try:
-        header = json.loads(_array(path, file, "header", "|u1").tobytes())
-    except (ValueError, RecursionError) as error:
-        msg = f"{path} is damaged: its header is not JSON ({error}); fit the probes again"
-        raise ProbeFileError(msg) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        msg = f"{path} is not a probe file: its header does not say `{FORMAT}`; give a file of `probe fit`"
-        raise ProbeFileError(msg)
-    if header.get("version") != VERSION:
-        version = header.get("version")
-        msg = (
-            f"{path} is a probe file of version {version!r} but version {VERSION} is read here; update actstore"
-        )
-        raise ProbeFileError(msg)
-    return header
+    size = path.stat().st_size
+    found = {}
+    for raw in names:
+        name = raw.decode("utf-8", "replace")
+        found[name] = _dataset(path, file, raw, size)
+    end, last = 0, ""
+    for name, each in sorted(found.items(), key=lambda item: item[1].offset):
+        if each.nbytes:
+            if each.offset < end:
+                raise _unfit(path, name, f"shares its bytes with `{last}`")
+            end, last = each.offset + each.nbytes, name
+    return found
 
 
-def _array(path: Path, file: h5py.File, name: str, dtype: str) -> NDArray[Any]:
-    """A dataset of the profile that the module's docstring states, checked before anything of it is read."""
-    import h5py
+@cache
+def _kept_types() -> list[tuple[np.dtype[Any], Any]]:
+    """The types that a dataset may have, as NumPy and as HDF5 have them, the commonest first."""
+    from h5py import h5t
 
-    problem = None
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        problem = "is missing or is a link"
-    elif file.get(name, getclass=True) is not h5py.Dataset:
-        problem = "is not a dataset"
-    else:
-        stored = file[name].id
-        layout = stored.get_create_plist()
-        size = math.prod(stored.shape or ()) * np.dtype(dtype).itemsize
-        if stored.shape is None:
-            problem = "is empty"
-        elif not stored.get_type().equal(h5py.h5t.py_create(np.dtype(dtype))):
-            problem = f"is not of type {np.dtype(dtype)}"
-        elif layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_nfilters() or layout.get_external_count():
-            problem = "is not stored in one plain piece"
-        elif stored.get_storage_size() != size or size > path.stat().st_size:
-            problem = "declares more than the file holds"
-    if problem:
-        msg = f"{path} is not as `probe fit` wrote it: its dataset `{name}` {problem}; fit the probes again"
-        raise ProbeFileError(msg)
-    return file[name][()]
+    return [(dtype, h5t.py_create(dtype)) for dtype in reversed(KEPT)]
+
+
+def _dataset(path: Path, file: h5py.File, raw: bytes, file_bytes: int) -> Placed:
+    """A dataset of the profile, checked before anything of it is read."""
+    from h5py import h5d, h5l, h5o
+
+    name = raw.decode("utf-8", "replace")
+    if file.id.links.get_info(raw).type != h5l.TYPE_HARD:
+        raise _unfit(path, name, "is missing or is a link")
+    stored = h5o.open(file.id, raw)
+    if not isinstance(stored, h5d.DatasetID):
+        raise _unfit(path, name, "is not a dataset")
+    layout = stored.get_create_plist()
+    kind = stored.get_type()
+    dtype = next((each for each, of_hdf5 in _kept_types() if kind.equal(of_hdf5)), None)
+    expected = known_type(name)
+    if stored.shape is None:
+        raise _unfit(path, name, "is empty")
+    if dtype is None or (expected is not None and dtype != expected):
+        wanted = "of a type of plain numbers" if expected is None else f"of type {expected}"
+        raise _unfit(path, name, f"is not {wanted}")
+    if layout.get_layout() != h5d.CONTIGUOUS or layout.get_nfilters() or layout.get_external_count():
+        raise _unfit(path, name, "is not stored in one plain piece")
+    nbytes = math.prod(stored.shape) * dtype.itemsize
+    offset = stored.get_offset() if nbytes else 0
+    if offset is None or stored.get_storage_size() != nbytes or offset + nbytes > file_bytes:
+        raise _unfit(path, name, "declares more than the file holds")
+    return Placed(dtype, tuple(stored.shape), offset)
+
+
+def _unfit(path: Path, name: str, problem: str) -> ProbeFileError:
+    return ProbeFileError(
+        f"{path} is not as `probe fit` wrote it: its dataset `{name}` {problem}; fit the probes again"
+    )

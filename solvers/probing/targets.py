@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.errors import ProblemError
 from solvers.fitting.result import Status
+from solvers.labels import UNSEEN
+from solvers.probing.holdout import ALWAYS
+from solvers.probing.row_table import RowTable
 from solvers.rows import Rows
 from solvers.scores import LEFT_OUT, Score, Scored, nonfinite_rows, score_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from solvers.fitting.result import Fit
     from solvers.probing.task import Task
     from solvers.rows import RowSource
 
-__all__ = ["bad_rows", "rows_and_labels", "score_targets"]
+__all__ = ["bad_rows", "folds_of", "id_digests", "row_tables", "rows_and_labels", "score_targets"]
 
 
-def rows_and_labels(rows: RowSource, tasks: Mapping[str, Task], split: str) -> tuple[RowSource, Any]:
+def rows_and_labels(rows: RowSource, tasks: Mapping[str, Task], split: str) -> tuple[Rows, Any]:
     """The rows that any target has in a split, and the labels of each, masked over rows that it has not there."""
     numbers = _union(tasks, split)
     labels: dict[str, Any] = {}
@@ -32,6 +37,13 @@ def rows_and_labels(rows: RowSource, tasks: Mapping[str, Task], split: str) -> t
         values = task.labels[numbers]
         labels[target] = np.ma.masked_array(values, elsewhere) if elsewhere.any() else values
     return Rows(rows, numbers), labels
+
+
+def folds_of(numbers: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
+    """The fold of each of these rows (ascending), among which are all training rows of a task with folds."""
+    folds = np.full(len(numbers), ALWAYS)
+    folds[np.searchsorted(numbers, task.rows["train"])] = task.folds
+    return folds
 
 
 def _union(tasks: Mapping[str, Task], split: str) -> NDArray[np.int64]:
@@ -50,10 +62,48 @@ def score_targets(
         for target, task in fitted.items():
             mine = np.isin(numbers, task.rows[split], assume_unique=True)
             codes = np.where(mine, task.codes[numbers], LEFT_OUT)
-            scored.append(Scored(codes, fits[target].weights, fits[target].bias))
+            scored.append(Scored(codes, fits[target].map))
         for target, found in zip(fitted, score_each(Rows(rows, numbers), scored), strict=True):
             scores[target][split] = found
     return scores
+
+
+def row_tables(
+    tasks: Mapping[str, Task], groups: ArrayLike | None, ids: ArrayLike | None
+) -> tuple[RowTable, ...]:
+    """Return the rows of each target and split: which they are, and what is true of them.
+
+    Args:
+        tasks: by target.
+        groups: (rows,) of any type, or None.
+        ids: (rows,) texts, or None.
+
+    Raises:
+        ProblemError: another number of ids than of labels.
+    """
+    group_of = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    digests = None if ids is None else id_digests(ids)
+    tables = []
+    for target, task in tasks.items():
+        if digests is not None and len(digests) != len(task.labels):
+            msg = f"there are {len(task.labels):,} labels but {len(digests):,} ids; give one id per row"
+            raise ProblemError(msg)
+        for split, rows in task.rows.items():
+            truth = task.codes[rows]
+            unseen, place = np.unique(task.labels[rows[truth == UNSEEN]], return_inverse=True)
+            truth[truth == UNSEEN] = len(task.classes) + place
+            arrays: dict[str, NDArray[Any]] = {"index": rows, "truth": truth.astype(np.int32)}
+            arrays |= {} if group_of is None else {"group": group_of[rows].astype(np.int64)}
+            arrays |= {} if digests is None else {"id": digests[rows]}
+            tables.append(RowTable(target, split, arrays, classes=np.concatenate([task.classes, unseen])))
+    return tuple(tables)
+
+
+def id_digests(ids: ArrayLike) -> NDArray[np.uint64]:
+    """Return 8 bytes of the hash of each id (rows,), by which rows of two stores are compared."""
+    texts = np.asarray(ids).astype(str)
+    hashes = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts.tolist())
+    return np.frombuffer(hashes, dtype="<u8")
 
 
 def bad_rows(rows: RowSource, tasks: Mapping[str, Task]) -> dict[str, str]:

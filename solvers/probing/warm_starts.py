@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.linear_map import LinearMap
 from solvers.rows import flat_width
 
 if TYPE_CHECKING:
@@ -22,13 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Start", "find_starts"]
 
 
-@dataclass(frozen=True)
-class Start:
-    """What ``solvers.fit`` takes as a warm start: weights (width, classes) and bias (classes,) for raw activations."""
-
-    weights: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    classes: NDArray[Any]
+Start = LinearMap
+"""What a fit starts from: the map of an earlier probe, of all columns of its layer."""
 
 
 def find_starts(
@@ -45,13 +40,13 @@ def find_starts(
         ProblemError: a probe of another width, or of other classes, than what is to be fitted.
     """
     latest = {key[:2]: probes[key] for key in sorted(probes, key=lambda key: key[2])}
-    starts = {}
+    starts: dict[tuple[str, str], Start] = {}
     for layer in layers:
         for target, task in tasks.items():
             probe = latest.get((layer.name, target))
             if probe is not None:
                 _check(probe, layer, task)
-                starts[layer.name, target] = Start(probe.weights, probe.bias, probe.classes)
+                starts[layer.name, target] = probe.map
     wanted = len(layers) * len(tasks)
     if len(starts) < wanted:
         cold = wanted - len(starts)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from tests.actstore.mutation_stores import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "tests.actstore.mutation_worker"]
@@ -36,22 +37,25 @@ class Case:
     detail: str
 
 
-def run(count: int, seed: int, workers: int = 2) -> list[Case]:
-    """Cases 0 to ``count`` of a seed, in order."""
+def run(count: int, seed: int, workers: int = 2, module: str = "") -> list[Case]:
+    """Cases 0 to ``count`` of a seed, in order: of stores, or of what another worker module damages."""
+    command = [sys.executable, "-m", module] if module else COMMAND
     with TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         master = Path(folder) / "master"
         master.mkdir()
-        build(master)
+        if not module:
+            build(master)
         shares = [range(first, count, workers) for first in range(workers)]
         homes = [Path(folder) / f"worker-{number}" for number in range(workers)]
-        done = pool.map(lambda home, share: list(_run_share(master, home, share, seed)), homes, shares)
+        begin = [partial(_Worker, master, home, seed, command) for home in homes]
+        done = pool.map(lambda worker, share: list(_run_share(worker, share)), begin, shares)
         return sorted((case for share in done for case in share), key=lambda case: case.number)
 
 
-def _run_share(master: Path, home: Path, share: range, seed: int) -> Iterator[Case]:
+def _run_share(begin: Callable[[], _Worker], share: range) -> Iterator[Case]:
     worker: _Worker | None = None
     for number in share:
-        worker = worker or _Worker(master, home, seed)
+        worker = worker or begin()
         case = worker.run(number)
         yield case
         if case.outcome in ("crashed", "hung"):
@@ -62,13 +66,13 @@ def _run_share(master: Path, home: Path, share: range, seed: int) -> Iterator[Ca
 
 
 class _Worker:
-    """A process with a fresh copy of the stores."""
+    """A process with a fresh copy of what is to be damaged."""
 
-    def __init__(self, master: Path, home: Path, seed: int) -> None:
+    def __init__(self, master: Path, home: Path, seed: int, command: Sequence[str]) -> None:
         shutil.rmtree(home, ignore_errors=True)
         shutil.copytree(master, home)
         self._process = subprocess.Popen(
-            [*COMMAND, str(home), str(seed)],
+            [*command, str(home), str(seed)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.activations import Captured, RowBatch
+from actstore.store.disk.output import WholeFile
 from actstore.store.documents.folder import TARGET, read_header
 from actstore.store.documents.records import FileRecord
 from actstore.store.documents.row_table import RowTable, TableRows
@@ -66,6 +67,6 @@ def attach(folder: Path, name: str, labels: np.ndarray) -> None:
     columns = {path: column for path, column in table.columns().items() if path.startswith(wanted)}
     path = folder / attached_name(0)
     path.parent.mkdir()
-    file = FileRecord(*write_columns(path.with_name("new.tmp"), path, columns))
+    file = FileRecord(*write_columns(WholeFile(path, replace=True), columns))
     record = {TARGET: name, "file": attached_name(0), "rows": len(labels), **file.document()}
     list_in_store(folder, read_header(folder), record)

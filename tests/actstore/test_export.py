@@ -255,6 +255,9 @@ def test_an_existing_file_is_kept_without_overwrite(store, tmp_path):
     ):
         export(store, ["wide"], tmp_path / "x.npy")
     assert (tmp_path / "x.npy").read_text() == "mine"
+    with pytest.raises(StoreError, match=r"x\.npy is not a file that this command writes"):
+        export(store, ["wide"], tmp_path / "x.npy", overwrite=True)
+    np.save(tmp_path / "x.npy", np.zeros(3))
     export(store, ["wide"], tmp_path / "x.npy", overwrite=True)
     assert np.load(tmp_path / "x.npy").shape == (50, 30, 4)
 
@@ -317,7 +320,8 @@ def test_a_disk_without_room_is_seen_before_anything_is_written(store, tmp_path,
 @pytest.mark.parametrize("calls", [0, 1, 5, 16])
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors"])
 def test_a_disk_that_fills_up_leaves_what_was_there(store, tmp_path, monkeypatch, name, calls):
-    (tmp_path / name).write_text("mine")
+    export(store, ["count"], tmp_path / name)
+    before = (tmp_path / name).read_bytes()
     pwrite, done = os.pwrite, []
 
     def filling(fd, data, offset):
@@ -327,11 +331,11 @@ def test_a_disk_that_fills_up_leaves_what_was_there(store, tmp_path, monkeypatch
         return pwrite(fd, data, offset)
 
     monkeypatch.setattr(os, "pwrite", filling)
-    message = rf"{name} can not be written: No space left on device\. Make room there, or write elsewhere"
+    message = rf"{name} cannot be written: No space left on device\. Make room there, or write elsewhere"
     with pytest.raises(StoreError, match=message) as caught:
         export(store, ["wide"], tmp_path / name, overwrite=True)
     assert "\n" not in str(caught.value)
-    assert (tmp_path / name).read_text() == "mine"
+    assert (tmp_path / name).read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"s.acts", name}
 
 

@@ -247,7 +247,7 @@ def test_a_damaged_dataset_is_named(files):
     data = bytearray((files / "ab.h5").read_bytes())
     data[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
     (files / "ab.h5").write_bytes(data)
-    with pytest.raises(SourceError, match=r"ab\.h5:b can not be read: "):
+    with pytest.raises(SourceError, match=r"ab\.h5:b cannot be read: "):
         imported(files, "ab.h5:b")
     assert not (files / "out.acts").exists()
 
@@ -270,7 +270,9 @@ def test_nothing_is_unpickled(tmp_path):
     for name in ("pickle.npy", "pickle.npz", "pickle.safetensors", "pickle.h5"):
         (tmp_path / name).write_bytes(pickle.dumps(Trap()))
     for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(SourceError, match=r"can not be read as arrays of numbers|is not (a sound|an HDF5)"):
+        with pytest.raises(
+            SourceError, match=r"cannot be read as an array of numbers or text|is not (a sound|an HDF5)"
+        ):
             imported(tmp_path, path.name)
 
 
@@ -295,7 +297,9 @@ def member(path, header, data=b""):
 )
 def test_headers_of_arrays_that_can_not_be(tmp_path, header, message):
     member(tmp_path / "x.npz", header + b"\n")
-    with pytest.raises(SourceError, match=rf"x\.npz can not be read as arrays of numbers .*({message})"):
+    with pytest.raises(
+        SourceError, match=rf"x\.npz cannot be read as an array of numbers or text .*({message})"
+    ):
         imported(tmp_path, "x.npz")
 
 
@@ -303,7 +307,9 @@ def test_every_truncation_of_an_archive_is_refused(files):
     whole = (files / "packed.npz").read_bytes()
     for length in range(0, len(whole) - 1, 7):
         (files / "cut.npz").write_bytes(whole[:length])
-        with pytest.raises(SourceError, match=r"cut\.npz(:a|:b)? can not be read as arrays of numbers"):
+        with pytest.raises(
+            SourceError, match=r"cut\.npz(:a|:b)? cannot be read as an array of numbers or text"
+        ):
             imported(files, "cut.npz")
     assert not (files / "out.acts").exists()
 
@@ -313,7 +319,7 @@ def test_a_damaged_archive_is_noticed(files):
     whole = bytearray((files / "ab.npz").read_bytes())
     whole[whole.index(A.tobytes()) + 5] ^= 1
     (files / "bad.npz").write_bytes(whole)
-    with pytest.raises(SourceError, match=r"bad\.npz(:a)? can not be read .*Bad CRC-32"):
+    with pytest.raises(SourceError, match=r"bad\.npz(:a)? cannot be read .*Bad CRC-32"):
         imported(files, "bad.npz")
     assert not (files / "out.acts").exists()
 

@@ -38,7 +38,7 @@ class Broken(Net):
 
     def __call__(self, batch):
         self.calls += 1
-        if self.calls > 2:
+        if self.calls > 3:
             raise KeyboardInterrupt
         return super().__call__(batch)
 
@@ -157,7 +157,7 @@ def test_other_layers_or_row_groups_are_refused(out):
 
 
 def test_a_step_needs_a_complete_one_to_be_compared_with(out, monkeypatch):
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (100, 100))
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (100, 100))
 
     def interrupted():
         with actstore.create(out) as recording:
@@ -214,7 +214,7 @@ def test_steps_of_the_same_weights_are_warned_of(out):
 
 def test_an_interrupted_step_is_resumed(out, monkeypatch):
     """What is whole is left out, what is not goes on; the model of every step comes as it came then."""
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (100, 100))
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (100, 100))
     whole = recorded(out.with_name("whole.acts"), {0: 1.0, 1: 2.0})
 
     def interrupted():

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actstore.store.disk import durable
+from actstore.store.disk.output import WholeFile
 from actstore.store.documents import records, shard
 from actstore.store.documents.shard import NewFile, ShardColumn, write_columns
 
@@ -34,7 +35,9 @@ def write(folder, pieces, dtype, shape):
         "layers/x": ShardColumn(dtype, shape, pieces),
         "rows/position": ShardColumn.of("int64", np.arange(5)),
     }
-    file_bytes, gaps, extents = write_columns(folder / "t.tmp", folder / "t.h5", columns, {"layers/x": stream})
+    file_bytes, gaps, extents = write_columns(
+        WholeFile(folder / "t.h5", replace=True), columns, {"layers/x": stream}
+    )
     data = (folder / "t.h5").read_bytes()
     assert len(data) == file_bytes
     return data, gaps, extents, stream.hexdigest()
@@ -93,9 +96,9 @@ def test_a_piece_may_change_once_the_next_is_asked_for(tmp_path, small_blocks):
             yield buffer[:length]
             start += length
 
-    with NewFile(tmp_path / "t.tmp", {"x": ("int8", rows.shape)}) as file:
+    with NewFile(WholeFile(tmp_path / "t.h5"), {"x": ("int8", rows.shape)}) as file:
         file.fill("x", reused())
-        file.commit(tmp_path / "t.h5")
+        file.commit()
     with h5py.File(tmp_path / "t.h5") as opened:
         np.testing.assert_array_equal(opened["x"][:], rows)
 
@@ -110,7 +113,7 @@ def test_long_pieces_are_written_without_a_copy(tmp_path, monkeypatch):
         write_at(fd, data, offset)
 
     monkeypatch.setattr(durable, "write_at", spying)
-    with NewFile(tmp_path / "t.tmp", {"x": ("int8", rows.shape)}) as file:
+    with NewFile(WholeFile(tmp_path / "t.h5"), {"x": ("int8", rows.shape)}) as file:
         file.fill("x", cut(rows, [2**20, 2**20 + 5]))
     assert [len(data) for data in written] == [2**20, 5, 2**21 - 5]
     assert [np.shares_memory(data, rows) for data in written] == [True, False, True]
@@ -120,7 +123,7 @@ def test_long_pieces_are_written_without_a_copy(tmp_path, monkeypatch):
 def test_more_or_fewer_rows_than_were_planned_are_refused(tmp_path, count):
     message = f"x: {count * 8} bytes came for a dataset of 40"
     with (
-        NewFile(tmp_path / "t.tmp", {"x": ("int32", (5, 2))}) as file,
+        NewFile(WholeFile(tmp_path / "t.h5"), {"x": ("int32", (5, 2))}) as file,
         pytest.raises(ValueError, match=message),
     ):
         file.fill("x", [np.zeros((count, 2), np.int32)])
@@ -130,7 +133,7 @@ def test_more_or_fewer_rows_than_were_planned_are_refused(tmp_path, count):
 def test_bytes_for_a_dataset_without_any_are_refused(tmp_path):
     message = "x: 20 bytes came for a dataset of 0"
     with (
-        NewFile(tmp_path / "t.tmp", {"x": ("int32", (5, 0))}) as file,
+        NewFile(WholeFile(tmp_path / "t.h5"), {"x": ("int32", (5, 0))}) as file,
         pytest.raises(ValueError, match=message),
     ):
         file.fill("x", [np.zeros((5, 1), np.int32)])
@@ -142,11 +145,11 @@ def test_a_dataset_is_added_behind_filled_ones(tmp_path):
         f"d{i}": ("int8", (9,)) for i in range(12)
     }
     rows = np.ones((50, 3), np.float32)
-    with NewFile(tmp_path / "t.tmp", kinds) as file:
+    with NewFile(WholeFile(tmp_path / "t.h5"), kinds) as file:
         extents = {name: file.fill(name, [rows if "/" in name else np.full(9, 7, np.int8)]) for name in kinds}
         file.add("late", "S100000", ())
         file.fill("late", [np.array(b"x" * 100_000)])
-        file.commit(tmp_path / "t.h5", b"tail")
+        file.commit(b"tail")
         size, gaps = file.file_bytes, file.gaps
     data = (tmp_path / "t.h5").read_bytes()
     assert data[size:] == b"tail"
@@ -163,7 +166,7 @@ def test_a_dataset_is_added_behind_filled_ones(tmp_path):
 
 
 def test_a_library_that_moves_datasets_is_noticed(tmp_path, monkeypatch):
-    with NewFile(tmp_path / "t.tmp", {"x": ("int8", (5,))}) as file:
+    with NewFile(WholeFile(tmp_path / "t.h5"), {"x": ("int8", (5,))}) as file:
         plan = shard.lay_out({"first": ("int8", (500,)), "x": ("int8", (5,))})
         monkeypatch.setattr(shard, "lay_out", lambda datasets: plan)
         with pytest.raises(RuntimeError, match="HDF5 moved the dataset 'x' when 'late' was added behind it"):

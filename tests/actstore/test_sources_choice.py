@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from actstore.errors import DumpError, SourceError
+from actstore.formats.foreign_array import ForeignArray
+from actstore.formats.foreign_hdf5 import open_array
 from actstore.sources import RowChoice, SplitData, split_data
-from actstore.sources.arrays import _read_places
 from actstore.sources.python import from_object
 
 ROWS = 50
@@ -227,19 +228,20 @@ def test_what_is_not_asked_for_is_not_read(tmp_path, monkeypatch):
     assert loader.read == 8, "the loader is left after the last batch that is wanted"
 
 
-def test_rows_of_a_file_are_read_in_slices_that_do_not_span_what_lies_far_apart(monkeypatch):
-    seen = []
+def test_rows_of_a_file_are_read_in_slices_that_do_not_span_what_lies_far_apart(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = np.arange(40_000, dtype=np.float32).reshape(10_000, 4)
+    seen, read = [], ForeignArray.__getitem__
 
-    class Dataset:
-        shape, dtype = (10_000, 4), np.dtype(np.float32)
+    def spied(array, rows):
+        seen.append((rows.start, rows.stop))
+        return read(array, rows)
 
-        def __getitem__(self, rows):
-            seen.append((rows.start, rows.stop))
-            return np.arange(40_000, dtype=np.float32).reshape(10_000, 4)[rows]
-
-    monkeypatch.setattr("actstore.sources.arrays._GAP_BYTES", 160)  # ten rows
+    monkeypatch.setattr(ForeignArray, "__getitem__", spied)
+    monkeypatch.setattr("actstore.formats.foreign_array._GAP_BYTES", 160)  # ten rows
+    dataset = open_array(tmp_path / "x.h5", "x", "x")
     places = np.array([3, 4, 9, 500, 511, 513, 9999])
-    np.testing.assert_array_equal(_read_places(Dataset(), places)[:, 0], places * 4)
+    np.testing.assert_array_equal(dataset.take(places)[:, 0], places * 4)
     assert seen == [(3, 10), (500, 514), (9999, 10_000)]
 
 

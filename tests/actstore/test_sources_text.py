@@ -90,7 +90,7 @@ def test_a_text_that_can_not_be_read_is_named(text, tmp_path, monkeypatch):
 
 
 def test_lines_are_dumped_and_a_dump_is_resumed_with_the_same_lines_only(text, tmp_path, monkeypatch):
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (8, 8))  # a shard per batch
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (8, 8))  # a shard per batch
     lines = ["x" * number for number in range(20)]
     spec, out = text("\n".join(lines).encode() + b"\n"), tmp_path / "run.acts"
 

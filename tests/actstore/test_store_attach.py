@@ -28,7 +28,7 @@ LABELS = {
     "uint8": np.arange(ROWS, dtype=np.uint8),
     "uint64": np.array([2**64 - 1, 3] * (ROWS // 2), np.uint64),
     "bool": np.arange(ROWS) % 3 == 0,
-    "text": np.array(["", "été", "日本語", "a,b\n"] * (ROWS // 4)),
+    "text": np.array(["x", "été", "日本語", "a,b\n"] * (ROWS // 4)),
     "masked": np.ma.MaskedArray(np.arange(ROWS), mask=np.arange(ROWS) % 4 == 0),
     "masked text": np.ma.MaskedArray(["x", "y"] * (ROWS // 2), mask=[1, 0] * (ROWS // 2)),
     "no label at all": np.ma.MaskedArray(np.arange(ROWS), mask=True),

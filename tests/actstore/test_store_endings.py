@@ -86,7 +86,7 @@ def count_calls(monkeypatch, name, run):
     return len(calls)
 
 
-@pytest.mark.parametrize("name", ["write_at", "sync_file", "sync_data", "sync_folder", "rename"])
+@pytest.mark.parametrize("name", ["write_at", "sync_file", "sync_data", "sync_folder", "rename", "publish"])
 @pytest.mark.parametrize("full", [True, False], ids=["full disk", "Ctrl-C"])
 def test_a_failure_at_any_file_operation_loses_nothing_that_was_sealed(out, batch_of, monkeypatch, name, full):
     """Each call (of many, every seventh) fails in turn: the old output stays or the new is whole; sealed rows stay."""
@@ -115,11 +115,11 @@ def test_a_failure_at_any_file_operation_loses_nothing_that_was_sealed(out, batc
             assert not list(staged.rglob("*.tmp"))
         else:
             nothing = (
-                f"nothing is left in {out}: no shard had been sealed",
+                f"nothing is left of the new store: no shard had been sealed; {out} is as it was",
                 f"{out} is as it was: nothing was written there",
             )
             assert note in nothing or "is whole" in note
-    assert calls >= 3
+    assert calls >= 2
 
 
 def test_a_writer_that_was_interrupted_takes_nothing_more(out, batch_of, monkeypatch):

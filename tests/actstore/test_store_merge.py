@@ -15,10 +15,12 @@ import actstore
 from actstore import Store, StoreError, Writer
 from actstore.store.disk import durable
 from actstore.store.disk.locks import Lock
+from actstore.store.documents.own_files import remove_own
 from actstore.store.documents.write_place import WritePlace
 from actstore.store.merging import merge as merging
 from actstore.store.merging import staging, transfer
 from actstore.store.merging.merge import UnlabelledRowsWarning, merge
+from actstore.store.writing import completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -419,10 +421,10 @@ def test_a_merge_that_dies_at_any_moment_can_be_repeated(part, tmp_path, monkeyp
     for last in range(1000):
         operations = Operations(last)
         with monkeypatch.context() as patch:
-            for name in ("write_at", "sync_file", "sync_data", "sync_folder", "rename", "write_new"):
+            for name in ("write_at", "sync_file", "sync_data", "sync_folder", "rename", "publish"):
                 patch.setattr(durable, name, operations.wrap(getattr(durable, name)))
             patch.setattr(merging, "link", operations.wrap(transfer.link))
-            patch.setattr(durable, "remove_folder", lambda _: None)
+            patch.setattr(staging, "remove_own", lambda place, of=operations: of.left and remove_own(place))
             died = False
             try:
                 merge(sources, final).close()
@@ -435,17 +437,17 @@ def test_a_merge_that_dies_at_any_moment_can_be_repeated(part, tmp_path, monkeyp
             same_rows(actstore.open(final), expected or actstore.open(final))
             shutil.rmtree(final)
             continue
-        assert (tmp_path / "out.acts.merging").is_dir() or last == 0
+        assert list(tmp_path.glob("out.acts.*.merging"))
         if last % 7 == 0:
             expected = merge(sources, final)
             assert expected.targets["word"].tolist() == ["x", "y"] * 20
             expected.layers["fc"][:]
-            assert not (tmp_path / "out.acts.merging").exists()
+            assert not list(tmp_path.glob("out.acts.*"))
             shutil.move(final, tmp_path / f"kept{last}.acts")
             expected = actstore.open(tmp_path / f"kept{last}.acts")
     assert last > 40
     same_rows(actstore.open(final), expected)
-    assert not (tmp_path / "out.acts.merging").exists()
+    assert not list(tmp_path.glob("out.acts.*"))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
@@ -456,7 +458,7 @@ def test_an_interrupted_merge_leaves_nothing(share, tmp_path, monkeypatch, error
     sources = [share(0), share(1)]
     before = [files(source) for source in sources]
     with monkeypatch.context() as patch:
-        patch.setattr(durable, "write_new", fail)
+        patch.setattr(completion, "write_new", fail)
         with pytest.raises(
             (StoreError, KeyboardInterrupt), match=r"^$|out\.acts can not be written: No space left"
         ):
@@ -467,7 +469,7 @@ def test_an_interrupted_merge_leaves_nothing(share, tmp_path, monkeypatch, error
 
 def test_another_merge_to_the_same_name_is_refused(share, tmp_path):
     sources = [share(0), share(1)]
-    place = tmp_path / "out.acts.merging/steps/0/rank-0000"
+    place = tmp_path / "out.acts.0123456789abcdef.merging/steps/0/rank-0000"
     place.mkdir(parents=True)
     lock = Lock(place / "lock")
     with pytest.raises(StoreError, match=r"out\.acts is being made by another merge"):
@@ -479,14 +481,14 @@ def test_another_merge_to_the_same_name_is_refused(share, tmp_path):
 
 def test_a_name_that_appears_meanwhile_is_kept(share, tmp_path, monkeypatch):
     sources = [share(0), share(1)]
-    real = staging._clear
+    real = merging._write_documents
 
     def appears(*arguments):
         real(*arguments)
         (tmp_path / "out.acts").mkdir()
         (tmp_path / "out.acts" / "mine").touch()
 
-    monkeypatch.setattr(staging, "_clear", appears)
+    monkeypatch.setattr(merging, "_write_documents", appears)
     with pytest.raises(StoreError, match=r"out\.acts has appeared meanwhile"):
         merge(sources, tmp_path / "out.acts")
     assert [path.name for path in tmp_path.glob("out*/*")] == ["mine"]
@@ -494,13 +496,13 @@ def test_a_name_that_appears_meanwhile_is_kept(share, tmp_path, monkeypatch):
 
 def test_a_source_that_is_replaced_meanwhile_is_noticed(part, tmp_path, monkeypatch):
     sources = [part("a.acts", 0, 20), part("b.acts", 20, 20)]
-    real = staging._clear
+    real = merging._write_documents
 
     def replaced(*arguments):
         real(*arguments)
         part("b.acts", 60, 20, overwrite=True)
 
-    monkeypatch.setattr(staging, "_clear", replaced)
+    monkeypatch.setattr(merging, "_write_documents", replaced)
     with pytest.raises(StoreError, match=r"b\.acts/.* was replaced while it was merged|bytes where"):
         merge(sources, tmp_path / "out.acts")
     assert not list(tmp_path.glob("out*"))

@@ -16,6 +16,7 @@ import xxhash
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
 from actstore.store.disk.hdf5 import HDF5File
+from actstore.store.disk.output import WholeFile
 from actstore.store.documents.documents import seal
 from actstore.store.format import VERSION
 from actstore.store.reading.single_file import FOOTER_BYTES, examine, footer, read_packed
@@ -322,8 +323,8 @@ def mixed(tmp_path):
 
 def packed(store, path, dtype=None):
     """The store packed, and what the casts lost."""
-    casts = pack(store.catalog, path.with_suffix(".tmp"), path, dtype)
-    assert not path.with_suffix(".tmp").exists()
+    casts = pack(store.catalog, WholeFile(path), dtype)
+    assert not list(path.parent.glob("*.tmp"))
     return actstore.open(path), casts
 
 

@@ -107,8 +107,12 @@ def test_what_rows_writes_is_what_label_reads(run, acts):
         )
 
 
-def test_an_empty_text_is_told_from_no_label_by_a_warning(run, acts):
-    actstore.open(acts).attach("word", ["", "", *"abcdefgh"])
+def test_an_empty_text_is_told_from_no_label_by_a_warning(run, folder):
+    """A store holds what its writer is given; every door that takes labels from people reads "" as none."""
+    with Writer(folder / "s.acts") as writer:
+        rows = {"a": Captured(np.zeros((10, 2), "float32"), "float32", ("feature",))}
+        writer.append(RowBatch(rows, IDS, [""] * 10, {"word": np.array(["", "", *"abcdefgh"])}))
+    acts = "s.acts"
     assert "'word' is an empty text in 2 rows" in run(f"actstore rows {acts}").stderr
 
 

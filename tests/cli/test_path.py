@@ -8,10 +8,10 @@ import pytest
 def test_dump_fit_show_eval_and_plot(run, store, folder):
     assert "400 rows" in run(f"actstore info {store}").stdout
     assert "p.h5: 2 probes by numpy, each within" in run(f"probe fit {store} --target sign -o p.h5").stdout
-    table = run("probe show p.h5").stdout.strip().split("\n")
+    table = run("probe show p.h5").stdout.split("\n\n")[0].split("\n")
     assert [line.split()[0] for line in table] == ["layer", "hidden", "double.out"]
     evaluated = json.loads(run(f"probe eval p.h5 {store} --json").stdout)
-    shown = json.loads(run("probe show p.h5 --json").stdout)
+    shown = json.loads(run("probe show p.h5 --json").stdout)["probes"]
     by_hand = {(row["layer"], row["split"]): row["error"] for row in evaluated}
     assert by_hand["hidden", "test"] == shown[0]["error"]["test"]
     for suffix in ("svg", "png", "html"):
@@ -21,7 +21,7 @@ def test_dump_fit_show_eval_and_plot(run, store, folder):
 
 def test_json_of_show_holds_what_the_design_names(run, store):
     run(f"probe fit {store} --target sign --C 0.1,1 -o p.h5")
-    first = json.loads(run("probe show p.h5 --json").stdout)[0]
+    first = json.loads(run("probe show p.h5 --json").stdout)["probes"][0]
     wanted = {
         "layer",
         "target",
@@ -37,8 +37,8 @@ def test_json_of_show_holds_what_the_design_names(run, store):
     }
     assert wanted <= set(first)
     assert (first["layer"], first["target"], first["step"], first["classes"]) == ("hidden", "sign", 0, [0, 1])
-    assert first["rows"] == {"train": 270, "val": 30, "test": 100}
-    assert set(first["error"]) == {"train", "val", "test"}
+    assert first["rows"] == {"train": 300, "test": 100}
+    assert set(first["error"]) == {"train", "test"}
     assert first["status"] == "converged"
     assert 0 <= first["gap_nats"] <= 1e-5
 
@@ -56,7 +56,7 @@ def test_two_engines_side_by_side_find_the_same_optimum(run, store):
 
 def test_other_rows_are_not_set_side_by_side(run, store, refused):
     run(f"probe fit {store} --target sign --C 1 -o a.h5")
-    run(f"probe fit {store} --target sign --C 0.1,1 -o b.h5")
+    run(f"probe fit {store} --target sign --C 0.1,1 --holdout 0.1 -o b.h5")
     assert "fitted on different rows" in refused("probe show a.h5 b.h5")
 
 
@@ -65,7 +65,9 @@ def test_features_of_the_users_own_give_the_same_probe_as_a_store(run, net, fold
     run(f"actstore dump {net} --data train=train.npz:x --data test=test.npz:x {data} --layers input -o s.h5")
     run("probe fit s.h5 --target sign --C 1 --engine numpy -o stored.h5")
     run(f"probe fit train=train.npz:x test=test.npz:x {data} --C 1 --engine numpy -o own.h5")
-    stored, own = (json.loads(run(f"probe show {name} --json").stdout)[0] for name in ("stored.h5", "own.h5"))
+    stored, own = (
+        json.loads(run(f"probe show {name} --json").stdout)["probes"][0] for name in ("stored.h5", "own.h5")
+    )
     assert own["error"] == stored["error"]
     assert own["gap_nats"] == stored["gap_nats"]
 
@@ -76,7 +78,7 @@ def test_labels_of_the_users_own_on_a_store(run, store):
     labels = np.concatenate([np.load(f"{split}.npz")["y"] for split in ("train", "test")])
     np.save("names.npy", np.where(labels, "plus", "minus"))
     run(f"probe fit {store} --target word=names.npy --C 1 --layers hidden -o p.h5")
-    (shown,) = json.loads(run("probe show p.h5 --json").stdout)
+    (shown,) = json.loads(run("probe show p.h5 --json").stdout)["probes"]
     assert (shown["target"], shown["classes"]) == ("word", ["minus", "plus"])
 
 

@@ -54,7 +54,7 @@ def test_tokens_go_through_every_command(run, folder, tokens):
     run(f"actstore label {tokens} even.npy")
     run("actstore pack run.acts -o packed.h5")
     run("probe fit packed.h5 --target even --C 1 -o probes.h5")
-    (fitted,) = json.loads(run("probe show probes.h5 --json").stdout)
+    (fitted,) = json.loads(run("probe show probes.h5 --json").stdout)["probes"]
     assert fitted["status"] == "converged"
     # No example straddles the splits: a tenth of those of train, with all their tokens, choose C.
     assert sum(fitted["rows"].values()) == rows

@@ -15,7 +15,7 @@ from actstore.dumping.dump import DumpSettings, dump
 from actstore.dumping.loop import SameWeightsWarning
 from actstore.sources import SplitData
 from actstore.sources.arrays import ArraySource
-from actstore.store.writing import space
+from actstore.store.writing import pending
 from crash.killing import dying_at, fork
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ class Job:
 @contextmanager
 def small_shards() -> Iterator[None]:
     """A dump of these few rows has several shards."""
-    before, space.SHARD_BYTES = space.SHARD_BYTES, (SHARD_BYTES, SHARD_BYTES)
+    before, pending.SHARD_BYTES = pending.SHARD_BYTES, (SHARD_BYTES, SHARD_BYTES)
     try:
         yield
     finally:
-        space.SHARD_BYTES = before
+        pending.SHARD_BYTES = before
 
 
 Rows = dict[str, Any]

@@ -50,7 +50,7 @@ def test_layers_words_and_probes(run):
         assert len(set(store.groups)) == 24
     run("actstore verify w.acts")
     run("probe fit w.acts --target label --C 0.1 -o p.h5")
-    assert len(json.loads(run("probe show p.h5 --json").stdout)) == 3
+    assert len(json.loads(run("probe show p.h5 --json").stdout)["probes"]) == 3
 
 
 def test_a_text_that_is_too_long_is_one_line(run):

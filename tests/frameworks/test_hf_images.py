@@ -74,6 +74,18 @@ def test_images_of_pil_and_of_one_channel(hf_folder, pictures):
     assert torch.equal(grey[:, 0], expected["pixel_values"][:, 0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_images_of_pil_of_more_than_8_bits_are_refused(hf_folder, dtype):
+    """Pillow would cut them off at 255, as the folder of images says, too."""
+    image = pytest.importorskip("PIL.Image", reason="pillow is not installed: make test-frameworks")
+    adapter = adapt(load_model(f"hf:{hf_folder('vit')}"))
+    deep = np.arange(480, dtype=dtype).reshape(20, 24) * 100
+    with pytest.raises(
+        AdapterError, match=r"it is in mode (I|I;16|F); 8 bits a channel were expected\. Scale it"
+    ):
+        adapter.prepared([image.fromarray(deep)] * 2)
+
+
 def test_pixel_values_are_given_as_they_are(hf_folder, captured, pictures):
     folder = hf_folder("vit")
     adapter = adapt(load_model(f"hf:{folder}"))

@@ -172,7 +172,7 @@ def test_broken_images_are_left_out_and_recorded_and_the_others_keep_their_ids(f
 
 
 def test_a_dump_without_broken_images_is_resumed_as_such(broken, tmp_path, monkeypatch):
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (8, 8))  # a shard per batch
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (8, 8))  # a shard per batch
 
     def stopped(self, images):
         if 199 in images[:, 0, 0, 0]:
@@ -198,7 +198,7 @@ def test_a_dump_without_broken_images_is_resumed_as_such(broken, tmp_path, monke
 
 def test_a_dump_that_was_begun_with_all_images_does_not_go_on_without_some(folder, tmp_path, monkeypatch):
     """How many rows come is announced with the first of them."""
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (8, 8))  # a shard per batch
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (8, 8))  # a shard per batch
     break_file(tmp_path / "photos" / "dog" / "11.png")
     with pytest.raises(SourceError, match=r"11.png can not be read"):
         dumped("photos", "run.acts")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actstore.errors import SourceError
-from actstore.sources import RowChoice, read_labels, split_data
+from actstore.sources import RowChoice, RowColumns, read_labels, split_data
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed: make test-frameworks")
 
@@ -152,3 +152,37 @@ def test_folders_that_can_not_be_read_are_named(folder, tmp_path):
     (item,) = split_data([str(folder / "one")])
     with pytest.raises(SourceError, match=r"one is a saved dataset; an array was expected"):
         item.source.opened()
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """A data set that names its rows, and labels for them in another order."""
+    place = tmp_path_factory.mktemp("named")
+    folds = datasets.ClassLabel(names=["train", "dev"])
+    data = {
+        "id": ["c", "a", "b"],
+        "text": ["x", "y", "z"],
+        "pair": [1, 1, 2],
+        "fold": [0, 1, 0],
+        "gap": [1, None, 2],
+    }
+    datasets.Dataset.from_dict(data).cast_column("fold", folds).save_to_disk(place / "data")
+    labels = {"id": ["a", "b", "c"], "y": [10, 11, 12]}
+    datasets.Dataset.from_dict(labels).save_to_disk(place / "labels")
+    return place
+
+
+def test_labels_of_another_dataset_are_joined_by_its_ids(named):
+    (item,) = split_data([f"train={named}/data:text"], [f"y={named}/labels:y", f"own={named}/data:pair"])
+    assert item.targets["y"].tolist() == [12, 10, 11]
+    assert item.targets["own"].tolist() == [1, 1, 2]
+    assert item.row_ids == ["c", "a", "b"]
+
+
+def test_splits_and_groups_are_columns_of_a_dataset(named):
+    (item,) = split_data([f"{named}/data:text"], (), RowColumns("fold", "pair"))
+    (batch,) = item.batches(3, RowChoice())
+    assert batch.splits.tolist() == ["train", "dev", "train"]
+    assert batch.groups.tolist() == ["1", "1", "2"]
+    with pytest.raises(SourceError, match="row 1 has no group"):
+        split_data([f"{named}/data:text"], (), RowColumns(None, "gap"))

@@ -70,7 +70,7 @@ def test_a_dump_says_that_it_ran_under_autocast(tmp_path):
 
 
 def test_another_precision_does_not_resume_a_dump(tmp_path, monkeypatch):
-    monkeypatch.setattr("actstore.store.writing.space.SHARD_BYTES", (8, 8))  # a shard for every batch
+    monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (8, 8))  # a shard for every batch
     path = tmp_path / "run.acts"
     with pytest.raises(SourceError, match="the disk went away"):
         dump(network(), broken_after(4), path, DumpSettings(("0:in",), 2, autocast="bf16"))

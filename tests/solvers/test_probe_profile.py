@@ -18,7 +18,7 @@ def probes():
 
 def header_of(**changes):
     return np.frombuffer(
-        json.dumps({"format": "actstore probes", "version": 0} | changes).encode(), dtype=np.uint8
+        json.dumps({"format": "actstore probes", "version": "0.9"} | changes).encode(), dtype=np.uint8
     )
 
 
@@ -44,23 +44,23 @@ def stored(name, **how):
 
 
 def external(file):
-    del file["bias.0"]
-    file.create_dataset("bias.0", (3,), "<f8", external=[("elsewhere.bin", 0, 24)])
+    del file["intercept.0"]
+    file.create_dataset("intercept.0", (3,), "<f8", external=[("elsewhere.bin", 0, 24)])
 
 
 def virtual(file):
-    del file["bias.0"]
+    del file["intercept.0"]
     layout = h5py.VirtualLayout((3,), "<f8")
     layout[:] = h5py.VirtualSource("elsewhere.h5", "bias", (3,))
-    file.create_virtual_dataset("bias.0", layout)
+    file.create_virtual_dataset("intercept.0", layout)
 
 
 def absurd(file):
-    del file["bias.0"]
+    del file["intercept.0"]
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
     space = h5py.h5s.create_simple((1 << 42,))
-    h5py.h5d.create(file.id, b"bias.0", h5py.h5t.IEEE_F64LE, space, plist)
+    h5py.h5d.create(file.id, b"intercept.0", h5py.h5t.IEEE_F64LE, space, plist)
 
 
 DAMAGES = {
@@ -78,32 +78,50 @@ DAMAGES = {
         "its header does not say `actstore probes`",
     ),
     "newer": (
-        put("header", header_of(version=9)),
-        "is a probe file of version 9 but version 0 is read here; update",
+        put("header", header_of(version="1.0")),
+        "is a probe file of version 1.0; this reads 0.9: update actstore",
+    ),
+    "newer after ten": (
+        put("header", header_of(version="0.10")),
+        "of version 0.10; this reads 0.9: update actstore",
+    ),
+    "older": (
+        put("header", header_of(version=0)),
+        "of version 0; this reads 0.9: fit the probes again, or use",
+    ),
+    "a version of others": (
+        put("header", header_of(version=[1])),
+        r"of version \[1\]; this reads 0.9: fit the probes",
     ),
     "no probes": (put("header", header_of()), "is damaged: its header does not describe its probes"),
     "odd probes": (put("header", header_of(probes=[3])), "is damaged: its header does not describe its probes"),
     "lacking": (put("header", header_of(probes=[{}], failures={})), "is damaged: its header does not describe"),
-    "no weights": (lambda file: file.pop("weights.1"), "`weights.1` is missing or is a link"),
+    "no weights": (lambda file: file.pop("weights.1"), "the dataset `weights.1` is missing"),
     "other shape": (put("mean.1", np.zeros(5)), r"mean.1 has the shape \(5,\), not \(3,\)"),
     "columns beyond": (put("columns.0", np.array([1, 6])), "columns.0 is not ascending from 0 to 5"),
     "columns twice": (put("columns.0", np.array([4, 4])), "columns.0 is not ascending from 0 to 5"),
     "float32": (put("weights.0", np.zeros((6, 3), "f4")), "`weights.0` is not of type float64"),
-    "objects": (put("bias.0", ["a", "b", "c"]), "`bias.0` is not of type float64"),
-    "a scalar": (put("bias.0", 3.0), r"bias.0 has the shape \(\)"),
-    "nothing": (put("bias.0", h5py.Empty("<f8")), "`bias.0` is empty"),
+    "objects": (put("intercept.0", ["a", "b", "c"]), "`intercept.0` is not of type float64"),
+    "a scalar": (put("intercept.0", 3.0), r"intercept.0 has the shape \(\)"),
+    "nothing": (put("intercept.0", h5py.Empty("<f8")), "`intercept.0` is empty"),
     "compressed": (stored("weights.0", compression="gzip"), "`weights.0` is not stored in one plain piece"),
     "chunked": (stored("weights.0", chunks=(2, 3)), "`weights.0` is not stored in one plain piece"),
-    "external storage": (external, "`bias.0` is not stored in one plain piece"),
-    "virtual": (virtual, "`bias.0` is not stored in one plain piece"),
-    "soft link": (put("bias.0", h5py.SoftLink("/bias.1")), "`bias.0` is missing or is a link"),
-    "external link": (put("bias.0", h5py.ExternalLink("x.h5", "/x")), "`bias.0` is missing or is a link"),
+    "external storage": (external, "`intercept.0` is not stored in one plain piece"),
+    "virtual": (virtual, "`intercept.0` is not stored in one plain piece"),
+    "soft link": (put("intercept.0", h5py.SoftLink("/intercept.1")), "`intercept.0` is missing or is a link"),
+    "external link": (
+        put("intercept.0", h5py.ExternalLink("x.h5", "/x")),
+        "`intercept.0` is missing or is a link",
+    ),
     "header link": (
         put("header", h5py.ExternalLink("x.h5", "/x")),
         "its dataset `header` is missing or is a link",
     ),
-    "a group": (lambda file: (file.pop("bias.0"), file.create_group("bias.0")), "`bias.0` is not a dataset"),
-    "absurd size": (absurd, "`bias.0` declares more than the file holds"),
+    "a group": (
+        lambda file: (file.pop("intercept.0"), file.create_group("intercept.0")),
+        "`intercept.0` is not a dataset",
+    ),
+    "absurd size": (absurd, "`intercept.0` declares more than the file holds"),
 }
 
 

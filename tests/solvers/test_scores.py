@@ -1,13 +1,16 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from solvers import scores
+from solvers import linear_map
 from solvers.errors import ProblemError
 from solvers.labels import UNSEEN
+from solvers.linear_map import LinearMap
 from solvers.probing.evaluate import evaluate
 from solvers.probing.probe import Probe
+from solvers.probing.records import ProbeMap, Proof, Scores, Where
 from solvers.scores import LEFT_OUT, Scored, nonfinite_rows, score, score_each
 
 
@@ -16,8 +19,7 @@ def rows():
     generator = np.random.default_rng(0)
     return SimpleNamespace(
         activations=generator.normal(size=(50, 2, 3)).astype(np.float32),
-        weights=generator.normal(size=(6, 4)),
-        bias=generator.normal(size=4),
+        map=LinearMap(generator.normal(size=(6, 4)), generator.normal(size=4), generator.normal(size=6)),
         codes=generator.integers(0, 4, 50),
     )
 
@@ -25,23 +27,23 @@ def rows():
 @pytest.fixture
 def probe(rows):
     """A probe whose numbers do not come from a fit; only what scoring needs matters here."""
-    return make_probe(
-        shape=(2, 3), classes=np.array(["a", "b", "c", "d"]), weights=rows.weights, bias=rows.bias
+    return make_probe((2, 3), np.array(["a", "b", "c", "d"]), rows.map)
+
+
+def make_probe(shape, classes, linear, columns=None):
+    return Probe(
+        Where(("fc",), "letter", shape),
+        ProbeMap(linear.weights, linear.intercept, linear.mean, classes, scale=np.ones(6), columns=columns),
+        Proof(1.0, "converged", 0.0, 0.0, "numpy", "", ()),
+        Scores(*[{}] * 6),
     )
-
-
-def make_probe(**given):
-    fields = dict.fromkeys(Probe.__dataclass_fields__, "") | {
-        "layer": "fc",
-        "target": "letter",
-        "columns": None,
-    }
-    return Probe(**(fields | given))
 
 
 def by_hand(rows, codes):
     """Error and cross-entropy from the textbook's formula, row by row."""
-    logits = rows.activations.reshape(50, 6).astype(np.float64) @ rows.weights + rows.bias
+    logits = (
+        rows.activations.reshape(50, 6).astype(np.float64) - rows.map.mean
+    ) @ rows.map.weights + rows.map.intercept
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     seen = codes != UNSEEN
     nats = -np.log(probabilities[seen, codes[seen]])
@@ -49,7 +51,7 @@ def by_hand(rows, codes):
 
 
 def test_score_is_the_textbook_s(rows):
-    result = score(rows.activations, rows.codes, rows.weights, rows.bias)
+    result = score(rows.activations, rows.codes, rows.map)
     error, cross_entropy = by_hand(rows, rows.codes)
     assert result.error == error
     # Two ways of summing 50 numbers of order one in float64.
@@ -67,14 +69,13 @@ def test_several_probes_are_scored_in_one_reading_each_on_its_own_rows(rows):
 
     source, mine = Counted(), np.arange(50) % 3 == 0
     generator = np.random.default_rng(1)
-    other = Scored(
-        np.where(mine, rows.codes % 2, LEFT_OUT), generator.normal(size=(6, 2)), np.array([0.1, -0.1])
-    )
-    first, second = score_each(source, [Scored(rows.codes, rows.weights, rows.bias), other])
+    small = LinearMap(generator.normal(size=(6, 2)), np.array([0.1, -0.1]), generator.normal(size=6))
+    other = Scored(np.where(mine, rows.codes % 2, LEFT_OUT), small)
+    first, second = score_each(source, [Scored(rows.codes, rows.map), other])
     assert source.reads == 1
     for found, alone in (
-        (first, score(rows.activations, rows.codes, rows.weights, rows.bias)),
-        (second, score(rows.activations[mine], rows.codes[mine] % 2, other.weights, other.bias)),
+        (first, score(rows.activations, rows.codes, rows.map)),
+        (second, score(rows.activations[mine], rows.codes[mine] % 2, small)),
     ):
         assert (found.error, found.rows, found.unseen) == (alone.error, alone.rows, alone.unseen)
         # Two orders of summing fifty numbers of order one in float64.
@@ -84,38 +85,39 @@ def test_several_probes_are_scored_in_one_reading_each_on_its_own_rows(rows):
 def test_rows_that_are_not_finite_count_for_the_probes_that_need_them(rows):
     rows.activations[4, 0, 0] = np.nan
     elsewhere = np.where(np.arange(50) == 4, LEFT_OUT, rows.codes)
-    both = [Scored(codes, rows.weights, rows.bias) for codes in (rows.codes, elsewhere)]
+    both = [Scored(codes, rows.map) for codes in (rows.codes, elsewhere)]
     assert [found.nonfinite for found in score_each(rows.activations, both)] == [1, 0]
 
 
 def test_block_size_does_not_matter(rows, monkeypatch):
-    whole = score(rows.activations, rows.codes, rows.weights, rows.bias)
-    monkeypatch.setattr(scores, "_BLOCK_ELEMENTS", 7 * 6)
-    in_blocks = score(rows.activations, rows.codes, rows.weights, rows.bias)
+    whole = score(rows.activations, rows.codes, rows.map)
+    monkeypatch.setattr(linear_map, "_BLOCK_ELEMENTS", 7 * 6)
+    in_blocks = score(rows.activations, rows.codes, rows.map)
     assert in_blocks.error == whole.error
     assert in_blocks.cross_entropy == pytest.approx(whole.cross_entropy, rel=1e-13)
 
 
 def test_huge_logits_do_not_overflow(rows):
-    result = score(rows.activations, rows.codes, rows.weights * 1e6, rows.bias)
+    huge = replace(rows.map, weights=rows.map.weights * 1e6)
+    result = score(rows.activations, rows.codes, huge)
     assert np.isfinite(result.cross_entropy)
 
 
 def test_unseen_classes_are_errors_and_not_in_the_cross_entropy(rows):
     codes = np.where(np.arange(50) < 5, UNSEEN, rows.codes)
-    result = score(rows.activations, codes, rows.weights, rows.bias)
+    result = score(rows.activations, codes, rows.map)
     error, cross_entropy = by_hand(rows, codes)
     assert result.error == error
-    assert result.error > score(rows.activations, rows.codes, rows.weights, rows.bias).error
+    assert result.error > score(rows.activations, rows.codes, rows.map).error
     assert result.cross_entropy == pytest.approx(cross_entropy, rel=1e-13)
     assert result.unseen == 5
 
 
 def test_no_rows_and_no_seen_rows(rows):
-    none = score(rows.activations[:0], rows.codes[:0], rows.weights, rows.bias)
+    none = score(rows.activations[:0], rows.codes[:0], rows.map)
     assert np.isnan(none.error)
     assert np.isnan(none.cross_entropy)
-    unseen = score(rows.activations, np.full(50, UNSEEN), rows.weights, rows.bias)
+    unseen = score(rows.activations, np.full(50, UNSEEN), rows.map)
     assert unseen.error == 1
     assert np.isnan(unseen.cross_entropy)
 
@@ -124,7 +126,7 @@ def test_no_rows_and_no_seen_rows(rows):
 def test_nonfinite_rows_are_counted_not_scored(rows, bad):
     activations = rows.activations.copy()
     activations[[3, 17], 0, 1] = bad
-    result = score(activations, rows.codes, rows.weights, rows.bias)
+    result = score(activations, rows.codes, rows.map)
     assert result.nonfinite == nonfinite_rows(activations) == 2
     assert np.isnan(result.error)
     assert np.isnan(result.cross_entropy)
@@ -134,17 +136,18 @@ def test_evaluate_skips_rows_without_a_label(rows, probe):
     letters = np.ma.masked_array(probe.classes[rows.codes], mask=np.arange(50) % 5 == 0)
     result = evaluate(probe, rows.activations, letters)
     kept = np.arange(50) % 5 != 0
-    assert result == score(rows.activations[kept], rows.codes[kept], rows.weights, rows.bias)
+    assert result == score(rows.activations[kept], rows.codes[kept], rows.map)
     assert result.rows == 40
 
 
 def test_evaluate_looks_only_at_the_random_features(rows):
     columns = np.array([1, 4])
     weights = np.zeros((6, 4))
-    weights[columns] = rows.weights[columns]
-    probe = make_probe(shape=(6,), classes=np.arange(4), weights=weights, bias=rows.bias, columns=columns)
+    weights[columns] = rows.map.weights[columns]
+    linear = replace(rows.map, weights=weights)
+    probe = make_probe((6,), np.arange(4), linear, columns)
     flat = rows.activations.reshape(50, 6).copy()
-    expected = score(flat, rows.codes, weights, rows.bias)
+    expected = score(flat, rows.codes, linear)
     flat[:, 2] = np.nan
     result = evaluate(probe, flat, rows.codes)
     assert result.error == expected.error

@@ -7,7 +7,6 @@ images (uint8 arrays, or PIL's) pixel values. All other inputs are given as they
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +19,7 @@ from actstore.adapters.for_hf import model as hf_model
 from actstore.adapters.for_hf.text import Texts
 from actstore.adapters.for_torch.adapter import TorchAdapter
 from actstore.errors import AdapterError
+from actstore.formats.imagefiles import as_rgb
 from actstore.wording import listed
 
 if TYPE_CHECKING:
@@ -58,27 +58,26 @@ class HfAdapter(TorchAdapter):
         return hf_model.load(spec)
 
     def describe(self, inputs: object | None) -> list[ModelLayer]:
-        """The modules, with names for the axes of hidden states; warns of weights that the model's files lacked."""
+        """The modules; warns of weights that the model's files lacked."""
         if self._given.untrained:
             msg = (
                 f"{self._given.name} lacks the weights {listed(self._given.untrained)}: they are random, and so is "
                 "what is computed with them"
             )
             warn(msg, UntrainedWeightsWarning, stacklevel=2)
-        positions = (
-            np.shape(inputs[_TAKES[_TEXT]])[1:2]
-            if isinstance(inputs, Mapping) and _TAKES[_TEXT] in inputs
-            else ()
-        )
-        return [self._named(row, positions) for row in super().describe(inputs)]
+        return [self._as_wide(row) for row in super().describe(inputs)]
 
-    def _named(self, row: ModelLayer, positions: tuple[int, ...]) -> ModelLayer:
-        """Names for two axes that torch has none for, where they are as long as the tokens or as wide as the model."""
-        if len(row.shape or ()) != 2 or row.axes != arrays.default_axes(2):
-            return row
+    def _as_wide(self, row: ModelLayer) -> ModelLayer:
+        """Names, for want of better ones, for the two axes of what is as wide as the model, and not as long."""
         width = getattr(self.model.config, "hidden_size", None)
-        alike = row.shape is not None and (row.shape[:1] == positions or row.shape[1] == width)
-        return replace(row, axes=("position", "feature")) if alike else row
+        if (
+            row.axes != arrays.default_axes(2)
+            or row.shape is None
+            or row.shape[1] != width
+            or row.shape[0] == width
+        ):
+            return row
+        return replace(row, axes=("position", "feature"))
 
     def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
         """Token ids of texts, with the words they belong to; pixel values of images."""
@@ -133,6 +132,10 @@ def _is_pil(image: object) -> bool:
 def _rgb(image: Any) -> Any:
     """An image of one channel as three that are the same; PIL's of whatever kind as RGB."""
     if _is_pil(image):
-        return image.convert("RGB")
+        try:
+            return as_rgb(image)
+        except ValueError as error:
+            msg = f"an image cannot be taken: {error}. Scale it to 8 bits first (how depends on what it shows)"
+            raise AdapterError(msg) from error
     array = arrays.to_bits(image)[0]
     return np.stack([array] * 3, axis=-1) if array.ndim == 2 else array

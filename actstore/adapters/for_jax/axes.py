@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore import arrays
-from actstore.adapters.outputs import SPATIAL, features_last
+from actstore.adapters.outputs import SPATIAL, features_last, inherited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,8 @@ class AxisNames:
         return axes
 
     def _by_type(self, kind: type, shape: tuple[int, ...]) -> tuple[str, ...] | None:
-        kinds = {base.__name__ for base in kind.__mro__}
+        own = getattr(kind, "__call__", None)  # noqa: B004 - a subclass with a call of its own may permute what it likes
+        kinds = {base.__name__ for base in kind.__mro__ if getattr(base, "__call__", None) is own}  # noqa: B004
         if _CONVOLUTIONS & kinds and len(shape) - 1 in SPATIAL:
             return (*SPATIAL[len(shape) - 1], "channel")
         if not _FEATURES_LAST & kinds:
@@ -63,6 +64,8 @@ class AxisNames:
     ) -> tuple[str, ...] | None:
         for before, axes in seen:
             pooled = axes[-1:] == ("channel",) and len(before) == len(shape) and before[-1] == shape[-1]
-            if before == shape or (pooled and all(np.less_equal(shape, before))):
+            if pooled and before[-1] not in before[:-1] and all(np.less_equal(shape, before)):
                 return axes
+            if found := inherited(shape, before, axes):
+                return found
         return None

@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from actstore import arrays
 from actstore.activations import OUTPUT, ModelLayer
 from actstore.adapters import trees
 from actstore.adapters.base import Adapter, Keep, Run
@@ -82,10 +81,10 @@ class FlaxAdapter(Adapter):
                     recorder, calls = run(inputs, None)
         hidden = recorder.hidden(calls)
         counts = Counter(call.module for call in calls)
-        axis_names, rows = AxisNames(), arrays.count_rows(inputs)
+        axis_names = AxisNames()
         described = [
             replace(
-                jax_layers.describe(call, rows, axis_names),
+                jax_layers.describe(call, axis_names),
                 explicit=call.layer == OUTPUT,
                 calls=counts[call.module],
             )

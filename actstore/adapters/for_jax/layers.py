@@ -131,8 +131,8 @@ def _leaves(
             yield path, outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def describe(call: FlaxCall, rows: int, axis_names: AxisNames) -> ModelLayer:
-    """One call, told from what it returned for ``rows`` rows, of which nothing is copied."""
+def describe(call: FlaxCall, axis_names: AxisNames) -> ModelLayer:
+    """Describe one call, told from what it returned, of which nothing is copied."""
     kind = "sown value" if call.kind is None else call.kind.__name__
     array, note = taken(call.output)
     if array is None:
@@ -143,8 +143,6 @@ def describe(call: FlaxCall, rows: int, axis_names: AxisNames) -> ModelLayer:
     if call.steps:
         note = f"it is called within a part that is scanned, which gives its {len(array)} steps before the rows"
         return ModelLayer(call.layer, kind, note=note)
-    if len(array) != rows:
-        note = f"its first axis is {len(array)} for a batch of {rows}, where the batch was expected"
-        return ModelLayer(call.layer, kind, note=note)
-    shape = tuple(array.shape[1:])
-    return ModelLayer(call.layer, kind, shape, axis_names.of(call.kind, shape), dtype, note)
+    rows, *shape = array.shape
+    axes = axis_names.of(call.kind, tuple(shape))
+    return ModelLayer(call.layer, kind, tuple(shape), axes, dtype, note, rows=rows)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actstore import arrays
 from actstore.activations import ModelLayer
 from actstore.adapters.base import Adapter, Keep, Run
 from actstore.adapters.for_keras import layers as keras_layers
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
     from actstore.activations import Captured
     from actstore.store.format import JSON
-
-_DESCRIBED_ROWS = 2
 
 
 class KerasAdapter(Adapter):
@@ -51,20 +48,12 @@ class KerasAdapter(Adapter):
         return keras_model.read(Path(spec))
 
     def describe(self, inputs: object | None) -> list[ModelLayer]:
-        """Every call of every layer in one run of a few rows; then what was not called, and other names of layers."""
+        """Every call of every layer in one run; then what was not called, and other names of layers."""
         keras_model.check_ready(self.model, self.device)
         layers, others = keras_layers.layers_by_name(self.model)
-        seen: list[tuple[str, ModelLayer]] = []
-        axis_names = keras_layers.AxisNames()
-
-        def see(name: str, index: int, layer: Any, output: object) -> None:
-            row = keras_layers.describe(call_name(name, index), layer, output, axis_names)
-            seen.append((name, replace(row, explicit=layer is self.model)))
-
-        calls: Mapping[str, int] = {}
-        if inputs is not None:
-            with keras_model.evaluating(self.model), keras_layers.watched(layers, see) as calls:
-                keras_model.forward(self.model, arrays.first_rows(inputs, _DESCRIBED_ROWS))
+        seen, calls, error = self._seen(layers, inputs)
+        if error is not None:
+            raise error
         why = "" if inputs is None else "it was not called for this batch"
         silent = [
             ModelLayer(name, type(layer).__name__, note=why, explicit=layer is self.model)
@@ -75,14 +64,39 @@ class KerasAdapter(Adapter):
             ModelLayer(name, type(layers[first]).__name__, note=f"it is the same layer as {first!r}")
             for name, first in others.items()
         ]
-        return [replace(row, calls=calls[name]) for name, row in seen] + silent + shared
+        return seen + silent + shared
+
+    def glimpse(self, inputs: object) -> list[ModelLayer]:
+        """Every call of every layer until the model fails."""
+        return self._seen(keras_layers.layers_by_name(self.model)[0], inputs)[0]
+
+    def _seen(
+        self, layers: Mapping[str, Any], inputs: object | None
+    ) -> tuple[list[ModelLayer], Mapping[str, int], Exception | None]:
+        """The layers in call order, how often each was called, and what the model raised after the last of them."""
+        seen: list[tuple[str, ModelLayer]] = []
+        axis_names = keras_layers.AxisNames()
+        calls: Mapping[str, int] = {}
+        failed: Exception | None = None
+
+        def see(name: str, index: int, layer: Any, output: object) -> None:
+            row = keras_layers.describe(call_name(name, index), layer, output, axis_names)
+            seen.append((name, replace(row, explicit=layer is self.model)))
+
+        if inputs is not None:
+            with keras_model.evaluating(self.model), keras_layers.watched(layers, see) as calls:
+                try:
+                    keras_model.forward(self.model, inputs)
+                except Exception as error:  # noqa: BLE001 - the user's model; whoever describes raises it again
+                    failed = error
+        return [replace(row, calls=calls[name]) for name, row in seen], calls, failed
 
     @contextmanager
     def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
-        """Runs stop after the deepest layer asked for."""
+        """Runs are whole passes, unless they are to stop early."""
         keras_model.check_ready(self.model, self.device)
         every, _ = keras_layers.layers_by_name(self.model)
-        passes = Passes(layers, keep, every, "layer")
+        passes = Passes(layers, keep, every, "layer", stop_early=self.stop_early)
 
         def see(name: str, index: int, _layer: Any, output: object) -> None:
             passes.see(name, index, lambda: taken(output)[0])

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from actstore import arrays
 from actstore.activations import OUTPUT, ModelLayer
-from actstore.adapters.outputs import SPATIAL, features_last, taken
+from actstore.adapters.outputs import SPATIAL, features_last, inherited, taken
 from actstore.store.format import DTYPES
 
 See: TypeAlias = Callable[[str, int, Any, object], None]
@@ -94,8 +94,8 @@ def describe(call: str, layer: Any, output: object, axis_names: AxisNames) -> Mo
         return ModelLayer(call, kind, note=note)
     if bits.ndim == 0 or dtype not in DTYPES:
         return ModelLayer(call, kind, note=f"it returns {arrays.describe(array)}, which no store holds")
-    shape = bits.shape[1:]
-    return ModelLayer(call, kind, shape, axis_names.of(layer, shape), dtype, note)
+    rows, *shape = bits.shape
+    return ModelLayer(call, kind, tuple(shape), axis_names.of(layer, tuple(shape)), dtype, note, rows=rows)
 
 
 class AxisNames:
@@ -111,14 +111,18 @@ class AxisNames:
         spatial = SPATIAL.get(len(shape) - 1)
         if order is not None and spatial is not None:
             axes = ("channel", *spatial) if order == "channels_first" else (*spatial, "channel")
-        elif len(shape) > 1 and _FEATURES_LAST.intersection(kind.__name__ for kind in type(layer).__mro__):
+        elif len(shape) > 1 and _FEATURES_LAST.intersection(_own_kinds(layer)):
             axes = features_last(len(shape))
-        elif len(shape) > 1 and shape == self._shape:
-            axes = self._axes
         else:
-            axes = arrays.default_axes(len(shape))
+            axes = inherited(shape, self._shape, self._axes) or arrays.default_axes(len(shape))
         self._shape, self._axes = shape, axes
         return axes
+
+
+def _own_kinds(layer: Any) -> Iterator[str]:
+    """The names of those classes of a layer whose ``call`` it runs: a subclass with its own may permute anything."""
+    call = getattr(type(layer), "call", None)
+    return (base.__name__ for base in type(layer).__mro__ if getattr(base, "call", None) is call)
 
 
 def _children(parent: Any) -> dict[str, Any]:

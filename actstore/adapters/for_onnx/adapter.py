@@ -18,7 +18,7 @@ from actstore.adapters.for_onnx import file
 from actstore.adapters.for_onnx import graph as onnx_graph
 from actstore.adapters.for_onnx import layers as onnx_layers
 from actstore.adapters.for_onnx import names as onnx_names
-from actstore.adapters.for_onnx.inputs import Inputs, few_rows
+from actstore.adapters.for_onnx.inputs import Inputs
 from actstore.adapters.for_onnx.session import Session
 from actstore.errors import AdapterError
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from actstore.activations import Captured
     from actstore.store.format import JSON
-
-_DESCRIBED_ROWS = (2, 3)
 
 
 class OnnxAdapter(Adapter):
@@ -50,6 +48,7 @@ class OnnxAdapter(Adapter):
         self._inputs = Inputs(onnx_graph.inputs_of(graph))
         self._computed = onnx_graph.computed_from_rows(graph)
         self._names = onnx_names.layer_names(self._computed)
+        self._described: Session | None = None
 
     @staticmethod
     def accepts(model: object) -> bool:
@@ -64,8 +63,13 @@ class OnnxAdapter(Adapter):
         """The model of ``FILE.onnx``."""
         return file.read(Path(spec))
 
+    @property
+    def fixed_rows(self) -> int | None:
+        """As its inputs declare it."""
+        return self._inputs.fixed_rows
+
     def describe(self, inputs: object | None) -> list[ModelLayer]:
-        """Every tensor as a few rows show it; without inputs, as the model declares it."""
+        """Every tensor as one run shows it; without inputs, as the model declares it."""
         if inputs is None:
             described = onnx_layers.declared_layers(self._proto)
         else:
@@ -120,21 +124,9 @@ class OnnxAdapter(Adapter):
         raise AdapterError(msg)
 
     def _found(self, feeds: Mapping[str, np.ndarray]) -> dict[str, ModelLayer]:
-        """Every layer as runs of a few rows show it: one of two and one of three, where the model takes any number.
-
-        An axis of the same length in both is not the batch, though it may have two entries.
-        """
-        session = self._open(list(self._names))
-        fixed = self._inputs.fixed_rows
-        try:
-            counts = _DESCRIBED_ROWS if fixed is None else (fixed,)
-            runs = [onnx_layers.found_layers(session, few_rows(feeds, rows)) for rows in counts]
-        except Exception:  # noqa: BLE001 - the graph may have a batch size in it that its inputs do not declare
-            runs = [onnx_layers.found_layers(session, feeds)]
-        return {
-            tensor: min((found[tensor] for found in runs), key=lambda layer: layer.shape is not None)
-            for tensor in runs[0]
-        }
+        """Every layer as one run shows it."""
+        self._described = self._described or self._open(list(self._names))
+        return onnx_layers.found_layers(self._described, feeds)
 
     def _open(self, tensors: Sequence[str]) -> Session:
         return Session(onnx_graph.part_computing(self._proto, tensors), tensors, self._folder, self.device)

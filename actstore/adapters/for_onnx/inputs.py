@@ -90,13 +90,6 @@ class Inputs:
         return array
 
 
-def few_rows(feeds: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """The first ``rows`` of a batch, the last one again where there are fewer: to look at shapes."""
-    count = arrays.count_rows(feeds)
-    places = np.minimum(np.arange(rows), count - 1)
-    return {name: array[places] if array.shape[:1] == (count,) else array for name, array in feeds.items()}
-
-
 def _cast(name: str, given: object, declared: np.dtype) -> np.ndarray:
     try:
         array, kind = arrays.to_bits(np.asarray(given) if isinstance(given, list) else given)

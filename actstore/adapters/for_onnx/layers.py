@@ -24,9 +24,8 @@ _ONLY_A_BATCH = "only a batch tells its shape: give --data"
 def found_layers(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, ModelLayer]:
     """A layer for each tensor of a session, as a batch shows it; without a shape where a store can not hold it."""
     values = session.run(feeds)
-    rows = arrays.count_rows(feeds)
     return {
-        tensor: _found(tensor, values[tensor], rows)
+        tensor: _found(tensor, values[tensor])
         if tensor in values
         else ModelLayer(tensor, "", note=f"it is a {kind}, which no store holds")
         for tensor, kind in session.kinds.items()
@@ -55,12 +54,11 @@ def unknown_layer(tensor: str) -> ModelLayer:
     return ModelLayer(tensor, "", note=_ONLY_A_BATCH)
 
 
-def _found(tensor: str, value: np.ndarray, rows: int) -> ModelLayer:
-    if value.shape[:1] != (rows,):
-        note = f"it has the shape {value.shape} for a batch of {rows}; its first axis must be the batch"
-        return ModelLayer(tensor, "", note=note)
-    shape = value.shape[1:]
-    return ModelLayer(tensor, "", shape, arrays.default_axes(len(shape)), value.dtype.name)
+def _found(tensor: str, value: np.ndarray) -> ModelLayer:
+    if not value.ndim:
+        return ModelLayer(tensor, "", note="it is a single number, and no row per example")
+    rows, *shape = value.shape
+    return ModelLayer(tensor, "", tuple(shape), arrays.default_axes(len(shape)), value.dtype.name, rows=rows)
 
 
 def _rank(value: Any) -> int:

@@ -26,6 +26,7 @@ from actstore.adapters.for_torch import weights as torch_weights
 from actstore.adapters.for_torch.axes import AxisNames
 from actstore.adapters.passes import Passes
 from actstore.errors import AdapterError
+from actstore.patterns import module_of
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
@@ -69,29 +70,40 @@ class TorchAdapter(Adapter):
 
     def describe(self, inputs: object | None) -> list[ModelLayer]:
         """Every call of every module in one run; then what was not called, and the other names of shared modules."""
-        places = torch_layers.places(self.model)
+        if self._tracing:
+            with torch_model.evaluating(self.model, self.device):
+                self._trace = self._traced(torch_layers.places(self.model), inputs)
+        places = self._places()
+        seen, error = self._seen(inputs)
+        if error is not None:
+            raise error
+        called = {module_of(layer.name) if layer.name not in places else layer.name for layer in seen}
+        silent = [place for place in places.values() if place.name not in called]
+        return seen + [row for place in silent if (row := _silent(place, inputs))] + self._others(places)
+
+    def glimpse(self, inputs: object) -> list[ModelLayer]:
+        """Every call of every module until the model fails."""
+        return self._seen(inputs)[0]
+
+    def _seen(self, inputs: object | None) -> tuple[list[ModelLayer], Exception | None]:
+        """The layers in call order, and what the model raised after the last of them."""
         seen: list[tuple[str, ModelLayer]] = []
         axis_names = AxisNames()
-        rows = 0 if inputs is None else arrays.count_rows(inputs)
+        failed: Exception | None = None
 
         def see(call: ModuleCall, value: Value) -> None:
-            row = torch_layers.describe(call, value, axis_names)
-            first = rows if row.shape is None else len(torch_layers.tensor_of(call, value))
-            # A module that gives one row for all is no mistake: embeddings of positions, which the sum repeats.
-            if first != rows and (call.place.module is None or first == 1):
-                row = replace(row, shape=None, axes=(), dtype="", note="its first axis is not the batch")
-            seen.append((call.place.name, row))
+            seen.append((call.place.name, torch_layers.describe(call, value, axis_names)))
 
-        with torch_model.evaluating(self.model, self.device):
-            if self._tracing:
-                self._trace = self._traced(places, inputs)
-            places = self._places()
-            with torch_layers.watched([*places.values()], see) as watch:
+        with (
+            torch_model.evaluating(self.model, self.device),
+            torch_layers.watched([*self._places().values()], see) as watch,
+        ):
+            try:
                 if inputs is not None:
                     self._forward(inputs, watch)
-        described = [replace(row, calls=watch.calls[name]) for name, row in seen]
-        silent = [place for place in places.values() if place.name not in watch.calls]
-        return described + [row for place in silent if (row := _silent(place, inputs))] + self._others(places)
+            except Exception as error:  # noqa: BLE001 - the user's model; whoever describes raises it again
+                failed = error
+        return [replace(row, calls=watch.calls[name]) for name, row in seen], failed
 
     def _others(self, places: Mapping[str, ModulePlace]) -> list[ModelLayer]:
         return [
@@ -123,9 +135,9 @@ class TorchAdapter(Adapter):
 
     @contextmanager
     def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
-        """Runs stop after the deepest layer asked for; the model is in evaluation mode meanwhile."""
+        """Runs are whole passes, unless they are to stop early; the model is in evaluation mode meanwhile."""
         every = self._places()
-        passes = Passes(layers, keep, every, "module")
+        passes = Passes(layers, keep, every, "module", stop_early=self.stop_early)
 
         def see(call: ModuleCall, value: Value) -> None:
             passes.see(call.place.name, call.index, lambda: torch_layers.tensor_of(call, value))
@@ -144,10 +156,16 @@ class TorchAdapter(Adapter):
         return torch_watching.watching(self.model, patterns)
 
     def provenance(self) -> dict[str, JSON]:
-        """The hash of the state dict: names, dtypes, shapes and bytes, in its order; and how else it is to run."""
-        weights = hash_arrays(torch_weights.state(self.model))
+        """The hash of the state dict: names, dtypes, shapes and bytes, in its order; and how else it is to run.
+
+        Where one of its tensors cannot be hashed, the weights are not seen, and the reason is given.
+        """
         asked = {"autocast": self._autocast} if self._autocast else {}
-        return {"weights": weights, "class": type(self.model).__qualname__, **asked}
+        try:
+            weights = {"weights": hash_arrays(torch_weights.state(self.model))}
+        except torch_weights.UnseenWeightsError as error:
+            weights = {"weights": "not seen", "reason": str(error)}
+        return {**weights, "class": type(self.model).__qualname__, **asked}
 
     def load_weights(self, path: Path, key: str | None) -> object:
         """A state dict, of which nothing but tensors is read (``weights_only``), or a ``.safetensors`` file."""

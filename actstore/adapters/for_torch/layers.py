@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actstore import arrays
 from actstore.activations import OUTPUT, ModelLayer
@@ -15,6 +15,7 @@ from actstore.adapters.for_torch.wrappers import named_modules
 from actstore.errors import AdapterError
 from actstore.patterns import INTO, call_name
 from actstore.store.format import DTYPES
+from actstore.usercode import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from actstore.adapters.for_torch.values import Value
 
 SCRIPTED = "it is a torch.jit.ScriptModule, which takes no hooks; ask for the layer before or after it"
+_UNKNOWN = "it cannot be described ({})"
+_PARAMETRIZATIONS = "parametrizations"
 See: TypeAlias = "Callable[[ModuleCall, Value], None]"
 
 
@@ -63,7 +66,7 @@ class ModuleCall:
 
 def places(model: Module) -> dict[str, ModulePlace]:
     """Every module once, under its first name; the model itself, last, as ``output``; and what goes into each."""
-    modules = dict(named_modules(model))
+    modules = {name: module for name, module in named_modules(model) if not is_parametrization(name)}
     root = modules.pop("")
     if OUTPUT not in modules:
         modules[OUTPUT] = root
@@ -79,6 +82,11 @@ def places(model: Module) -> dict[str, ModulePlace]:
     return {**found, **{place.name: place for place in inputs}}
 
 
+def is_parametrization(name: str) -> bool:
+    """Whether a module makes weights of another (``torch.nn.utils.parametrize``): it never sees a batch."""
+    return _PARAMETRIZATIONS in name.split(".")
+
+
 def kinds(module_type: type) -> tuple[str, ...]:
     """The names of a class and of its bases."""
     return tuple(base.__name__ for base in module_type.__mro__)
@@ -89,6 +97,8 @@ def aliases(model: Module) -> dict[str, str]:
     first: dict[int, str] = {}
     others = {}
     for name, module in named_modules(model, remove_duplicate=False):
+        if is_parametrization(name):
+            continue
         if first.setdefault(id(module), name) != name:
             others[name] = first[id(module)]
     return others
@@ -119,12 +129,12 @@ def watched(watched_places: Sequence[ModulePlace], see: See) -> Iterator[Watch]:
     watch = Watch(watched_places, see)
 
     def after(place: ModulePlace, _module: Module, _inputs: object, output: object) -> None:
-        watch.tell(place, values.taken(output))
+        watch.tell(place, _told(values.taken, output))
 
     def before(
         place: ModulePlace, _module: Module, arguments: tuple[object, ...], keywords: Mapping[str, object]
     ) -> None:
-        watch.tell(place, values.given(arguments, keywords))
+        watch.tell(place, _told(values.given, arguments, keywords))
 
     handles = []
     try:
@@ -139,6 +149,14 @@ def watched(watched_places: Sequence[ModulePlace], see: See) -> Iterator[Watch]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _told(find: Callable[..., Value], *found: Any) -> Value:
+    """What ``find`` takes of an output; nothing of tensors that cannot even be asked for their shape."""
+    try:
+        return find(*found)
+    except Exception as error:  # noqa: BLE001 - nested and other tensors raise whatever they like
+        return values.Value(None, _UNKNOWN.format(explain(error)))
 
 
 def is_script(place: ModulePlace) -> bool:
@@ -156,15 +174,29 @@ def tensor_of(call: ModuleCall, value: Value) -> Tensor:
 
 def describe(call: ModuleCall, value: Value, axis_names: AxisNames) -> ModelLayer:
     """One call of a place, told from its tensor, of which nothing is copied."""
+    try:
+        return _described(call, value, axis_names)
+    except Exception as error:  # noqa: BLE001 - nested, sparse and other tensors raise whatever they like
+        note = _UNKNOWN.format(explain(error))
+        return ModelLayer(call.name, call.place.kinds[0], note=note, explicit=call.place.explicit)
+
+
+def _described(call: ModuleCall, value: Value, axis_names: AxisNames) -> ModelLayer:
     place, tensor = call.place, value.tensor
     kind = place.kinds[0]
     if tensor is None:
         return ModelLayer(call.name, kind, note=value.note, explicit=place.explicit)
-    dtype = str(tensor.dtype).removeprefix("torch.")
+    dtype, layout = (str(what).removeprefix("torch.") for what in (tensor.dtype, tensor.layout))
+    how = "is given" if place.into else "returns"
+    if layout != "strided" or tensor.is_nested:
+        kept = "nested" if tensor.is_nested else layout
+        note = f"it {how} a {kept} tensor, which no store holds"
+        return ModelLayer(call.name, kind, note=note, explicit=place.explicit)
     if tensor.ndim == 0 or dtype not in DTYPES:
-        how = "is given" if place.into else "returns"
         note = f"it {how} {arrays.describe(tensor)}, which no store holds"
         return ModelLayer(call.name, kind, note=note, explicit=place.explicit)
-    shape = tuple(tensor.shape[1:])
-    axes = axis_names.of_input(place.kinds, tensor) if place.into else axis_names.of_output(place.kinds, tensor)
-    return ModelLayer(call.name, kind, shape, axes, dtype, value.note, explicit=place.explicit)
+    rows, *shape = tensor.shape
+    axes = axis_names.of_input(place, tensor) if place.into else axis_names.of_output(place, tensor)
+    return ModelLayer(
+        call.name, kind, tuple(shape), axes, dtype, value.note, explicit=place.explicit, rows=int(rows)
+    )

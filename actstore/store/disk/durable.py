@@ -6,17 +6,31 @@ import errno
 import fcntl
 import mmap
 import os
-import shutil
+import re
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
+from actstore.store.disk.renaming import rename_new
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
+MARK = "[0-9a-f]{16}"  # what ``new_mark`` gives, as a regular expression
+LONGEST_NAME = 200  # bytes of a name that its temporary one begins with: file systems take 255
+NO_LINKS = (
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EMLINK,
+    errno.EXDEV,
+    errno.EINVAL,
+)  # what file systems without hard links answer (exFAT and vFAT, SMB, some FUSE)
 
 Bytes = bytes | memoryview
 
@@ -89,61 +103,61 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def create(path: Path) -> int:
+    """Create a file that nobody has, to write to; FileExistsError where there is one, or a link of any kind."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
 def rename(temporary: Path, path: Path) -> None:
     """Give a synced file or folder its final name, for good. An existing file of that name is replaced."""
     os.replace(temporary, path)
     sync_folder(path.parent)
 
 
-def temporary_name(path: Path) -> Path:
-    """The name under which ``path`` is written until it is whole."""
-    return path.with_name(path.name + TEMPORARY_SUFFIX)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file that is there whole or not at all."""
-    temporary = temporary_name(path)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        write_at(fd, data, 0)
-        sync_file(fd)
-        rename(temporary, path)
-    finally:
-        os.close(fd)
-        temporary.unlink(missing_ok=True)
-
-
-def write_new(path: Path, data: bytes) -> bool:
-    """Write a small file that is there whole, unless there is one. Returns whether it was written.
+def publish(temporary: Path, path: Path) -> None:
+    """Give a synced file its final name, for good, unless something has it: FileExistsError, and nothing has changed.
 
     Of several processes that try at once, one does.
     """
-    mark = os.urandom(8).hex()  # processes on several machines can have one number
-    temporary = path.with_name(f"{path.name}.{mark}{TEMPORARY_SUFFIX}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
-        write_at(fd, data, 0)
-        sync_file(fd)
         os.link(temporary, path)  # unlike a rename, it never replaces what another process was quicker to write
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        if path.exists():  # whoever was quicker has removed all temporary files since
-            return False
-        raise
-    finally:
-        os.close(fd)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        rename_new(temporary, path)
+    with suppress(
+        OSError
+    ):  # the file has its name; what is left of the other one is swept with the temporary files
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
-    return True
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file. OSError where it can not be read, or is a pipe or a device, which might never end."""
+def temporary_name(path: Path) -> Path:
+    """A name under which ``path`` can be written until it is whole: random, so that it is nobody else's."""
+    start = path.name.encode()[:LONGEST_NAME].decode(errors="ignore")
+    return path.with_name(f"{start}.{new_mark()}{TEMPORARY_SUFFIX}")
+
+
+def new_mark() -> str:
+    """Sixteen random digits that make a name nobody else's: processes on several machines can have one number."""
+    return os.urandom(8).hex()
+
+
+def temporary_of(name: str) -> str:
+    """What a temporary file of ours was to be called; "" where ``name`` is no name of one."""
+    found = re.fullmatch(rf"(.+?)(\.{MARK})?{re.escape(TEMPORARY_SUFFIX)}", name)
+    return found[1] if found else ""
+
+
+def read_file(path: Path, most: int = -1) -> bytes:
+    """The bytes of a file, the first ``most`` where that is given.
+
+    OSError where it cannot be read, or is a pipe or a device, which might never end.
+    """
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no file")
-        return file.read()
+        return file.read(most)
 
 
 def read_whole(path: Path) -> bytes:
@@ -155,13 +169,9 @@ def read_whole(path: Path) -> bytes:
         raise StoreError(msg) from error
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a folder of ours and all that is in it, if it is there."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(folder)
-
-
-def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder."""
-    for path in folder.glob(f"*{TEMPORARY_SUFFIX}"):
-        path.unlink(missing_ok=True)
+def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Remove the temporary files that killed processes left in a folder, of files whose names are ours."""
+    for path in folder.iterdir():
+        if is_ours(temporary_of(path.name)):
+            with suppress(OSError):  # it is in nobody's way
+                path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from actstore.store.disk.durable import TEMPORARY_SUFFIX
+from actstore.store.disk import durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ class HeldFile:
         own = self._write_own()
         try:
             try:
-                os.link(own, self._path)
+                durable.publish(own, self._path)
             except FileExistsError:
                 self._take_over(own)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
@@ -70,14 +70,14 @@ class HeldFile:
         return own
 
     def _take_over(self, own: Path) -> None:
-        """Put our file in the place of a dead process's. Of several that try, the first to link its token may."""
+        """Put our file in the place of a dead process's. Of several that try, one may."""
         found = look(self._path)
         now_s = own.stat().st_mtime
         if found is None or not found.is_stale(now_s):
             raise BlockingIOError
         right = _beside(self._path, f"{found.holder.token if found.holder else 'unknown'}.stale")
         try:
-            os.link(own, right)
+            os.close(durable.create(right))
         except FileExistsError:
             with suppress(FileNotFoundError):
                 if now_s - right.stat().st_mtime > STALE_S:  # whoever had the right died with it
@@ -91,10 +91,14 @@ class HeldFile:
         finally:
             right.unlink(missing_ok=True)
 
+    def is_ours(self) -> bool:
+        """Whether nobody has taken the file over."""
+        found = look(self._path)
+        return found is not None and found.holder is not None and found.holder.token == self._token
+
     def release(self) -> None:
         """Remove the file, unless it was taken over."""
-        found = look(self._path)
-        if found is not None and found.holder is not None and found.holder.token == self._token:
+        if self.is_ours():
             self._path.unlink(missing_ok=True)
         self.close()
 
@@ -144,7 +148,7 @@ def look(path: Path) -> Found | None:
 
 
 def _beside(path: Path, mark: str) -> Path:
-    return path.with_name(f"{path.name}.{mark}{TEMPORARY_SUFFIX}")
+    return path.with_name(f"{path.name}.{mark}{durable.TEMPORARY_SUFFIX}")
 
 
 def _lives(process: int) -> bool:

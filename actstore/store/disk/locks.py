@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -10,6 +11,8 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from actstore.errors import StoreError
+from actstore.store.disk.durable import read_file, sync_file, write_at
 from actstore.store.disk.held_file import BEAT_S, HeldFile, held_path, is_held
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ _warned = False
 class Lock:
     """An exclusive lock on a file for as long as this process lives (flock); forked children do not hold it on.
 
-    Where the file system can not lock, a file beside it stands in (see ``heldfile``).
+    Where the file system can not lock, a file beside it stands in (see ``held_file``).
     """
 
     def __init__(self, path: Path, wait_s: float = 0.0) -> None:
@@ -33,12 +36,14 @@ class Lock:
             BlockingIOError: another writer, of this process or another, has it.
         """
         self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         self._held: HeldFile | None = None
         until = time.monotonic() + wait_s
         try:
             while not self._taken(last=time.monotonic() >= until):
                 time.sleep(POLL_S)
+            if not self.is_ours():  # what was to be locked was removed or renamed meanwhile
+                raise BlockingIOError
         except BaseException:
             self.close()
             raise
@@ -63,6 +68,35 @@ class Lock:
             return False
         return True
 
+    def is_ours(self) -> bool:
+        """Whether the lock is still this process's: its file is there, is the one that was locked, and names us."""
+        try:
+            mine, there = os.fstat(self._fd), os.stat(self._path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EBADF):
+                return False
+            raise
+        return os.path.samestat(mine, there) and (self._held is None or self._held.is_ours())
+
+    def check(self) -> None:
+        """StoreError unless the lock is ours: another process took this one for dead, or removed what was locked.
+
+        That happens to a process that was stopped for longer than a stand-in for a lock is believed, or that slept
+        with its machine. What it would write now would damage what the other one wrote.
+        """
+        if not self.is_ours():
+            msg = (
+                f"{self._path.parent} is not this process's any more: it stood still, and another process took over "
+                "or removed what it wrote. Nothing more is written there; look at what is there, then dump again"
+            )
+            raise StoreError(msg)
+
+    def note(self, text: str) -> None:
+        """Write a word into the lock's file, for whoever takes the lock next; on the disk when this returns."""
+        os.ftruncate(self._fd, 0)
+        write_at(self._fd, text.encode("utf-8"), 0)
+        sync_file(self._fd)
+
     def release(self) -> None:
         """Let go, at once, even where a forked child has not closed its copy yet; once more does no harm."""
         if self._fd >= 0:
@@ -79,6 +113,13 @@ class Lock:
                 self._held.close()
             os.close(self._fd)
             self._fd = -1
+
+
+def read_note(path: Path) -> str:
+    """What the last holder of the lock on ``path`` noted in its file; "" where there is none."""
+    with suppress(OSError, UnicodeDecodeError):
+        return read_file(path).decode("utf-8")
+    return ""
 
 
 def is_locked(path: Path) -> bool:

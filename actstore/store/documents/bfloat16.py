@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 
-def widened(bits: np.ndarray) -> np.ndarray:
-    """bfloat16 bits as the same values in float32."""
-    return (np.ascontiguousarray(bits).astype(np.uint32) << np.uint32(16)).view(np.float32)
+def widened(bits: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return bfloat16 bits as the same values in float32; in ``out``, where that is given, C-contiguous float32."""
+    single = np.empty(np.shape(bits), np.float32) if out is None else out
+    wide = single.view(np.uint32)
+    wide[...] = bits
+    wide <<= np.uint32(16)
+    return single
 
 
 def narrowed(values: np.ndarray) -> np.ndarray:

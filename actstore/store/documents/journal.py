@@ -16,12 +16,14 @@ from actstore.store.disk import durable
 from actstore.store.documents.documents import HASH_DIGITS, undamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from actstore.store.format import JSON
 
 
+_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never through a link, nor into a pipe
+FIRST_BYTES = 64 * 2**10  # a journal of so many bytes lists something
 SECTOR_BYTES = 512  # what a disk writes whole, or not at all
 
 
@@ -57,26 +59,34 @@ class Listing:
 class Journal:
     """Appends records; each is on the disk when ``append`` returns. The file is open only meanwhile."""
 
-    def __init__(self, path: Path, start: str) -> None:
+    def __init__(self, path: Path, start: str, fence: Callable[[], None] = lambda: None) -> None:
         """Continue the journal at ``path``, or begin it. The first checksum covers ``start``: what it belongs to.
 
         A last record that its process died in is cut off. StoreError where another byte is not as it was written.
+        ``fence`` raises where the journal is not this writer's any more; it is asked before every record.
         """
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fence()
+        fd = os.open(path, _WRITE | os.O_CREAT, 0o666)
         try:
             found = read_journal(path, start)
             if os.fstat(fd).st_size > found.nbytes:
                 _cut(fd, found.nbytes)
+            self._file = _file_of(fd)
         finally:
             os.close(fd)
-        self._path = path
+        self._path, self.check = path, fence
         self._last, self._bytes = found.checksum, found.nbytes
         self.records = found.records
 
     def append(self, record: Mapping[str, JSON]) -> None:
-        """Add one record: 16 hexadecimal digits of checksum, a blank, JSON, a line end."""
+        """Add one record: 16 hexadecimal digits of checksum, a blank, JSON, a line end.
+
+        Raises:
+            StoreError: another process has written to the journal, or put another one in its place.
+        """
         checksum, line = _line(self._last, record)
-        fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        self.check()
+        fd = self._open()
         try:
             durable.write_at(fd, line, self._bytes)
             durable.sync_data(fd)
@@ -88,6 +98,21 @@ class Journal:
             os.close(fd)
         self._last = checksum
         self._bytes += len(line)
+
+    def _open(self) -> int:
+        """The file to append to, which has to be the one that was read, and to end where its last record does."""
+        fd = -1
+        with suppress(FileNotFoundError):
+            fd = os.open(self._path, _WRITE)
+        if fd >= 0 and (_file_of(fd), os.fstat(fd).st_size) == (self._file, self._bytes):
+            return fd
+        if fd >= 0:
+            os.close(fd)
+        msg = (
+            f"{self._path} was written to, replaced or removed by another process since this one read it; nothing is "
+            "added to it. Look at what is there, then go on (--resume)"
+        )
+        raise StoreError(msg)
 
 
 def _lines(data: bytes) -> tuple[list[bytes], bytes]:
@@ -137,6 +162,17 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     return Listing(records, previous, len(data) - len(tail))
 
 
+def has_records(path: Path) -> bool:
+    """Whether a journal lists anything, sound or not; one that cannot be read may."""
+    try:
+        data = durable.read_file(path, FIRST_BYTES)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return len(data) == FIRST_BYTES or bool(_lines(data)[0])
+
+
 @dataclass(frozen=True)
 class Examined:
     """What can be told of a journal that may be damaged.
@@ -183,6 +219,11 @@ def _parse(payload: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _file_of(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _cut(fd: int, nbytes: int) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from actstore.errors import StoreError
 from actstore.store.documents.catalog import Part, stamp
 from actstore.store.documents.documents import digest, undamaged
-from actstore.store.documents.journal import read_journal
+from actstore.store.documents.journal import has_records, read_journal
 from actstore.store.documents.records import Begin, End, ShardRecord
-from actstore.store.format import JOURNAL, is_rank_folder, rank_folder
+from actstore.store.format import JOURNAL, LOCK, STEPS, is_rank_folder, rank_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -85,13 +85,33 @@ def parse_records(
 
 
 def ranks_of(folder: Path) -> list[int]:
-    """The ranks that have a folder in the folder of a step, ascending."""
+    """The ranks that have begun in the folder of a step, ascending: their journals list something.
+
+    A folder without that is no rank: its process died before its first record, and whoever dumps again may have other
+    ranks. A journal that cannot be read counts, so that what is wrong with it is told where it is read.
+    """
     try:
         names = [entry.name for entry in folder.iterdir()]
     except OSError as error:
         msg = f"{folder} can not be read ({error.strerror}); restore it from a copy"
         raise StoreError(msg) from error
-    return sorted(int(name.partition("-")[2]) for name in names if is_rank_folder(name))
+    begun = [name for name in names if is_rank_folder(name) and has_records(folder / name / JOURNAL)]
+    return sorted(map(rank_number, begun))
+
+
+def rank_number(name: str) -> int:
+    """Which rank a folder of that name is of."""
+    return int(name.partition("-")[2])
+
+
+def rank_folders(step: Path) -> list[Path]:
+    """The folders of ranks in the folder of a step, of those that have written nothing yet, too."""
+    return sorted(path for path in step.iterdir() if is_rank_folder(path.name)) if step.is_dir() else []
+
+
+def locks_of(folder: Path) -> list[Path]:
+    """The locks of all ranks of all steps of a store."""
+    return [rank / LOCK for step in sorted((folder / STEPS).glob("*")) for rank in rank_folders(step)]
 
 
 def check_size(path: Path, file_bytes: int) -> tuple[int, int]:

@@ -147,7 +147,8 @@ class ShardRecord:
         file: what was written.
         nonfinite: by layer, how many rows have a NaN or an infinity.
         seen: how far the dump was when its last row was stored.
-        segments: by layer, the state of its running hash after the last row (see ``streams``).
+        segments: by layer, the state of its running hash after the last row (see ``running_hashes``).
+        versions: of what computed the rows, where they are others than the rank began with; kept beside ``seen``.
     """
 
     shard: str
@@ -157,6 +158,7 @@ class ShardRecord:
     nonfinite: Mapping[str, int]
     seen: Seen
     segments: Mapping[str, str]
+    versions: Mapping[str, JSON] | None = None
 
     def document(self) -> dict[str, JSON]:
         """The record as JSON."""
@@ -166,7 +168,7 @@ class ShardRecord:
             "rows": self.rows,
             **self.file.document(),
             "nonfinite": dict(self.nonfinite),
-            "seen": asdict(self.seen),
+            "seen": asdict(self.seen) | ({} if self.versions is None else {"versions": dict(self.versions)}),
             "segments": dict(self.segments),
         }
 
@@ -181,7 +183,17 @@ class ShardRecord:
         check_datasets(file.extents, rows, layers)
         nonfinite = {layer.name: natural(entry["nonfinite"][layer.name]) for layer in layers}
         segments = {layer.name: text(entry["segments"][layer.name]) for layer in layers}
-        return cls(entry["shard"], first_row, rows, file, nonfinite, Seen.parse(entry["seen"]), segments)
+        versions = entry["seen"].get("versions")
+        return cls(
+            shard=entry["shard"],
+            first_row=first_row,
+            rows=rows,
+            file=file,
+            nonfinite=nonfinite,
+            seen=Seen.parse(entry["seen"]),
+            segments=segments,
+            versions=None if versions is None else dict(versions),
+        )
 
 
 @dataclass(frozen=True)
@@ -225,7 +237,7 @@ class End:
 
     Args:
         rows: how many they are.
-        hashes: of each layer's activations by name, and of the row table under "" (see ``streams``).
+        hashes: of each layer's activations by name, and of the row table under "" (see ``running_hashes``).
         provenance: what was known only then: the hashes of the inputs.
     """
 

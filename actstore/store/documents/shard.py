@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import xxhash
 
-from actstore.store.disk import durable
 from actstore.store.disk.hdf5 import lay_out
 from actstore.store.documents.records import Extent
 from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
     from types import TracebackType
+
+    from actstore.store.disk.output import WholeFile
 
 SMALL_BYTES = (
     16 * 2**10
@@ -56,17 +55,16 @@ class ShardColumn:
 
 
 class NewFile:
-    """An HDF5 file in the making, under a temporary name: ``fill`` every dataset, then ``commit``.
+    """An HDF5 file in the making: ``fill`` every dataset, then ``commit``.
 
     As a context manager it leaves nothing behind where it was not committed.
     """
 
-    def __init__(self, temporary: Path, datasets: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-        """Create the file with room for ``datasets``, path to (dtype, shape)."""
+    def __init__(self, file: WholeFile, datasets: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+        """Make room in a new ``file`` for ``datasets``, path to (dtype, shape)."""
         self._layout = lay_out(datasets)
         self._datasets = dict(datasets)
-        self._temporary = temporary
-        self._fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._file = file
 
     @property
     def file_bytes(self) -> int:
@@ -87,7 +85,7 @@ class NewFile:
         layout = lay_out(datasets)
         moved = [name for name, offset in self._layout.offsets.items() if layout.offsets[name] != offset]
         if moved:  # the library allocates in the order of creation; the rows of a file depend on that
-            msg = f"{self._temporary}: HDF5 moved the dataset {moved[0]!r} when {path!r} was added behind it"
+            msg = f"{self._file.path}: HDF5 moved the dataset {moved[0]!r} when {path!r} was added behind it"
             raise RuntimeError(msg)
         self._datasets, self._layout = datasets, layout
 
@@ -101,7 +99,7 @@ class NewFile:
         """
         extent = Extent(*self._datasets[path], self._layout.offsets[path])
         hashes = BlockHashes(extent.block_rows * extent.row_bytes)
-        output = _Output(self._fd, extent.offset)
+        output = _Output(self._file, extent.offset)
         for piece in pieces:
             for span in hashes.spans(block_bytes(piece, extent.dtype)):
                 if stream is not None:
@@ -113,13 +111,12 @@ class NewFile:
             raise ValueError(msg)
         return Extent(extent.dtype, extent.shape, extent.offset, hashes.digests(extent.blocks))
 
-    def commit(self, path: Path, tail: bytes = b"") -> None:
+    def commit(self, tail: bytes = b"") -> None:
         """Write the rest, and ``tail`` behind all that HDF5 knows of; name the file once all of it is on the disk."""
         for offset, data in self._layout.gaps:
-            durable.write_at(self._fd, data, offset)
-        durable.write_at(self._fd, tail, self.file_bytes)
-        durable.sync_file(self._fd)
-        durable.rename(self._temporary, path)
+            self._file.write(data, offset)
+        self._file.write(tail, self.file_bytes)
+        self._file.publish()
 
     def __enter__(self) -> Self:
         return self
@@ -131,8 +128,7 @@ class NewFile:
 
     def discard(self) -> None:
         """Close the file, and remove it unless it was committed."""
-        os.close(self._fd)
-        self._temporary.unlink(missing_ok=True)
+        self._file.discard()
 
 
 class BlockHashes:
@@ -169,8 +165,8 @@ class BlockHashes:
 class _Output:
     """Writes spans one behind the other; long ones as they are, short ones gathered."""
 
-    def __init__(self, fd: int, offset: int) -> None:
-        self._fd = fd
+    def __init__(self, file: WholeFile, offset: int) -> None:
+        self._file = file
         self._gathered = bytearray()
         self.offset = offset
 
@@ -181,13 +177,13 @@ class _Output:
                 self.flush()
             return
         self.flush()
-        durable.write_at(self._fd, span, self.offset)
+        self._file.write(span, self.offset)
         self.offset += span.nbytes
 
     def flush(self) -> None:
         """Write what was gathered."""
         if self._gathered:
-            durable.write_at(self._fd, bytes(self._gathered), self.offset)
+            self._file.write(bytes(self._gathered), self.offset)
             self.offset += len(self._gathered)
             self._gathered.clear()
 
@@ -199,31 +195,28 @@ def block_bytes(block: np.ndarray, dtype: str) -> memoryview:
 
 
 def write_columns(
-    temporary: Path,
-    path: Path,
-    columns: Mapping[str, ShardColumn],
-    streams: Mapping[str, Stream] | None = None,
+    whole: WholeFile, columns: Mapping[str, ShardColumn], streams: Mapping[str, Stream] | None = None
 ) -> tuple[int, str, dict[str, Extent]]:
     """Write a file of columns that lie in memory. Returns its size, the hash of its gaps, its extents by path.
 
     ``streams`` has running hashes by path, which take every byte of those datasets.
     """
-    file, extents = fill_columns(temporary, columns, streams)
+    file, extents = fill_columns(whole, columns, streams)
     with file:
-        file.commit(path)
+        file.commit()
     return file.file_bytes, file.gaps, extents
 
 
 def fill_columns(
-    temporary: Path, columns: Mapping[str, ShardColumn], streams: Mapping[str, Stream] | None = None
+    whole: WholeFile, columns: Mapping[str, ShardColumn], streams: Mapping[str, Stream] | None = None
 ) -> tuple[NewFile, dict[str, Extent]]:
     """Begin a file of columns that lie in memory, all of them filled, which is yet to be committed."""
     streams = streams or {}
-    file = NewFile(temporary, {name: column.kind for name, column in columns.items()})
     try:
+        file = NewFile(whole, {name: column.kind for name, column in columns.items()})
         return file, {
             name: file.fill(name, column.pieces, streams.get(name)) for name, column in columns.items()
         }
     except BaseException:
-        file.discard()
+        whole.discard()
         raise

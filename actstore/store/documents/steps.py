@@ -33,7 +33,7 @@ def store_journal(folder: Path, header: Header) -> Iterator[Journal]:
         msg = f"{folder} has been written to by another process for {LOCK_WAIT_S:.0f} s; try again later"
         raise StoreError(msg) from None
     try:
-        journal = Journal(folder / JOURNAL, header.identity)
+        journal = Journal(folder / JOURNAL, header.identity, lock.check)
         durable.sync_folder(folder)
         yield journal
     finally:

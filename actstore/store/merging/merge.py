@@ -13,7 +13,7 @@ import numpy as np
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
-from actstore.store.disk.output import check_room
+from actstore.store.disk.output import check_room, write_whole
 from actstore.store.documents.coding import common_dtype
 from actstore.store.documents.documents import seal, versioned
 from actstore.store.documents.folder import listed_steps, read_folder, read_header
@@ -50,7 +50,11 @@ class UnlabelledRowsWarning(UserWarning):
 
 
 def merge(
-    sources: Sequence[str | PathLike[str]], out: str | PathLike[str] | None = None, *, copy: bool = False
+    sources: Sequence[str | PathLike[str]],
+    out: str | PathLike[str] | None = None,
+    *,
+    copy: bool = False,
+    anyway: bool = False,
 ) -> Store:
     """Make one store of several, without moving activations: the shards become names of the same files.
 
@@ -63,6 +67,7 @@ def merge(
         sources: folders, ``NAME.acts``.
         out: the folder to make, ``NAME.acts``. Without it, the one source has all its ranks already, and is completed.
         copy: whether to copy the activations, each checked on the way, because ``out`` is on another disk.
+        anyway: whether to merge what other versions of the libraries computed; the versions of each stay recorded.
 
     Returns:
         the store, open.
@@ -81,7 +86,7 @@ def merge(
         return complete(sources[0])
     final = new_folder(out, sources)
     shares = [read_share(source) for source in sources]
-    header, steps = shares[0].header, new_steps(shares)
+    header, steps = shares[0].header, new_steps(shares, anyway=anyway)
     for step, new in steps.items():
         check_ranks(final, header, step, [place.rank for place in new.ranks])
     targets = _targets(shares) if shares[0].whole else {}
@@ -142,11 +147,11 @@ def _complete(folder: Path, header: Header, step: int) -> None:
 
 
 def _write_documents(staging: Path, header: Header, steps: Mapping[int, NewStep]) -> None:
-    durable.write_whole(staging / STORE_JSON, seal(header.document()))
+    write_whole(staging / STORE_JSON, seal(header.document()))
     for step, new in steps.items():
         folder = staging / step_folder(step)
         folder.mkdir(parents=True, exist_ok=True)
-        durable.write_whole(folder / STEP_JSON, seal(versioned(step=step, provenance=dict(new.provenance))))
+        write_whole(folder / STEP_JSON, seal(versioned(step=step, provenance=dict(new.provenance))))
     durable.sync_folder(folder.parent)
 
 
@@ -174,7 +179,7 @@ def _write_rank(staging: Path, header: Header, step: int, new: NewRank, *, copy:
         raise StoreError(msg)
     shards = [record.document() for record in rank.shards]
     records: list[Mapping[str, Any]] = [{BEGIN: asdict(new.begin)}, *shards, {END: asdict(rank.end)}]
-    durable.write_whole(folder / JOURNAL, journal_bytes(journal_start(header, step, number), records))
+    write_whole(folder / JOURNAL, journal_bytes(journal_start(header, step, number), records))
     durable.sync_folder(folder.parent)
     list_step(staging, header, step)
 

@@ -12,10 +12,10 @@ from actstore.store.disk import durable
 from actstore.store.disk.locks import is_locked
 from actstore.store.documents.documents import Header, differences, natural, undamaged, unseal
 from actstore.store.documents.folder import listed_steps, read_header, read_step
-from actstore.store.documents.rank import Rank, ranks_of, read_rank
+from actstore.store.documents.rank import Rank, locks_of, ranks_of, read_rank
 from actstore.store.documents.steps import STEP
+from actstore.store.documents.versions import VERSIONS, other_versions
 from actstore.store.format import COMPLETE, FOLDER_SUFFIX, STEP_JSON, step_folder
-from actstore.store.writing.destination import locks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actstore.store.documents.records import Begin
 
 SAME = ("model", "reductions")  # of the provenance: what all rows of a store have in common
+IMPORT = "import"  # in the provenance of rows that were not computed here
 SHOWN = 8  # ranks in a message
 
 
@@ -118,8 +119,8 @@ def _read_step(folder: Path, header: Header, step: int) -> StepShare:
         return StepShare(dict(document["provenance"]), ranks)
 
 
-def new_steps(shares: Sequence[Share]) -> dict[int, NewStep]:
-    """The steps that come of several stores.
+def new_steps(shares: Sequence[Share], *, anyway: bool = False) -> dict[int, NewStep]:
+    """The steps that come of several stores; ``anyway`` also where other versions of the libraries computed them.
 
     Shares of one dump keep their ranks; whole stores become consecutive ranks, in the order given.
 
@@ -135,8 +136,29 @@ def new_steps(shares: Sequence[Share]) -> dict[int, NewStep]:
             one, rest = (share, first) if share.whole else (first, share)
             msg = f"{one.folder} is a whole store, {rest.folder} has {_named(rest)}; merge the shares of one dump first"
             raise StoreError(msg)
+        if not anyway:
+            _refuse_versions(first, share)
     join = _join_whole if first.whole else _join_ranks
     return {step: join(step, {share.folder: share.steps[step] for share in shares}) for step in first.steps}
+
+
+def _refuse_versions(first: Share, share: Share) -> None:
+    """StoreError where other versions computed the rows of two stores. What was imported was computed elsewhere."""
+    for step, found in share.steps.items():
+        before = _told(first.steps[step], first.steps[step].ranks[0])
+        for now in [_told(found, rank) for rank in found.ranks]:
+            names = other_versions(before.get(VERSIONS), now.get(VERSIONS))
+            if names and IMPORT not in before and IMPORT not in now:
+                msg = (
+                    f"{share.folder} was computed by other versions than {first.folder}: {'; '.join(names)}. Dump them "
+                    "alike, or pass anyway=True (--anyway): the versions of each stay recorded"
+                )
+                raise StoreError(msg)
+
+
+def _told(share: StepShare, rank: Rank) -> dict[str, Any]:
+    """All that a rank says of how its rows came about."""
+    return {**share.provenance, **rank.begin.provenance, **(rank.end.provenance if rank.end else {})}
 
 
 def _join_ranks(step: int, shares: Mapping[Path, StepShare]) -> NewStep:
@@ -212,11 +234,7 @@ def _join_whole(step: int, shares: Mapping[Path, StepShare]) -> NewStep:
 
 
 def _check_same_model(shares: Mapping[Path, StepShare]) -> None:
-    told = {
-        folder: {**share.provenance, **rank.begin.provenance, **(rank.end.provenance if rank.end else {})}
-        for folder, share in shares.items()
-        for rank in share.ranks[:1]
-    }
+    told = {folder: _told(share, share.ranks[0]) for folder, share in shares.items()}
     first, *others = told
     for folder in others:
         before, now = (

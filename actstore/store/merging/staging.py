@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
-from actstore.store.disk.locks import Lock
+from actstore.store.disk.locks import Lock, is_locked
+from actstore.store.disk.output import check_not_input
+from actstore.store.documents.own_files import marked, remove_own, with_mark
+from actstore.store.documents.rank import locks_of
 from actstore.store.format import FOLDER_SUFFIX, LOCK
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def new_folder(out: str | PathLike[str], sources: Sequence[str | PathLike[str]])
         msg = f"{twice[0]} came twice; name each store once"
     if msg:
         raise StoreError(msg)
+    check_not_input(final, sources)
     return final
 
 
@@ -42,35 +46,30 @@ def new_folder(out: str | PathLike[str], sources: Sequence[str | PathLike[str]])
 def staged(final: Path, first_rank: str) -> Iterator[Path]:
     """A folder that takes the name ``final`` after the block, and is removed where that raises.
 
-    It is locked as a dump locks it. What an interrupted merge left there is removed.
+    It is locked as a dump locks it. What an interrupted merge to the same name left is removed: its name has a mark
+    that only a merge gives, nothing but a store's files is in it, and no process holds a lock there.
     """
-    staging = final.with_name(final.name + MERGING_SUFFIX)
-    lock_path = staging / first_rank / LOCK
-    lock_path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        try:
-            held.callback(Lock(lock_path).release)
-        except BlockingIOError:
+    for left in marked(final, MERGING_SUFFIX):
+        if any(map(is_locked, locks_of(left))):
             msg = f"{final} is being made by another merge; wait for it, or choose another name"
-            raise StoreError(msg) from None
+            raise StoreError(msg)
+        remove_own(left)
+    staging = with_mark(final, MERGING_SUFFIX)
+    lock_path = staging / first_rank / LOCK
+    lock_path.parent.mkdir(parents=True)
+    with ExitStack() as held:
+        lock = Lock(lock_path)
+        held.callback(lock.release)
         try:
-            _clear(staging, lock_path)
             yield staging
+            lock.check()
             if os.path.lexists(final):
                 msg = f"{final} has appeared meanwhile; choose another name"
                 raise StoreError(msg)
             durable.sync_folder(staging)
             durable.rename(staging, final)
         except BaseException:
-            durable.remove_folder(staging)
+            with suppress(OSError):
+                if lock.is_ours():
+                    remove_own(staging)
             raise
-
-
-def _clear(staging: Path, lock_path: Path) -> None:
-    """Remove what is there, but for the lock."""
-    for path in sorted(staging.rglob("*"), reverse=True):  # what is in a folder comes before the folder
-        if path.is_dir() and not path.is_symlink():
-            if path not in lock_path.parents:
-                path.rmdir()
-        elif path != lock_path:
-            path.unlink()

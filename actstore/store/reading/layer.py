@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actstore.store.documents.bfloat16 import widened
 from actstore.store.format import BFLOAT16, StoredLayer, layer_path, numpy_dtype
 from actstore.store.reading.indexing import as_rows
 from actstore.store.reading.read_hashes import Checked
@@ -187,7 +188,7 @@ class Layer:
             stored = buffer[: len(target)]
             self._read(start + done, start + done + len(target), stored)
             if self._widen and out.dtype == np.float32 and out.flags.c_contiguous:
-                _widen(stored, target)
+                widened(stored, target)
             else:
                 with np.errstate(invalid="ignore"):
                     np.copyto(target, self._deliver(stored))
@@ -252,7 +253,7 @@ class Layer:
             start, place = part.first_row + last, place + 1
 
     def _deliver(self, stored: np.ndarray) -> np.ndarray:
-        return _widen(stored, np.empty(stored.shape, np.float32)) if self._widen else stored
+        return widened(stored) if self._widen else stored
 
     def __reduce__(self) -> tuple[Callable[..., Layer], tuple[Any, ...]]:
         raw = self.stored_dtype == BFLOAT16 and not self._widen
@@ -262,14 +263,6 @@ class Layer:
 
 def _cut(rows: np.ndarray, block_rows: int) -> Iterator[np.ndarray]:
     return (rows[first : first + block_rows] for first in range(0, len(rows), block_rows))
-
-
-def _widen(bits: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """bfloat16 bits as the upper halves of contiguous float32s."""
-    wide = out.view(np.uint32)
-    wide[...] = bits
-    wide <<= np.uint32(16)
-    return out
 
 
 def _reopen(path: str | PathLike[str], name: str, steps: Mapping[int, str], raw: bool) -> Layer:

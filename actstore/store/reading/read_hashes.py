@@ -66,6 +66,11 @@ class Checked:
 
     def _continue(self, file: OpenFile, block: int, stop: int, low: int, piece: memoryview) -> str:
         """Add rows from ``low`` on to those of the block that were read before; its hash where that is all of it."""
+        # A hash takes bytes in order; threads read rows in any order. So a block that was read in part keeps a hash up
+        # to one row, and the runs of rows that came too early, by their numbers alone: their bytes are gone. Once the
+        # runs reach the end of the block, what lies behind the hashed row is read once more, and the hash is whole.
+        # The bytes that the callers got were the same file's; only a few blocks are kept in mind, and one that is
+        # forgotten is hashed by a later pass. The lock of a block is its own: others are hashed meanwhile.
         size = self._extent.row_bytes
         with self._lock:
             begun = self._begun.setdefault(block, _Begun(block * self._block_rows))

@@ -27,8 +27,7 @@ from actstore.store.format import (
     target_path,
     values_path,
 )
-from actstore.store.reading.layer_map import StoredLayers, listed_steps_text
-from actstore.store.reading.named import Named
+from actstore.store.reading.layer_map import Named, StoredLayers, listed_steps_text
 from actstore.store.reading.open_files import OpenFiles
 from actstore.store.reading.single_file import read_packed
 
@@ -187,23 +186,32 @@ class Store:
         return Named("target", TargetError, values)
 
     def attach(
-        self, name: str, values: ArrayLike, ids: ArrayLike | None = None, *, overwrite: bool = False
+        self,
+        name: str,
+        values: ArrayLike,
+        ids: ArrayLike | None = None,
+        *,
+        overwrite: bool = False,
+        ignore_label: object = (),
     ) -> None:
         """Give the rows labels, from now on: ``targets[name]``. What another target of that name had is out of sight.
 
         Args:
             name: the target's.
-            values: ints, bools or text, one per row; masked (``numpy.ma``) where a row has none.
+            values: ints, bools or text, one per row; masked, None, NaN or "" where a row has none. The index of a
+                pandas Series that holds row ids is taken for ``ids``; any other than 0 to n - 1 is refused.
             ids: the rows that ``values`` belong to, where these are not all in order; others get no label.
             overwrite: whether a target of that name may be there.
+            ignore_label: a label, or several, that mean "no label".
 
         Raises:
             TargetError: labels for other rows than these, or a name that is taken.
             StoreError: the store is one file, unfinished or replaced since, or the disk takes no more.
         """
+        from actstore.plain_labels import as_several
         from actstore.store.writing.attach import attach
 
-        attached = attach(self, name, values, ids, overwrite=overwrite)
+        attached = attach(self, name, values, ids, overwrite=overwrite, ignore=as_several(ignore_label))
         self._catalog = replace(self._catalog, attached=attached)
         self.__dict__.pop("targets", None)
 

@@ -60,6 +60,11 @@ def _take_from_memory(file: OpenFile, extent: Extent, rows: np.ndarray, out: np.
 
 def _spans(rows: np.ndarray, size: int) -> np.ndarray:
     """Where in ``rows`` each read begins: of a region, what lies close together, or all of it where that is cheaper."""
+    # Three lengths decide. Rows nearer than GAP_BYTES are one read: the gap costs less than another call. No read
+    # crosses a window of SPAN_BYTES, so that the buffer stays bounded however close the rows lie. Within a window
+    # many short reads can still cost more than one long one: a disk pays SEEK_BYTES for each. What that would save is
+    # summed over a region of REGION_SPANS windows and decided for all of them alike, as a disk that reads ahead slows
+    # down where it is read now in order and now here and there.
     windows = rows // max(1, SPAN_BYTES // size)
     starts = np.flatnonzero((np.diff(rows) - 1) * size > GAP_BYTES) + 1
     starts = np.union1d(starts, np.flatnonzero(np.diff(windows)) + 1)

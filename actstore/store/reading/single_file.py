@@ -7,6 +7,7 @@ library, so no damage to what the library reads can do more than be noticed.
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FOOTER_BYTES = 64
+FOOTER_WORDS = 5  # format, version, offset and length of the manifest, checksum
 HEAD_BYTES = 2**16
 EXPECTED = f"a store was expected: a NAME{FOLDER_SUFFIX} folder or a NAME{FILE_SUFFIX} file that actstore wrote"
 
@@ -75,6 +77,19 @@ def footer(offset: int, nbytes: int) -> bytes:
     """The last bytes of a single file, which say where its manifest lies."""
     words = f"{FORMAT} {VERSION} {offset} {nbytes} ".encode("ascii")
     return (words + xxhash.xxh3_64_hexdigest(words).encode("ascii")).ljust(FOOTER_BYTES - 1) + b"\n"
+
+
+def is_single_file(path: Path) -> bool:
+    """Whether ``path`` is a single-file store, be it damaged or of a newer version: its last bytes say so."""
+    try:
+        with open(path, "rb", opener=_unwaiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or file.read(8) != HDF5_SIGNATURE:
+                return False
+            file.seek(-FOOTER_BYTES, os.SEEK_END)
+            words = file.read(FOOTER_BYTES).split()
+    except OSError:  # not there, not readable, or shorter than that
+        return False
+    return words[:1] == [FORMAT.encode("ascii")] and len(words) == FOOTER_WORDS
 
 
 def read_packed(path: Path) -> Contents:

@@ -13,7 +13,7 @@ from actstore.store.format import JOURNAL, MANIFEST, PACKED, STEPS, STORE_JSON
 from actstore.store.reading.single_file import EXPECTED, FOOTER_BYTES, examine
 from actstore.store.verifying.rehash import SealedFile, check_files
 from actstore.store.verifying.report import Damage, Report, RowNumbers, VerifyProgress
-from actstore.store.verifying.survey import Survey
+from actstore.store.verifying.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,13 +53,13 @@ def _folder(path: Path, progress: Callable[[VerifyProgress], None] | None, worke
     if not any((path / name).exists() for name in (STORE_JSON, JOURNAL, STEPS)):
         msg = f"{path} is no store: there is no {STORE_JSON} in it; {EXPECTED}"
         raise StoreError(msg)
-    survey = Survey(path)
-    damages = [*survey.damages, *_check(survey.files, progress, workers)]
-    if not damages and survey.steps:
+    account = survey(path)
+    damages = [*account.damages, *_check(account.files, progress, workers)]
+    if not damages and account.steps:
         damages = _unreadable(path)
-    leftovers = [*survey.leftovers, *(path / name for name in (PACKED,) if (path / name).exists())]
-    nbytes = survey.document_bytes + sum(file.file_bytes for file in survey.files)
-    return Report(path, survey.rows, nbytes, survey.complete, damages, leftovers)
+    leftovers = [*account.leftovers, *(path / name for name in (PACKED,) if (path / name).exists())]
+    nbytes = account.document_bytes + sum(file.file_bytes for file in account.files)
+    return Report(path, account.rows, nbytes, account.complete, damages, leftovers)
 
 
 def _unreadable(path: Path) -> list[Damage]:

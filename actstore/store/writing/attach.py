@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.errors import StoreError, TargetError
+from actstore.errors import SourceError, StoreError, TargetError
+from actstore.label_marks import warn_of_marks
+from actstore.plain_labels import index_of, place_by_id, plain_labels, without
 from actstore.store.disk import durable
+from actstore.store.disk.output import WholeFile
 from actstore.store.documents.coding import as_labels
 from actstore.store.documents.folder import read_folder, read_header
 from actstore.store.documents.records import FileRecord
@@ -17,20 +20,24 @@ from actstore.store.documents.steps import TARGET, store_journal
 from actstore.store.format import FOLDER_SUFFIX, TARGETS, attached_name, encode_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike
 
-    from actstore.store.documents.catalog import Part
+    from actstore.store.documents.catalog import Catalog, Part
     from actstore.store.documents.journal import Journal
     from actstore.store.reading.reader import Store
 
-IDS_SHOWN = 3  # in a message
-
 
 def attach(
-    store: Store, name: str, values: ArrayLike, ids: ArrayLike | None, *, overwrite: bool
+    store: Store,
+    name: str,
+    values: ArrayLike,
+    ids: ArrayLike | None,
+    *,
+    overwrite: bool,
+    ignore: Sequence[object] = (),
 ) -> Mapping[str, Part]:
     """Give the rows of a store labels; see ``Store.attach``.
 
@@ -43,20 +50,26 @@ def attach(
     encode_text(name, "target name")
     if name in store.targets and not overwrite:
         raise _taken(store.path, name)
-    labels = _by_position(name, values, store.rows) if ids is None else _by_id(name, values, ids, store.ids)
-    header = read_header(store.path)
-    with store_journal(store.path, header) as journal:
-        now = read_folder(store.path)
-        if any(
-            step not in now.steps or now.steps[step].fingerprint != mark
-            for step, mark in store.fingerprints.items()
-        ):
+    labels = _labels(store, name, values, ids, ignore)
+    warn_of_marks({name: labels}, stacklevel=3)
+    try:
+        with store_journal(store.path, read_header(store.path)) as journal:
+            _check_same_rows(store, read_folder(store.path))
+            if name in read_folder(store.path).attached and not overwrite:  # another process was quicker
+                raise _taken(store.path, name)
+            write_target(store.path, journal, name, labels)
+    except OSError as error:
+        msg = f"{store.path} cannot be written: {error.strerror or error}. The store is as it was"
+        raise StoreError(msg) from error
+    return read_folder(store.path).attached
+
+
+def _check_same_rows(store: Store, now: Catalog) -> None:
+    """StoreError where a store was replaced since it was opened."""
+    for step, mark in store.fingerprints.items():
+        if step not in now.steps or now.steps[step].fingerprint != mark:
             msg = f"{store.path} holds other rows than when it was opened; open it again"
             raise StoreError(msg)
-        if name in now.attached and not overwrite:  # another process was quicker
-            raise _taken(store.path, name)
-        write_target(store.path, journal, name, labels)
-    return read_folder(store.path).attached
 
 
 def check_attachable(store: Store) -> None:
@@ -89,7 +102,9 @@ def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.Masked
         if not path.parent.exists():
             path.parent.mkdir()
             durable.sync_folder(folder)
-        written = write_columns(durable.temporary_name(path), path, target_columns(name, labels))
+        written = write_columns(
+            WholeFile(path, replace=True, fence=journal.check), target_columns(name, labels)
+        )
         record = FileRecord(*written).document()
         journal.append({TARGET: name, "file": file, "rows": len(labels), **record})
     except OSError as error:
@@ -105,8 +120,38 @@ def _taken(folder: Path, name: str) -> TargetError:
     )
 
 
-def _by_position(name: str, values: ArrayLike, rows: int) -> np.ma.MaskedArray:
-    labels = as_labels(name, np.asanyarray(values))
+def _labels(
+    store: Store, name: str, values: ArrayLike, ids: ArrayLike | None, ignore: Sequence[object]
+) -> np.ma.MaskedArray:
+    """Labels of all rows: joined by ids, or by the index of a pandas object, where there are such."""
+    labels = as_labels(name, without(_plain(name, values), ignore))
+    index = None if ids is not None else index_of(values)
+    if ids is None and index is None:
+        return _by_position(name, labels, store.rows)
+    given = index if ids is None else ids
+    if index is not None and not all(isinstance(row_id, str) for row_id in index):
+        msg = (
+            f"target {name!r} has an index that is neither 0 to {store.rows - 1:,} in order nor the ids of rows (it "
+            f"begins with {index.tolist()[0]!r}); give ids= to join the labels, or .to_numpy() to take them by position"
+        )
+        raise TargetError(msg)
+    return _by_id(name, labels, np.asarray(given), store.ids)
+
+
+def _plain(name: str, values: ArrayLike) -> np.ndarray:
+    """Labels as ``plain_labels`` has them. StoreError for what is none."""
+    try:
+        return plain_labels(values, f"target {name!r}")
+    except SourceError as error:
+        came = np.asarray(values)
+        msg = (
+            f"target {name!r} is {came.ndim}-dimensional {came.dtype}; one int, bool or text per row was expected. "
+            f"Mask the rows without a label (numpy.ma), turn other values into classes ({error})"
+        )
+        raise StoreError(msg) from error
+
+
+def _by_position(name: str, labels: np.ma.MaskedArray, rows: int) -> np.ma.MaskedArray:
     if len(labels) != rows:
         msg = (
             f"target {name!r} has {len(labels):,} labels for {rows:,} rows; one label per row was expected. "
@@ -116,30 +161,13 @@ def _by_position(name: str, values: ArrayLike, rows: int) -> np.ma.MaskedArray:
     return labels
 
 
-def _by_id(name: str, values: ArrayLike, ids: ArrayLike, known: np.ndarray) -> np.ma.MaskedArray:
+def _by_id(name: str, given: np.ma.MaskedArray, ids: ArrayLike, known: np.ndarray) -> np.ma.MaskedArray:
     """Labels of all rows, of which only ``ids`` have one."""
-    given = as_labels(name, np.asanyarray(values))
     asked = _texts(name, ids)
     if len(asked) != len(given):
         msg = f"target {name!r} has {len(given):,} labels for {len(asked):,} ids; one label per id was expected"
         raise TargetError(msg)
-    place_of = {row_id: row for row, row_id in enumerate(known.tolist())}
-    unknown = [row_id for row_id in asked if row_id not in place_of]
-    if unknown:
-        msg = (
-            f"target {name!r}: {_some(unknown)} of {len(asked):,} ids are not in the store, whose ids look like "
-            f"{known[0].item()!r}; see actstore rows for all"
-        )
-        raise TargetError(msg)
-    places = np.array([place_of[row_id] for row_id in asked], np.intp)
-    counts = np.bincount(places, minlength=len(known))
-    if counts.max() > 1:
-        twice = known[counts > 1].tolist()
-        msg = f"target {name!r}: {_some(twice)} came more than once; one label per id was expected"
-        raise TargetError(msg)
-    labels = np.ma.MaskedArray(np.zeros(len(known), given.dtype), mask=True)
-    labels[places] = given
-    return labels
+    return place_by_id(given, asked, known.tolist(), lambda what: TargetError(f"target {name!r}: {what}"))
 
 
 def _texts(name: str, ids: ArrayLike) -> list[str]:
@@ -152,9 +180,3 @@ def _texts(name: str, ids: ArrayLike) -> list[str]:
         msg = f"target {name!r}: its ids came as {came}; one text per label was expected"
         raise TargetError(msg)
     return found.tolist()
-
-
-def _some(ids: list[str]) -> str:
-    """How many ids these are, the first of them by name."""
-    shown = ", ".join(repr(row_id) for row_id in ids[:IDS_SHOWN])
-    return f"{len(ids):,} ({shown}{', ...' if len(ids) > IDS_SHOWN else ''})"

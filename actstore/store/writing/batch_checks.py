@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from actstore.activations import Captured, RowBatch
 
 
+MOST_AXES = 32  # of a dataset in HDF5 (H5S_MAX_RANK)
+
+
 def describe_layers(activations: Mapping[str, Captured]) -> tuple[StoredLayer, ...]:
     """The layers of a batch, in its order. LayerError where a store can not hold one."""
     if not activations:
@@ -36,6 +39,9 @@ def _describe(name: str, captured: Captured, order: int) -> StoredLayer:
             f"layer {name!r} came as {array.dtype} named {dtype!r}; a store holds {', '.join(DTYPES)} "
             "(bfloat16 as its bits in uint16). Cast the layer, or leave it out"
         )
+        raise LayerError(msg)
+    if array.ndim > MOST_AXES:
+        msg = f"layer {name!r} has {array.ndim} axes, {array.shape}; HDF5 holds at most {MOST_AXES}. Reshape it"
         raise LayerError(msg)
     if array.ndim != 1 + len(captured.axes):
         msg = (

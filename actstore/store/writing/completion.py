@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
+from actstore.store.disk.locks import Lock
+from actstore.store.disk.output import write_new
 from actstore.store.documents.coding import common_dtype
 from actstore.store.documents.documents import digest, natural, seal, undamaged, unseal, versioned
 from actstore.store.documents.folder import one_rank
+from actstore.store.documents.journal import has_records
+from actstore.store.documents.own_files import remove_own
+from actstore.store.documents.rank import rank_folders, rank_number
 from actstore.store.documents.running_hashes import fingerprint
 from actstore.store.documents.steps import proven, read_ended
 from actstore.store.documents.unique import SeenIds
-from actstore.store.format import COMPLETE, ROW_GROUP, ROW_POSITION, STEPS, TARGETS, step_folder, values_path
+from actstore.store.format import (
+    COMPLETE,
+    JOURNAL,
+    LOCK,
+    ROW_GROUP,
+    ROW_POSITION,
+    STEP_JSON,
+    STEPS,
+    STORE_JSON,
+    TARGETS,
+    step_folder,
+    values_path,
+)
 from actstore.store.reading.reader import Store
 
 if TYPE_CHECKING:
@@ -44,10 +62,23 @@ def complete_step(folder: Path, header: Header, step: int) -> bool:
     files = {name: digest(durable.read_whole(folder / name)) for name in proven(step, len(ranks))}
     proof = versioned(step=step, rows=rows, ranks=len(ranks), fingerprint=mark, files=files)
     # ranks that end at once write the same
-    durable.write_new(folder / step_folder(step) / COMPLETE, seal(proof))
+    write_new(folder / step_folder(step) / COMPLETE, seal(proof))
+    _remove_unbegun(folder, folder / step_folder(step), len(ranks))
     for place in (folder, folder / step_folder(step)):  # whoever wrote there by now has, or was killed
-        durable.remove_temporaries(place)
+        durable.remove_temporaries(place, lambda name: name in (STORE_JSON, STEP_JSON, COMPLETE))
     return True
+
+
+def _remove_unbegun(folder: Path, step: Path, world_size: int) -> None:
+    """Remove the folders of ranks that there are none of: left by processes that died before their first record."""
+    for place in [place for place in rank_folders(step) if rank_number(place.name) >= world_size]:
+        with suppress(BlockingIOError, OSError):  # a process that is about to begin is refused when it does
+            lock = Lock(place / LOCK)
+            try:
+                if not has_records(place / JOURNAL):
+                    remove_own(place, folder)
+            finally:
+                lock.release()
 
 
 def _check_other_steps(folder: Path, step: int, rows: int) -> None:

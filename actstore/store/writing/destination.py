@@ -1,34 +1,40 @@
-"""Where an output is written until it is whole, and how it takes its name."""
+"""Where an output goes: its name, the folder it is written in until it is whole, and whether both may be taken."""
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from os import PathLike
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
-from actstore.store.disk.held_file import HELD_SUFFIX
-from actstore.store.disk.locks import Lock, is_locked
-from actstore.store.documents.rank import ranks_of
+from actstore.store.disk.locks import is_locked, read_note
+from actstore.store.disk.output import check_kind, check_not_input, check_room, followed, identity
+from actstore.store.documents.documents import digest, seal, unseal
+from actstore.store.documents.journal import has_records
+from actstore.store.documents.own_files import foreign, marked
+from actstore.store.documents.rank import locks_of
 from actstore.store.format import (
     COMPLETE,
     FILE_SUFFIX,
     FOLDER_SUFFIX,
     JOURNAL,
     LOCK,
-    PACKED,
     PARTIAL_SUFFIX,
     STEPS,
     STORE_JSON,
-    TARGETS,
     rank_folder,
     step_folder,
 )
+from actstore.store.reading.single_file import is_single_file, read_packed
+from actstore.store.writing.pending import row_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from os import PathLike
+    from pathlib import Path
+
+    from actstore.store.documents.documents import Header
     from actstore.store.documents.write_place import WritePlace
 
 REPLACED_SUFFIX = ".replaced"
@@ -37,205 +43,182 @@ RESUME = "pass resume=True (--resume) to continue it"
 OVERWRITE = "overwrite=True (--overwrite) to replace it"
 
 
+@dataclass(frozen=True)
 class Destination:
-    """An output's final name, and the folder it is staged in.
+    """An output's final name, the folder it is staged in, and what was asked for.
 
     ``NAME.h5`` is staged in ``NAME.h5.partial``. ``NAME.acts`` is written in place, so that it can be read meanwhile,
     or in ``NAME.acts.partial`` where it is to replace another one, which stays until then.
     """
 
-    def __init__(
-        self, path: str | PathLike[str], place: WritePlace, *, overwrite: bool = False, resume: bool = False
-    ) -> None:
-        """Choose the names; nothing is written. StoreError where the output may not be written."""
-        self.final = Path(os.path.abspath(path))
-        self.single_file = self.final.suffix == FILE_SUFFIX
-        self._partial = self.final.with_name(self.final.name + PARTIAL_SUFFIX)
-        self._replaced = self.final.with_name(self.final.name + REPLACED_SUFFIX)
-        self._removed = self.final.with_name(self.final.name + REMOVED_SUFFIX)
-        self._place, self._overwrite, self._resume = place, overwrite, resume
-        self._publishing = self._fresh = self._alone = False
-        self._lock: Lock | None = None
-        self._check_name(path)
-        earlier = self.final.exists() or self._replaced.exists() or self._partial.is_dir()
-        replacing = (overwrite and earlier) or (resume and self._partial.is_dir())
-        self.staging = self._partial if self.single_file or replacing else self.final
-        self._source = self.staging / PACKED if self.single_file else self.staging
-        self._check_existing()
+    final: Path
+    staging: Path
+    place: WritePlace
+    overwrite: bool = False
+    resume: bool = False
 
-    def _check_name(self, path: str | PathLike[str]) -> None:
-        msg = ""
-        if self.final.suffix not in (FOLDER_SUFFIX, FILE_SUFFIX):
-            msg = (
-                f"{path} is not the name of a store: NAME{FOLDER_SUFFIX} (a folder) "
-                f"or NAME{FILE_SUFFIX} (a single file) was expected"
-            )
-        elif not self.final.parent.is_dir():
-            msg = f"{path} can not be written: there is no folder {self.final.parent}. Make it first"
-        elif self._overwrite and self._resume:
-            msg = "overwrite and resume exclude each other: begin again, or go on"
-        elif self._place.shared and self.single_file:
-            folder = f"{self.final.stem}{FOLDER_SUFFIX}"
-            msg = f"{path} is one file; steps and ranks need the folder of a store: name {folder}"
-        elif self._place.world_size > 1 and self._overwrite and self.final.exists():
-            msg = f"{path} exists, and one rank of several can not replace it for all; remove it first"
-        if msg:
-            raise StoreError(msg)
+    @property
+    def single_file(self) -> bool:
+        """Whether the output is one file, packed from the folder."""
+        return self.final.suffix == FILE_SUFFIX
+
+    @property
+    def partial(self) -> Path:
+        """What lies beside the final name until the output is whole."""
+        return self.final.with_name(self.final.name + PARTIAL_SUFFIX)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the output is written where it stays."""
+        return self.staging == self.final
 
     @property
     def rank_folder(self) -> Path:
         """Where the shards go."""
-        return self.staging / rank_folder(self._place.number, self._place.rank)
+        return self.staging / rank_folder(self.place.number, self.place.rank)
 
     @property
     def whole(self) -> bool:
         """Whether there is nothing left to resume: the output has its name and all its rows."""
-        return self._resume and self.single_file and self.final.exists() and not self._partial.exists()
+        return self.resume and self.single_file and self.final.exists() and not is_begun(self.partial)
 
-    def _check_existing(self) -> None:
-        if is_locked(self.rank_folder / LOCK):
-            raise _in_use(self.staging)
-        for path in (self.final, self._partial):
-            if not path.exists():
-                continue
-            if path.is_dir():
-                _check_folder(path)
-                if not self._place.shared and any(map(is_locked, locks_of(path))):
-                    raise _in_use(path)
-            if path.is_dir() == (self.single_file and path == self.final):
-                msg = f"{path} is in the way: a {'folder' if path.is_dir() else 'file'} of that name. Move it"
-                raise StoreError(msg)
-            joins = path == self.staging and self._place.shared and self._joins()
-            if not (self._overwrite or self._resume or joins or _is_bare(path)):
-                raise self._taken(path)
 
-    def _joins(self) -> bool:
-        """Whether the place is still free in a store that is there."""
-        step = self.staging / step_folder(self._place.number)
-        if not step.exists() or _is_bare(self.staging):
-            return True
-        free = not (self.rank_folder / JOURNAL).exists()
-        return free and self._place.world_size > 1 and not (step / COMPLETE).exists()
+def choose(
+    path: str | PathLike[str],
+    place: WritePlace,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    inputs: Iterable[str | PathLike[str]] = (),
+) -> Destination:
+    """Choose the names; nothing is written. StoreError where the output may not be written.
 
-    def _taken(self, path: Path) -> StoreError:
-        if self._place.shared and path == self.staging:
-            done = (path / step_folder(self._place.number) / COMPLETE).exists()
-            what = (
-                f"{path} already holds {self._place}" if done else f"{path} holds an unfinished {self._place}"
-            )
-            hint = "choose another step" if done else f"{RESUME}, or remove it"
-            return StoreError(f"{what}; {hint}, or choose another name")
-        if path.is_file() or (path == self.final and _is_whole(path)):
-            more = "" if self.single_file else ", name a step (--step) to add one"
-            return StoreError(f"{path} already exists; pass {OVERWRITE}{more}, or choose another name")
-        return StoreError(f"{path} is an unfinished dump; {RESUME}, {OVERWRITE}, or choose another name")
+    A symbolic link of the output's name is followed: what it leads to is written. None of ``inputs``, the files and
+    folders that the rows come from, is ever replaced.
+    """
+    final = followed(path)
+    _check_name(path, final, place, overwrite=overwrite, resume=resume)
+    partial = final.with_name(final.name + PARTIAL_SUFFIX)
+    for name in (final, partial):
+        check_not_input(name, inputs)
+    earlier = final.exists() or marked(final, REPLACED_SUFFIX) or partial.is_dir()
+    replacing = (overwrite and earlier) or (resume and is_begun(partial))
+    staging = partial if final.suffix == FILE_SUFFIX or replacing else final
+    destination = Destination(final, staging, place, overwrite, resume)
+    check_free(destination)
+    return destination
 
-    def claim(self) -> None:
-        """Make the folders that are missing, and keep other writers out of this place."""
-        self._check_existing()
-        self.settle()
-        self._check_existing()
-        if self.staging == self._partial and not self._resume:
-            self._remove(self._partial)
-        new = not self.staging.exists()
-        self.rank_folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock = Lock(self.rank_folder / LOCK)
-        except BlockingIOError:
-            raise _in_use(self.staging) from None
-        if (
-            not self._resume and (self.rank_folder / JOURNAL).exists()
-        ):  # another process was quicker, and has ended
-            self.release()
-            raise self._taken(self.staging)
-        self._fresh = not (self.rank_folder / JOURNAL).exists()
-        self._alone = not (self.staging / STORE_JSON).exists()
-        if new:
-            durable.sync_folder(self.staging.parent)
 
-    def settle(self) -> None:
-        """Finish, or undo, what an interrupted process left of giving an output its name."""
-        durable.remove_folder(self._removed)
-        if self._replaced.exists():
-            _check_folder(self._replaced)
-            if self.final.exists():
-                self._remove(self._replaced)
-            elif not (self._resume and self.staging == self._partial):  # there, publishing does the other half
-                durable.rename(self._replaced, self.final)
+def _check_name(
+    path: str | PathLike[str], final: Path, place: WritePlace, *, overwrite: bool, resume: bool
+) -> None:
+    msg = ""
+    if final.suffix not in (FOLDER_SUFFIX, FILE_SUFFIX):
+        msg = (
+            f"{path} is not the name of a store: NAME{FOLDER_SUFFIX} (a folder) "
+            f"or NAME{FILE_SUFFIX} (a single file) was expected"
+        )
+    elif not final.parent.is_dir():
+        msg = f"{path} cannot be written: there is no folder {final.parent}. Make it first"
+    elif overwrite and resume:
+        msg = "overwrite and resume exclude each other: begin again, or go on"
+    elif place.shared and final.suffix == FILE_SUFFIX:
+        folder = f"{final.stem}{FOLDER_SUFFIX}"
+        msg = f"{path} is one file; steps and ranks need the folder of a store: name {folder}"
+    elif place.world_size > 1 and overwrite and final.exists():
+        msg = f"{path} exists, and one rank of several cannot replace it for all; remove it first"
+    if msg:
+        raise StoreError(msg)
 
-    def _remove(self, folder: Path) -> None:
-        """Remove a folder of ours, renamed first: a crash half way leaves no half of a store under a name of one."""
-        if folder.exists():
-            durable.rename(folder, self._removed)
-            durable.remove_folder(self._removed)
 
-    def publish(self) -> None:
-        """Give the output its name; what had it is replaced."""
-        if self.single_file and self.final.exists() and not (self._overwrite or self._resume):
-            msg = f"{self.final} has appeared meanwhile; the dump is in {self.staging}. Move one of them"
+def check_free(destination: Destination) -> None:
+    """StoreError where something is in the way: another writer, a store, somebody's own files."""
+    if is_locked(destination.rank_folder / LOCK):
+        raise in_use(destination.staging)
+    for path in (destination.final, destination.partial):
+        if not path.exists():
+            continue
+        if path.is_dir():
+            check_folder(path)
+            if not destination.place.shared and any(map(is_locked, locks_of(path))):
+                raise in_use(path)
+        if path.is_dir() == (destination.single_file and path == destination.final):
+            msg = f"{path} is in the way: a {'folder' if path.is_dir() else 'file'} of that name. Move it"
             raise StoreError(msg)
-        self._publishing = True
-        if self.single_file:
-            durable.rename(self._source, self.final)
-        elif self.staging != self.final:
-            self._swap()
-        self.tidy_up()
-
-    def _swap(self) -> None:
-        """Two renames: a folder, unlike a file, can not be replaced in one."""
-        if self.final.exists():
-            if any(map(is_locked, locks_of(self.final))):
-                raise _in_use(self.final)
-            self._remove(self._replaced)
-            os.replace(self.final, self._replaced)
-        try:
-            durable.rename(self.staging, self.final)
-        except BaseException:
-            if self.staging.exists() and self._replaced.exists():
-                os.replace(self._replaced, self.final)
-            raise
-
-    @property
-    def published(self) -> bool:
-        """Whether the output has its name."""
-        return self._publishing and (self.staging == self.final or not self._source.exists())
-
-    def tidy_up(self) -> None:
-        """Remove what a published output makes superfluous, and let other writers in."""
-        if self.single_file:
-            self._remove(self.staging)
-        elif self.staging != self.final:
-            self._remove(self._replaced)
-        self.release()
-
-    def discard(self) -> None:
-        """Remove what was claimed, unless it was there before; other ranks and steps stay."""
-        if self._lock is None:
-            step = self.rank_folder.parent
-            with suppress(OSError):  # claiming failed half way: what it made is empty
-                for folder in (self.rank_folder, step, step.parent, self.staging):
-                    if folder.exists():
-                        folder.rmdir()
-        elif self._fresh:
-            durable.remove_folder(self.rank_folder)
-            step = self.rank_folder.parent
-            if not ranks_of(step):
-                durable.remove_folder(step)
-            with suppress(OSError):  # what others use is not empty, and stays
-                step.parent.rmdir()
-                if self._alone:
-                    durable.remove_folder(self.staging)
-                self.staging.rmdir()
-        self.release()
-
-    def release(self) -> None:
-        """Let other writers in."""
-        if self._lock is not None:
-            self._lock.release()
+        if not path.is_dir() and destination.overwrite:
+            check_kind(path, is_single_file)
+        joins = path == destination.staging and destination.place.shared and _joins(destination)
+        if not (destination.overwrite or destination.resume or joins or _is_bare(path)):
+            raise taken(destination, path)
+    if destination.resume and not destination.in_place and is_begun(destination.partial):
+        check_replaces(destination, read_note(destination.rank_folder / LOCK))
 
 
-def _in_use(folder: Path) -> StoreError:
+def check_replaces(destination: Destination, asked: str) -> None:
+    """StoreError where something has the output's name that this dump was not begun to replace.
+
+    ``asked`` is the ``store_mark`` of what it was to replace. A crash right after the output got its name leaves the
+    same rows under both names; that is no other store.
+    """
+    final, staging = destination.final, destination.staging
+    if not final.exists() or store_mark(final) in (asked, store_mark(staging)):
+        return
+    msg = (
+        f"{final} is there, and {staging} is a dump that was not begun to replace it (or it has changed since): "
+        "nothing is replaced. Move or remove one of them"
+    )
+    raise StoreError(msg)
+
+
+def store_mark(path: Path) -> str:
+    """What tells a store from others, whoever copied it where: of its rows where they are all there, else of its bytes.
+
+    "" where there is nothing to tell.
+    """
+    if path.is_dir():
+        proofs = sorted((path / STEPS).glob(f"*/{COMPLETE}"))
+        with suppress(StoreError, LookupError, TypeError):
+            header = unseal(durable.read_whole(path / STORE_JSON), path)
+            fingerprints = [unseal(durable.read_whole(proof), proof)["fingerprint"] for proof in proofs]
+            return " ".join(map(str, fingerprints)) or digest(seal(header))
+        return ""
+    try:
+        return read_packed(path).fingerprint
+    except StoreError:
+        return digest(str(identity(path)).encode("ascii"))
+
+
+def _joins(destination: Destination) -> bool:
+    """Whether the place is still free in a store that is there."""
+    step = destination.staging / step_folder(destination.place.number)
+    if not step.exists() or _is_bare(destination.staging):
+        return True
+    free = not has_records(destination.rank_folder / JOURNAL)
+    return free and destination.place.world_size > 1 and not (step / COMPLETE).exists()
+
+
+def taken(destination: Destination, path: Path) -> StoreError:
+    """What to say where ``path`` is there, and nobody asked to go on with it or to replace it."""
+    place = destination.place
+    if place.shared and path == destination.staging:
+        done = (path / step_folder(place.number) / COMPLETE).exists()
+        what = f"{path} already holds {place}" if done else f"{path} holds an unfinished {place}"
+        hint = "choose another step" if done else f"{RESUME}, or remove it"
+        return StoreError(f"{what}; {hint}, or choose another name")
+    if not path.is_dir() or (path == destination.final and _is_whole(path)):
+        more = "" if destination.single_file else ", name a step (--step) to add one"
+        return StoreError(f"{path} already exists; pass {OVERWRITE}{more}, or choose another name")
+    return StoreError(f"{path} is an unfinished dump; {RESUME}, {OVERWRITE}, or choose another name")
+
+
+def in_use(folder: Path) -> StoreError:
+    """What to say where another process holds a lock."""
     return StoreError(f"{folder} is being written by another process; wait for it, or choose another name")
+
+
+def is_begun(partial: Path) -> bool:
+    """Whether there is something in a folder of ours to go on with."""
+    return partial.is_dir() and not _is_bare(partial)
 
 
 def _is_bare(folder: Path) -> bool:
@@ -248,19 +231,20 @@ def _is_whole(folder: Path) -> bool:
     return steps.is_dir() and all((step / COMPLETE).exists() for step in steps.iterdir() if step.is_dir())
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """StoreError where a folder is not one of ours: there are files in it that are not a store's."""
-    known = {STORE_JSON, JOURNAL, f"{JOURNAL}.lock", f"{JOURNAL}.lock{HELD_SUFFIX}", STEPS, TARGETS, PACKED}
-    names = sorted(
-        entry.name for entry in folder.iterdir() if not entry.name.endswith(durable.TEMPORARY_SUFFIX)
-    )
-    foreign = [name for name in names if name not in known]
-    if foreign:
-        msg = f"{folder} is in the way: {foreign[0]!r} in it is not part of a store. Move it, or choose another name"
+    other = foreign(folder)
+    if other is not None:
+        name = str(other.relative_to(folder))
+        msg = f"{folder} is in the way: {name!r} in it is not part of a store. Move it, or choose another name"
         raise StoreError(msg)
 
 
-def locks_of(folder: Path) -> list[Path]:
-    """The locks of all ranks of all steps of a store."""
-    steps = [step for step in (folder / STEPS).glob("*") if step.is_dir()]
-    return [step / f"rank-{rank:04d}" / LOCK for step in steps for rank in ranks_of(step)]
+def check_disk(destination: Destination, header: Header, rows: int, there: int) -> None:
+    """StoreError where the disk has no room for ``rows`` of which ``there`` are on it already."""
+    needed, what = (rows - there) * row_bytes(header), ""
+    if destination.single_file:
+        needed += rows * row_bytes(header)
+        what = " for shards and the file that is packed from them"
+    hint = "Make room, name fewer layers or rows, or reduce them (--pool, --random-features, --dtype)"
+    check_room(destination.final, needed, what=what, hint=hint)

@@ -12,33 +12,33 @@ import numpy as np
 import xxhash
 
 from actstore.errors import StoreError
-from actstore.store.disk.output import check_room, whole_file
+from actstore.store.disk.output import WholeFile, check_room, whole_file
 from actstore.store.documents.cast import Cast, check_float
 from actstore.store.documents.catalog import Catalog
 from actstore.store.documents.documents import HASH_DIGITS
+from actstore.store.documents.folder import read_folder
 from actstore.store.documents.records import Extent
 from actstore.store.documents.row_table import RowTable, text_column
 from actstore.store.documents.shard import NewFile, ShardColumn
-from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, layer_path
+from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, PACKED, layer_path
 from actstore.store.reading.reader import Store, row_table
 from actstore.store.reading.reader import open as open_store
-from actstore.store.reading.single_file import FOOTER_BYTES, footer, manifest
+from actstore.store.reading.single_file import FOOTER_BYTES, footer, is_single_file, manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from os import PathLike
 
     from actstore.store.documents.catalog import Catalog, Contents
     from actstore.store.reading.layer import Layer
 
 
-def pack(catalog: Catalog, temporary: Path, path: Path, dtype: str | None = None) -> dict[str, Cast]:
-    """Write a store as one file, first under a ``temporary`` name. Activations pass through memory block by block.
+def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[str, Cast]:
+    """Write a store as one file, and name it. Activations pass through memory block by block.
 
     Args:
         catalog: a complete store, of one step.
-        temporary: where the file is written; nothing is left there.
-        path: what it is called once it is whole; what is there is replaced.
+        whole: the new file; nothing is left of it after an error.
         dtype: what layers of floats are cast to; those of integers are kept.
 
     Returns:
@@ -59,11 +59,17 @@ def pack(catalog: Catalog, temporary: Path, path: Path, dtype: str | None = None
         for name, layer in store.layers.items():
             stored = casts[name].after if name in casts else layer.stored_dtype
             kinds[layer_path(name)] = (stored, layer.shape)
-        with NewFile(temporary, kinds) as file:
-            check_room(path, file.file_bytes)
+        with NewFile(whole, kinds) as file:
+            check_room(whole.path, file.file_bytes)
             extents = _fill(file, columns, store, casts)
-            _commit(file, path, _as_packed(contents, casts, dtype), extents)
+            _commit(file, whole.path, _as_packed(contents, casts, dtype), extents)
     return casts
+
+
+def pack_staged(staging: Path, fence: Callable[[], None]) -> None:
+    """Pack a store that is staged in a folder, beside its shards; ``fence`` raises where it is not ours any more."""
+    with WholeFile(staging / PACKED, replace=True, fence=fence) as file:
+        pack(read_folder(staging), file)
 
 
 @dataclass(frozen=True)
@@ -92,9 +98,12 @@ def pack_store(
     if Path(out).suffix != FILE_SUFFIX:
         msg = f"{out} is not the name of a single file; NAME{FILE_SUFFIX} was expected"
         raise StoreError(msg)
-    with open_store(path) as store, whole_file(out, overwrite=overwrite) as (temporary, final):
-        casts = pack(store.one(step).catalog, temporary, final, dtype)
-        return PackedFile(store.rows, len(store.layers), final.stat().st_size, casts)
+    with (
+        open_store(path) as store,
+        whole_file(out, overwrite=overwrite, inputs=[path], same_kind=is_single_file) as file,
+    ):
+        casts = pack(store.one(step).catalog, file, dtype)
+        return PackedFile(store.rows, len(store.layers), file.file_bytes, casts)
 
 
 def _casts(contents: Contents, dtype: str | None) -> dict[str, Cast]:
@@ -123,7 +132,7 @@ def _commit(file: NewFile, path: Path, contents: Contents, extents: Mapping[str,
     file.add(MANIFEST, f"S{nbytes}", ())
     place = file.fill(MANIFEST, [np.array(manifest(contents, extents, file.gaps))])
     check_room(path, FOOTER_BYTES)
-    file.commit(path, footer(place.offset, nbytes))
+    file.commit(footer(place.offset, nbytes))
 
 
 def _as_packed(contents: Contents, casts: Mapping[str, Cast], dtype: str | None) -> Contents:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from actstore.activations import Captured
+    from actstore.store.documents.documents import Header
 
 ROW_TABLE_BYTES = 64  # what an id, its codes and its labels are taken to need of a shard's size
+SHARD_BYTES = 128 * 2**20, 2 * 2**30  # the smallest and the largest shard
+SHARDS = 1000  # a dump of known size is cut into about so many
 COUNT_BYTES = 2**20  # values looked at together for NaN and infinities, so that they stay in the cache
 
 
@@ -81,3 +84,14 @@ def _count(values: np.ndarray, dtype: str) -> int:
     else:
         finite = np.isfinite(values)
     return 0 if finite.all() else int(np.count_nonzero(~finite.all(axis=1)))
+
+
+def shard_bytes(header: Header, rows: int) -> int:
+    """The size at which the rows of a dump of so many are sealed."""
+    smallest, largest = SHARD_BYTES
+    return min(max(rows * row_bytes(header) // SHARDS, smallest), largest)
+
+
+def row_bytes(header: Header) -> int:
+    """What a row takes on the disk, its place in the row table included."""
+    return sum(layer.row_bytes for layer in header.layers) + ROW_TABLE_BYTES

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actstore.errors import StoreError
 from actstore.store.disk import durable
-from actstore.store.documents.documents import Header, differences, seal, undamaged, unseal, versioned
+from actstore.store.disk.output import WholeFile, write_new
+from actstore.store.documents.documents import Header, seal, undamaged, versioned
 from actstore.store.documents.folder import one_rank
 from actstore.store.documents.journal import Journal
-from actstore.store.documents.rank import BEGIN, END, journal_start, parse_records, ranks_of, read_rank
+from actstore.store.documents.rank import BEGIN, END, journal_start, parse_records, read_rank
 from actstore.store.documents.records import Begin, End, FileRecord, Seen, ShardRecord
 from actstore.store.documents.running_hashes import ROW_TABLE, LayerHash, RowTableHash
 from actstore.store.documents.shard import NewFile, fill_columns
 from actstore.store.documents.steps import list_step
+from actstore.store.documents.versions import RESUMED, VERSIONS, other_versions, resumed
 from actstore.store.format import (
     JOURNAL,
     JSON,
@@ -29,16 +32,24 @@ from actstore.store.format import (
     step_folder,
 )
 from actstore.store.reading.reader import Store, row_table
+from actstore.store.writing.same_dump import (
+    PER_RANK,
+    check_header,
+    check_share,
+    check_step,
+    check_versions,
+    other_ranks,
+    shared,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
+    from actstore.store.documents.rank import Rank
     from actstore.store.documents.row_table import TableRows
     from actstore.store.documents.write_place import WritePlace
     from actstore.store.writing.pending import PendingRows
-
-PER_RANK = ("command", "versions")  # what ranks of one dump may differ in
 
 
 @dataclass(frozen=True)
@@ -56,18 +67,38 @@ class Unsealed:
 class RankWriter:
     """Writes the shards of one rank. Nothing is on the disk before the first one, or where the rank is resumed."""
 
-    def __init__(self, folder: Path, place: WritePlace, header: Header, provenance: Mapping[str, JSON]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        place: WritePlace,
+        header: Header,
+        provenance: Mapping[str, JSON],
+        fence: Callable[[], None] = lambda: None,
+        *,
+        anyway: bool = False,
+    ) -> None:
         """Write ``place`` of the store in ``folder``, of which the rank's folder is there and locked.
 
-        ``provenance`` is what the dump is: other ranks, and whoever resumes it, have to have the same.
+        Args:
+            folder: the store's.
+            place: which step, and which rank's share.
+            header: the row unit and the layers.
+            provenance: what the dump is: other ranks, and whoever resumes it, have to have the same.
+            fence: raises where the rank's folder is not this writer's any more; asked before whatever is written.
+            anyway: go on where other versions of the libraries computed the rows that are there; both are recorded.
         """
-        self._folder, self._place, self.header = folder, place, header
+        self._folder, self._place, self.header, self._fence = folder, place, header, fence
         self._own = {key: value for key, value in provenance.items() if key in PER_RANK}
-        self._shared = _shared(provenance)
+        self._shared = shared(provenance)
         self._path = folder / rank_folder(place.number, place.rank)
         self._journal: Journal | None = None
         self._layers = {layer.name: LayerHash(layer) for layer in header.layers}
         self._table = RowTableHash()
+        self._anyway = anyway
+        self._versions: list[
+            tuple[int, Mapping[str, JSON] | None]
+        ] = []  # of each shard that is there, by first row
+        self._other_versions: Mapping[str, JSON] | None = None  # of this process, where others began the rank
         self._shards = 0
         self.rows = 0
         self.seen = Seen()
@@ -86,15 +117,16 @@ class RankWriter:
         if not (self._folder / STORE_JSON).exists() or not path.exists():
             remove_leftovers(self._path, set())
             return None
-        self._check_header()
-        journal = Journal(path, journal_start(self.header, self._place.number, self._place.rank))
+        check_header(self._folder, self.header)
+        journal = self._open_journal()
         with undamaged(path):
             rank = parse_records(self._path, journal.records, self.header, self._place.rank, "")
         if rank is None:
             remove_leftovers(self._path, set())
             return None
-        self._check_step()
-        self._check_share(rank.begin)
+        check_step(self._folder, self._place.number, self._shared)
+        check_share(self._path, rank.begin, self._place)
+        self._take_up_versions(rank)
         self._journal = journal
         self._shards, self.rows, self.ended = len(rank.shards), rank.rows, rank.end is not None
         if rank.shards:
@@ -123,7 +155,8 @@ class RankWriter:
         for rows in pending.tables:
             self._table.update(rows)
         streams = {layer_path(name): hashed for name, hashed in self._layers.items()}
-        file, extents = fill_columns(durable.temporary_name(path), pending.columns(), streams)
+        self._fence()
+        file, extents = fill_columns(WholeFile(path, fence=self._fence), pending.columns(), streams)
         record = ShardRecord(
             shard=path.name,
             first_row=self.rows,
@@ -132,7 +165,9 @@ class RankWriter:
             nonfinite=pending.nonfinite(),
             seen=pending.seen,
             segments={name: hashed.state for name, hashed in self._layers.items()},
+            versions=self._other_versions,
         )
+        self._versions.append((self.rows, self._other_versions))
         self._shards += 1
         self.rows += pending.rows
         return Unsealed(file, record)
@@ -143,13 +178,14 @@ class RankWriter:
             msg = "a shard can not be sealed before it is written"
             raise RuntimeError(msg)
         with shard.file as file:
-            file.commit(self._path / shard.record.shard)
+            file.commit()
         self._journal.append(shard.record.document())
         if shard.record.first_row == 0:
             self.list_step()
 
     def list_step(self) -> None:
         """Let readers of the store know of the step, once it has rows."""
+        self._fence()
         list_step(self._folder, self.header, self._place.number)
 
     def end(self, provenance: Mapping[str, JSON]) -> None:
@@ -166,6 +202,8 @@ class RankWriter:
         hashes |= {name: hashed.hexdigest() for name, hashed in self._layers.items()}
         said = {**self._shared, **self._own}
         late = {key: value for key, value in provenance.items() if key not in said or said[key] != value}
+        other = resumed(self._versions)
+        late |= {RESUMED: other} if other else {}
         journal = self._journal or self._begin()
         journal.append({END: asdict(End(self.rows, hashes, late))})
         self.ended = True
@@ -186,84 +224,46 @@ class RankWriter:
     def _begin(self) -> Journal:
         """Write the documents. Other ranks may do the same: whoever comes second compares."""
         place = self._place
-        if not durable.write_new(self._folder / STORE_JSON, seal(self.header.document())):
-            self._check_header()
+        self._fence()
+        if not write_new(self._folder / STORE_JSON, seal(self.header.document())):
+            check_header(self._folder, self.header)
         step = versioned(step=place.number, provenance=self._shared)
-        if not durable.write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
-            self._check_step()
-        self._check_other_ranks()
+        if not write_new(self._folder / step_folder(place.number) / STEP_JSON, seal(step)):
+            check_step(self._folder, self._place.number, self._shared)
+        self._check_others()
         begin = Begin(place.rank, place.world_size, place.first_row, place.rows, self._own)
-        self._journal = Journal(self._path / JOURNAL, journal_start(self.header, place.number, place.rank))
+        self._journal = self._open_journal()
         if not self._journal.records:
             self._journal.append({BEGIN: asdict(begin)})
+            self._check_others()  # again: one that began at the same moment sees this rank, or is seen by it
         for folder in (self._path, self._path.parent, self._path.parent.parent, self._folder):
             durable.sync_folder(folder)
         return self._journal
 
-    def _check_header(self) -> None:
-        path = self._folder / STORE_JSON
-        document = unseal(durable.read_whole(path), path)
-        with undamaged(path):
-            found = Header.parse(document)
-        names = differences(found.by_name(), self.header.by_name())
-        if names:
-            raise _refusal(self._folder, names)
+    def _open_journal(self) -> Journal:
+        start = journal_start(self.header, self._place.number, self._place.rank)
+        return Journal(self._path / JOURNAL, start, self._fence)
 
-    def _check_step(self) -> None:
-        path = self._folder / step_folder(self._place.number) / STEP_JSON
-        document = unseal(durable.read_whole(path), path)
-        with undamaged(path):
-            names = differences(dict(document["provenance"]), self._shared)
-        if names:
-            raise _refusal(self._folder, names)
+    def _check_others(self) -> None:
+        for rank in other_ranks(self._folder, self.header, self._place):
+            if not self._anyway:
+                check_versions(rank.folder, rank.begin.provenance.get(VERSIONS), self._own.get(VERSIONS))
 
-    def _check_other_ranks(self) -> None:
-        for number in ranks_of(self._path.parent):
-            rank = read_rank(self._folder, self.header, self._place.number, number)
-            if rank is not None and rank.begin.world_size != self._place.world_size:
-                raise _refusal(
-                    rank.folder,
-                    differences(rank.begin.world_size, self._place.world_size, "world_size"),
-                )
-
-    def _check_share(self, begin: Begin) -> None:
-        place = self._place
-        ours = Begin(place.rank, place.world_size, place.first_row, place.rows, begin.provenance)
-        names = differences(asdict(begin), asdict(ours))
-        if names:
-            raise _refusal(self._path, names)
-
-
-def check_same(path: Path, store: Store, header: Header, provenance: Mapping[str, JSON]) -> None:
-    """StoreError unless a store is of these layers, and what was noted of it before its first row is the same."""
-    known = store.provenance
-    names = differences(store.header.by_name(), header.by_name())
-    for key, value in _shared(provenance).items():
-        found = known.get(key)
-        names += differences(found, value, key) if key != "data" else _other_data(found, value)
-    if names:
-        raise _refusal(path, names)
-
-
-def _other_data(before: Any, now: Any) -> list[str]:
-    """Differences of what was told of the data before it was read; its hashes came later."""
-    told = [{key: item[key] for key in ("split", "source")} for item in before]
-    return differences(told, [{key: item[key] for key in ("split", "source")} for item in now], "data")
-
-
-def _shared(provenance: Mapping[str, JSON]) -> dict[str, JSON]:
-    return {key: value for key, value in provenance.items() if key not in PER_RANK}
-
-
-def _refusal(where: Path, names: list[str]) -> StoreError:
-    return StoreError(
-        f"{where} was begun differently: {'; '.join(names)}. Go on with what it was begun with, "
-        "or dump to another name"
-    )
+    def _take_up_versions(self, rank: Rank) -> None:
+        """Compare with what computed the last rows; a rank that has ended computes no more."""
+        self._versions = [(record.first_row, record.versions) for record in rank.shards]
+        first = rank.begin.provenance.get(VERSIONS)
+        last = next((found for _, found in reversed(self._versions)), None) or first
+        now = self._own.get(VERSIONS)
+        if rank.end is None and not self._anyway:
+            check_versions(rank.folder, last, now)
+        if other_versions(first, now) and isinstance(now, Mapping):
+            self._other_versions = now
 
 
 def remove_leftovers(folder: Path, listed: set[str]) -> None:
     """Remove what an interrupted writer left in a rank's folder beside the shards that its journal lists."""
     for path in folder.iterdir():
-        if path.suffix == durable.TEMPORARY_SUFFIX or (is_shard_name(path.name) and path.name not in listed):
+        if is_shard_name(path.name) and path.name not in listed:
             path.unlink()
+    durable.remove_temporaries(folder, lambda name: is_shard_name(name) or name == JOURNAL)

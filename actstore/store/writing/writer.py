@@ -7,36 +7,32 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
 from actstore.store.documents.documents import Header, check_provenance
-from actstore.store.documents.folder import read_folder
 from actstore.store.documents.records import Seen
 from actstore.store.documents.write_place import WritePlace
-from actstore.store.format import JSON, PACKED, ROW_UNITS, StoredLayer
+from actstore.store.format import JSON, ROW_UNITS, StoredLayer
 from actstore.store.reading.reader import Store
 from actstore.store.reading.reader import open as open_store
-from actstore.store.writing import space
-from actstore.store.writing.background import Pipeline
+from actstore.store.writing import pending
 from actstore.store.writing.batch_checks import KnownColumns, check_rows, check_same_layers, describe_layers
-from actstore.store.writing.begun import Begun
+from actstore.store.writing.claim import Claim, settle
 from actstore.store.writing.completion import complete_step
-from actstore.store.writing.destination import Destination
+from actstore.store.writing.destination import check_disk, choose
 from actstore.store.writing.id_check import IdCheck
-from actstore.store.writing.leftovers import what_is_left
-from actstore.store.writing.pack import pack
-from actstore.store.writing.pending import PendingRows
-from actstore.store.writing.sealing import RankWriter, check_same
+from actstore.store.writing.pack import pack_staged
+from actstore.store.writing.pending import PendingRows, shard_bytes
+from actstore.store.writing.pipeline import Begun, Pipeline
+from actstore.store.writing.same_dump import check_same
+from actstore.store.writing.sealing import RankWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
     from actstore.activations import RowBatch
 
-SEAL_S = (
-    30.0  # a slow dump is sealed after this long, or a tenth of the time it has taken so far, if that is longer
-)
+SEAL_S = 30.0  # a slow dump is sealed after so long, or a tenth of the time it has taken, if that is longer
 
 
 class Writer:
@@ -58,6 +54,8 @@ class Writer:
         overwrite: bool = False,
         resume: bool = False,
         shard_bytes: int | None = None,
+        inputs: Iterable[str | PathLike[str]] = (),
+        resume_anyway: bool = False,
     ) -> None:
         """Prepare to write; nothing is made on disk before ``begin`` or the first row.
 
@@ -68,7 +66,9 @@ class Writer:
             provenance: plain JSON, kept with the store; see ``note``.
             overwrite: whether an existing output may be replaced, which happens once the new one is whole.
             resume: whether to go on with what an interrupted writer left, where there is such; see ``begin``.
-            shard_bytes: the size at which rows are sealed; by default a thousandth of the dump (``room``).
+            shard_bytes: the size at which rows are sealed; by default a thousandth of the dump.
+            inputs: the files and folders that the rows come from, none of which is ever replaced.
+            resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
 
         Raises:
             StoreError where the output exists, or can not be written there.
@@ -80,9 +80,10 @@ class Writer:
             msg = f"shards of {shard_bytes} bytes were asked for; 1 or more were expected"
             raise StoreError(msg)
         self._place = place or WritePlace()
-        self._destination = Destination(path, self._place, overwrite=overwrite, resume=resume)
-        self._row_unit, self._resume = row_unit, resume
-        self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or space.SHARD_BYTES[0]
+        self._destination = choose(path, self._place, overwrite=overwrite, resume=resume, inputs=inputs)
+        self._claimed = Claim(self._destination)
+        self._row_unit, self._resume, self._anyway = row_unit, resume, resume_anyway
+        self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or pending.SHARD_BYTES[0]
         self._provenance: dict[str, JSON] = check_provenance(provenance or {})
         self._header: Header | None = None
         self._columns: KnownColumns | None = None
@@ -110,7 +111,7 @@ class Writer:
         """The store that is there already, of these layers and what was noted. StoreError where it is another one."""
         store = open_store(self._destination.final)
         check_same(self._destination.final, store, Header(self._row_unit, tuple(layers)), self._provenance)
-        self._destination.settle()
+        settle(self._destination)
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return store
 
@@ -130,19 +131,20 @@ class Writer:
                 named), or the other steps of the store are unfinished.
         """
         self._check_going()
-        if self._begun is not None:
-            msg = "the writer has begun already; begin comes once, before the first row"
-            raise StoreError(msg)
-        return self._claim(layers).rank.seen
+        if self._begun is None:
+            return self._claim(layers).rank.seen
+        msg = "the writer has begun already; begin comes once, before the first row"
+        raise StoreError(msg)
 
     def _claim(self, layers: Sequence[StoredLayer]) -> Begun:
         header = Header(self._row_unit, tuple(layers))
         try:
             with self._writing():
-                self._destination.claim()
-                rank = RankWriter(self._destination.staging, self._place, header, dict(self._provenance))
+                self._claimed.take()
+                staging, noted = self._destination.staging, dict(self._provenance)
+                rank = RankWriter(staging, self._place, header, noted, self._claimed.check, anyway=self._anyway)
                 known = rank.resume() if self._resume else None
-                ids = IdCheck(self._destination.staging, self._place)
+                ids = IdCheck(staging, self._place)
         except BaseException:
             self.abandon()  # and so let go of the lock
             raise
@@ -168,14 +170,14 @@ class Writer:
         there = min(rows, self._resumed_rows)
         self._resumed_rows -= there
         if self._given_shard_bytes is None:
-            self._shard_bytes = space.shard_bytes(self._header, rows)
-        space.check_disk(self._destination, self._header, rows, there)
+            self._shard_bytes = shard_bytes(self._header, rows)
+        check_disk(self._destination, self._header, rows, there)
 
     def append(self, batch: RowBatch, seen: Seen | None = None) -> None:
         """Add rows. They are on the disk once their shard is sealed, later on, in the background.
 
         Args:
-            batch: rows of every layer, which are sealed together.
+            batch: rows of every layer, sealed together.
             seen: how far the dump is with them, for ``begin`` to return when it is resumed.
 
         Raises:
@@ -192,10 +194,8 @@ class Writer:
             return
         begun = self._begun or self._claim(found)
         if begun.rank.ended:
-            msg = (
-                f"{self._destination.staging} already has all {begun.rank.rows:,} rows of {self._place}, and takes "
-                "no more. Resume with the same data, or dump to another name"
-            )
+            what = f"{self._destination.staging} already has all {begun.rank.rows:,} rows of {self._place}"
+            msg = f"{what}, and takes no more. Resume with the same data, or dump to another name"
             raise StoreError(msg)
         begun.ids.check(known, self._rows, lambda: self._stored_ids(begun))
         self._columns = columns
@@ -203,9 +203,8 @@ class Writer:
         self._rows += len(known.ids)
         begun.pending.add(batch.activations, known, seen or Seen())
         waited_s = time.monotonic() - self._sealed_s
-        if begun.pending.nbytes >= self._shard_bytes or waited_s > max(
-            SEAL_S, (self._sealed_s - self._start_s) / 10
-        ):
+        long_s = max(SEAL_S, (self._sealed_s - self._start_s) / 10)
+        if begun.pending.nbytes >= self._shard_bytes or waited_s > long_s:
             with self._writing():
                 begun.seal()
             self._sealed_s = time.monotonic()
@@ -232,21 +231,21 @@ class Writer:
             self._begun.pipeline.wait()
             self._begun.ids.check_end(self._rows)
             rank.end(self._provenance)
+            self._claimed.check()
             complete = complete_step(destination.staging, rank.header, self._place.number)
             if destination.single_file:
-                packed = destination.staging / PACKED
-                pack(read_folder(destination.staging), durable.temporary_name(packed), packed)
+                pack_staged(destination.staging, self._claimed.check)
             if complete or self._place.shared:
-                destination.publish()
+                self._claimed.publish()
         self._begun.pipeline.close()
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return open_store(self._destination.final)
 
     def abandon(self) -> str:
-        """End without the rows that are not sealed yet. Sealed ones stay, as an unfinished store.
+        """End without the rows that are not sealed yet; sealed ones stay. Again, or after ``finish``: nothing changes.
 
         Returns:
-            a sentence that says what is left, and where. Calling it again, or after ``finish``, changes nothing.
+            a sentence that says what is left, and where.
         """
         if self._state != "ended":
             self._state = "ended"
@@ -254,11 +253,11 @@ class Writer:
                 self._begun.pipeline.close()
             try:
                 rank = self._begun.rank if self._begun else None
-                self._left = what_is_left(self._destination, self._place, rank)
+                self._left = self._claimed.leave(rank)
             except (OSError, StoreError) as error:
                 self._left = f"what is left in {self._destination.staging} could not be tidied up: {error}"
             finally:
-                self._destination.release()
+                self._claimed.release()
         return self._left
 
     def _stored_ids(self, begun: Begun) -> set[bytes]:

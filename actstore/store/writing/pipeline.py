@@ -1,14 +1,17 @@
-"""Work that goes on while the next batches are computed: one job at a time, none of them lost."""
+"""A rank that is being written: rows gather while the shards before them go to the disk in the background."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from actstore.store.writing.pending import PendingRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actstore.store.writing.pending import PendingRows
+    from actstore.store.writing.id_check import IdCheck
     from actstore.store.writing.sealing import RankWriter
 
 
@@ -69,3 +72,24 @@ class Pipeline:
         """Wait, and end the threads, whatever went wrong."""
         self._written.close()
         self._sealed.close()
+
+
+@dataclass
+class Begun:
+    """A rank that is being written."""
+
+    rank: RankWriter
+    ids: IdCheck
+    pipeline: Pipeline
+    pending: PendingRows
+
+    def seal(self) -> None:
+        """Begin to write what is pending, if anything is."""
+        if self.pending.rows:
+            pending, self.pending = self.pending, PendingRows(self.rank.header.layers)
+            self.pipeline.begin(pending)
+
+    def stored_ids(self) -> set[bytes]:
+        """The ids of all rows of the rank so far."""
+        self.pipeline.wait()
+        return {row_id for rows in self.pending.tables for row_id in rows.ids} | self.rank.ids()

@@ -1,0 +1,232 @@
+"""The one description of a model's layers: what follows the rows of a batch, and what its lengths and sizes.
+
+A model is run on two rows and on three. A layer has a row per example only where its first axis is as long as the batch
+both times and nothing else of it changes; else it has a note that says how it is shaped, globs pass over it, and by its
+exact name it is refused. Then a length of the batch is cut, or each size of its images: the axes that follow are its
+positions, its height and width. What an adapter knows of a layer's class says the rest, where it does not contradict.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from actstore import arrays
+from actstore.activations import INPUT
+from actstore.adapters.moves import POSITION, Move, moves, with_rows
+from actstore.adapters.outputs import PIXELS, SPATIAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from actstore.activations import ModelLayer
+    from actstore.adapters.base import Adapter
+
+ROWS = (2, 3)
+NOT_ROWS = "no row per example"
+"""Begins the note of a layer whose first axis is not the rows."""
+_KEPT = ("channel", "feature")
+
+
+@dataclass(frozen=True)
+class Description:
+    """The layers of a model, in call order.
+
+    Args:
+        layers: with names of their axes.
+        unproven: why the model could not be run on other numbers of rows; None where it was proven what follows them.
+    """
+
+    layers: Sequence[ModelLayer]
+    unproven: str | None = None
+
+
+def described(adapter: Adapter, inputs: object) -> Description:
+    """Describe the layers of a model by a few runs of a few rows.
+
+    Raises:
+        Exception: whatever the model raises for the batch as it came.
+    """
+    counts = ROWS if adapter.fixed_rows is None else (adapter.fixed_rows,)
+    try:
+        few = adapter.prepared(with_rows(inputs, max(counts)))[0]
+        first = adapter.described_rows(with_rows(few, counts[0]))
+    except Exception as error:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again just below
+        first = adapter.described_rows(adapter.prepared(inputs)[0])
+        unproven = str(error) or type(error).__name__
+        return Description([_of_one_count(layer, arrays.count_rows(inputs)) for layer in first], unproven)
+    if len(counts) == 1:
+        why = f"the model takes {counts[0]} rows and no other number"
+        return Description([_of_one_count(layer, counts[0]) for layer in first], why)
+    glimpses = _Glimpses(adapter)
+    other = glimpses.of(few)
+    known = [_of_rows(layer, other.get(layer.name), counts) for layer in first]
+    if any(len(layer.shape or ()) > 1 for layer in known):
+        known = _named(known, glimpses, with_rows(few, counts[0]))
+    return Description([replace(layer, rows=None) for layer in known])
+
+
+class _Glimpses:
+    """Looks at a model as other batches show it, which it need not take."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+
+    def of(self, inputs: object) -> dict[str, ModelLayer]:
+        """Return the layers that are seen, until the model fails."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return {layer.name: layer for layer in self._adapter.glimpsed_rows(inputs)}
+
+    def cut(self, move: Move, layers: int) -> dict[str, ModelLayer]:
+        """Return the layers as a cut of the batch shows most of them."""
+        best: dict[str, ModelLayer] = {}
+        for batch in move.batches:
+            seen = self.of(batch)
+            if len(seen) > len(best):
+                best = seen
+            if len(best) >= layers:
+                break
+        return best
+
+
+def _of_one_count(layer: ModelLayer, rows: int) -> ModelLayer:
+    if layer.shape is None or layer.rows in (None, rows):
+        return replace(layer, rows=None)
+    return _not_rows(layer, f"its first axis is {layer.rows} for a batch of {rows}")
+
+
+def _of_rows(layer: ModelLayer, other: ModelLayer | None, counts: tuple[int, int]) -> ModelLayer:
+    """The layer as it is, where its first axis follows the number of rows; else without a shape, and why."""
+    if layer.shape is None or layer.rows is None:
+        return layer
+    few, more = counts
+    if other is None or other.shape is None or other.rows is None:
+        return _not_rows(layer, f"it is there for {few} rows and not for {more}")
+    if (layer.rows, other.rows) == (few, more) and layer.shape == other.shape:
+        return layer
+    small, large = (layer.rows, *layer.shape), (other.rows, *other.shape)
+    how = _how(small, large, counts)
+    return _not_rows(layer, f"it is {small} for {few} rows and {large} for {more}{f', {how}' if how else ''}")
+
+
+def _not_rows(layer: ModelLayer, why: str) -> ModelLayer:
+    return replace(layer, shape=None, axes=(), dtype="", note=f"{NOT_ROWS}: {why}", rows=None)
+
+
+def _how(small: tuple[int, ...], large: tuple[int, ...], counts: tuple[int, int]) -> str:
+    """How the rows lie in a layer instead, where that can be told from its shape for few of them and for more."""
+    few, more = counts
+    if small == large:
+        return "whatever the rows"
+    if len(small) != len(large):
+        return ""
+    following = [axis for axis, lengths in enumerate(zip(small, large, strict=True)) if lengths == counts]
+    if following and 0 not in following:
+        return f"the rows along axis {following[0]}"
+    if len(following) > 1:
+        return f"the rows along the axes {', '.join(map(str, following))}"
+    if small[0] * more == large[0] * few and small[0] % few == 0:
+        return f"{small[0] // few} to each row (windows, or tokens times rows)"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One axis of the batch cut, and the layers that were seen; ``whole`` where the model came to all of them."""
+
+    move: Move
+    seen: Mapping[str, ModelLayer]
+    whole: bool
+
+    @property
+    def inside(self) -> int:
+        """How many layers the model came to, besides its input."""
+        return len(self.seen.keys() - {INPUT})
+
+
+def _named(layers: Sequence[ModelLayer], glimpses: _Glimpses, inputs: object) -> list[ModelLayer]:
+    """The layers with names for those axes that move when the batch does."""
+    of_rows = {layer.name: layer for layer in layers if layer.shape is not None and layer.name != INPUT}
+    cuts = []
+    for move in moves(inputs):
+        seen = glimpses.cut(move, len(of_rows))
+        whole = all(name in seen and seen[name].shape is not None for name in of_rows)
+        if any(name in seen and seen[name].shape != layer.shape for name, layer in of_rows.items()):
+            cuts.append(_Cut(move, seen, whole))
+    # Where a size is fixed, a model fails before most of its layers.
+    most = max((cut.inside for cut in cuts), default=0)
+    cuts = [cut for cut in cuts if 2 * cut.inside >= most]
+    roles = _roles(cuts, {name for layer in layers for name in layer.axes})
+    found = []
+    for layer in layers:
+        if len(layer.shape or ()) > 1 and layer.rows is not None:
+            runs = [(role, cut.seen.get(layer.name)) for role, cut in zip(roles, cuts, strict=True)]
+            layer = replace(layer, axes=axis_names(layer, runs))
+        found.append(layer)
+    return found
+
+
+def _roles(movable: Sequence[_Cut], known: set[str]) -> list[str | None]:
+    """What each movable axis of the batch is; None where that cannot be told.
+
+    Args:
+        movable: of an array whose other axes are of a fixed size.
+        known: the axes that layers of the model are known to have by their classes.
+    """
+    count = len(movable)
+    axes = movable[0].move.axes if movable else 0
+    if count == 1 and axes <= 2:
+        (cut,) = movable
+        # Ids are of tokens. The columns of a table of numbers are no positions, unless a convolution goes over them;
+        # and an axis that a model goes on with for a while, and then does not take, is the one that it mixes.
+        sound = {"channel", POSITION} <= known
+        return [POSITION] if cut.move.ids or sound or (cut.whole and axes == 2) else [None]
+    if count in SPATIAL and count > 1 and (count == axes - 1 or (count == axes and "height" in known)):
+        return list(SPATIAL[count])
+    return [None] * count
+
+
+def axis_names(layer: ModelLayer, runs: Sequence[tuple[str | None, ModelLayer | None]]) -> tuple[str, ...]:
+    """Return the names of a layer's two or more feature axes.
+
+    Args:
+        layer: with the names that its class, or the layer before it, suggests.
+        runs: for each axis of the batch that was cut, what it is and the layer as it was then; None where it was not
+            seen.
+    """
+    shape = layer.shape or ()
+    alike = [
+        (role, seen.shape) for role, seen in runs if seen is not None and len(seen.shape or ()) == len(shape)
+    ]
+    if not alike:
+        return layer.axes
+    moving: dict[int, list[str | None]] = {}
+    for role, cut in alike:
+        for axis, (before, after) in enumerate(zip(shape, cut or (), strict=True)):
+            if before != after:
+                moving.setdefault(axis, []).append(role)
+    default = arrays.default_axes(len(shape))
+    if len(moving) == len(shape):  # with nothing that stays, there is no telling what its features are
+        return default
+    if not moving:  # what is as long whatever the texts are holds no positions of theirs
+        return tuple(default[axis] if name == POSITION else name for axis, name in enumerate(layer.axes))
+    names = {axis: _moving_name(roles, layer.axes[axis]) or default[axis] for axis, roles in moving.items()}
+    told = len(set(names.values())) == len(names) and not any(
+        default[axis] == name for axis, name in names.items()
+    )
+    alone = told and len(shape) - len(moving) == 1
+    stays = "channel" if PIXELS.intersection(names.values()) else "feature"
+    for axis, suggested in enumerate(layer.axes):
+        if axis not in names:
+            known = suggested if suggested in _KEPT else None
+            names[axis] = (known or stays) if alone else known or default[axis]
+    return tuple(names[axis] for axis in range(len(shape)))
+
+
+def _moving_name(roles: Sequence[str | None], suggested: str) -> str | None:
+    if len(roles) > 1:  # patches of an image in one row, which follow its height and its width
+        return POSITION if None not in roles else None
+    (role,) = roles
+    return role or (suggested if suggested not in _KEPT and suggested != POSITION else None)

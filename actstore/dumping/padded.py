@@ -1,0 +1,81 @@
+"""What becomes of padding: no row of a store is to be made of it unasked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actstore.adapters.moves import MASK, POSITION, padding
+from actstore.errors import LayerError
+from actstore.reductions.pool import chosen_kinds
+from actstore.reductions.settings import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from actstore.activations import Captured, ModelLayer
+    from actstore.dumping.plan import LoopSettings
+    from actstore.reductions import Reductions
+
+_CHOICES = (
+    "choose --pool last or --pool mean (one vector for each example), or --row token (a row for each token); "
+    "--pool none stores what there is, the padding too"
+)
+
+
+@dataclass(frozen=True)
+class Padded:
+    """The layers that are stored with all their positions, by name, each with how many it had when it was described.
+
+    Not those that an entry of ``--pool`` exempts by ``none``: their padding is asked for.
+    """
+
+    positions: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, reductions: Reductions, settings: LoopSettings) -> Padded:
+        """Find them among the layers of a dump; there are none where a row is a token or a word."""
+        if not settings.unit.whole:
+            return cls({})
+        plans = [reductions.of(layer.name) for layer in reductions.layers]
+        layers = [
+            plan.layer for plan in plans if plan is not None and (plan.pool is None or not plan.pool.axes)
+        ]
+        asked = chosen_kinds(settings.reductions.pool, [plan.layer for plan in plans if plan is not None])
+        kept = [layer for layer in layers if POSITION in layer.axes and asked.get(layer.name) != NONE]
+        return cls({layer.name: _where(layer) for layer in kept})
+
+    def refuse(self, inputs: object) -> None:
+        """Refuse a batch that says of some positions that they are padding.
+
+        Raises:
+            LayerError: naming a layer and what to do.
+        """
+        if self.positions and padding(inputs) is not None:
+            name = next(iter(self.positions))
+            msg = (
+                f"layer {name!r} would be stored with all positions of each example, but the batch is padded (its "
+                f"{MASK} has zeros), and a probe would be fitted on the padding: {_CHOICES}"
+            )
+            raise LayerError(msg)
+
+    def check(self, activations: Mapping[str, Captured]) -> None:
+        """Refuse a batch of other lengths than the first.
+
+        Raises:
+            LayerError: naming a layer and what to do.
+        """
+        for name, (axis, length) in self.positions.items():
+            shape: Sequence[int] = activations[name].array.shape
+            if len(shape) > axis and shape[axis] != length:
+                msg = (
+                    f"layer {name!r} has {shape[axis]} positions for this batch, where the first had {length}, and a "
+                    f"row is the same size throughout a store: {_CHOICES}"
+                )
+                raise LayerError(msg)
+
+
+def _where(layer: ModelLayer) -> tuple[int, int]:
+    """Which axis of a layer's array holds positions, and how many."""
+    axis = layer.axes.index(POSITION)
+    return axis + 1, (layer.shape or ())[axis]

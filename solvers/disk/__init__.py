@@ -1,0 +1,1 @@
+"""Files that a crash, a full disk or another process cannot spoil."""

@@ -1,0 +1,220 @@
+"""The header of a probe file: entries of probes and tables as JSON objects, and classes as they were."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.errors import ProbeFileError
+from solvers.probing.probe import Probe
+from solvers.probing.records import (
+    ProbeMap,
+    Proof,
+    Provenance,
+    Scores,
+    Where,
+    from_json,
+    text,
+    to_json,
+    whole,
+)
+from solvers.probing.row_table import RowTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "probe_entry",
+    "probe_of",
+    "read_header",
+    "table_entry",
+    "table_of",
+]
+
+FORMAT = "actstore probes"
+VERSION = "0.9"
+RECORDS = {"where": Where, "proof": Proof, "scores": Scores, "provenance": Provenance}
+MAP_ARRAYS = ("weights", "intercept", "mean", "scale", "columns")
+_NUMBERS = {
+    np.dtype(code).name: np.dtype(code)
+    for code in ("?", "i1", "u1", "i2", "u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
+}
+"""Types of classes that JSON holds exactly, by name; beside ``text`` and ``bytes``."""
+_DEEPEST = 64
+"""Levels of objects and lists in the header."""
+_MOST_CLASS_BYTES = 1 << 28
+"""What the classes of one probe may take: each takes as much as the longest, so a little JSON can ask for a lot."""
+
+
+def read_header(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the header of a probe file that can be read here.
+
+    Raises:
+        ProbeFileError: it is no JSON, of something else, or of a version that is not read here.
+    """
+    try:
+        header = json.loads(content, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is damaged: its header is not JSON ({error}); fit the probes again"
+        raise ProbeFileError(msg) from error
+    if _deeper_than(header, _DEEPEST):
+        msg = f"{path} is damaged: its header is nested more than {_DEEPEST} levels deep; fit the probes again"
+        raise ProbeFileError(msg)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        msg = f"{path} is not a probe file: its header does not say `{FORMAT}`; give a file of `probe fit`"
+        raise ProbeFileError(msg)
+    version = header.get("version")
+    if version != VERSION:
+        newer = _as_pair(version) > _as_pair(VERSION)
+        advice = "update actstore" if newer else "fit the probes again, or use the actstore that wrote it"
+        msg = f"{path} is a probe file of version {version}; this reads {VERSION}: {advice}"
+        raise ProbeFileError(msg)
+    return header
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    """Whether JSON is nested deeper: what recurses over it later is as good as what reads it."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        msg = "a key stands twice in one object"
+        raise ValueError(msg)
+    return found
+
+
+def _as_pair(version: Any) -> tuple[int, int]:
+    """A version to compare: ``"1.10"`` is (1, 10), and comes after ``"1.9"``; what is no version, before all."""
+    major, _, minor = str(version).partition(".")
+    digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in (major, minor or "0"))
+    return (int(major), int(minor or "0")) if digits else (-1, 0)
+
+
+def probe_entry(probe: Probe) -> dict[str, Any]:
+    """Return the entry of a probe: all but its arrays.
+
+    Raises:
+        ProbeFileError: classes of a type that the file cannot hold.
+        TypeError, ValueError: a value that its record does not allow.
+    """
+    of_map = dict(probe.map.extra) | {"scaled": bool(probe.map.scaled)}
+    if probe.map.classes is not None:
+        of_map["classes"] = _classes_entry(probe.map.classes)
+    records = {name: to_json(getattr(probe, name)) for name in RECORDS}
+    return {**probe.extra, **records, "map": of_map, "metrics": dict(probe.metrics)}
+
+
+def probe_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Probe:
+    """Return the probe of an entry and its arrays, by name; those that are not known go with it.
+
+    Raises:
+        KeyError, TypeError, ValueError: the entry and the arrays do not describe a probe.
+    """
+    records: dict[str, Any] = {name: from_json(kind, entry[name]) for name, kind in RECORDS.items()}
+    where = records["where"]
+    if not where.layers or min(where.shape, default=0) < 0:
+        msg = f"where: layers {where.layers}, shape {where.shape}"
+        raise ValueError(msg)
+    of_map = dict(entry["map"])
+    scaled = of_map.pop("scaled")
+    classes = _classes_of(of_map.pop("classes")) if "classes" in of_map else None
+    if not isinstance(scaled, bool) or not isinstance(entry["metrics"], dict):
+        msg = "map.scaled is no flag, or metrics are no object"
+        raise TypeError(msg)
+    found = ProbeMap(
+        **{name: arrays[name] for name in MAP_ARRAYS if name != "columns"},
+        columns=arrays.get("columns"),
+        classes=classes,
+        scaled=scaled,
+        extra=of_map,
+        arrays={name: array for name, array in arrays.items() if name not in MAP_ARRAYS},
+    )
+    known = {*RECORDS, "map", "metrics"}
+    extra = {name: value for name, value in entry.items() if name not in known}
+    return Probe(**records, map=found, metrics=entry["metrics"], extra=extra)
+
+
+def table_entry(table: RowTable) -> dict[str, Any]:
+    """Return the entry of a table of rows: all but its arrays."""
+    fold = None if table.fold is None else whole(table.fold)
+    entry = {**table.extra, "target": text(table.target), "split": text(table.split), "fold": fold}
+    return (
+        entry if table.classes is None else entry | {"classes": _classes_entry(table.classes, ascending=False)}
+    )
+
+
+def table_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RowTable:
+    """Return the table of an entry and its arrays.
+
+    Raises:
+        KeyError, TypeError, ValueError: they do not describe a table.
+    """
+    known = {"target", "split", "fold", "classes"}
+    fold = entry.get("fold")
+    return RowTable(
+        text(entry["target"]),
+        text(entry["split"]),
+        arrays,
+        None if fold is None else whole(fold),
+        _classes_of(entry["classes"], ascending=False) if "classes" in entry else None,
+        {name: value for name, value in entry.items() if name not in known},
+    )
+
+
+def _classes_entry(classes: NDArray[Any], ascending: bool = True) -> dict[str, Any]:
+    """Classes as JSON holds them exactly."""
+    kind = {"U": "text", "S": "bytes"}.get(classes.dtype.kind, classes.dtype.newbyteorder("<").name)
+    if kind not in {"text", "bytes", *_NUMBERS}:
+        msg = f"classes of type {classes.dtype} cannot be saved; label with ints, floats, bools or strings"
+        raise ProbeFileError(msg)
+    values = np.char.decode(classes, "latin-1") if kind == "bytes" else classes
+    entry = {"type": kind, "values": values.tolist()}
+    _classes_of(entry, ascending)
+    return entry
+
+
+def _classes_of(found: Any, ascending: bool = True) -> NDArray[Any]:
+    """The classes of an entry; refused where they are not, to the bit, what the entry says."""
+    kind, values = found["type"], found["values"]
+    if not isinstance(values, list) or not isinstance(kind, str):
+        msg = "classes are no list of values of one type"
+        raise TypeError(msg)
+    if kind in _NUMBERS:
+        dtype = _NUMBERS[kind]
+        json_type = {"b": bool, "f": float}.get(dtype.kind, int)
+        with np.errstate(over="ignore"):  # what is too large is infinite then, and not what the file says
+            classes = np.array(values, dtype) if all(type(each) is json_type for each in values) else None
+        exact = classes is not None and classes.tolist() == values
+    elif kind in ("text", "bytes"):
+        if 4 * len(values) * max((len(text(each)) for each in values), default=0) > _MOST_CLASS_BYTES:
+            msg = f"{len(values):,} classes, each as long as the longest, take more than {_MOST_CLASS_BYTES:,} bytes"
+            raise ValueError(msg)
+        classes = np.array([text(each) for each in values], dtype=np.str_)
+        exact = classes.tolist() == values
+        classes = np.char.encode(classes, "latin-1") if kind == "bytes" else classes
+    else:
+        exact = False
+    if not exact or classes is None or classes.ndim != 1:
+        msg = f"classes are not of type {kind}"
+        raise ValueError(msg)
+    if ascending and not bool(np.all(classes[1:] > classes[:-1])):
+        msg = "classes are not in ascending order"
+        raise ValueError(msg)
+    return classes
