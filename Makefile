@@ -31,7 +31,7 @@ test-frameworks: .venv-frameworks/ready
 test-tensorflow: .venv-tensorflow/ready
 	.venv-tensorflow/bin/python -m pytest -m framework -k keras tests
 
-# 20,000 mutations of stores, 5,000 of files that others wrote; other ones: make fuzz FUZZ='--seed 2 --count 1000 --foreign 0'
+# 20,000 mutations of a store, 5,000 of files of others, 5,000 of probe files; fewer: make fuzz FUZZ='--seed 2 --count 1000'
 fuzz: .venv/ready-test
 	.venv/bin/python -m tests.fuzz $(FUZZ)
 

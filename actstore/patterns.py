@@ -74,7 +74,7 @@ def with_axes(entries: Sequence[str], layers: Sequence[ModelLayer]) -> list[Mode
         pattern, equals, names = entry.rpartition("=")
         axes = tuple(name.strip() for name in names.split(","))
         if not equals or not pattern or not all(axes):
-            msg = f"--axes {entry!r} is not PATTERN=NAME,NAME,...; an example: --axes 'conv*=channel,height,width'"
+            msg = f"--axes {entry!r} is not PATTERN=NAME,NAME,... (for example 'conv*=channel,height,width')"
             raise LayerError(msg)
         matches = matching(pattern, named)
         if not any(matches):

@@ -42,8 +42,11 @@ class Program(click.Group):
             with notice:
                 return super().invoke(ctx)
         except click.ClickException as error:  # names of files and layers stand in these, too
-            shown = "\n".join(printable(line) for line in error.message.split("\n"))
-            vars(error)["message"] = shown  # final by its type, and the one place that click shows it from
+            message = "\n".join(printable(line) for line in error.message.split("\n"))
+            if type(error) is click.UsageError:
+                raise click.UsageError(message, error.ctx) from error
+            if type(error) is click.ClickException:
+                raise click.ClickException(message) from error
             raise
         except BrokenPipeError:
             raise  # whoever read the output has enough; click ends without a word

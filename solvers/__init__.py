@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from solvers.probing.fit_layers import fit_layers
     from solvers.probing.probe import Probe, Probes
     from solvers.probing.probe_file import load
-    from solvers.rows import Columns, Concat, Rows
+    from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Rows
 
 _HOME = {
     "Columns": "solvers.rows",
     "Concat": "solvers.rows",
+    "ConcatFeatures": "solvers.rows",
+    "ConcatRows": "solvers.rows",
     "EngineError": "solvers.errors",
     "FigureError": "solvers.errors",
     "Fit": "solvers.fitting.result",
@@ -52,6 +54,8 @@ _HOME = {
 __all__ = [
     "Columns",
     "Concat",
+    "ConcatFeatures",
+    "ConcatRows",
     "EngineError",
     "FigureError",
     "Fit",

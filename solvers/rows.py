@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Columns",
     "Concat",
+    "ConcatFeatures",
+    "ConcatRows",
     "RowSource",
     "Rows",
     "as_source",
@@ -205,7 +207,40 @@ def at_full_width(
     return full
 
 
-class Concat:
+class ConcatFeatures:
+    """The features of several sources of the same rows, side by side: (rows, width of the first + of the second + ...).
+
+    Args:
+        sources: whose features are flattened, each by itself.
+        names: what the sources are called, for probes that are fitted on them; none where they have no names.
+
+    Raises:
+        ProblemError: when there is none, or their rows are not as many.
+    """
+
+    def __init__(self, *sources: RowSource | ArrayLike, names: Sequence[str] = ()) -> None:
+        self.sources = [as_source(source) for source in sources]
+        counts = [source.shape[0] for source in self.sources]
+        if len(set(counts)) != 1:
+            listed = ", ".join(f"{count:,}" for count in counts) or "none"
+            msg = f"sources of {listed} rows can not be set side by side; expected the same rows in each, in one order"
+            raise ProblemError(msg)
+        self.names = tuple(names)
+        self.dtype = np.result_type(*(source.dtype for source in self.sources))
+        self.shape = (counts[0], sum(flat_width(source) for source in self.sources))
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return self._beside([read(source, rows) for source in self.sources])
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows by number, in the order given."""
+        return self._beside([take(source, rows) for source in self.sources])
+
+    def _beside(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(parts, axis=1).astype(self.dtype, copy=False)
+
+
+class ConcatRows:
     """The rows of several sources, one after another.
 
     Raises:
@@ -241,3 +276,7 @@ class Concat:
             here = np.flatnonzero((start <= rows) & (rows < start + source.shape[0]))
             picked[here] = take(source, rows[here] - start).reshape(len(here), *self.shape[1:])
         return picked
+
+
+Concat = ConcatRows
+"""What joins rows was called so before features could be joined, too."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from actstore import arrays
+from actstore.activations import INPUT
 from actstore.adapters.moves import POSITION, Move, moves, with_rows
 from actstore.adapters.outputs import PIXELS, SPATIAL
 
@@ -131,36 +132,43 @@ def _how(small: tuple[int, ...], large: tuple[int, ...], counts: tuple[int, int]
     return ""
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """One axis of the batch cut, and the layers that were seen; ``whole`` where the model came to all of them."""
+
+    move: Move
+    seen: Mapping[str, ModelLayer]
+    whole: bool
+
+    @property
+    def inside(self) -> int:
+        """How many layers the model came to, besides its input."""
+        return len(self.seen.keys() - {INPUT})
+
+
 def _named(layers: Sequence[ModelLayer], glimpses: _Glimpses, inputs: object) -> list[ModelLayer]:
     """The layers with names for those axes that move when the batch does."""
-    total = sum(layer.shape is not None for layer in layers)
-    runs = [(move, glimpses.cut(move, total)) for move in moves(inputs)]
-    most = max((len(seen) for _, seen in runs), default=0)
+    of_rows = {layer.name: layer for layer in layers if layer.shape is not None and layer.name != INPUT}
+    cuts = []
+    for move in moves(inputs):
+        seen = glimpses.cut(move, len(of_rows))
+        whole = all(name in seen and seen[name].shape is not None for name in of_rows)
+        if any(name in seen and seen[name].shape != layer.shape for name, layer in of_rows.items()):
+            cuts.append(_Cut(move, seen, whole))
     # Where a size is fixed, a model fails before most of its layers.
-    runs = [(move, seen) for move, seen in runs if 2 * len(seen) >= most and _changes(layers, seen)]
-    known = {name for layer in layers for name in layer.axes}
-    roles = _roles([move for move, _ in runs], known)
-    return [
-        replace(
-            layer,
-            axes=axis_names(
-                layer, [(role, seen.get(layer.name)) for role, (_, seen) in zip(roles, runs, strict=True)]
-            ),
-        )
-        if len(layer.shape or ()) > 1 and layer.rows is not None
-        else layer
-        for layer in layers
-    ]
+    most = max((cut.inside for cut in cuts), default=0)
+    cuts = [cut for cut in cuts if 2 * cut.inside >= most]
+    roles = _roles(cuts, {name for layer in layers for name in layer.axes})
+    found = []
+    for layer in layers:
+        if len(layer.shape or ()) > 1 and layer.rows is not None:
+            runs = [(role, cut.seen.get(layer.name)) for role, cut in zip(roles, cuts, strict=True)]
+            layer = replace(layer, axes=axis_names(layer, runs))
+        found.append(layer)
+    return found
 
 
-def _changes(layers: Sequence[ModelLayer], seen: Mapping[str, ModelLayer]) -> bool:
-    return any(
-        layer.shape is not None and layer.name in seen and seen[layer.name].shape != layer.shape
-        for layer in layers
-    )
-
-
-def _roles(movable: Sequence[Move], known: set[str]) -> list[str | None]:
+def _roles(movable: Sequence[_Cut], known: set[str]) -> list[str | None]:
     """What each movable axis of the batch is; None where that cannot be told.
 
     Args:
@@ -168,10 +176,13 @@ def _roles(movable: Sequence[Move], known: set[str]) -> list[str | None]:
         known: the axes that layers of the model are known to have by their classes.
     """
     count = len(movable)
-    axes = movable[0].axes if movable else 0
-    # The columns of a table of numbers are no positions, unless the model goes over them as over a sound.
-    if count == 1 and (axes == 2 or (axes == 1 and (movable[0].ids or POSITION in known))):
-        return [POSITION]
+    axes = movable[0].move.axes if movable else 0
+    if count == 1 and axes <= 2:
+        (cut,) = movable
+        # Ids are of tokens. The columns of a table of numbers are no positions, unless a convolution goes over them;
+        # and an axis that a model goes on with for a while, and then does not take, is the one that it mixes.
+        sound = {"channel", POSITION} <= known
+        return [POSITION] if cut.move.ids or sound or (cut.whole and axes == 2) else [None]
     if count in SPATIAL and count > 1 and (count == axes - 1 or (count == axes and "height" in known)):
         return list(SPATIAL[count])
     return [None] * count
@@ -202,11 +213,14 @@ def axis_names(layer: ModelLayer, runs: Sequence[tuple[str | None, ModelLayer | 
     if not moving:  # what is as long whatever the texts are holds no positions of theirs
         return tuple(default[axis] if name == POSITION else name for axis, name in enumerate(layer.axes))
     names = {axis: _moving_name(roles, layer.axes[axis]) or default[axis] for axis, roles in moving.items()}
-    alone = len(shape) - len(moving) == 1 and len(set(names.values())) == len(names)
+    told = len(set(names.values())) == len(names) and not any(
+        default[axis] == name for axis, name in names.items()
+    )
+    alone = told and len(shape) - len(moving) == 1
     stays = "channel" if PIXELS.intersection(names.values()) else "feature"
     for axis, suggested in enumerate(layer.axes):
         if axis not in names:
-            known = suggested if suggested in _KEPT and (stays == "channel" or suggested == stays) else None
+            known = suggested if suggested in _KEPT else None
             names[axis] = (known or stays) if alone else known or default[axis]
     return tuple(names[axis] for axis in range(len(shape)))
 

@@ -16,6 +16,7 @@ from actstore.adapters import trees
 from actstore.adapters.base import Adapter, Keep, ModelLayer, Run, layer_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_text
+from actstore.usercode import explain
 
 if TYPE_CHECKING:
     from actstore.activations import Captured
@@ -97,6 +98,8 @@ def _described(name: str, value: object) -> ModelLayer:
         return layer_of(interop.capture(value), name, "array")
     except TypeError as error:
         return ModelLayer(name, "array", note=str(error))
+    except Exception as error:  # noqa: BLE001 - nested and other arrays raise whatever they like
+        return ModelLayer(name, "array", note=f"it cannot be described ({explain(error)})")
 
 
 def _source_hash(function: object) -> str:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import arrays
-from actstore.adapters.base import Adapter, Keep, Run, capture_layer, layer_of
+from actstore.adapters.base import Adapter, Keep, ModelLayer, Run, capture_layer, layer_of
 from actstore.errors import AdapterError
 from actstore.provenance import hash_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from actstore.activations import Captured, ModelLayer
+    from actstore.activations import Captured
     from actstore.store.format import JSON
 
 _Layer = tuple[str, str, Any]  # name, kind, array
@@ -40,10 +40,7 @@ class SklearnAdapter(Adapter):
     def describe(self, inputs: object | None) -> list[ModelLayer]:
         """Every layer; without inputs, as a batch of zeros shows them."""
         batch = self._zeros() if inputs is None else inputs
-        return [
-            layer_of(capture_layer(name, array), name, kind)
-            for name, kind, array in _forward(self.model, batch)
-        ]
+        return [_described(*layer) for layer in _forward(self.model, batch)]
 
     @contextmanager
     def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
@@ -73,6 +70,13 @@ class SklearnAdapter(Adapter):
         return np.zeros((1, width), dtype=np.float32)
 
 
+def _described(name: str, kind: str, array: Any) -> ModelLayer:
+    if hasattr(array, "toarray"):
+        note = "it is a sparse matrix; let the step return a dense one (sparse_output=False)"
+        return ModelLayer(name, kind, note=note)
+    return layer_of(capture_layer(name, array), name, kind)
+
+
 def _forward(estimator: Any, inputs: Any, prefix: str = "") -> Iterator[_Layer]:
     """The layers of an estimator as they are computed; what is not asked for further is not computed."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -97,11 +101,6 @@ def _forward_steps(pipeline: Any, inputs: Any, prefix: str) -> Iterator[_Layer]:
         if hasattr(estimator, "transform"):
             _check_fitted(estimator)
             inputs = estimator.transform(inputs)
-            if hasattr(inputs, "toarray"):
-                msg = (
-                    f"layer {name!r} is a sparse matrix; let the step return a dense one (sparse_output=False)"
-                )
-                raise AdapterError(msg)
             yield name, type(estimator).__name__, inputs
 
 

@@ -80,7 +80,8 @@ def moves(inputs: object) -> list[Move]:
 
 
 def _cuts(inputs: object, axis: int, length: int) -> list[object]:
-    lengths = [2] if length == 1 else list(dict.fromkeys([length // 2, length - 1]))
+    # Never to one entry, which would be repeated against many without a word.
+    lengths = {1: [2], 2: [3], 3: [2]}.get(length) or list(dict.fromkeys([length // 2, length - 1]))
     return [_cut(inputs, axis, length, new) for new in lengths]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -22,6 +22,8 @@ FLOOR = 1e-6
 _KEPT = ("channel", "feature")
 _APART = 0.1
 _MOST = 0.5
+_FEW = 4
+_TINY = float(np.finfo(np.float32).tiny)
 
 Parts: TypeAlias = "Sequence[np.ndarray]"
 """A layer, example by example: (*features) each, in the bits of the layer."""
@@ -35,12 +37,21 @@ class Difference:
         largest: the largest difference, in the column where it exceeds most what is rounding there; infinite where
             shapes differ, or one has NaN or an infinity where the other has none.
         allowed: what is rounding in that column.
-        everywhere: whether most values differ by a tenth or more: that is no rounding, however small they are.
+        part: of which example it is.
+        counts: how many values differ by a tenth or more, of how many that are not zero.
+        throughout: whether that is most values of an example of more than a few.
     """
 
     largest: float
     allowed: float
-    everywhere: bool = False
+    part: int = 0
+    counts: tuple[int, int] = (0, 0)
+    throughout: bool = False
+
+    @property
+    def excess(self) -> float:
+        """How many times what is allowed the largest difference is."""
+        return self.largest / max(self.allowed, _TINY)
 
     @property
     def is_rounding(self) -> bool:
@@ -49,8 +60,9 @@ class Difference:
 
     @property
     def is_gross(self) -> bool:
-        """Whether not even a layer that magnifies its rounding would differ so."""
-        return not np.isfinite(self.largest) or self.everywhere
+        """Whether not even a layer that magnifies its rounding would differ so: in most values, by a tenth or more."""
+        gross, filled = self.counts
+        return not np.isfinite(self.largest) or self.throughout or gross > _MOST * filled
 
 
 @dataclass(frozen=True)
@@ -94,15 +106,21 @@ class Columns:
         if len(one) != len(other):
             return Difference(float("inf"), 0.0)
         found = [self._difference(*pair) for pair in zip(one, other, strict=True)]
-        different = [each for each in found if each is not None]
+        different = [(each, part) for part, each in enumerate(found) if each is not None]
         if not different:
             return None
-        worst = max(different, key=lambda each: each.largest / each.allowed if each.allowed else each.largest)
-        return Difference(worst.largest, worst.allowed, any(each.everywhere for each in different))
+        worst, part = max(different, key=lambda pair: pair[0].excess)
+        gross, filled = (sum(counts) for counts in zip(*(each.counts for each, _ in different), strict=True))
+        filled += sum(part.size for part, each in zip(one, found, strict=True) if each is None)
+        throughout = any(
+            each.counts[1] >= _FEW and each.counts[0] > _MOST * each.counts[1] for each, _ in different
+        )
+        return replace(worst, part=part, counts=(gross, filled), throughout=throughout)
 
     def _difference(self, one: np.ndarray, other: np.ndarray) -> Difference | None:
         if one.shape != other.shape:
-            return min(self._aligned(one, other), key=lambda each: each.largest)
+            nearest = min(self._aligned(one, other), key=lambda each: each.largest)
+            return nearest if nearest.largest else None
         if one.tobytes() == other.tobytes():
             return None
         first, second = values_of(one, self.dtype), values_of(other, self.dtype)
@@ -112,13 +130,19 @@ class Columns:
         with np.errstate(invalid="ignore"):  # infinity minus infinity
             apart = np.abs(first - second)
         apart = np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
-        allowed = np.broadcast_to(self.allowed, apart.shape) if apart.ndim else np.asarray(self.allowed.max())
-        excess = np.where(apart > 0, apart / np.maximum(allowed, np.finfo(float).tiny), 0.0)
-        at = np.unravel_index(int(excess.argmax()), apart.shape) if apart.ndim else ()
+        allowed = self._allowed_over(apart.shape)
+        with np.errstate(over="ignore"):  # where nothing is allowed
+            excess = np.where(apart > 0, apart / np.maximum(allowed, _TINY), 0.0)
+        at = np.unravel_index(int(excess.argmax()), apart.shape)
         sizes = np.maximum(np.abs(first), np.abs(second))
-        filled = sizes > 0
-        gross = float((apart[filled] > _APART * sizes[filled]).mean()) > _MOST if filled.any() else False
-        return Difference(float(apart[at]), float(allowed[at]), gross)
+        gross = int((apart > _APART * sizes).sum())
+        return Difference(float(apart[at]), float(allowed[at]), counts=(gross, int((sizes > 0).sum())))
+
+    def _allowed_over(self, shape: tuple[int, ...]) -> np.ndarray:
+        try:
+            return np.broadcast_to(self.allowed, shape)
+        except ValueError:  # an example of another length than those that the magnitudes are of
+            return np.full(shape, self.allowed.max(initial=0.0))
 
     def _aligned(self, one: np.ndarray, other: np.ndarray) -> list[Difference]:
         """The rows where both have positions, padded on the right or on the left."""

@@ -17,6 +17,7 @@ from actstore.reductions.parts_of_examples import BatchRows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from actstore.activations import Captured
     from actstore.adapters.base import RunRows
     from actstore.dumping.comparing import Parts
 
@@ -49,8 +50,11 @@ class Looks:
                 name: [layer.array[start:stop] for start, stop in pairwise(starts)]
                 for name, layer in found.items()
             }
+        return self.of(self.run(prepared), prepared)
+
+    def of(self, found: Mapping[str, Captured], prepared: Prepared) -> dict[str, Parts]:
+        """Return the examples of a batch that was run."""
         pad = padding(prepared.inputs)
-        found = self.run(prepared)
         if pad is None:
             return {name: [*layer.array] for name, layer in found.items()}
         return {
@@ -96,9 +100,7 @@ def filled_padding(prepared: Prepared) -> Prepared:
     def filled(name: str, value: Any) -> object:
         if name in (MASK, _POSITIONS, _SEGMENTS) or getattr(value, "shape", ())[:2] != pad.shape:
             return value
-        changed: Any = arrays.copied(value)
-        if not hasattr(changed, "__setitem__") or type(changed).__module__.startswith("jax"):
-            return value
+        changed: Any = arrays.copied(value) if arrays.is_tensor(value) else np.array(value)
         changed[where[0], where[1]] = value[where[0], first[where[0]]]
         return changed
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from actstore.adapters.moves import POSITION
-from actstore.dumping.first_look import blaming_model, extremes, try_last_sizes
-from actstore.dumping.looking import Looks, Spread
+from actstore.dumping.checks import Checks
+from actstore.dumping.first_look import blaming_model
 from actstore.dumping.plan import LoopSettings, make_plan
 from actstore.dumping.reading import ReadBatch, Reading, compare
 from actstore.dumping.rows import row_batch
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actstore.adapters import Adapter
-    from actstore.adapters.base import Prepared, RunRows
+    from actstore.adapters.base import RunRows
+    from actstore.dumping.checks import CheckBatch
     from actstore.dumping.plan import DumpPlan
     from actstore.dumping.ranks import Share
     from actstore.reductions import Reductions
@@ -102,10 +102,10 @@ class DumpLoop:
         batches = self._reading.batches(plan)
         self._read_again(islice(batches, max(0, stored.batches - self._reading.read_batches)), stored)
         with plan.adapter.running(plan.layers, plan.reductions) as run:
-            checks = self._checks(plan, run)
+            check = Checks(plan).within(run)
             for read in batches:
-                self._store(plan, read, run, checks)
-        self._end_checks(plan)
+                self._store(plan, read, run, check)
+        Checks(plan).after()
         skipped = {"skipped": self._reading.skipped} if self._reading.skipped else {}
         passed_over = {"passed_over": dict(plan.passed_over)} if plan.passed_over else {}
         self._writer.note(
@@ -136,43 +136,8 @@ class DumpLoop:
         self._stored = self._writer.begin(plan.stored())
         _warn_of_same_weights(plan.model, self._writer.other_steps)
         if not self._stored.batches:
-            self._check(plan)
+            Checks(plan).before(self.ids)
         return self._stored
-
-    def _check(self, plan: DumpPlan) -> None:
-        """Check the model before the first row."""
-        ids = plan.selfcheck.subject.ids
-        with blaming_model("the first batch", ids):
-            plan.padded.refuse(plan.adapter.prepare(plan.first.inputs).inputs)
-        hardest = extremes(plan, self.ids)
-        if hardest is not None:
-            with blaming_model("the shortest and the longest text", hardest.ids):
-                plan.padded.refuse(plan.adapter.prepare(hardest.inputs).inputs)
-        if self._settings.selfcheck:
-            with blaming_model("the self-check of the first batch", ids):
-                plan.selfcheck.run(None if hardest is None else hardest.inputs)
-        try_last_sizes(plan)
-
-    def _checks(self, plan: DumpPlan, run: RunRows) -> Callable[[Prepared], None]:
-        """What is called with every batch before it runs: checks those whose lengths are new."""
-        unit = self._settings.unit
-        axes = {layer.name: layer.axes for layer in plan.reductions.layers}
-        if not unit.whole:
-            axes = {name: (POSITION, *names) for name, names in axes.items()}
-        looks = Looks(run, axes, None if unit.whole else unit.name)
-        spread = Spread()
-
-        def check(prepared: Prepared) -> None:
-            plan.padded.refuse(prepared.inputs)
-            if self._settings.selfcheck and spread.is_new(prepared.inputs):
-                with plan.reductions.uncounted():
-                    plan.selfcheck.repeat(looks, prepared)
-
-        return check
-
-    def _end_checks(self, plan: DumpPlan) -> None:
-        with blaming_model("the self-check after the last batch", plan.selfcheck.subject.ids):
-            plan.selfcheck.end()
 
     def _read_again(self, batches: Iterator[ReadBatch], stored: Seen) -> None:
         """Compare the data with what an interrupted dump has stored of it."""
@@ -181,12 +146,12 @@ class DumpLoop:
             rows = read.batch.rows if self._settings.unit.whole else 0
             self._report(self._progress.plus(rows, 0, rows))
 
-    def _store(self, plan: DumpPlan, read: ReadBatch, run: RunRows, check: Callable[[Prepared], None]) -> None:
+    def _store(self, plan: DumpPlan, read: ReadBatch, run: RunRows, check: CheckBatch) -> None:
         item, batch, ids = plan.data[read.position], read.batch, read.ids
         parts = self._settings.unit.parts(self._settings.choice, item, read.position, batch)
         with blaming_model(f"batch {read.number} (rows {ids[0]!r} to {ids[-1]!r})", ids):
             prepared = plan.adapter.prepare(batch.inputs)
-            check(prepared)
+            check(prepared, ids)
             activations = run(prepared, parts)
             plan.padded.check(activations)
         stored = row_batch(activations, batch, ids, item, parts)

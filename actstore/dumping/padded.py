@@ -41,7 +41,7 @@ class Padded:
         layers = [
             plan.layer for plan in plans if plan is not None and (plan.pool is None or not plan.pool.axes)
         ]
-        asked = chosen_kinds(settings.reductions.pool, layers) if settings.reductions.pool and layers else {}
+        asked = chosen_kinds(settings.reductions.pool, [plan.layer for plan in plans if plan is not None])
         kept = [layer for layer in layers if POSITION in layer.axes and asked.get(layer.name) != NONE]
         return cls({layer.name: _where(layer) for layer in kept})
 

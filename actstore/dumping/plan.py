@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from actstore.dumping.first_look import described
 from actstore.dumping.padded import Padded
 from actstore.dumping.ranks import Share, all_of
 from actstore.dumping.rows import RowUnit
-from actstore.dumping.selfcheck import SelfCheck, Subject
+from actstore.dumping.selfcheck import SelfCheck
+from actstore.dumping.subject import SelfCheckWarning, Subject
 from actstore.errors import SourceError
 from actstore.patterns import by_name, matching, select, with_axes
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
@@ -155,7 +157,14 @@ def make_plan(
     batches = settings.batches(data, 0)
     first = next(batches)
     first_ids = ids.at(data[0].split, first.places.tolist(), data[0].row_ids)
-    every = with_axes(settings.axes, described(adapter, first, first_ids).layers)
+    description = described(adapter, first, first_ids)
+    if description.unproven is not None and not settings.selfcheck:
+        msg = (
+            f"the model could not be run on other numbers of rows ({description.unproven}), and without the self-check "
+            "nothing shows which of its layers have a row for each example"
+        )
+        warnings.warn(msg, SelfCheckWarning, stacklevel=3)
+    every = with_axes(settings.axes, description.layers)
     layers, passed_over = _chosen(settings, every)
     model = adapter.provenance()
     reductions = plan_reductions(settings.reductions, layers, settings.unit.name)

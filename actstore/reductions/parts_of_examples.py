@@ -175,10 +175,13 @@ def _position_axis(unit: str, layer: ModelLayer) -> int:
     if len(named) == 1:
         return named[0]
     what = f"{len(named)} axes of positions" if named else "no axis that is known to hold positions"
+    others = ",".join(["other"] * (len(layer.axes) - 2))
+    names = f"position,{others},feature" if others else "position,feature"
+    hint = f", or say which axis is the {unit}s: --axes '{layer.name}={names}'" if len(layer.axes) > 1 else ""
     msg = (
         f"layers whose row counts differ: {layer.name!r} has the shape {layer.shape} of "
-        f"({', '.join(layer.axes) or 'no axes'}) per example, {what}, so it has no row per {unit}: leave it out, "
-        f"dump it with --row example, or say which axis is the {unit}s: --axes '{layer.name}=position,feature'"
+        f"({', '.join(layer.axes) or 'no axes'}) per example, {what}, so it has no row per {unit}: leave it out, or "
+        f"dump it with --row example{hint}"
     )
     raise LayerError(msg)
 

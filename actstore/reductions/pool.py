@@ -129,6 +129,14 @@ def _axes(layer: ModelLayer) -> str:
 
 
 def _exempt(layer: ModelLayer) -> str:
-    words = ",".join(["channel", "height", "width"] if len(layer.axes) == 3 else ["position", "feature"])
-    name = f"say what they are by --axes '{layer.name}={words}', or " if len(layer.axes) > 1 else ""
-    return f"{name}leave it as it is by --pool '{layer.name}={NONE}'"
+    unknown = any(_UNNAMED.fullmatch(name) for name in layer.axes) or layer.axes.count(POSITION) > 1
+    named = (
+        f"say what they are by --axes '{layer.name}={suggested_axes(len(layer.axes))}', or " if unknown else ""
+    )
+    return f"{named}leave it as it is by --pool '{layer.name}={NONE}'"
+
+
+def suggested_axes(count: int) -> str:
+    """Return an example of the names of so many axes, for messages."""
+    usual = {1: "feature", 2: "position,feature", 3: "channel,height,width"}
+    return usual.get(count) or ",".join(["position", *["other"] * (count - 2), "feature"])

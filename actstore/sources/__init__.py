@@ -13,8 +13,7 @@ from actstore.errors import SourceError
 from actstore.label_marks import warn_of_marks
 from actstore.plain_labels import labels_of, without
 from actstore.plugins import SOURCES, of_other_packages
-from actstore.row_choice import RowChoice
-from actstore.row_columns import RowColumns
+from actstore.row_choice import RowChoice, RowColumns
 from actstore.sources.base import Batch, LabelColumn, Source, check_labels
 from actstore.sources.row_names import RowLabels, RowNames, place_labels, row_names
 from actstore.sources.split import SplitData

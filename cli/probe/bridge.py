@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.probe.row_columns import RowOptions, StoreColumns, side_by_side, target_of, told_of_features
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -45,19 +47,28 @@ class LayerProblem:
 
 @contextmanager
 def open_problem(
-    sources: Sequence[str], targets: Sequence[str], patterns: Sequence[str], step: int | None = None
+    sources: Sequence[str],
+    targets: Sequence[str],
+    patterns: Sequence[str],
+    step: int | None = None,
+    rows: RowOptions | None = None,
 ) -> Iterator[LayerProblem]:
     """The problem that `probe fit SOURCES --target TARGETS --layers PATTERNS --step STEP` asks for."""
+    rows = rows or RowOptions()
     with ExitStack() as stack:
         if len(sources) == 1 and is_store(sources[0]):
             store = stack.enter_context(open_store(sources[0], step))
-            yield _of_store(store, targets, patterns)
+            yield _of_store(store, targets, patterns, rows)
         else:
             if step is not None:
                 raise click.UsageError("--step chooses a step of a store; features of your own have none")
             if patterns:
                 raise click.UsageError("--layers chooses layers of a store; features of your own are one layer")
-            yield _of_features(sources, targets, stack)
+            if rows.concat:
+                raise click.UsageError(
+                    "--concat joins layers of a store; join features of your own in their file"
+                )
+            yield _of_features(sources, targets, stack, rows)
 
 
 def steps_of(sources: Sequence[str], asked: Sequence[str]) -> Sequence[int | None]:
@@ -106,38 +117,37 @@ def open_store(path: str, step: int | None = None) -> Store:
     return chosen
 
 
-def target_of(store: Store, name: str) -> np.ndarray:
-    """A target of the store; an unknown one is refused with the names there are."""
-    from actstore.errors import StoreError
-
-    if name not in store.targets:
-        known = ", ".join(repr(target) for target in store.targets) or "none"
-        msg = f"{store.path} has no target {name!r}; it has {known}; labels of your own: --target {name}=labels.npy"
-        raise StoreError(msg)
-    return store.targets[name]
-
-
-def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str]) -> LayerProblem:
+def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], rows: RowOptions) -> LayerProblem:
     import numpy as np
 
+    from actstore.labels import labels_for
+    from actstore.plain_labels import without
+
     labels: dict[str, np.ndarray] = {}
+    ids = store.ids.tolist()
     for target in targets:
         name, separator, spec = target.partition("=")
         if name in labels:
             raise click.UsageError(f"--target {name} was given twice; give each target of a store once")
-        of_its_own = _labels_by_position(spec, store.rows, str(store.path)) if separator else None
-        labels[name] = target_of(store, name) if of_its_own is None else of_its_own
+        if separator:
+            labels[name] = labels_for(spec, ids, str(store.path), rows.ignore_label)
+        else:
+            labels[name] = without(target_of(store, name), rows.ignore_label)
+    columns = StoreColumns(store, targets)
+    splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
     names = list(store.layers)
-    layers = {layer: store.layers[layer] for layer in (_chosen(patterns, names) if patterns else names)}
+    wanted = _chosen(patterns, names) if patterns else [] if rows.concat else names
+    layers: dict[str, Any] = {layer: store.layers[layer] for layer in wanted} | side_by_side(store, rows.concat)
+    groups = columns.groups(rows.group_by)
     return LayerProblem(
         layers,
         labels,
-        store.splits,
-        store.groups,
+        splits,
+        groups,
         store.steps[0],
         store.fingerprint,
         np.asarray(store.ids[:]),
-        {layer: described(store, layer) for layer in layers},
+        {layer: described(store, layer) for layer in names},
     )
 
 
@@ -186,25 +196,16 @@ def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _labels_by_position(spec: str, rows: int, where: str) -> np.ndarray:
-    from actstore.errors import SourceError
-    from actstore.sources import read_labels
-
-    labels = read_labels(spec)
-    if len(labels) != rows:
-        msg = f"{spec} has {len(labels):,} labels but {where} has {rows:,} rows; expected one per row, in order"
-        raise SourceError(msg)
-    return labels
-
-
-def _of_features(sources: Sequence[str], targets: Sequence[str], stack: ExitStack) -> LayerProblem:
+def _of_features(
+    sources: Sequence[str], targets: Sequence[str], stack: ExitStack, asked: RowOptions
+) -> LayerProblem:
     """Features of the user's own: one layer, its splits one after another in the order given."""
     import numpy as np
 
-    from actstore.sources import split_data
-    from solvers.rows import Concat, as_source
+    from actstore.sources import RowColumns, split_data
+    from solvers.rows import ConcatRows, as_source
 
-    data = split_data(sources, targets)
+    data = split_data(sources, targets, RowColumns(ignore=asked.ignore_label))
     names = list(dict.fromkeys(name for item in data for name in item.targets))
     if not names:
         raise click.UsageError(
@@ -214,8 +215,12 @@ def _of_features(sources: Sequence[str], targets: Sequence[str], stack: ExitStac
     counts = [part.shape[0] for part in rows]
     labels = {name: _joined([item.targets.get(name) for item in data], counts) for name in names}
     splits = np.repeat([item.split for item in data], counts)
-    layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else Concat(*rows)}
-    return LayerProblem(layers, labels, splits)
+    told = told_of_features({"split": asked.split_by, "group": asked.group_by}, labels, sum(counts))
+    if "split" in told and any(item.split for item in data):
+        raise click.UsageError("--split-by says the split of each row, but SPLIT=FEATURES does, too: keep one")
+    labels = {name: values for name, values in labels.items() if name not in (asked.split_by, asked.group_by)}
+    layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else ConcatRows(*rows)}
+    return LayerProblem(layers, labels, told.get("split", splits), told.get("group"))
 
 
 def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndarray:

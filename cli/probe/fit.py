@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import ProgressLine, Size, duration, overwrite_option
+from cli.probe.choice import choice_lines
+from cli.probe.row_columns import ROW_OPTIONS, split_as
+from cli.shared import ProgressLine, Size, duration, overwrite_option, shown_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +104,7 @@ _OPTIONS = (
         metavar="PROBES",
         help="Start from the probes of the same layers and targets, such as those of the step before.",
     ),
+    *ROW_OPTIONS,
     click.option("--require-all", is_flag=True, help="Refuse rows without a label instead of skipping them."),
     click.option(
         "--step",
@@ -130,8 +133,9 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
     """Fit a linear probe at every layer, and prove how far each is from the optimum.
 
-    C is picked on the `val` split; without one, a tenth of `train` is set aside for it. The features may also be your
-    own: .npy, .npz:KEY or .h5:/PATH, each with its --target.
+    C is picked on the `val` split (also called validation, valid or dev); without one, by folds of `train` or on a
+    tenth of it, as is said in the end. The features may also be your own: .npy, .npz:KEY or .h5:/PATH, each with its
+    --target. Labels of a file with a column `id` go to the rows of these ids.
 
     Finished layers are kept in PROBES.parts until all of them are: after Ctrl-C or a crash the same command goes on.
 
@@ -169,9 +173,12 @@ def _fit_step(
     """The probes of one step; None is the only one, or no step at all."""
     import solvers
     from cli.probe.bridge import open_problem, with_stored
+    from cli.probe.row_columns import RowOptions
 
+    rows = RowOptions(given["split_by"], given["group_by"], given["ignore_label"], given["concat"])
     with (
-        open_problem(given["activations"], given["targets"], given["patterns"], step) as problem,
+        shown_warnings(),
+        open_problem(given["activations"], given["targets"], given["patterns"], step, rows) as problem,
         ProgressLine() as line,
     ):
         probes = solvers.fit_layers(
@@ -179,6 +186,10 @@ def _fit_step(
             problem.labels,
             splits=problem.splits,
             groups=problem.groups,
+            split_as=split_as(given["split_as"]),
+            folds=given["folds"],
+            holdout=given["holdout"],
+            ignore_label=given["ignore_label"],
             **_settings(given),
             split_features=given["split_features"],
             require_all=given["require_all"],
@@ -260,6 +271,8 @@ def _echo_summary(output: str, probes: Probes) -> None:
         proven.append("unpenalised" if not gaps else f"but {unpenalised} unpenalised")
     by = f" by {', '.join([engines, *proven])}" if probes else ""
     click.echo(f"{output}: {len(probes)} probes{by}")
+    for text in choice_lines(list(probes.values())) if probes else ():
+        click.echo(text)
 
 
 def report_shortfalls(probes: Probes) -> int:

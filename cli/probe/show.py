@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.probe.choice import at_end, chosen_lines
 from cli.shared import echo_json, echo_table, json_option
 
 if TYPE_CHECKING:
@@ -176,44 +177,6 @@ def echo_rows(probes: Sequence[Probe], splits: Sequence[str]) -> None:
     )
 
 
-def chosen_lines(probes: Sequence[Probe]) -> list[str]:
-    """How C was chosen, a line for each way and target; and which layers have it at the end of the grid."""
-    lines = []
-    for target in dict.fromkeys(probe.target for probe in probes):
-        mine = [probe for probe in probes if probe.target == target]
-        for how in dict.fromkeys(chosen_line(probe) for probe in mine):
-            ends = [probe.layer for probe in mine if chosen_line(probe) == how and at_end(probe)]
-            end = f"; at the end of the grid for {_some(ends)}, so try further" if ends else ""
-            lines.append(f"C of {_safe(target)}: {how}{end}")
-    return lines
-
-
-def chosen_line(probe: Probe) -> str:
-    """How the C of a probe was chosen, by which rows and how many."""
-    chosen = probe.proof.chosen
-    how, split = chosen.get("how"), _safe(str(chosen.get("split", "val")))
-    if how == "given" or (how is None and len(probe.path) <= 1):
-        return "given, not chosen"
-    rows = chosen.get("rows", probe.rows.get("val"))
-    counted = "unknown rows" if not isinstance(rows, int) else f"{rows:,} rows"
-    grid = [each.C for each in probe.path]
-    of = f"of {len(grid)} values from {min(grid):g} to {max(grid):g} " if grid else ""
-    by = {
-        "split": f"{counted} of `{split}`",
-        "set aside": f"{counted} set aside from `train` (shown as `{split}`, not trained on)",
-        "folds": f"{chosen.get('folds', 'several')} folds of {counted} of `train`",
-    }.get(str(how), f"{counted}, {_safe(str(how))}")
-    return f"chosen {of}by cross-entropy on {by}"
-
-
-def at_end(probe: Probe) -> str | None:
-    """Where the chosen C stands at the end of those tried: `lowest`, `highest`, or None."""
-    grid = [each.C for each in probe.path]
-    if len(grid) < 2 or probe.proof.chosen.get("how") == "given":
-        return None
-    return "lowest" if min(grid) == probe.C else "highest" if max(grid) == probe.C else None
-
-
 def pair(first: Probes, second: Probes, paths: tuple[str, str]) -> list[tuple[Probe, Probe]]:
     """The probes that both files have, side by side; refused where they are not about the same rows."""
     from solvers.errors import ProbeFileError
@@ -265,17 +228,6 @@ def _names(probes: Sequence[Probe]) -> list[str]:
 
 def _named(probe: Probe, names: Sequence[str]) -> list[str]:
     return [str(getattr(probe, name)) for name in names]
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(_safe(name) for name in names[:4])
-    return f"{shown} and {len(names) - 4} others" if len(names) > 4 else shown
-
-
-def _safe(text: str) -> str:
-    from solvers.printable import printable
-
-    return printable(text)
 
 
 def _keys(probes: Probes) -> str:

@@ -14,7 +14,7 @@ __all__ = ["PagedMemory"]
 class PagedMemory(io.RawIOBase):
     """A file of which only the pages that were written take room; the others are zeros."""
 
-    _PAGE = 4096
+    _PAGE = 512  # small: between the arrays of a file there are few bytes of the library's own
 
     def __init__(self) -> None:
         self._pages: dict[int, bytearray] = {}

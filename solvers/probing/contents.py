@@ -10,15 +10,17 @@ import numpy as np
 
 from solvers.errors import ProbeFileError
 from solvers.probing.header import FORMAT, MAP_ARRAYS, VERSION, probe_entry, probe_of, table_entry, table_of
-from solvers.probing.probe import Beside, Probes
+from solvers.probing.probe import Probes
 from solvers.probing.records import text
+from solvers.probing.row_table import Beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    from solvers.probing.probe import Probe, RowTable
+    from solvers.probing.probe import Probe
+    from solvers.probing.row_table import RowTable
 
 __all__ = ["KEPT", "Arrays", "known_type", "pack", "short", "unpack"]
 

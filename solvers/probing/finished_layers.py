@@ -19,15 +19,16 @@ import numpy as np
 from solvers.disk.folder_lock import LOCK_FILES, FolderLock
 from solvers.disk.new_file import PARTIAL, new_file, write_all
 from solvers.errors import ProbeFileError
-from solvers.probing.probe import Beside, Probes
+from solvers.probing.probe import Probes
 from solvers.probing.probe_file import is_probe_file, load, save
+from solvers.probing.row_table import Beside
 from solvers.rows import take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from solvers.probing.probe import RowTable
+    from solvers.probing.row_table import RowTable
     from solvers.probing.settings import LayerSettings
     from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
@@ -59,7 +60,7 @@ def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: La
         "C": list(settings.C),
         **settings.asked(),
         "store": settings.fingerprint,
-        "labelled rows": {target: task.fingerprint for target, task in tasks.items()},
+        "labelled rows": {target: task.mark for target, task in tasks.items()},
         "activations": {name: _look(source, settings.fingerprint) for name, source in sources.items()},
     }
     return json.loads(json.dumps(asked))

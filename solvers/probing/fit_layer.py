@@ -11,16 +11,16 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.fitting.fit import fit
-from solvers.fitting.result import Fit, FitPath
+from solvers.fitting.folds import FoldPaths, fit_by_folds
+from solvers.fitting.result import Fit, FitPath, Status
 from solvers.probing.probe import Probe, Probes
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Tried, Where
-from solvers.probing.targets import bad_rows, rows_and_labels, score_targets
-from solvers.rows import Columns, at_full_width, draw_columns, flat_width
+from solvers.probing.slices import LayerView
+from solvers.probing.targets import bad_rows, folds_of, rows_and_labels, score_targets
+from solvers.rows import at_full_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
 
     from solvers.fitting.result import FitProgress
     from solvers.probing.settings import LayerSettings
@@ -39,24 +39,6 @@ class _Chosen:
 
     fit: Fit
     path: tuple[Tried, ...]
-
-
-@dataclass(frozen=True)
-class _View:
-    """What is looked at of a layer: ``rows`` (rows, columns), which are those ``columns`` of its flattened features."""
-
-    rows: RowSource
-    columns: NDArray[np.int64] | None
-    width: int
-
-    @classmethod
-    def of(cls, layer: FitLayer, settings: LayerSettings) -> _View:
-        columns, width = layer.columns, flat_width(layer.source)
-        seed = [settings.seed, *layer.name.encode()]
-        drawn = draw_columns(width if columns is None else len(columns), settings.random_features, seed)
-        if drawn is not None:
-            columns = drawn if columns is None else columns[drawn]
-        return cls(layer.source if columns is None else Columns(layer.source, columns), columns, width)
 
 
 def fit_layer(
@@ -84,7 +66,7 @@ def fit_layer(
         KeyboardInterrupt: when the fit was interrupted.
     """
     begun = time.perf_counter()
-    view = _View.of(layer, settings)
+    view = LayerView.of(layer, settings)
     warm = {target: _start(starts.get((layer.name, target)), view) for target in tasks}
     chosen, reasons = _choose_where_sound(view.rows, tasks, settings, warm, progress)
     scores = score_targets(view.rows, tasks, {target: found.fit for target, found in chosen.items()})
@@ -111,13 +93,13 @@ def fit_layer(
     return Probes(probes, {layer.name: _joined(reasons, len(tasks))} if reasons else {})
 
 
-def _start(start: Start | None, view: _View) -> Start | None:
+def _start(start: Start | None, view: LayerView) -> Start | None:
     return None if start is None else start.of_columns(view.columns)
 
 
 def _where(layer: FitLayer, target: str, settings: LayerSettings) -> Where:
     return Where(
-        layers=(layer.stored,),
+        layers=layer.stored_layers,
         target=target,
         shape=layer.shape,
         step=settings.step,
@@ -127,7 +109,7 @@ def _where(layer: FitLayer, target: str, settings: LayerSettings) -> Where:
     )
 
 
-def _map(chosen: Fit, task: Task, view: _View, scaled: bool) -> ProbeMap:
+def _map(chosen: Fit, task: Task, view: LayerView, scaled: bool) -> ProbeMap:
     """The map of a fit on all columns of the layer; those that were not looked at get weight 0."""
     return ProbeMap(
         weights=at_full_width(chosen.weights, view.columns, view.width, 0.0),
@@ -143,14 +125,7 @@ def _map(chosen: Fit, task: Task, view: _View, scaled: bool) -> ProbeMap:
 def _proof(found: _Chosen, task: Task) -> Proof:
     same = ("C", "gap_nats", "loss", "engine", "engine_reason")
     of_fit = {name: getattr(found.fit, name) for name in same}
-    chosen: dict[str, Any] = {"how": "given"}
-    if len(found.path) > 1:
-        chosen = {
-            "how": "set aside" if task.set_aside else "split",
-            "split": "val",
-            "rows": len(task.rows["val"]),
-        }
-    return Proof(status=str(found.fit.status), path=found.path, chosen=chosen, **of_fit)
+    return Proof(status=str(found.fit.status), path=found.path, chosen=task.chosen, **of_fit)
 
 
 def _scores(scores: dict[str, Score], task: Task) -> Scores:
@@ -187,7 +162,52 @@ def _choose(
     warm: Mapping[str, Start | None],
     progress: Callable[[FitProgress], None] | None,
 ) -> dict[str, _Chosen]:
-    """The C that validation prefers for each target, all fitted together."""
+    """The C that validation, or the folds, prefer for each target, all fitted together."""
+    by_folds = {target: task for target, task in tasks.items() if task.folds is not None}
+    others = {target: task for target, task in tasks.items() if task.folds is None}
+    return (_choose_by_rows(rows, others, settings, warm, progress) if others else {}) | (
+        _choose_by_folds(rows, by_folds, settings, warm, progress) if by_folds else {}
+    )
+
+
+def _choose_by_folds(
+    rows: RowSource,
+    tasks: Mapping[str, Task],
+    settings: LayerSettings,
+    warm: Mapping[str, Start | None],
+    progress: Callable[[FitProgress], None] | None,
+) -> dict[str, _Chosen]:
+    """The C that is best over all folds for each target, fitted on all of its training rows."""
+    options = settings.fit_options() | {"progress": progress, "warm_start": warm}
+    activations, labels = rows_and_labels(rows, tasks, "train")
+    folds = {target: folds_of(activations.rows, task) for target, task in tasks.items()}
+    found = fit_by_folds(activations, labels, folds, settings.C, options)
+    return {target: _Chosen(fitted, _tried_by_folds(paths)) for target, (fitted, paths) in found.items()}
+
+
+def _tried_by_folds(found: FoldPaths) -> tuple[Tried, ...]:
+    """Each C with its mean over the folds, the largest of their gaps, and what all of them took."""
+    return tuple(
+        Tried(
+            float(each[0].C),
+            float(nats),
+            max(one.gap_nats for one in each),
+            str(next((one.status for one in each if one.status is not Status.CONVERGED), Status.CONVERGED)),
+            max(one.passes for one in each),
+            max(one.seconds for one in each),
+        )
+        for each, nats in zip(zip(*found.paths, strict=True), found.cross_entropy(), strict=True)
+    )
+
+
+def _choose_by_rows(
+    rows: RowSource,
+    tasks: Mapping[str, Task],
+    settings: LayerSettings,
+    warm: Mapping[str, Start | None],
+    progress: Callable[[FitProgress], None] | None,
+) -> dict[str, _Chosen]:
+    """The C that validation rows prefer for each target, all fitted together."""
     options: dict[str, Any] = settings.fit_options() | {"progress": progress}
     if any(warm[target] is not None for target in tasks):
         options["warm_start"] = {target: warm[target] for target in tasks}

@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.fitting.result import FitInterrupted
@@ -16,14 +18,13 @@ from solvers.probing.fit_layer import fit_layer
 from solvers.probing.settings import LayerSettings, penalties
 from solvers.probing.slices import cut
 from solvers.probing.targets import row_tables
-from solvers.probing.task import make_tasks
+from solvers.probing.task import RowRules, make_tasks
 from solvers.probing.warm_starts import find_starts
 from solvers.rows import as_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.fitting.result import FitProgress
@@ -56,6 +57,10 @@ def fit_layers(
     *,
     splits: ArrayLike | Mapping[str, ArrayLike] | None = None,
     groups: ArrayLike | None = None,
+    split_as: Mapping[str, str] | None = None,
+    ignore_label: Any = (),
+    folds: int | None = None,
+    holdout: float | None = None,
     C: float | Sequence[float] | NDArray[np.float64] | None = None,
     target: str = "label",
     split_features: int | None = None,
@@ -73,17 +78,23 @@ def fit_layers(
 ) -> Probes:
     """Fit a probe at every layer for every target: train on ``train``, choose C on ``val``, score every split.
 
-    With several C and no ``val`` split, a tenth of ``train`` is set aside as ``val`` (whole groups, classes in
-    proportion, seeded), of each target's own labelled rows; with a single C there is nothing to choose and all of
-    ``train`` is trained on. There is no refit on train and val together. Other splits are read once, at the end,
-    for the probe chosen. The targets of a layer share the passes over its rows.
+    ``validation``, ``valid`` and ``dev`` are ``val``. Without any, and with several C, C is chosen by rows of
+    ``train``: below 5,000 labelled ones by five folds (whole groups, classes in proportion, seeded), whose mean
+    decides, and the C that it chooses is fitted on all of them; above, by a tenth that is set aside and not trained on.
+    ``folds`` and ``holdout`` say which. With a single C there is nothing to choose. There is no refit on train and val
+    together. Other splits are read once, at the end, for the probe chosen. The targets of a layer share the passes over
+    its rows. What was done is in ``probe.proof.chosen``.
 
     Args:
         layers: arrays or row sources (rows, *features) by name, in the order of the network.
         labels: (rows,) ints, strings or bools, or several such by target; masked where a row has none, which skips
             and counts it.
         splits: a name per row ("" means train), or row numbers or masks by name; None trains on every row.
-        groups: (rows,), rows that must stay together when rows are set aside.
+        groups: (rows,), rows that must stay together when rows are set aside or dealt into folds.
+        split_as: which of the splits is meant by ``train``, ``val`` or ``test``: ``{"val": "development"}``.
+        ignore_label: a label, or several, that mean "no label".
+        folds: choose C by so many folds of the training rows.
+        holdout: choose C by this part of the training rows.
         C: one penalty or several, as in scikit-learn; None tries 1e-4 to 1e4.
         target: what the labels are called where they are one array.
         split_features: fit each of this many slices of a layer's flattened features (attention heads) on its own, as
@@ -114,13 +125,26 @@ def fit_layers(
     """
     asked = LayerSettings(C=penalties(C), step=step, fingerprint=fingerprint, command=command, **settings)
     named = labels if isinstance(labels, Mapping) else {target: labels}
-    tasks = make_tasks(named, splits, groups, asked.seed if len(asked.C) > 1 else None, require_all)
+    rules = RowRules(
+        splits=splits,
+        groups=groups,
+        split_as=split_as or {},
+        ignore_label=_several(ignore_label),
+        require_all=require_all,
+        choose=len(asked.C) > 1,
+        folds=folds,
+        holdout=holdout,
+        seed=asked.seed,
+    )
+    tasks = make_tasks(named, rules)
     wanted = cut({name: _checked(name, layer, tasks) for name, layer in layers.items()}, split_features)
     if not wanted:
         msg = "there are no layers to fit; give at least one"
         raise ProblemError(msg)
     tables = row_tables(tasks, groups, ids)
     say = _warn if notice is None else notice
+    for line in dict.fromkeys(line for name, task in tasks.items() for line in _noticed(name, task)):
+        say(line)
     starts = {} if warm_start is None else find_starts(warm_start, wanted, tasks, say)
     kept = Parts(wanted)
     if parts is not None:
@@ -167,6 +191,31 @@ def _how_far(parts: Parts, layer: str) -> str:
     done, total = len(parts.finished), len(parts.layers)
     kept = f", kept in {parts.folder}; the same command goes on from there" if done and parts.folder else ""
     return f"interrupted at layer {layer!r}, with {done} of {total} layers fitted{kept}"
+
+
+def _noticed(target: str, task: Task) -> Iterator[str]:
+    """What is to be said of a task: classes that look like no label, and groups that are in ``train`` and elsewhere."""
+    marks = task.marks()
+    if marks:
+        named = " and ".join(f"{value!r} ({count:,} rows)" for value, count in marks.items())
+        first = repr(next(iter(marks)))
+        yield (
+            f"target {target!r} has the class {named}, which looks like a mark for 'no label'; if it is one, say so: "
+            f"--ignore-label {first} (ignore_label={first} in Python)"
+        )
+    divided: Mapping[str, int] = task.chosen.get("divided_groups", {})
+    if divided:
+        where = ", ".join(f"{count:,} in `{split}`" for split, count in divided.items())
+        yield (
+            f"groups of training rows have rows in other splits, too ({where}), so what is scored there is not new to "
+            "the probe; divide the rows by whole groups"
+        )
+
+
+def _several(values: Any) -> tuple[Any, ...]:
+    if values is None:
+        return ()
+    return tuple(values) if isinstance(values, list | tuple | set | frozenset | np.ndarray) else (values,)
 
 
 def _warn(line: str) -> None:

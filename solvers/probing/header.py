@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProbeFileError
-from solvers.probing.probe import Probe, RowTable
+from solvers.probing.probe import Probe
 from solvers.probing.records import (
     ProbeMap,
     Proof,
@@ -20,6 +20,7 @@ from solvers.probing.records import (
     to_json,
     whole,
 )
+from solvers.probing.row_table import RowTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +47,8 @@ _NUMBERS = {
     for code in ("?", "i1", "u1", "i2", "u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
 }
 """Types of classes that JSON holds exactly, by name; beside ``text`` and ``bytes``."""
+_DEEPEST = 64
+"""Levels of objects and lists in the header."""
 _MOST_CLASS_BYTES = 1 << 28
 """What the classes of one probe may take: each takes as much as the longest, so a little JSON can ask for a lot."""
 
@@ -61,6 +64,9 @@ def read_header(path: Path, content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         msg = f"{path} is damaged: its header is not JSON ({error}); fit the probes again"
         raise ProbeFileError(msg) from error
+    if _deeper_than(header, _DEEPEST):
+        msg = f"{path} is damaged: its header is nested more than {_DEEPEST} levels deep; fit the probes again"
+        raise ProbeFileError(msg)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         msg = f"{path} is not a probe file: its header does not say `{FORMAT}`; give a file of `probe fit`"
         raise ProbeFileError(msg)
@@ -71,6 +77,19 @@ def read_header(path: Path, content: bytes) -> dict[str, Any]:
         msg = f"{path} is a probe file of version {version}; this reads {VERSION}: {advice}"
         raise ProbeFileError(msg)
     return header
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    """Whether JSON is nested deeper: what recurses over it later is as good as what reads it."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Training rows set aside to choose C with, where nobody named a validation split."""
+"""Training rows to choose C with, where nobody named a validation split: some set aside, or all of them in folds."""
 
 from __future__ import annotations
 
@@ -11,24 +11,31 @@ from solvers.errors import ProblemError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FRACTION", "set_aside"]
+__all__ = ["FRACTION", "deal", "set_aside"]
 
 FRACTION = 0.1
 """The part of the training rows that is set aside."""
+ALWAYS = -1
+"""The fold of a row that is trained on in all of them."""
 
 
 def set_aside(
-    codes: NDArray[np.int64], groups: NDArray[Any] | None = None, *, seed: int = 0
+    codes: NDArray[np.int64],
+    groups: NDArray[Any] | None = None,
+    *,
+    seed: int = 0,
+    fraction: float = FRACTION,
 ) -> NDArray[np.bool_]:
-    """Choose a tenth of the training rows, with the classes in the proportions of the whole.
+    """Choose a part of the training rows, with the classes in the proportions of the whole.
 
-    Rows of one group stay together, so with groups the tenth and the proportions are met roughly, no worse
+    Rows of one group stay together, so with groups the part and the proportions are met roughly, no worse
     than by groups drawn at random. Every class keeps at least one row to train on.
 
     Args:
         codes: (rows,), the class of each training row, ints from 0.
         groups: (rows,) of any type, or None where each row stands for itself.
         seed: the same seed sets the same rows aside.
+        fraction: how large a part.
 
     Returns:
         (rows,) bool, True where a row is set aside.
@@ -37,7 +44,7 @@ def set_aside(
         ProblemError: when no row (or group) can be spared.
     """
     generator = np.random.default_rng(seed)
-    held = _rows(codes, generator) if groups is None else _groups(codes, groups, generator)
+    held = _rows(codes, fraction, generator) if groups is None else _groups(codes, groups, fraction, generator)
     if not held.any():
         unit = "row" if groups is None else "group"
         msg = (
@@ -48,14 +55,94 @@ def set_aside(
     return held
 
 
-def _rows(codes: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.bool_]:
+def deal(
+    codes: NDArray[np.int64], groups: NDArray[Any] | None = None, *, folds: int, seed: int = 0
+) -> NDArray[np.int64]:
+    """Deal training rows into folds, each with the classes in the proportions of the whole.
+
+    Each fold is held out once, so every class must have a row outside of each: the rows of a class that would be in
+    one fold alone are in none, and always trained on. There are never more folds than rows, or groups.
+
+    Args:
+        codes: (rows,), the class of each training row, ints from 0.
+        groups: (rows,) of any type, rows that stay together; None where each stands for itself.
+        folds: how many, 2 or more.
+        seed: the same seed deals alike.
+
+    Returns:
+        (rows,) int64, the fold of each row from 0, ``ALWAYS`` where it is in none.
+
+    Raises:
+        ProblemError: when no two folds can be made.
+    """
+    generator = np.random.default_rng(seed)
+    if groups is None:
+        dealt = _dealt_rows(codes, folds, generator)
+        groups = np.arange(len(codes))
+    else:
+        dealt = _dealt_groups(codes, groups, folds, generator)
+    for code in np.unique(codes):
+        own = np.unique(dealt[codes == code])
+        if len(own) == 1 and own[0] != ALWAYS:
+            # Without one of its groups in training there, the fold could not be fitted: that one is never held out.
+            smallest = _smallest_group(groups, codes == code)
+            dealt[groups == smallest] = ALWAYS
+    used = np.unique(dealt[dealt != ALWAYS])
+    if len(used) < 2:
+        unit = "rows" if len(np.unique(groups)) == len(codes) else "groups"
+        msg = (
+            f"the {len(codes):,} training rows have too few {unit} of each class to choose C by folds; name a `val` "
+            "split, or give a single C"
+        )
+        raise ProblemError(msg)
+    return np.where(dealt == ALWAYS, ALWAYS, np.searchsorted(used, dealt))
+
+
+def _dealt_rows(codes: NDArray[np.int64], folds: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Single rows, shuffled, the classes one after another, dealt in turns."""
+    shuffled = generator.permutation(len(codes))
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    dealt = np.empty(len(codes), dtype=np.int64)
+    dealt[by_class] = np.arange(len(codes)) % folds
+    return dealt
+
+
+def _dealt_groups(
+    codes: NDArray[np.int64], groups: NDArray[Any], folds: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Whole groups, the largest first, each to the fold that has the smallest share of its classes so far.
+
+    That is the fold f with the smallest Σ_k g_k held_fk / total_k, g_k being the rows of class k in the group: the one
+    where Σ_fk (held_fk − total_k / folds)² / total_k grows least. Ties go to the fold with the fewest rows.
+    """
+    sizes, members = _members(groups)
+    total = np.bincount(codes)
+    held = np.zeros((folds, len(total)))
+    dealt = np.empty(len(codes), dtype=np.int64)
+    shuffled = generator.permutation(len(sizes))
+    for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        classes, rows = np.unique(codes[members[group]], return_counts=True)
+        shares = (held[:, classes] / total[classes]) @ rows
+        fold = np.lexsort((held.sum(axis=1), np.round(shares, 12)))[0]
+        held[fold, classes] += rows
+        dealt[members[group]] = fold
+    return dealt
+
+
+def _smallest_group(groups: NDArray[Any], rows: NDArray[np.bool_]) -> Any:
+    """The group with the fewest rows of those that have one of these rows."""
+    names = np.unique(groups[rows])
+    return min(names, key=lambda name: int(np.count_nonzero(groups == name)))
+
+
+def _rows(codes: NDArray[np.int64], fraction: float, generator: np.random.Generator) -> NDArray[np.bool_]:
     """Choose single rows at random, so many of each class as :func:`_of_each_class` says.
 
     The rows are shuffled once and sorted by class, which leaves each class in random order: its first rows are then a
     draw of their own, and one shuffle serves any number of classes.
     """
     counts = np.bincount(codes)
-    take = _of_each_class(counts)
+    take = _of_each_class(counts, fraction)
     shuffled = generator.permutation(len(codes))
     by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
     first_of_class = np.cumsum(counts) - counts
@@ -65,16 +152,16 @@ def _rows(codes: NDArray[np.int64], generator: np.random.Generator) -> NDArray[n
     return held
 
 
-def _of_each_class(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _of_each_class(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
     """How many rows of each class (classes,) are set aside, rounded by largest remainder.
 
-    Rounding each class by itself would set aside no row at all of a hundred classes of four. So the tenth of all rows
+    Rounding each class by itself would set aside no row at all of a hundred classes of four. So the part of all rows
     is what is kept to, and the rows that rounding down leaves over go to the classes that lost most by it. A class
     that would be left without a row to train on gives none.
     """
-    share = counts * FRACTION
+    share = counts * fraction
     take = np.floor(share).astype(np.int64)
-    short = max(1, round(int(counts.sum()) * FRACTION)) - int(take.sum())
+    short = max(1, round(int(counts.sum()) * fraction)) - int(take.sum())
     spare = np.flatnonzero(take + 1 < counts)
     by_remainder = spare[np.argsort((take - share)[spare], kind="stable")]
     take[by_remainder[:short]] += 1
@@ -82,16 +169,16 @@ def _of_each_class(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _groups(
-    codes: NDArray[np.int64], groups: NDArray[Any], generator: np.random.Generator
+    codes: NDArray[np.int64], groups: NDArray[Any], fraction: float, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Whole groups in random order, each taken if it brings the class counts nearer to a tenth.
+    """Whole groups in random order, each taken if it brings the class counts nearer to the part wanted.
 
-    The distance is Σ_k (wanted_k − held_k)² / wanted_k. Where every group is too large for a tenth, the
+    The distance is Σ_k (wanted_k − held_k)² / wanted_k. Where every group is too large for that part, the
     smallest one that can be spared is taken.
     """
     sizes, members = _members(groups)
     left = np.bincount(codes)
-    wanted = left * FRACTION
+    wanted = left * fraction
     missing = wanted.copy()
     held = np.zeros(len(codes), dtype=bool)
     for group in generator.permutation(len(sizes)):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from solvers.errors import ProbeFileError, ProblemError
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Where
+from solvers.probing.row_table import Beside
 from solvers.rows import Columns, as_source
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.linear_map import LinearMap
+    from solvers.probing.row_table import TableKey
     from solvers.rows import RowSource
 
-__all__ = ["Key", "Probe", "Probes", "RowTable", "TableKey"]
+__all__ = ["Key", "Probe", "Probes"]
 
 Key = tuple[str, str, int]
-TableKey = tuple[str, str, int | None]
 
 
 def _of(record: str, name: str, doc: str) -> Any:
@@ -167,36 +168,6 @@ class Probe:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class RowTable:
-    """The rows of one target and split that probes were scored on, once for all of them.
-
-    Args:
-        target, split, fold: whose rows they are; ``fold`` is None without folds.
-        arrays: by name, an entry for each row: ``index`` (int64), its place in the store; ``truth``, its code in
-            ``classes`` (int32), of a regression its value; ``group`` (int64), where there are groups; ``id`` (uint64),
-            the digest of its id, where there are ids.
-        classes: those of the probes that were scored, and behind them those that training had none of; None of a
-            regression.
-        extra: keys of the file that this version does not know.
-    """
-
-    target: str
-    split: str
-    arrays: Mapping[str, NDArray[Any]]
-    fold: int | None = None
-    classes: NDArray[Any] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> TableKey:
-        """(target, split, fold): what the predictions of a probe are found by."""
-        return self.target, self.split, self.fold
-
-    def __len__(self) -> int:
-        return len(self.arrays["index"])
-
-
 class Kept(Protocol):
     """Finished layers on the disk, which probes were joined from."""
 
@@ -222,20 +193,6 @@ class _AllKept:
         """Remove what each wrote."""
         for each in self.kept:
             each.remove()
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What a probe file holds beside its probes.
-
-    Args:
-        tables: the rows that predictions are of.
-        extra: keys of the header that this version does not know; ``arrays``: datasets alike.
-    """
-
-    tables: tuple[RowTable, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 class Probes(Mapping[Key, Probe]):

@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -20,6 +19,7 @@ import numpy as np
 
 from solvers.disk.new_file import new_file, write_all
 from solvers.disk.paged_memory import PagedMemory
+from solvers.disk.placed_arrays import Placed, PlacedArrays
 from solvers.errors import ProbeFileError, ProblemError
 from solvers.probing.contents import KEPT, known_type, pack, short, unpack
 from solvers.probing.header import FORMAT, read_header
@@ -190,58 +190,25 @@ def _lay_out(metadata: PagedMemory, arrays: Mapping[str, NDArray[Any]]) -> dict[
 # what is read
 
 
-@dataclass(frozen=True)
-class _Dataset:
-    """A dataset of the profile: its type, its shape, and where its bytes lie."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    offset: int
-
-    @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-class _File:
+class _File(PlacedArrays):
     """A probe file whose datasets are all known to lie in it, apart; nothing of them was read yet."""
 
-    def __init__(self, path: Path, file: BinaryIO, datasets: Mapping[str, _Dataset]) -> None:
-        self.path = path
-        self._file = file
-        self._datasets = datasets
+    def __init__(self, path: Path, file: BinaryIO, places: Mapping[str, Placed]) -> None:
+        super().__init__(file, places)
+        self._path = path
 
     def bytes_of_header(self) -> bytes:
         """The header's bytes."""
-        header = self._datasets[HEADER]
+        header = self.places[HEADER]
         if header.dtype != np.uint8 or len(header.shape) != 1:
-            raise _unfit(self.path, HEADER, "is not of type uint8")
+            raise _unfit(self._path, HEADER, "is not of type uint8")
         if header.nbytes > _MOST_HEADER_BYTES:
-            raise _unfit(self.path, HEADER, f"is larger than {_MOST_HEADER_BYTES:,} bytes")
+            raise _unfit(self._path, HEADER, f"is larger than {_MOST_HEADER_BYTES:,} bytes")
         return self.read(HEADER).tobytes()
 
     def names(self) -> list[str]:
         """Every array but the header."""
-        return [name for name in self._datasets if name != HEADER]
-
-    def read(self, name: str) -> NDArray[Any]:
-        """An array, read."""
-        dataset = self._datasets[name]
-        array = np.empty(dataset.shape, dataset.dtype)
-        rest, offset = array.reshape(-1).view(np.uint8).data, dataset.offset
-        while rest.nbytes:
-            count = os.preadv(self._file.fileno(), [rest], offset)
-            if not count:
-                raise _unfit(self.path, name, "is cut off")
-            rest, offset = rest[count:], offset + count
-        return array
-
-    def mapped(self, name: str) -> NDArray[Any]:
-        """An array that stays on the disk."""
-        dataset = self._datasets[name]
-        if not dataset.nbytes or not dataset.shape:
-            return self.read(name)
-        return np.memmap(self._file, dataset.dtype, "r", dataset.offset, dataset.shape)
+        return [name for name in self.places if name != HEADER]
 
 
 @contextlib.contextmanager
@@ -262,10 +229,14 @@ def _opened(path: Path) -> Iterator[_File]:
         if not os.path.samestat(os.fstat(descriptor.fileno()), path.stat()):
             msg = f"{path} was replaced while it was read; read it again"
             raise ProbeFileError(msg)
-        yield _File(path, cast("BinaryIO", descriptor), datasets)
+        try:
+            yield _File(path, cast("BinaryIO", descriptor), datasets)
+        except OSError as error:
+            msg = f"{path} cannot be read ({error.strerror}); copy it again, or fit the probes again"
+            raise ProbeFileError(msg) from error
 
 
-def _datasets(path: Path, file: h5py.File) -> dict[str, _Dataset]:
+def _datasets(path: Path, file: h5py.File) -> dict[str, Placed]:
     """What the root group holds, by name; refused where that is more than the file has room for."""
     names = list(file.id)
     if HEADER.encode() not in names:
@@ -293,7 +264,7 @@ def _kept_types() -> list[tuple[np.dtype[Any], Any]]:
     return [(dtype, h5t.py_create(dtype)) for dtype in reversed(KEPT)]
 
 
-def _dataset(path: Path, file: h5py.File, raw: bytes, file_bytes: int) -> _Dataset:
+def _dataset(path: Path, file: h5py.File, raw: bytes, file_bytes: int) -> Placed:
     """A dataset of the profile, checked before anything of it is read."""
     from h5py import h5d, h5l, h5o
 
@@ -318,7 +289,7 @@ def _dataset(path: Path, file: h5py.File, raw: bytes, file_bytes: int) -> _Datas
     offset = stored.get_offset() if nbytes else 0
     if offset is None or stored.get_storage_size() != nbytes or offset + nbytes > file_bytes:
         raise _unfit(path, name, "declares more than the file holds")
-    return _Dataset(dtype, tuple(stored.shape), offset)
+    return Placed(dtype, tuple(stored.shape), offset)
 
 
 def _unfit(path: Path, name: str, problem: str) -> ProbeFileError:

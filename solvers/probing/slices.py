@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers.errors import ProblemError
-from solvers.rows import flat_width
+from solvers.rows import Columns, draw_columns, flat_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from solvers.probing.settings import LayerSettings
     from solvers.rows import RowSource
 
-__all__ = ["FitLayer", "cut"]
+__all__ = ["FitLayer", "LayerView", "cut"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class FitLayer:
     def stored(self) -> str:
         """The name of the stored layer."""
         return self.name if self.head is None else self.name.removesuffix(f"@{self.head}")
+
+    @property
+    def stored_layers(self) -> tuple[str, ...]:
+        """The names of the stored layers whose features it has, side by side."""
+        return tuple(getattr(self.source, "names", ())) or (self.stored,)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,3 +78,22 @@ def cut(sources: Mapping[str, RowSource], split_features: int | None) -> list[Fi
             columns = np.arange(head * width, (head + 1) * width)
             layers.append(FitLayer(f"{name}@{head}", len(layers), source, head, columns))
     return layers
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """What is looked at of a layer: ``rows`` (rows, columns), which are those ``columns`` of its flattened features."""
+
+    rows: RowSource
+    columns: NDArray[np.int64] | None
+    width: int
+
+    @classmethod
+    def of(cls, layer: FitLayer, settings: LayerSettings) -> LayerView:
+        """Return the columns of a layer, or of a slice, that are drawn by the settings' seed and its name."""
+        columns, width = layer.columns, flat_width(layer.source)
+        seed = [settings.seed, *layer.name.encode()]
+        drawn = draw_columns(width if columns is None else len(columns), settings.random_features, seed)
+        if drawn is not None:
+            columns = drawn if columns is None else columns[drawn]
+        return cls(layer.source if columns is None else Columns(layer.source, columns), columns, width)

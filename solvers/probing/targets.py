@@ -11,7 +11,8 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.fitting.result import Status
 from solvers.labels import UNSEEN
-from solvers.probing.probe import RowTable
+from solvers.probing.holdout import ALWAYS
+from solvers.probing.row_table import RowTable
 from solvers.rows import Rows
 from solvers.scores import LEFT_OUT, Score, Scored, nonfinite_rows, score_each
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from solvers.probing.task import Task
     from solvers.rows import RowSource
 
-__all__ = ["bad_rows", "id_digests", "row_tables", "rows_and_labels", "score_targets"]
+__all__ = ["bad_rows", "folds_of", "id_digests", "row_tables", "rows_and_labels", "score_targets"]
 
 
-def rows_and_labels(rows: RowSource, tasks: Mapping[str, Task], split: str) -> tuple[RowSource, Any]:
+def rows_and_labels(rows: RowSource, tasks: Mapping[str, Task], split: str) -> tuple[Rows, Any]:
     """The rows that any target has in a split, and the labels of each, masked over rows that it has not there."""
     numbers = _union(tasks, split)
     labels: dict[str, Any] = {}
@@ -36,6 +37,13 @@ def rows_and_labels(rows: RowSource, tasks: Mapping[str, Task], split: str) -> t
         values = task.labels[numbers]
         labels[target] = np.ma.masked_array(values, elsewhere) if elsewhere.any() else values
     return Rows(rows, numbers), labels
+
+
+def folds_of(numbers: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
+    """The fold of each of these rows (ascending), among which are all training rows of a task with folds."""
+    folds = np.full(len(numbers), ALWAYS)
+    folds[np.searchsorted(numbers, task.rows["train"])] = task.folds
+    return folds
 
 
 def _union(tasks: Mapping[str, Task], split: str) -> NDArray[np.int64]:

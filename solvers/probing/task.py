@@ -1,27 +1,77 @@
-"""Which rows a probe learns from, chooses its C by and is scored on: labels, splits, and a tenth set aside."""
+"""Which rows a probe learns from, chooses its C by and is scored on: labels, splits, and rows to choose by."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvers.errors import ProblemError
-from solvers.labels import UNSEEN, place_labels, plain_labels
-from solvers.probing.holdout import set_aside
+from solvers.fitting.splits import VAL, divided_groups, in_order, refuse_index, split_rows
+from solvers.labels import UNSEEN, marks_of_none, place_labels, plain_labels, read_labels
+from solvers.probing.holdout import FRACTION, deal, set_aside
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
-    SplitRows = ArrayLike | Mapping[str, ArrayLike] | None
+    from solvers.fitting.splits import SplitRows
 
-__all__ = ["Task", "make_task", "make_tasks"]
+__all__ = ["RowRules", "Task", "make_task", "make_tasks"]
 
-_USUAL = ("train", "val", "test")
+FEW_ROWS = 5000
+"""Below so many labelled training rows C is chosen by folds, where nobody says how: a tenth of them says little."""
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class RowRules:
+    """What decides which rows of a target are for what, besides its labels.
+
+    Args:
+        splits: a name per row ("" means train), row numbers or masks by name, or None: all train.
+        groups: (rows,) or None: rows that must stay together when rows are set aside or dealt into folds.
+        split_as: the split that is meant by ``train``, ``val`` or ``test``, by these.
+        ignore_label: labels that mean "no label".
+        require_all: refuse rows without a label.
+        choose: whether there is a C to choose.
+        folds: choose it by so many folds of the training rows; None for as many as are usual.
+        holdout: choose it by this part of the training rows, set aside.
+        seed: decides which rows are set aside, or in which fold.
+    """
+
+    splits: SplitRows = None
+    groups: ArrayLike | None = None
+    split_as: Mapping[str, str] = field(default_factory=dict)
+    ignore_label: Sequence[Any] = ()
+    require_all: bool = False
+    choose: bool = False
+    folds: int | None = None
+    holdout: float | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse what no rows could be chosen by.
+
+        Raises:
+            ProblemError: both ways at once, fewer than two folds, or no part.
+        """
+        if self.folds is not None and self.holdout is not None:
+            msg = "both folds and holdout were given; they are two ways to choose C: give one"
+            raise ProblemError(msg)
+        if self.folds is not None and self.folds < 2:
+            msg = f"folds is {self.folds}; expected 2 or more"
+            raise ProblemError(msg)
+        if self.holdout is not None and not 0 < self.holdout < 1:
+            msg = f"holdout is {self.holdout}; expected a part of the training rows, above 0 and below 1"
+            raise ProblemError(msg)
+        if not self.choose and (self.folds is not None or self.holdout is not None):
+            msg = "folds and holdout are for choosing C, but a single C was given; give several, or leave them out"
+            raise ProblemError(msg)
 
 
 @dataclass(frozen=True)
@@ -30,8 +80,9 @@ class Task:
 
     ``labels`` (rows,) in their own type; ``classes`` those of the training rows, ascending; ``codes`` (rows,)
     the index of each label in ``classes``, ``UNSEEN`` where it is none of them. ``rows`` holds the labelled
-    rows of each split, ascending, with train, val and test first; ``unlabelled`` counts the others. ``set_aside`` says
-    that ``val`` was taken from ``train`` here.
+    rows of each split, ascending, with train, val and test first; ``unlabelled`` counts the others. ``folds``
+    (training rows,) is the fold of each, ``holdout.ALWAYS`` where it is in none; None where C is not chosen by folds.
+    ``chosen`` says, in JSON, how C is chosen, by how many rows, and which labels and rows are left out.
     """
 
     labels: NDArray[Any]
@@ -39,7 +90,12 @@ class Task:
     codes: NDArray[np.int64]
     rows: Mapping[str, NDArray[np.int64]]
     unlabelled: Mapping[str, int]
-    set_aside: bool = False
+    folds: NDArray[np.int64] | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    def marks(self) -> dict[Any, int]:
+        """The labels that look like marks for "no label", of all that there are, each with its count."""
+        return marks_of_none(self.labels[np.concatenate([np.zeros(0, np.int64), *self.rows.values()])])
 
     def chance(self, split: str) -> float:
         """The error on a split of always saying the commonest training class; NaN without labelled rows."""
@@ -55,17 +111,16 @@ class Task:
             digest.update(repr((split, len(rows))).encode() + rows.tobytes() + self.codes[rows].tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def mark(self) -> str:
+        """What tells this task from others: the fingerprint, and the folds that C is chosen by."""
+        if self.folds is None:
+            return self.fingerprint
+        return hashlib.sha256(self.fingerprint.encode() + self.folds.tobytes()).hexdigest()
 
-def make_tasks(
-    labels: Mapping[str, ArrayLike],
-    splits: SplitRows,
-    groups: ArrayLike | None,
-    seed: int | None,
-    require_all: bool,
-) -> dict[str, Task]:
-    """A task for each target, each with its own tenth set aside; the arguments are those of ``make_task``.
 
-    ``require_all`` refuses rows without a label.
+def make_tasks(labels: Mapping[str, ArrayLike], rules: RowRules) -> dict[str, Task]:
+    """Return a task for each target, each with its own rows to choose C by.
 
     Raises:
         ProblemError: as ``make_task`` does, for no target at all, for labels that are missing where they must not
@@ -74,55 +129,125 @@ def make_tasks(
     if not labels:
         msg = "there are no targets to fit; give the labels of at least one"
         raise ProblemError(msg)
-    tasks = {target: make_task(given, splits, groups, seed, target) for target, given in labels.items()}
+    rules.check()
+    tasks = {target: make_task(given, rules, target) for target, given in labels.items()}
     for target, task in tasks.items():
         unlabelled = sum(task.unlabelled.values())
-        if require_all and unlabelled:
+        if rules.require_all and unlabelled:
             counts = ", ".join(f"{count:,} of {split}" for split, count in task.unlabelled.items() if count)
             msg = f"{unlabelled:,} rows have no label for {target!r} ({counts}); label them, or do without"
             raise ProblemError(msg)
-        if seed is not None and not np.any(task.codes[task.rows["val"]] != UNSEEN):
+        if rules.choose and VAL in task.rows and not np.any(task.codes[task.rows[VAL]] != UNSEEN):
             msg = (
                 f"no row of the `val` split has a label for {target!r} that is known from training, so C "
-                "can not be chosen; give a single C, or leave `val` out and a tenth of `train` is set aside"
+                "can not be chosen; give a single C, or leave `val` out and C is chosen by rows of `train`"
             )
             raise ProblemError(msg)
     return tasks
 
 
-def make_task(
-    labels: ArrayLike, splits: SplitRows, groups: ArrayLike | None, seed: int | None, target: str
-) -> Task:
-    """Sort labelled rows into splits, and set a tenth of ``train`` aside as ``val`` where there is none.
+def make_task(labels: ArrayLike, rules: RowRules, target: str) -> Task:
+    """Sort labelled rows into splits, and find rows of ``train`` to choose C by where there is no ``val``.
 
     Args:
         labels: (rows,) of any type; masked where a row has no label.
-        splits: a name per row ("" means train), row numbers or masks by name, or None: all train.
-        groups: (rows,) or None: rows that must stay together when rows are set aside.
-        seed: decides which rows are set aside; None when there is nothing to choose, so that none are.
+        rules: how.
         target: what the labels are called in messages.
 
     Raises:
         ProblemError: when labels, splits and groups do not fit together, no row is named ``train``, or the
             training rows have fewer than two classes.
     """
+    refuse_index(labels, f"the labels of target {target!r}")
     values, missing = plain_labels(labels, target)
-    rows = _split_rows(splits, len(values))
-    unlabelled = {split: int(missing[numbers].sum()) for split, numbers in rows.items()}
-    rows = {split: numbers[~missing[numbers]] for split, numbers in rows.items()}
+    missing = missing | _ignored(values, rules.ignore_label)
+    found = split_rows(rules.splits, len(values), rules.split_as)
+    unlabelled = {split: int(missing[numbers].sum()) for split, numbers in found.rows.items()}
+    rows = {split: numbers[~missing[numbers]] for split, numbers in found.rows.items()}
     classes = _classes(values, rows, target)
     codes = np.full(len(values), UNSEEN)
     codes[~missing] = place_labels(values[~missing], classes)
-    aside = False
-    if "val" not in rows and seed is not None:
-        aside = True
-        train = rows["train"]
-        held = set_aside(codes[train], _groups(groups, len(values), train), seed=seed)
-        rows |= {"train": train[~held], "val": train[held]}
-        unlabelled["val"] = 0
-    order = sorted(rows, key=lambda split: _USUAL.index(split) if split in _USUAL else len(_USUAL))
-    in_order = {split: rows[split] for split in order}
-    return Task(values, classes, codes, in_order, {split: unlabelled[split] for split in order}, aside)
+    groups = _groups(rules.groups, len(values))
+    division = _divide(rows, codes, None if groups is None else groups[rows["train"]], rules)
+    if groups is not None:
+        divided = divided_groups(groups, in_order(rows))
+        division.chosen.update({"divided_groups": divided} if divided else {})
+    if VAL in found.named and rules.choose:
+        division.chosen["named"] = found.named[VAL]
+    if rules.ignore_label:
+        division.chosen["ignore_label"] = [str(label) for label in rules.ignore_label]
+    nowhere = len(values) - sum(len(numbers) for numbers in found.rows.values())
+    if nowhere:
+        division.chosen["in_no_split"] = nowhere
+    counts = {split: unlabelled.get(split, 0) for split in division.rows}
+    return Task(values, classes, codes, division.rows, counts, division.folds, division.chosen)
+
+
+@dataclass(frozen=True)
+class _Division:
+    """The rows of each split, the fold of each training row, and how C is chosen."""
+
+    rows: Mapping[str, NDArray[np.int64]]
+    chosen: dict[str, Any]
+    folds: NDArray[np.int64] | None = None
+
+
+def _divide(
+    rows: Mapping[str, NDArray[np.int64]],
+    codes: NDArray[np.int64],
+    groups: NDArray[Any] | None,
+    rules: RowRules,
+) -> _Division:
+    """Find the rows to choose C by."""
+    train, asked = rows["train"], rules.folds is not None or rules.holdout is not None
+    if VAL in rows and asked:
+        msg = (
+            f"folds and holdout choose C by training rows, but there is a `{VAL}` split of {len(rows[VAL]):,} rows to "
+            "choose it by; give neither, or another split as `val`"
+        )
+        raise ProblemError(msg)
+    if not rules.choose:
+        return _Division(in_order(rows), {"how": "given"})
+    if VAL in rows:
+        return _Division(
+            in_order(rows), {"how": "split", "split": VAL, "rows": int(np.sum(codes[rows[VAL]] != UNSEEN))}
+        )
+    whole: dict[str, Any] = {} if groups is None else {"groups": len(np.unique(groups))}
+    if rules.folds is not None or (rules.holdout is None and len(train) < FEW_ROWS):
+        folds = deal(codes[train], groups, folds=rules.folds or FOLDS, seed=rules.seed)
+        chosen = {
+            "how": "folds",
+            "folds": int(folds.max()) + 1,
+            "asked": rules.folds or FOLDS,
+            "rows": int(np.sum(folds >= 0)),
+            "of": len(train),
+        }
+        return _Division(in_order(rows), chosen | whole, folds)
+    held = set_aside(codes[train], groups, seed=rules.seed, fraction=rules.holdout or FRACTION)
+    chosen = {
+        "how": "set aside",
+        "split": VAL,
+        "rows": int(held.sum()),
+        "of": len(train),
+        "asked": rules.holdout or FRACTION,
+    }
+    return _Division(in_order({**rows, "train": train[~held], VAL: train[held]}), chosen | whole)
+
+
+def _ignored(values: NDArray[Any], ignore: Sequence[Any]) -> NDArray[np.bool_]:
+    """Which labels are among those to ignore: text equals text, numbers equal numbers or how they are written."""
+    found = np.zeros(len(values), dtype=bool)
+    for value in ignore:
+        if values.dtype.kind in "US":
+            found |= values == (str(value).encode() if values.dtype.kind == "S" else str(value))
+        elif values.dtype.kind == "b":
+            found |= values == {"true": 1, "false": 0}.get(str(value).lower(), -1)
+        else:
+            try:
+                found |= values == (int(value) if values.dtype.kind in "iu" else float(value))
+            except (TypeError, ValueError, OverflowError):
+                continue
+    return found
 
 
 def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target: str) -> NDArray[Any]:
@@ -141,50 +266,19 @@ def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target
     return classes
 
 
-def _groups(groups: ArrayLike | None, count: int, train: NDArray[np.int64]) -> NDArray[Any] | None:
-    """The groups of the training rows."""
+def _groups(groups: ArrayLike | None, count: int) -> NDArray[Any] | None:
+    """The groups of all rows."""
     if groups is None:
         return None
-    groups = np.asarray(groups)
-    if groups.shape != (count,):
-        msg = f"there are {count:,} labels but groups of shape {groups.shape}; give one group per row"
+    refuse_index(groups, "the groups")
+    values, missing = read_labels(groups)
+    if values.shape != (count,):
+        msg = f"there are {count:,} labels but groups of shape {values.shape}; give one group per row"
         raise ProblemError(msg)
-    return groups[train]
-
-
-def _split_rows(splits: SplitRows, count: int) -> dict[str, NDArray[np.int64]]:
-    """The rows of each split, ascending."""
-    if splits is None:
-        return {"train": np.arange(count)}
-    if isinstance(splits, Mapping):
-        return _mapped_rows(splits, count)
-    names = np.asarray(splits)
-    if names.shape != (count,):
-        msg = f"there are {count:,} labels but splits of shape {names.shape}; give one split name per row"
+    if missing.any():
+        msg = (
+            f"{int(missing.sum()):,} rows have no group (the first is row {int(np.argmax(missing))}); give every row "
+            "one, a row that stands alone one of its own"
+        )
         raise ProblemError(msg)
-    names = np.where(names == "", "train", names).astype(str)
-    return {str(split): np.flatnonzero(names == split) for split in np.unique(names)}
-
-
-def _mapped_rows(splits: Mapping[str, ArrayLike], count: int) -> dict[str, NDArray[np.int64]]:
-    """The rows of each split of a mapping, which must be rows there are, each in one split."""
-    taken = np.full(count, -1)
-    rows = {}
-    for place, (split, given) in enumerate(splits.items()):
-        numbers = np.asarray(given)
-        if numbers.dtype == bool and numbers.shape == (count,):
-            numbers = np.flatnonzero(numbers)
-        numbers = np.unique(numbers)
-        if numbers.size and (numbers.dtype.kind not in "iu" or numbers[0] < 0 or numbers[-1] >= count):
-            msg = (
-                f"split {split!r} must be numbers of rows from 0 to {count - 1:,}, or a mask of {count:,} rows"
-            )
-            raise ProblemError(msg)
-        numbers = numbers.astype(np.int64)
-        if np.any(taken[numbers] >= 0):
-            row = numbers[taken[numbers] >= 0][0]
-            msg = f"row {row} is in two splits, {list(splits)[taken[row]]!r} and {split!r}; put it in one"
-            raise ProblemError(msg)
-        taken[numbers] = place
-        rows[split] = numbers
-    return rows
+    return values

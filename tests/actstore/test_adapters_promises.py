@@ -28,12 +28,6 @@ class OtherShape(FunctionAdapter):
         return [replace(first, shape=(4,)), *rest]
 
 
-class OtherAxes(FunctionAdapter):
-    def describe(self, inputs):
-        first, *rest = super().describe(inputs)
-        return [replace(first, axes=("channel",)), *rest]
-
-
 class OtherType(FunctionAdapter):
     def describe(self, inputs):
         first, *rest = super().describe(inputs)
@@ -109,7 +103,6 @@ class Unhashed(FunctionAdapter):
     ("adapter", "message"),
     [
         (OtherShape, r"layer 'a' is \(3,\), described as \(4,\)"),
-        (OtherAxes, r"layer 'a' has the axes \('feature',\), described as \('channel',\)"),
         (OtherType, "layer 'a' is float32, described as float64"),
         (OtherOrder, r"gives the layers \['b', 'a'\], where \['a', 'b'\] were expected in this order"),
         (Sharing, "layer 'a' is rewritten by the next run: copy it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import namedtuple
 from dataclasses import replace
 
@@ -49,16 +50,17 @@ def data_of(*, whole=True, train=None, labels=None):
 
 
 class Net:
-    """A model that is interrupted when it has run ``batches`` batches, after the one that describes its layers."""
+    """A model that is interrupted when it has run ``batches`` batches, after the ``looks`` that come before them."""
 
     fingerprint = "v1"
 
-    def __init__(self, batches=None, error=KeyboardInterrupt):
+    def __init__(self, batches=None, error=KeyboardInterrupt, looks=0):
         self.calls, self._stop, self._error = 0, batches, error
+        self._looks = looks
 
     def __call__(self, batch):
         self.calls += 1
-        if self._stop is not None and self.calls > self._stop + 1:
+        if self._stop is not None and self.calls > self._stop + self._looks:
             raise self._error
         return {"wide": np.concatenate([batch, 2 * batch], axis=1), "sum": batch.sum(axis=1)}
 
@@ -67,9 +69,18 @@ class OtherNet(Net):
     fingerprint = "v2"
 
 
+def looks_of(data, settings=SETTINGS):
+    """How often a model runs before the first batch: to describe its layers, and to try the size of the last batch."""
+    net, batches = Net(), []
+    with tempfile.TemporaryDirectory() as folder:
+        dump(net, data, f"{folder}/looks.acts", settings, batches.append).close()
+    return net.calls - len(batches)
+
+
 def interrupted(out, data, settings=SETTINGS, batches=7):
+    looks = looks_of(data, replace(settings, step=None, resume=False))
     with pytest.raises(KeyboardInterrupt):
-        dump(Net(batches), data, out, settings)
+        dump(Net(batches, looks=looks), data, out, settings)
 
 
 def contents(store):
@@ -100,7 +111,7 @@ def test_a_resumed_dump_is_an_undisturbed_one(tmp_path, out, partial, settings, 
     with dump(Net(), data, tmp_path / f"undisturbed{out.suffix}", settings) as store:
         expected = contents(store)
     with pytest.raises(KeyboardInterrupt):
-        dump(Net(batches), data, out, settings)
+        dump(Net(batches, looks=looks_of(data, settings)), data, out, settings)
     if batches < 2:
         assert not partial(out).exists()  # nothing was sealed
     if batches > 3:
@@ -118,7 +129,7 @@ def test_the_model_does_not_run_again_for_what_is_there(tmp_path, out):
     assert seen[-1].rows == seen[-1].total_rows == sum(ROWS.values())
     resumed_rows = seen[-1].resumed_rows
     assert resumed_rows in (16, 20, 24, 28)
-    assert net.calls == 1 + batches - resumed_rows // 4
+    assert net.calls == 2 + batches - resumed_rows // 4
     assert seen[-1].bytes == (sum(ROWS.values()) - resumed_rows) * 11 * 4
 
 
@@ -202,7 +213,7 @@ def test_a_whole_dump_is_opened(out):
     net = Net()
     with dump(net, data_of(), out, replace(SETTINGS, resume=True)) as store:
         assert contents(store) == expected
-    assert net.calls == 1
+    assert net.calls == 2  # which described the layers
 
 
 def test_a_whole_dump_of_something_else_is_refused(out):
@@ -237,7 +248,7 @@ def test_ranks_dump_what_one_process_does(tmp_path):
         shared = replace(SETTINGS, rank=rank, world_size=3)
         if rank == 0:
             with pytest.raises(KeyboardInterrupt):
-                dump(Net(3), data_of(), out, shared)
+                dump(Net(3, looks=2), data_of(), out, shared)
             shared = replace(shared, resume=True)
         store = dump(Net(), data_of(), out, shared)
         assert store.complete == (rank == 1)
@@ -253,5 +264,5 @@ def test_a_disk_that_is_too_small_is_seen_before_the_first_row(tmp_path, out, mo
         StoreError, match=r"needs [0-9,]+ bytes.*, and 4,000 are free there\. Make room, name fewer layers"
     ):
         dump(net, data_of(), out, SETTINGS)
-    assert net.calls == 1  # which described the layers
+    assert net.calls == 3  # which described the layers, and tried the last batch
     assert not list(tmp_path.iterdir())

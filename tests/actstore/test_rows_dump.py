@@ -190,7 +190,19 @@ def test_arrays_of_positions_without_a_mask(tmp_path):
     inputs = np.random.default_rng(2).normal(size=(5, 3, 4)).astype(np.float32)
     data = [SplitData("", from_object(inputs, "array"), {"digit": np.arange(5)})]
     settings = DumpSettings(("input", "double"), 2, row="token")
-    with dump(lambda x: {"double": 2 * x}, data, tmp_path / "run.acts", settings) as store:
+
+    def either_axis_could_be_another_length(x):
+        return {"double": 2 * x}
+
+    with pytest.raises(
+        LayerError, match=r"'input' .*\(axis0, axis1\) per example, no axis that is known to hold"
+    ):
+        dump(either_axis_could_be_another_length, data, tmp_path / "no.acts", settings)
+
+    def model(x):
+        return {"double": x @ (2 * np.eye(4, dtype=np.float32))}
+
+    with dump(model, data, tmp_path / "run.acts", settings) as store:
         np.testing.assert_array_equal(store.layers["input"][:], inputs.reshape(15, 4))
         np.testing.assert_array_equal(store.layers["double"][:], 2 * inputs.reshape(15, 4))
         assert store.ids.tolist()[:4] == ["0/0", "0/1", "0/2", "1/0"]
@@ -208,7 +220,10 @@ def test_a_model_that_knows_no_words(tmp_path):
 
 def test_a_layer_that_is_pooled_already(tmp_path):
     with pytest.raises(LayerError, match=r"'pooler' has the shape \(4,\) .* leave it out"):
-        dump(Net(), data_of(), tmp_path / "run.acts", replace(SETTINGS, layers=("*",)))
+        dump(Net(), data_of(), tmp_path / "run.acts", replace(SETTINGS, layers=("*", "pooler")))
+    with dump(Net(), data_of(), tmp_path / "run.acts", replace(SETTINGS, layers=("*",))) as store:
+        assert list(store.layers) == ["embedding", "sums"]
+        assert store.provenance["passed_over"] == {"pooler": "no row per token: it has (feature)"}
 
 
 def test_ranks_do_not_share_tokens(tmp_path):

@@ -101,11 +101,9 @@ def test_no_row_may_be_kept_at_all():
         (("position",), 1, ()),
         (("position", "head", "feature"), 1, ("head", "feature")),
         (("channel", "position"), 2, ("channel",)),
-        (("axis0", "axis1"), 1, ("feature",)),
-        (("axis0", "axis1", "axis2"), 1, ("axis0", "axis1")),
     ],
 )
-def test_the_axis_of_positions_is_the_one_called_so_or_the_first_without_a_name(axes, axis, kept):
+def test_the_axis_of_positions_is_the_one_called_so(axes, axis, kept):
     sides = [3 if place == axis else 5 + place for place in range(1, len(axes) + 1)]
     array = normal(2, *sides)
     stored, found = made(array, "token", axes=axes)
@@ -176,6 +174,10 @@ def test_what_was_done_is_recorded():
     ("row", "message"),
     [
         (layer((2,), ("feature",), name="pooler"), r"'pooler' has the shape \(2,\) of \(feature\) per example"),
+        (
+            layer((3, 4), ("axis0", "axis1")),
+            r"\(axis0, axis1\) per example, no axis that is known to hold positions",
+        ),
         (layer((), ()), r"'layer' has the shape \(\) of \(no axes\)"),
         (
             layer((3, 4, 4), ("channel", "height", "width")),
@@ -183,7 +185,7 @@ def test_what_was_done_is_recorded():
         ),
         (
             layer((3, 3), ("position", "position")),
-            r"\(position, position\) per example, so it has no row per token",
+            r"\(position, position\) per example, 2 axes of positions, so it has no row per token",
         ),
     ],
 )

@@ -383,10 +383,67 @@ def test_leftovers_of_ranks_that_never_began_are_no_damage(write_store):
     assert (list(report.damages), list(report.leftovers)) == ([], [place])
 
 
-def test_a_rank_without_its_journal_is_damage_where_it_was_proven(write_store):
+@pytest.mark.parametrize("left", [None, b"", b"0123"], ids=["removed", "empty", "cut off"])
+def test_a_rank_without_its_journal_is_damage_where_it_was_proven(write_store, left):
     store = write_store("s.acts")
-    (store.path / RANK / "journal").unlink()
+    journal = store.path / RANK / "journal"
+    journal.unlink()
+    if left is not None:
+        journal.write_bytes(left)
     with pytest.raises(StoreError, match="journal"):
         actstore.open(store.path)
-    assert verify(store.path).damages
+    assert journal in [damage.path for damage in verify(store.path).damages]
     assert (store.path / "steps/0" / COMPLETE).exists()
+
+
+def test_a_store_of_thousands_of_ranks_is_replaced(write_store, monkeypatch):
+    """More locks than a process may open files: those of complete steps are looked at."""
+    from actstore.store.writing import claim
+
+    monkeypatch.setattr(claim, "HELD", 2)
+    store = write_store("s.acts")
+    for step in range(1, 6):
+        place = store.path / f"steps/{step}/rank-0000"
+        place.mkdir(parents=True)
+        (place / "lock").touch()
+        if step < 4:
+            (place.parent / COMPLETE).touch()
+    names = [f"steps/{step}/rank-0000/lock" for step in range(6)]
+    with holding(store.path):
+        locked = [is_locked(store.path / name) for name in names]
+        assert (sum(locked), locked[4:]) == (4, [True, True])
+    for name in names:
+        lock = Lock(store.path / name)
+        with pytest.raises(StoreError, match="is being written by another process"), holding(store.path):
+            pass
+        lock.release()
+
+
+def test_labels_for_a_store_that_cannot_be_written_are_told_in_one_line(write_store, monkeypatch):
+    store = write_store("s.acts")
+    real = os.open
+
+    def read_only(path, flags, *more, **options):
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(
+        StoreError, match=r"s\.acts cannot be written: Read-only file system\. The store is as it was"
+    ):
+        store.attach("colour", ["red"] * 40)
+
+
+def test_too_many_open_files_is_no_damage(write_store, monkeypatch):
+    store = write_store("s.acts")
+
+    def no_more(*_, **__):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", no_more)
+        with pytest.raises(
+            StoreError, match=r"Too many open files\); close some, or raise the limit \(ulimit -n\)"
+        ):
+            store.layers["fc"].raw[:]

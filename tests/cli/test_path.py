@@ -37,8 +37,8 @@ def test_json_of_show_holds_what_the_design_names(run, store):
     }
     assert wanted <= set(first)
     assert (first["layer"], first["target"], first["step"], first["classes"]) == ("hidden", "sign", 0, [0, 1])
-    assert first["rows"] == {"train": 270, "val": 30, "test": 100}
-    assert set(first["error"]) == {"train", "val", "test"}
+    assert first["rows"] == {"train": 300, "test": 100}
+    assert set(first["error"]) == {"train", "test"}
     assert first["status"] == "converged"
     assert 0 <= first["gap_nats"] <= 1e-5
 
@@ -56,7 +56,7 @@ def test_two_engines_side_by_side_find_the_same_optimum(run, store):
 
 def test_other_rows_are_not_set_side_by_side(run, store, refused):
     run(f"probe fit {store} --target sign --C 1 -o a.h5")
-    run(f"probe fit {store} --target sign --C 0.1,1 -o b.h5")
+    run(f"probe fit {store} --target sign --C 0.1,1 --holdout 0.1 -o b.h5")
     assert "fitted on different rows" in refused("probe show a.h5 b.h5")
 
 

@@ -38,7 +38,9 @@ def others(net, folder):
 
 def test_every_split_majority_unseen_and_how_c_was_chosen(run, net, others):
     run(f"actstore dump {net} {DATA} {others} --layers hidden -o s.h5")
-    run("probe fit s.h5 --target sign --C 0.01,0.1,1,10 -o p.h5")
+    run("probe fit s.h5 --target sign --C 0.01,0.1,1,10 --holdout 0.1 -o p.h5")
+    run("probe plot p.h5 -o f.svg")
+    assert "split: extra" in Path("f.svg").read_text()
     table, rows, chosen = run("probe show p.h5").stdout.strip().split("\n\n")
     assert "error train  error val  error test  error extra" in table
     probe = solvers.load("p.h5")["hidden", "sign", 0]
@@ -80,7 +82,7 @@ def test_c_of_a_split_at_the_end_of_the_grid_and_given(run, net):
 
 
 def test_the_json_of_show(run, store):
-    run(f"probe fit {store} --target sign --C 0.1,1 -o p.h5")
+    run(f"probe fit {store} --target sign --C 0.1,1 --holdout 0.1 -o p.h5")
     document = shown(run, "p.h5")
     assert (document["format"], document["version"]) == ("probe show", 1)
     assert [entry["layer"] for entry in document["probes"]] == ["hidden", "double.out"]
@@ -95,7 +97,7 @@ def test_the_json_of_show(run, store):
 
 
 def test_rows_that_were_trained_on_or_chosen_by_stand_apart(run, store):
-    run(f"probe fit {store} --target sign --C 0.1,1 --layers hidden -o p.h5")
+    run(f"probe fit {store} --target sign --C 0.1,1 --holdout 0.1 --layers hidden -o p.h5")
     found = evaluated(run, f"p.h5 {store}")
     assert [(row["split"], row["role"], row["rows"]) for row in found] == [
         ("train", "fit", 270),
@@ -263,6 +265,13 @@ def test_names_do_not_act_on_the_terminal(run, refused, harmful, store):
     assert json.loads(run("probe show p.h5 --json").stdout)["probes"][0]["layer"] == HARMFUL
     said = refused(f"probe eval p.h5 {store}")
     assert not set("\x1b\u202e") & set(said)
+
+
+def test_names_in_a_refusal_do_not_act_on_the_terminal(refused, folder):
+    x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    solvers.fit_layers({"fc": x}, {"a\x1b[31m": y, "b\u202e": y}, C=1.0).save("p.h5")
+    said = refused("probe plot p.h5 -o f.svg")
+    assert "say which with --target: a\\x1b[31m, b\\u202e" in said
 
 
 def test_names_do_not_act_on_a_page_or_end_a_figure(run, harmful, folder):

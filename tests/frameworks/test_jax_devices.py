@@ -42,7 +42,7 @@ for model in ((Linen(), variables), net, (lambda params, x: noticed(x) @ params,
     layers = select(["output"], adapter.layers(x))
     with adapter.running(layers) as run:
         assert len(run(x)["output"].array) == 4
-    assert seen == [({second}, {second})] * 2, seen
+    assert seen == [({second}, {second})] * 3, seen
     seen.clear()
 assert variables["params"]["Dense_0"]["kernel"].devices() == {first}
 assert net.dense.kernel[...].devices() == {first}

@@ -32,7 +32,7 @@ def test_axes_are_named_channels_last(convnet):
         (nn.Conv(2, (2, 2, 2)), (3, 3, 3, 1), ("depth", "height", "width", "channel")),
         (nn.Embed(5, 2), (6,), ("position", "feature")),
         (nn.LayerNorm(), (6, 2), ("position", "feature")),
-        (nn.DenseGeneral((2, 4)), (6, 2), ("axis0", "axis1", "feature")),
+        (nn.DenseGeneral((2, 4)), (6, 2), ("position", "axis1", "feature")),
         (nn.RNN(nn.GRUCell(4)), (6, 2), ("position", "feature")),
     ],
 )

@@ -89,7 +89,7 @@ def test_floats_come_in_the_dtype_of_the_parameters_and_integers_as_they_are():
     seen.clear()
     for dtype in ("float64", ">f4", "uint8", "int64"):
         run_batches(model, ["dense"], vectors().astype(dtype))
-    assert seen[::2] == ["float32", "float32", "uint8", "int32"]  # x64 is off
+    assert list(dict.fromkeys(seen)) == ["float32", "uint8", "int32"]  # x64 is off
 
 
 def test_integers_that_would_be_cut_off_are_refused():

@@ -109,16 +109,17 @@ def test_layers_are_listed_without_a_batch():
     assert all(layer.shape is None for layer in found.values())
 
 
-def test_layers_after_the_deepest_one_do_not_run():
+def test_layers_after_the_deepest_one_do_not_run_where_passes_stop_early():
     head, tail = Counting(), Counting()
     model = keras.Sequential([keras.Input((3,)), head, tail])
-    head.calls = tail.calls = 0
-    adapter = adapt(model)
-    chosen = select([head.name], adapter.layers(np.ones((2, 3))))
-    with adapter.running(chosen) as run:
-        for _ in range(2):
-            run(np.ones((2, 3)))
-    assert (head.calls, tail.calls) == (3, 1), "every pass but the first, which describes the model, stops"
+    for stop_early, of_tail in ((False, 4), (True, 2)):
+        head.calls = tail.calls = 0
+        adapter = adapt(model, stop_early=stop_early)
+        chosen = select([head.name], adapter.layers(np.ones((2, 3))))
+        with adapter.running(chosen) as run:
+            for _ in range(2):
+                run(np.ones((2, 3)))
+        assert (head.calls, tail.calls) == (4, of_tail), "two passes describe the model"
 
 
 @pytest.mark.parametrize(("times", "how"), [([2, 3], "more often"), ([3, 2], "less often")])

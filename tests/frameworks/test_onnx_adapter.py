@@ -78,8 +78,9 @@ def test_a_first_axis_that_is_not_the_batch_is_told(images):
     nodes = [node("Transpose", ["x"], ["turned"], perm=[1, 0]), node("ReduceSum", ["x"], ["sum"], keepdims=0)]
     model = model_of(nodes, [value("x", "rows", 2)], [value("turned", 2, "rows"), value("sum")])
     described = adapt(model).layers(np.zeros((8, 2), np.float32))
-    for name, shape in (("turned", r"\(2, 3\) for a batch of 3"), ("sum", r"\(\) for a batch of 2")):
-        with pytest.raises(LayerError, match=rf"{name}' can not be stored: it has the shape {shape}"):
+    turned = r"no row per example: it is \(2, 2\) for 2 rows and \(2, 3\) for 3, the rows along axis 1"
+    for name, note in (("turned", turned), ("sum", "it is a single number, and no row per example")):
+        with pytest.raises(LayerError, match=rf"{name}' can not be stored: {note}"):
             select([name], described)
 
 

@@ -26,9 +26,9 @@ def vectors(rows=4, width=3):
     return np.random.default_rng(0).normal(size=(rows, width)).astype(np.float32)
 
 
-def run_batches(model, patterns, *batches):
-    """The layers of each batch after the first, which only describes the model."""
-    adapter = adapt(model)
+def run_batches(model, patterns, *batches, stop_early=False):
+    """The layers of each batch; the first one describes the model, too."""
+    adapter = adapt(model, stop_early=stop_early)
     layers = select(patterns, adapter.layers(batches[0]))
     with adapter.running(layers) as run:
         return [run(batch) for batch in batches]
@@ -140,8 +140,14 @@ def test_uint8_images_in_a_float_model_are_explained(captured):
 
 def test_layers_whose_batch_sizes_disagree(captured):
     model = Calls(lambda self, x: self.keep(x.T).T, keep=Counting())
-    with pytest.raises(AdapterError, match="batch sizes disagree: 'keep' gave 3 rows for a batch of 4"):
+    with pytest.raises(
+        LayerError,
+        match=r"'keep' can not be stored: .* it is \(3, 2\) for 2 rows and \(3, 3\) for 3, the rows along axis 1",
+    ):
         captured(model, vectors(), "keep")
+    odd = Calls(lambda self, x: self.keep(x if len(x) < 4 else x[1:]), keep=Counting())
+    with pytest.raises(AdapterError, match="batch sizes disagree: 'keep' gave 3 rows for a batch of 4"):
+        captured(odd, vectors(), "keep")
 
 
 def test_a_module_that_gives_one_row_for_the_whole_batch_is_passed_over_by_globs(captured):
@@ -151,7 +157,7 @@ def test_a_module_that_gives_one_row_for_the_whole_batch_is_passed_over_by_globs
     assert [*captured(model, vectors(), "**", "**:in")] == ["drop:in", "drop"]
     for name in ("position", "position:in"):
         with pytest.raises(
-            LayerError, match=f"layer '{name}' can not be stored: its first axis is not the batch"
+            LayerError, match=f"layer '{name}' can not be stored: no row per example: .*, whatever the rows"
         ):
             captured(model, vectors(), name)
 
@@ -159,21 +165,47 @@ def test_a_module_that_gives_one_row_for_the_whole_batch_is_passed_over_by_globs
 # Stopping
 
 
-def test_modules_after_the_deepest_layer_do_not_run():
+@pytest.mark.parametrize(("stop_early", "of_tail"), [(False, 5), (True, 2)])
+def test_modules_after_the_deepest_layer_do_not_run_where_passes_stop_early(stop_early, of_tail):
     head, tail = Counting(), Counting()
-    run_batches(nn.Sequential(nn.Linear(3, 3), head, tail), ["0", "1"], *[vectors()] * 3)
-    assert (head.calls, tail.calls) == (4, 1), "every pass but the first, which describes the model, stops"
+    model = nn.Sequential(nn.Linear(3, 3), head, tail)
+    run_batches(model, ["0", "1"], *[vectors()] * 3, stop_early=stop_early)
+    assert (head.calls, tail.calls) == (5, of_tail), "two passes describe the model"
+
+
+def test_whole_passes_leave_nothing_in_a_model_that_keeps_its_skips():
+    """Left early, such a model finds in each pass what the one before left."""
+
+    class Skips(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down, self.up, self.end, self.skips = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3), []
+
+        def forward(self, x):
+            self.skips += [x, self.down(x)]
+            hidden = self.up(self.skips.pop(0))
+            return self.end(hidden + self.skips.pop(0))
+
+    batches = [vectors() + shift for shift in range(3)]
+    torch.manual_seed(0)
+    model = Skips()
+    found = run_batches(model, ["up"], *batches)
+    with torch.no_grad():
+        for layers, batch in zip(found, batches, strict=True):
+            np.testing.assert_array_equal(layers["up"].array, model.up(torch.from_numpy(batch)))
+    left = run_batches(model, ["up"], *batches, stop_early=True)
+    assert not np.array_equal(left[1]["up"].array, found[1]["up"].array)
 
 
 def test_stopping_waits_for_the_last_call_of_a_repeated_module():
     shared, tail = nn.ReLU(), Counting()
     model = nn.Sequential(shared, nn.Linear(3, 3), shared, tail)
-    whole = run_batches(model, ["0"], vectors(), vectors())
+    whole = run_batches(model, ["0"], vectors(), vectors(), stop_early=True)
     assert [list(batch) for batch in whole] == [["0", "0#1"]] * 2
-    assert tail.calls == 1
-    (last,) = run_batches(model, ["0#1"], vectors())
-    np.testing.assert_array_equal(last["0#1"].array, whole[0]["0#1"].array)
     assert tail.calls == 2
+    (last,) = run_batches(model, ["0#1"], vectors(), stop_early=True)
+    np.testing.assert_array_equal(last["0#1"].array, whole[0]["0#1"].array)
+    assert tail.calls == 4
 
 
 def test_a_model_that_catches_exceptions_is_stopped_all_the_same():
@@ -184,8 +216,9 @@ def test_a_model_that_catches_exceptions_is_stopped_all_the_same():
             return x
 
     tail = Counting()
-    run_batches(Calls(forward, head=nn.Linear(3, 3), tail=tail), ["head"], vectors(), vectors())
-    assert tail.calls == 1
+    model = Calls(forward, head=nn.Linear(3, 3), tail=tail)
+    run_batches(model, ["head"], vectors(), vectors(), stop_early=True)
+    assert tail.calls == 2
 
 
 @pytest.mark.parametrize(("times", "how"), [([2, 3], "more often"), ([3, 2], "less often")])
@@ -242,8 +275,8 @@ def test_no_gradients_are_tracked_and_the_model_can_train_afterwards():
     kept = []
 
     def cache(x):
-        kept.append(x)
-        return kept[0]  # a tensor made during the dump, as rotary embeddings keep them
+        kept.append(x.mean())  # a tensor made during the dump, as rotary embeddings keep them
+        return x + 0 * kept[0]
 
     model.cache = cache
     run_batches(model, ["layer"], vectors())

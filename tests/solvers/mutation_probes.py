@@ -24,7 +24,8 @@ import solvers
 from cli.probe.show import as_document, echo_probes
 from solvers.errors import SolverError
 from solvers.probing.header import probe_entry, table_entry
-from solvers.probing.probe import Beside, Probes, RowTable
+from solvers.probing.probe import Probes
+from solvers.probing.row_table import Beside, RowTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

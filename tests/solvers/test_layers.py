@@ -110,7 +110,7 @@ def test_validation_chooses_c(layers, labels, splits):
 
 
 def test_a_tenth_is_set_aside_and_not_trained_on(layers, labels):
-    probes = solvers.fit_layers(layers, labels, C=STRENGTHS, seed=3)
+    probes = solvers.fit_layers(layers, labels, C=STRENGTHS, seed=3, holdout=0.1)
     held = set_aside(labels, seed=3)
     for name, activations in layers.items():
         probe = probes[name, "label", 0]
@@ -134,7 +134,7 @@ def test_the_default_sweep(layers, labels, splits):
 
 def test_groups_never_straddle(layers, labels):
     groups = np.arange(ROWS) // 5
-    probes = solvers.fit_layers(layers, labels, groups=groups, C=STRENGTHS)
+    probes = solvers.fit_layers(layers, labels, groups=groups, C=STRENGTHS, holdout=0.1)
     held = set_aside(labels, groups)
     (rows,) = {(probe.rows["train"], probe.rows["val"]) for probe in probes.values()}
     assert rows == ((~held).sum(), held.sum())
@@ -174,7 +174,7 @@ def test_source_array_and_memory_map_give_the_same(layers, labels, tmp_path):
         "spy": Spy(layers["input"]),
         "list": layers["input"].tolist(),
     }
-    probes = solvers.fit_layers(sources, labels, C=STRENGTHS)
+    probes = solvers.fit_layers(sources, labels, C=STRENGTHS, holdout=0.1)
     losses = {probe.layer: probe.cross_entropy["val"] for probe in probes.values()}
     assert losses["array"] == losses["map"] == losses["spy"]
 

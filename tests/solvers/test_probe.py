@@ -11,9 +11,10 @@ import pytest
 
 import solvers
 from solvers.errors import ProbeFileError, ProblemError
-from solvers.probing.probe import Probe, Probes, RowTable
+from solvers.probing.probe import Probe, Probes
 from solvers.probing.probe_file import refuse_existing
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Tried, Where
+from solvers.probing.row_table import RowTable
 
 PAGE = Path(__file__).parents[2] / "docs" / "probes.md"
 

@@ -3,8 +3,20 @@
 import numpy as np
 import pytest
 
+import solvers
 from solvers.errors import ProblemError
-from solvers.rows import Columns, Concat, Rows, RowSource, as_source, blocks, flat_width, read, take
+from solvers.rows import (
+    Columns,
+    ConcatFeatures,
+    ConcatRows,
+    Rows,
+    RowSource,
+    as_source,
+    blocks,
+    flat_width,
+    read,
+    take,
+)
 
 ARRAY = np.arange(600.0, dtype=np.float32).reshape(100, 2, 3)
 
@@ -110,7 +122,7 @@ def test_neighbouring_columns_are_a_view_and_others_a_copy():
 
 
 def test_concatenated_sources_are_one(source):
-    both = Concat(source, ARRAY[:5])
+    both = ConcatRows(source, ARRAY[:5])
     whole = np.concatenate([ARRAY, ARRAY[:5]])
     assert both.shape == whole.shape
     for rows in (slice(None), slice(98, 103), slice(101, 104), slice(0, 105, 10), slice(104, 200)):
@@ -120,7 +132,7 @@ def test_concatenated_sources_are_one(source):
 
 def test_rows_of_another_shape_can_not_be_joined(source):
     with pytest.raises(ProblemError, match="can not be joined; expected one shape of a row"):
-        Concat(source, np.zeros((3, 5)))
+        ConcatRows(source, np.zeros((3, 5)))
 
 
 def test_rows_on_a_gpu_are_refused_with_the_way_out():
@@ -131,3 +143,26 @@ def test_rows_on_a_gpu_are_refused_with_the_way_out():
         ProblemError, match=r"activations lie on a GPU; expected rows on the host: give x.get\(\)"
     ):
         as_source(OnDevice())
+
+
+def test_features_side_by_side(source):
+    other = np.arange(len(ARRAY) * 2, dtype=np.float32).reshape(-1, 1, 2)
+    flat = ARRAY.reshape(len(ARRAY), -1)
+    both = ConcatFeatures(source, other, names=("a", "b"))
+    expected = np.concatenate([flat, other.reshape(-1, 2)], axis=1)
+    assert (both.shape, both.names) == (expected.shape, ("a", "b"))
+    assert both.dtype == np.result_type(ARRAY, other)
+    np.testing.assert_array_equal(both[2:5], expected[2:5])
+    np.testing.assert_array_equal(take(both, np.array([4, 1, 4])), expected[[4, 1, 4]])
+    np.testing.assert_array_equal(Columns(both, [0, flat.shape[1]])[:], expected[:, [0, flat.shape[1]]])
+
+
+def test_what_is_not_of_the_same_rows_is_not_set_side_by_side():
+    with pytest.raises(ProblemError, match="sources of 3, 4 rows can not be set side by side"):
+        ConcatFeatures(np.zeros((3, 2)), np.zeros((4, 2)))
+    with pytest.raises(ProblemError, match="sources of none rows"):
+        ConcatFeatures()
+
+
+def test_the_old_name_of_what_joins_rows_is_understood():
+    assert solvers.Concat is solvers.ConcatRows

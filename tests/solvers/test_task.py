@@ -3,11 +3,20 @@ import pytest
 
 from solvers.errors import ProblemError
 from solvers.labels import UNSEEN
-from solvers.probing.task import make_task
+from solvers.probing.task import RowRules, make_task
+
+
+def task_of(labels, splits, groups, seed, target, **rules):
+    """A task; a seed where there is a C to choose, by a tenth unless said otherwise."""
+    if seed is not None:
+        rules = {"choose": True, "seed": seed, **({} if "folds" in rules else {"holdout": 0.1}), **rules}
+        if splits is not None and not isinstance(splits, dict) and "val" in list(splits):
+            rules["holdout"] = None
+    return make_task(labels, RowRules(splits=splits, groups=groups, **rules), target)
 
 
 def test_without_splits_every_row_is_trained_on():
-    task = make_task([0, 1, 0, 1], None, None, None, "digit")
+    task = task_of([0, 1, 0, 1], None, None, None, "digit")
     assert list(task.rows) == ["train"]
     assert task.rows["train"].tolist() == [0, 1, 2, 3]
     assert task.classes.tolist() == [0, 1]
@@ -15,7 +24,7 @@ def test_without_splits_every_row_is_trained_on():
 
 def test_split_names_in_the_usual_order_and_no_name_means_train():
     splits = np.array(["test", "val", "odd", "", "train", ""])
-    task = make_task(np.array(["a", "b", "a", "b", "a", "b"]), splits, None, None, "letter")
+    task = task_of(np.array(["a", "b", "a", "b", "a", "b"]), splits, None, None, "letter")
     assert list(task.rows) == ["train", "val", "test", "odd"]
     assert task.rows["train"].tolist() == [3, 4, 5]
 
@@ -26,19 +35,19 @@ def test_split_names_in_the_usual_order_and_no_name_means_train():
     ids=["list", "array", "mask"],
 )
 def test_split_rows_by_name(train):
-    task = make_task([0, 1, 0, 1, 0], {"test": [2], "train": train}, None, None, "digit")
+    task = task_of([0, 1, 0, 1, 0], {"test": [2], "train": train}, None, None, "digit")
     assert {split: rows.tolist() for split, rows in task.rows.items()} == {"train": [0, 1, 3], "test": [2]}
 
 
 def test_rows_without_a_label_are_left_out_and_counted():
     labels = np.ma.masked_array([5, 6, 5, 6, 5, 0], mask=[0, 0, 1, 0, 0, 1])
-    task = make_task(labels, ["train"] * 3 + ["test"] * 3, None, None, "digit")
+    task = task_of(labels, ["train"] * 3 + ["test"] * 3, None, None, "digit")
     assert {split: rows.tolist() for split, rows in task.rows.items()} == {"train": [0, 1], "test": [3, 4]}
     assert task.unlabelled == {"train": 1, "test": 1}
 
 
 def test_classes_are_those_of_training_and_others_are_unseen():
-    task = make_task(["b", "a", "c", "a"], ["train", "train", "test", "test"], None, None, "letter")
+    task = task_of(["b", "a", "c", "a"], ["train", "train", "test", "test"], None, None, "letter")
     assert task.classes.tolist() == ["a", "b"]
     assert task.codes.tolist() == [1, 0, UNSEEN, 0]
 
@@ -46,37 +55,37 @@ def test_classes_are_those_of_training_and_others_are_unseen():
 def test_a_tenth_of_train_becomes_val_where_c_is_to_be_chosen():
     labels = np.arange(100) % 2
     splits = np.array(["train"] * 60 + ["test"] * 40)
-    task = make_task(labels, splits, None, 0, "digit")
+    task = task_of(labels, splits, None, 0, "digit")
     assert {split: len(rows) for split, rows in task.rows.items()} == {"train": 54, "val": 6, "test": 40}
     assert sorted([*task.rows["train"], *task.rows["val"]]) == list(range(60))
-    assert make_task(labels, splits, None, None, "digit").rows["train"].tolist() == list(range(60))
+    assert task_of(labels, splits, None, None, "digit").rows["train"].tolist() == list(range(60))
 
 
 def test_a_named_val_split_is_kept():
-    task = make_task(np.arange(10) % 2, ["train"] * 8 + ["val"] * 2, None, 0, "digit")
+    task = task_of(np.arange(10) % 2, ["train"] * 8 + ["val"] * 2, None, 0, "digit")
     assert task.rows["val"].tolist() == [8, 9]
 
 
 def test_groups_are_set_aside_whole():
     groups = np.repeat(np.arange(30), 4)
-    task = make_task(np.arange(120) % 2, None, groups, 3, "digit")
+    task = task_of(np.arange(120) % 2, None, groups, 3, "digit")
     assert not set(groups[task.rows["train"]]) & set(groups[task.rows["val"]])
 
 
 def test_chance_is_the_commonest_training_class():
-    task = make_task([1, 1, 0, 0, 0, 1], ["train"] * 3 + ["test"] * 3, None, None, "digit")
+    task = task_of([1, 1, 0, 0, 0, 1], ["train"] * 3 + ["test"] * 3, None, None, "digit")
     assert task.chance("train") == pytest.approx(1 / 3)
     assert task.chance("test") == pytest.approx(2 / 3)
-    assert np.isnan(make_task([0, 1], {"train": [0, 1], "test": []}, None, None, "digit").chance("test"))
+    assert np.isnan(task_of([0, 1], {"train": [0, 1], "test": []}, None, None, "digit").chance("test"))
 
 
 def test_fingerprint_tells_rows_apart():
     labels, splits = np.arange(40) % 2, ["train"] * 30 + ["test"] * 10
-    first = make_task(labels, splits, None, 0, "digit").fingerprint
-    assert make_task(labels, splits, None, 0, "other name").fingerprint == first
-    assert make_task(labels, splits, None, 1, "digit").fingerprint != first
-    assert make_task(1 - labels, splits, None, 0, "digit").fingerprint != first
-    assert make_task(labels + 5, splits, None, 0, "digit").fingerprint != first
+    first = task_of(labels, splits, None, 0, "digit").fingerprint
+    assert task_of(labels, splits, None, 0, "other name").fingerprint == first
+    assert task_of(labels, splits, None, 1, "digit").fingerprint != first
+    assert task_of(1 - labels, splits, None, 0, "digit").fingerprint != first
+    assert task_of(labels + 5, splits, None, 0, "digit").fingerprint != first
 
 
 @pytest.mark.parametrize(
@@ -132,4 +141,4 @@ def test_fingerprint_tells_rows_apart():
 )
 def test_what_does_not_fit_together(labels, splits, groups, message):
     with pytest.raises(ProblemError, match=message):
-        make_task(labels, splits, groups, 0, "digit")
+        task_of(labels, splits, groups, 0, "digit")

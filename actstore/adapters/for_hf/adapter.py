@@ -65,7 +65,19 @@ class HfAdapter(TorchAdapter):
                 "what is computed with them"
             )
             warn(msg, UntrainedWeightsWarning, stacklevel=2)
-        return super().describe(inputs)
+        return [self._as_wide(row) for row in super().describe(inputs)]
+
+    def _as_wide(self, row: ModelLayer) -> ModelLayer:
+        """Names, for want of better ones, for the two axes of what is as wide as the model, and not as long."""
+        width = getattr(self.model.config, "hidden_size", None)
+        if (
+            row.axes != arrays.default_axes(2)
+            or row.shape is None
+            or row.shape[1] != width
+            or row.shape[0] == width
+        ):
+            return row
+        return replace(row, axes=("position", "feature"))
 
     def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
         """Token ids of texts, with the words they belong to; pixel values of images."""

@@ -33,7 +33,7 @@ class Texts:
             self._tokenizer = copy.deepcopy(tokenizer)
             self._tokenizer.pad_token = tokenizer.eos_token or next(iter(tokenizer.get_vocab()))
         embeddings = next((part for part in model.modules() if hasattr(part, _OWN_POSITIONS)), None)
-        self._limit = getattr(model.config, "max_position_embeddings", None)
+        self._limit = _position_limit(model)
         if embeddings is not None and self._limit is not None:
             self._limit -= embeddings.padding_idx + 1
         self._positions = embeddings is None and "position_ids" in _arguments(model)
@@ -109,6 +109,29 @@ class Texts:
                 "it out of the data"
             )
             raise RowError(row, what)
+
+
+def _position_limit(model: Any) -> int | None:
+    """How many positions a model has; None where it knows distances alone, whatever its configuration says.
+
+    A table of positions has so many rows, and a model that rotates was made for so many; XLNet, T5 or Bloom take any.
+    """
+    declared = getattr(model.config, "max_position_embeddings", None)
+    declared = declared if isinstance(declared, int) and declared > 0 else None
+    tables = [
+        part.num_embeddings
+        for name, part in model.named_modules()
+        if hasattr(part, "num_embeddings") and _is_of_positions(name)
+    ]
+    if tables:
+        return min([*tables, *([declared] if declared else [])])
+    rotates = any("Rotary" in type(part).__name__ for part in model.modules())
+    return declared if rotates else None
+
+
+def _is_of_positions(name: str) -> bool:
+    own = name.rpartition(".")[2]
+    return own == "wpe" or ("position" in own and "relative" not in own)
 
 
 def _arguments(model: Any) -> set[str]:

@@ -156,10 +156,16 @@ class TorchAdapter(Adapter):
         return torch_watching.watching(self.model, patterns)
 
     def provenance(self) -> dict[str, JSON]:
-        """The hash of the state dict: names, dtypes, shapes and bytes, in its order; and how else it is to run."""
-        weights = hash_arrays(torch_weights.state(self.model))
+        """The hash of the state dict: names, dtypes, shapes and bytes, in its order; and how else it is to run.
+
+        Where one of its tensors cannot be hashed, the weights are not seen, and the reason is given.
+        """
         asked = {"autocast": self._autocast} if self._autocast else {}
-        return {"weights": weights, "class": type(self.model).__qualname__, **asked}
+        try:
+            weights = {"weights": hash_arrays(torch_weights.state(self.model))}
+        except torch_weights.UnseenWeightsError as error:
+            weights = {"weights": "not seen", "reason": str(error)}
+        return {**weights, "class": type(self.model).__qualname__, **asked}
 
     def load_weights(self, path: Path, key: str | None) -> object:
         """A state dict, of which nothing but tensors is read (``weights_only``), or a ``.safetensors`` file."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +28,57 @@ def state(model: Module) -> Iterable[tuple[str, object]]:
     for path, value in model.state_dict().items():
         module, _, own = path.rpartition(".")
         name = f"{names[module]}.{own}" if names.get(module) else own if module in names else path
-        if arrays.is_array(value):
-            flat = value.detach().cpu().contiguous().reshape(-1)
-            yield f"{name} {value.dtype} {tuple(value.shape)}", flat.view(torch.uint8)
-        else:
+        if not arrays.is_array(value):
             yield name, np.array(repr(value))
+            continue
+        with _naming(name):
+            for part, dense in _dense(value.detach()).items():
+                flat = dense.cpu().contiguous().reshape(-1)
+                yield f"{name}{part} {value.dtype} {tuple(value.shape)}", flat.view(torch.uint8)
+
+
+def _dense(value: Any) -> dict[str, Any]:
+    """The dense tensors that make up one: indices and values of a sparse one, the integers of a quantised one."""
+    import torch
+
+    if value.layout == torch.sparse_coo:
+        whole = value.coalesce()
+        return {" indices": whole.indices(), " values": whole.values()}
+    if value.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return {
+            " rows": value.crow_indices(),
+            " columns": value.col_indices(),
+            " values": value.values(),
+        }
+    if value.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return {
+            " columns": value.ccol_indices(),
+            " rows": value.row_indices(),
+            " values": value.values(),
+        }
+    if value.is_quantized:
+        return {f" {value.qscheme()} {_scales(value)}": value.int_repr()}
+    return {"": value}
+
+
+def _scales(value: Any) -> str:
+    """The scale and the zero of a quantised tensor, or of each of its channels."""
+    if hasattr(value, "q_per_channel_scales") and "channel" in str(value.qscheme()):
+        return f"{value.q_per_channel_scales().tolist()} {value.q_per_channel_zero_points().tolist()}"
+    return f"{value.q_scale()} {value.q_zero_point()}"
+
+
+class UnseenWeightsError(Exception):
+    """A weight that cannot be hashed: of a type of its own, or not there (offloaded)."""
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # torch says in many ways that a tensor has no bytes
+        msg = f"{name}: {explain(error)}"
+        raise UnseenWeightsError(msg) from error
 
 
 def load_weights(model: Module, path: Path, key: str | None) -> None:

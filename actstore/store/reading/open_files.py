@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections import OrderedDict
@@ -38,7 +39,9 @@ class OpenFile:
         try:
             self._fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            msg = f"{part.path} can not be read ({error.strerror}); restore it from a copy"
+            many = error.errno in (errno.EMFILE, errno.ENFILE)
+            cure = "close some, or raise the limit (ulimit -n)" if many else "restore it from a copy"
+            msg = f"{part.path} can not be read ({error.strerror}); {cure}"
             raise StoreError(msg) from error
         self._check_unchanged()
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from actstore.store.documents.catalog import Part
+    from actstore.store.documents.catalog import Catalog, Part
     from actstore.store.documents.journal import Journal
     from actstore.store.reading.reader import Store
 
@@ -52,19 +52,24 @@ def attach(
         raise _taken(store.path, name)
     labels = _labels(store, name, values, ids, ignore)
     warn_of_marks({name: labels}, stacklevel=3)
-    header = read_header(store.path)
-    with store_journal(store.path, header) as journal:
-        now = read_folder(store.path)
-        if any(
-            step not in now.steps or now.steps[step].fingerprint != mark
-            for step, mark in store.fingerprints.items()
-        ):
+    try:
+        with store_journal(store.path, read_header(store.path)) as journal:
+            _check_same_rows(store, read_folder(store.path))
+            if name in read_folder(store.path).attached and not overwrite:  # another process was quicker
+                raise _taken(store.path, name)
+            write_target(store.path, journal, name, labels)
+    except OSError as error:
+        msg = f"{store.path} cannot be written: {error.strerror or error}. The store is as it was"
+        raise StoreError(msg) from error
+    return read_folder(store.path).attached
+
+
+def _check_same_rows(store: Store, now: Catalog) -> None:
+    """StoreError where a store was replaced since it was opened."""
+    for step, mark in store.fingerprints.items():
+        if step not in now.steps or now.steps[step].fingerprint != mark:
             msg = f"{store.path} holds other rows than when it was opened; open it again"
             raise StoreError(msg)
-        if name in now.attached and not overwrite:  # another process was quicker
-            raise _taken(store.path, name)
-        write_target(store.path, journal, name, labels)
-    return read_folder(store.path).attached
 
 
 def check_attachable(store: Store) -> None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from actstore.store.writing.sealing import RankWriter
 
 
+HELD = 200  # locks of complete steps that are held at once
+
+
 class Claim:
     """A destination that this process writes to, and nobody else."""
 
@@ -214,9 +217,17 @@ class Claim:
 
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Hold every lock of a store that is about to be renamed or removed. StoreError where a process writes there."""
+    """Hold every lock of a store that is about to be renamed or removed. StoreError where a process writes there.
+
+    Of thousands (a process may open a thousand files or so) those of unfinished steps, and ``HELD`` more; the others
+    are looked at: a rank of a complete step takes no more rows.
+    """
+    locks = sorted(locks_of(folder), key=lambda path: (path.parent.parent / COMPLETE).exists())
+    if any(map(is_locked, locks)):
+        raise in_use(folder)
+    unfinished = sum(not (path.parent.parent / COMPLETE).exists() for path in locks)
     with ExitStack() as held:
-        for path in [folder / f"{JOURNAL}.lock", *locks_of(folder)]:
+        for path in [folder / f"{JOURNAL}.lock", *locks[: unfinished + HELD]]:
             try:
                 held.callback(Lock(path).release)
             except BlockingIOError:

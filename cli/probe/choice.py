@@ -1,0 +1,95 @@
+"""How C was chosen, and on which rows, as `probe fit` says it in the end and `probe show` ever after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cli.shared import printable as safe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from solvers.probing.probe import Probe
+
+
+def choice_lines(probes: Sequence[Probe]) -> list[str]:
+    """Return a line on how C was chosen for each target, and one on the rows of all splits."""
+    chosen = [probe for probe in probes if probe.proof.chosen.get("how") != "given"]
+    targets = {probe.target: probe for probe in probes}
+    rows = {target: _rows(probe) for target, probe in targets.items()}
+    if len(set(rows.values())) == 1:
+        return [*chosen_lines(chosen), f"rows: {next(iter(rows.values()))}"]
+    return [*chosen_lines(chosen), *(f"rows of {safe(target)}: {said}" for target, said in rows.items())]
+
+
+def _rows(probe: Probe) -> str:
+    rows = ", ".join(f"{safe(split) or '(none)'} {count:,}" for split, count in probe.rows.items())
+    unlabelled = sum(probe.unlabelled.values())
+    nowhere = probe.proof.chosen.get("in_no_split", 0)
+    more = [f"{unlabelled:,} have no label"] if unlabelled else []
+    more += [f"{nowhere:,} are in no split"] if nowhere else []
+    return "; ".join([rows, *more])
+
+
+def chosen_lines(probes: Sequence[Probe]) -> list[str]:
+    """How C was chosen, a line for each way and target; and which layers have it at the end of the grid."""
+    lines = []
+    for target in dict.fromkeys(probe.target for probe in probes):
+        mine = [probe for probe in probes if probe.target == target]
+        for how in dict.fromkeys(chosen_line(probe) for probe in mine):
+            ends = [probe.layer for probe in mine if chosen_line(probe) == how and at_end(probe)]
+            end = f"; at the end of the grid for {_some(ends)}, so try further" if ends else ""
+            lines.append(f"C of {safe(target)}: {how}{end}")
+    return lines
+
+
+def chosen_line(probe: Probe) -> str:
+    """How the C of a probe was chosen, by which rows and how many."""
+    chosen = probe.proof.chosen
+    how, split = chosen.get("how"), safe(str(chosen.get("split", "val")))
+    if how == "given" or (how is None and len(probe.path) <= 1):
+        return "given, not chosen"
+    rows = chosen.get("rows", probe.rows.get("val"))
+    counted = "unknown rows" if not isinstance(rows, int) else f"{rows:,} rows"
+    grid = [each.C for each in probe.path]
+    of = f"of {len(grid)} values from {min(grid):g} to {max(grid):g} " if grid else ""
+    part = f", {rows / chosen['of']:.0%} of it" if isinstance(rows, int) and chosen.get("of") else ""
+    by = {
+        "split": f"{counted} of `{split}`{_called(chosen)}",
+        "set aside": f"{counted} set aside from `train` (shown as `{split}`, not trained on){part}{_by_groups(chosen)}",
+        "folds": f"{chosen.get('folds', 'several')} folds of {counted} of `train`{_by_groups(chosen)}",
+    }.get(str(how), f"{counted}, {safe(str(how))}")
+    then = "; then fitted on all of `train`" if how == "folds" else ""
+    return f"chosen {of}by cross-entropy on {by}{then}"
+
+
+def _called(chosen: Mapping[str, Any]) -> str:
+    """What the user calls the split."""
+    return f" (called `{safe(str(chosen['named']))}`)" if "named" in chosen else ""
+
+
+def _by_groups(chosen: Mapping[str, Any]) -> str:
+    """How many groups were kept whole, and what came of it where they are few or large."""
+    groups, asked = chosen.get("groups"), chosen.get("asked")
+    if not isinstance(groups, int):
+        return ""
+    other = ""
+    if chosen.get("how") == "folds" and isinstance(asked, int) and chosen.get("folds", asked) < asked:
+        other = f", so not {asked} folds"
+    elif chosen.get("how") == "set aside" and isinstance(asked, float) and chosen.get("of"):
+        far = not 0.5 * asked <= chosen.get("rows", 0) / chosen["of"] <= 1.5 * asked
+        other = f", so not {asked:.0%}" if far else ""
+    return f" in {groups:,} groups, none divided{other}"
+
+
+def at_end(probe: Probe) -> str | None:
+    """Where the chosen C stands at the end of those tried: `lowest`, `highest`, or None."""
+    grid = [each.C for each in probe.path]
+    if len(grid) < 2 or probe.proof.chosen.get("how") == "given":
+        return None
+    return "lowest" if min(grid) == probe.C else "highest" if max(grid) == probe.C else None
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(safe(name) for name in names[:4])
+    return f"{shown} and {len(names) - 4} others" if len(names) > 4 else shown
