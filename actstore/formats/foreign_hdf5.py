@@ -102,7 +102,7 @@ def ask(question: dict[str, Any], spec: str) -> tuple[dict[str, Any], bytes]:
     Raises:
         SourceError: it crashed, took too long, or could not be started.
     """
-    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path)]
+    command = [sys.executable or "python3", "-P", "-c", _PROGRAM, json.dumps(sys.path)]
     try:
         done = subprocess.run(
             command,

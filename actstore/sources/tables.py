@@ -75,6 +75,7 @@ class _Table:
         self.path = path
         self.columns: dict[str, list[Any]] = {}
         self.lines: list[int] = []
+        self.delimited: Delimited | None = None
 
     def add(self, record: Mapping[str, object], line: int) -> None:
         """Another record, which ends in this line."""
@@ -131,6 +132,8 @@ def labels(spec: str) -> LabelColumn | None:
             msg = f"{table.place(row)}: a NUL character came in a label; mend the line"
             raise SourceError(msg)
     cells = values if found["kind"] == "csv" else None
+    if table.delimited is not None:
+        table.delimited.check_numbers(values, found["column"])
     if cells is None:
         _check_kinds(table, found["column"])
     ids = None if found["column"] == ID else table.ids()
@@ -214,8 +217,7 @@ def _read_csv(found: Delimited, table: _Table) -> None:
         raise SourceError(msg)
     for line, cells in found.records:
         table.add(dict(zip(found.header, cells, strict=True)), line)
-    for name, values in table.columns.items():
-        found.check_numbers(values, name)
+    table.delimited = found
 
 
 def _read_jsonl(file: Iterator[str], table: _Table) -> None:
