@@ -103,6 +103,9 @@ def _labels_for(spec: str, name: str, source: Source, rows: RowNames, ignore: Se
     labels = read_row_labels(spec, ignore)
     own = getattr(source, "file", None)
     if own is not None and labels.file is not None and own.resolve() == labels.file.resolve():
+        if spec.rpartition(":")[2] == getattr(source, "input_column", None):
+            msg = f"target {name!r} is {spec}, which is the input itself; name the column of the labels"
+            raise SourceError(msg)
         return labels.values  # the same records
     return place_labels(labels, rows, spec)
 

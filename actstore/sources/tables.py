@@ -38,8 +38,10 @@ _SPEC = re.compile(r"(?P<file>.*\.(?P<kind>csv|jsonl))(?::(?P<column>.*))?", re.
 class TextSource:
     """The texts of one column of a table, which is held in memory."""
 
-    def __init__(self, table: _Table, texts: Sequence[str], spec: str) -> None:
+    def __init__(self, table: _Table, name: str, spec: str) -> None:
         self.spec = spec
+        self.input_column = name
+        texts = table.column(name)
         self.rows = len(texts)
         self.file = table.path
         self.columns = [*table.columns]
@@ -111,7 +113,7 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
         if not isinstance(text, str):
             msg = f"{table.place(row)}: column {name!r} has {_described(text)}; the inputs are texts"
             raise SourceError(msg)
-    return [(split, TextSource(table, texts, spec))]
+    return [(split, TextSource(table, name, spec))]
 
 
 def labels(spec: str) -> LabelColumn | None:
