@@ -20,7 +20,7 @@ from actstore.formats.delimited import Delimited, open_table
 from actstore.formats.opening import existing
 from actstore.plain_labels import is_missing
 from actstore.sources.base import Batch, LabelColumn, Source
-from actstore.sources.row_names import ID, column_of, texts_of
+from actstore.sources.row_names import column_of, id_column, texts_of
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class _Table:
 
     def ids(self) -> list[str] | None:
         """(records,) the column that names the records; None where there is no such."""
-        return texts_of(self.columns[ID]) if ID in self.columns else None
+        name = id_column([*self.columns])
+        return None if name is None else texts_of(self.columns[name])
 
     def place(self, row: int) -> str:
         """Where a row is, for a message."""
@@ -136,7 +137,7 @@ def labels(spec: str) -> LabelColumn | None:
         table.delimited.check_numbers(values, found["column"])
     if cells is None:
         _check_kinds(table, found["column"])
-    ids = None if found["column"] == ID else table.ids()
+    ids = None if found["column"] == id_column([*table.columns]) else table.ids()
     return LabelColumn(values, ids, cells, table.path)
 
 
