@@ -97,7 +97,7 @@ def place(labels: FileLabels, ids: Sequence[str], spec: str) -> np.ndarray:
 
 
 def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> FileLabels:
-    """The column of ids is the one called "id", else the first. A cell that is empty is no label."""
+    """The column of ids is the one called so (``id_column``), else the first. A cell that is empty is no label."""
     with open_table(path) as table:
         id_place, place = _places(path, table.header, column)
         records = []
@@ -115,8 +115,8 @@ def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> Fil
 
 def _places(path: Path, header: Sequence[str], column: str | None) -> tuple[int, int]:
     """Which columns have the ids and the labels."""
-    called = id_column(header)
-    id_place = 0 if called is None else header.index(called)
+    named = id_column(header)
+    id_place = 0 if named is None else header.index(named)
     others = [name for place, name in enumerate(header) if place != id_place]
     if not others:
         msg = (

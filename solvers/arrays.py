@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from solvers.workers.threads import ONE_THREAD, Threads, cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -26,7 +28,7 @@ class Backend:
     ``block_elements`` bounds the entries of a block: small enough for a CPU's cache, large enough to hide
     the price of a launch on a GPU. ``factor`` gives a Cholesky factor, or None where a matrix is not positive definite,
     and ``solve`` its product with one or more right-hand sides; ``free_bytes`` is the memory that rows may take.
-    ``workers`` share the rows.
+    ``workers`` share the rows. Whatever works on arrays does so within ``here()``: on their device, in their stream.
     """
 
     xp: Any
@@ -36,6 +38,7 @@ class Backend:
     solve: Callable[[Any, Any], Any]
     free_bytes: Callable[[], int]
     workers: Threads = ONE_THREAD
+    here: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def inner(self, a: Any, b: Any) -> float:
         """Return the inner product of two arrays of one shape, as a number on the host."""

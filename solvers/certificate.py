@@ -131,8 +131,9 @@ class Certifier:
     """Certifies probes of problems on the same rows, whichever engine found them."""
 
     def __init__(self, problems: Sequence[Problem], backend: Backend) -> None:
-        self.rows = WorkingRows(problems[0], backend, np.float64)
-        self._subjects = [_Certified.of(problem, self.rows) for problem in problems]
+        with backend.here():
+            self.rows = WorkingRows(problems[0], backend, np.float64)
+            self._subjects = [_Certified.of(problem, self.rows) for problem in problems]
 
     def certify(self, claims: Sequence[Claim], most_passes: int = MAX_PASSES) -> list[Certificate]:
         """Bound the gap of several probes in the same passes over the rows.
@@ -150,7 +151,7 @@ class Certifier:
             pending = [index for index, trial in enumerate(trials) if not trial.done]
             if not pending:
                 break
-            with one_blas_thread():
+            with one_blas_thread(), self.rows.backend.here():
                 means = _probe_means(self.rows, [trials[index] for index in pending])
                 for index, mean in zip(pending, means, strict=True):
                     trials[index] = _judge(trials[index], mean)

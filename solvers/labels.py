@@ -18,11 +18,28 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["UNSEEN", "encode", "place_labels", "plain_labels", "read_labels"]
+__all__ = ["UNSEEN", "encode", "marks_of_none", "place_labels", "plain_labels", "read_labels"]
 
 UNSEEN = -1
 """The code of a label that is none of the probe's classes, and of a row without one."""
 _PLAIN = "biufUS"
+_MARK_TEXTS = {
+    "nan",
+    "na",
+    "n/a",
+    "#n/a",
+    "<na>",
+    "nat",
+    "none",
+    "null",
+    "nil",
+    "missing",
+    "unlabeled",
+    "unlabelled",
+}
+_MARK_TEXTS |= {"?", "-", "-1", "-9", "-99", "-100", "-999", "-9999"}
+_MARK_NUMBERS = {-1, -9, -99, -100, -999, -9999}
+_MARK_PEAKS = {255, 999, 9999, 65535, 2**31 - 1, 2**63 - 1}
 _KINDS = {"U": "text", "S": "bytes", "M": "dates", "m": "durations"}
 
 
@@ -155,3 +172,24 @@ def _whole_type(least: int, most: int) -> np.dtype[Any]:
     if least >= -(2**63) and most < 2**63:
         return np.dtype(np.int64)
     return np.dtype(np.uint64) if least >= 0 and most < 2**64 else np.dtype(object)
+
+
+def marks_of_none(labels: NDArray[Any]) -> dict[Any, int]:
+    """Return the classes that look like marks for "no label" beside the others, each with its count.
+
+    Texts such as "NA" and "nan"; where no other label is negative, -1 (but not beside 1 alone), -100 and the like;
+    255 and the like beside 0 to K - 1.
+    """
+    if labels.dtype.kind not in "iufUS" or not len(labels):
+        return {}
+    values, counts = np.unique(labels, return_counts=True)
+    count_of = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    if labels.dtype.kind in "US":
+        texts = {value: value.decode("latin-1") if isinstance(value, bytes) else value for value in count_of}
+        return {value: count_of[value] for value, said in texts.items() if said.strip().lower() in _MARK_TEXTS}
+    negative, others = [v for v in count_of if v < 0], [v for v in count_of if v >= 0]
+    found = negative if others and set(negative) <= _MARK_NUMBERS and (negative, others) != ([-1], [1]) else []
+    usual = [v for v in others if v not in _MARK_PEAKS]
+    if usual and usual[0] in (0, 1) and usual[-1] - usual[0] < 2 * len(usual):
+        found = [*found, *(v for v in others if v in _MARK_PEAKS and v > usual[-1] + len(usual))]
+    return {value: count_of[value] for value in found}

@@ -20,7 +20,7 @@ from actstore.label_marks import LabelCount
 from actstore.plain_labels import as_several, names_of
 from actstore.provenance import versions
 from actstore.reductions import ReductionSettings
-from actstore.row_columns import RowColumns
+from actstore.row_choice import RowColumns
 from actstore.sources import SplitData
 from actstore.sources.python import TARGET, from_object
 from actstore.sources.row_names import labels_by_name

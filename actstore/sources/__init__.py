@@ -13,8 +13,7 @@ from actstore.errors import SourceError
 from actstore.label_marks import warn_of_marks
 from actstore.plain_labels import labels_of, without
 from actstore.plugins import SOURCES, of_other_packages
-from actstore.row_choice import RowChoice
-from actstore.row_columns import RowColumns
+from actstore.row_choice import RowChoice, RowColumns
 from actstore.sources.base import Batch, LabelColumn, Source, check_labels
 from actstore.sources.row_names import RowLabels, RowNames, place_labels, row_names
 from actstore.sources.split import SplitData
@@ -104,6 +103,9 @@ def _labels_for(spec: str, name: str, source: Source, rows: RowNames, ignore: Se
     labels = read_row_labels(spec, ignore)
     own = getattr(source, "file", None)
     if own is not None and labels.file is not None and own.resolve() == labels.file.resolve():
+        if spec.rpartition(":")[2] == getattr(source, "input_column", None):
+            msg = f"target {name!r} is {spec}, which is the input itself; name the column of the labels"
+            raise SourceError(msg)
         return labels.values  # the same records
     return place_labels(labels, rows, spec)
 

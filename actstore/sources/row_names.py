@@ -14,24 +14,29 @@ from actstore.plain_labels import index_of, place_by_id, plain_labels, some, wit
 from actstore.sources.base import check_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from actstore.sources.base import Source
 
 ID = "id"
 """The column of a table that names its rows."""
-
-
-def id_column(columns: Iterable[str]) -> str | None:
-    """Return which column names the rows: ``id``, else the only one that is called so but for blanks and capitals."""
-    names = list(columns)
-    alike = [name for name in names if name.strip().casefold() == ID]
-    return ID if ID in names else alike[0] if len(alike) == 1 else None
+_PANDAS_INDEX = ("", "__index_level_0__")
+"""What pandas calls an index without a name in a .csv, and in a data set made of its frame."""
 
 
 class RowNamesWarning(UserWarning):
     """A file has a column of ids that do not name its rows."""
+
+
+def id_column(names: Sequence[str]) -> str | None:
+    """Return the column that names the rows: ``id``, but for case and blanks, else the index of pandas; or None."""
+    if ID in names:
+        return ID
+    like = [name for name in names if name.strip().lower() == ID]
+    if len(like) == 1:
+        return like[0]
+    return next((name for name in _PANDAS_INDEX if name in names), None)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def _own(split: str, sources: Sequence[Source]) -> bool:
     if fault:
         spec = next(source.spec for source, ids in zip(sources, by_source, strict=True) if ids is not None)
         of = f" of split {split!r}" if split else ""
-        msg = f"the column {ID!r} of {spec} does not name its rows ({fault}); the rows{of} are counted instead"
+        msg = f"the column of ids of {spec} does not name its rows ({fault}); the rows{of} are counted instead"
         warnings.warn(msg, RowNamesWarning, stacklevel=4)
     return not fault
 
@@ -159,7 +164,7 @@ def place_labels_of(labels: RowLabels, ways: Sequence[Sequence[str]], spec: str)
     asked = set(ways[0])
     unknown = [row_id for row_id in ids if row_id not in asked]
     msg = (
-        f"{spec} has a column {ID!r}, but {some(unknown)} of its {len(ids):,} ids are not in the data or the store, "
+        f"{spec} has a column of ids, but {some(unknown)} of its {len(ids):,} ids are not in the data or the store, "
         f"whose ids look like {ways[0][0]!r}, nor are they 0, 1, 2, ... in order, so it is no telling which rows its "
         "labels are of; mend the ids, or take the labels by position from a file without that column"
     )

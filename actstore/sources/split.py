@@ -10,8 +10,7 @@ import numpy as np
 from actstore import arrays
 from actstore.errors import SourceError
 from actstore.label_marks import LabelCount
-from actstore.row_choice import KeptRows, RowChoice
-from actstore.row_columns import RowColumns
+from actstore.row_choice import KeptRows, RowChoice, RowColumns
 from actstore.sources.base import Batch, SlicedSource
 from actstore.store.format import EXAMPLE
 

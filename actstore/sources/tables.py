@@ -38,8 +38,10 @@ _SPEC = re.compile(r"(?P<file>.*\.(?P<kind>csv|jsonl))(?::(?P<column>.*))?", re.
 class TextSource:
     """The texts of one column of a table, which is held in memory."""
 
-    def __init__(self, table: _Table, texts: Sequence[str], spec: str) -> None:
+    def __init__(self, table: _Table, name: str, spec: str) -> None:
         self.spec = spec
+        self.input_column = name
+        texts = table.column(name)
         self.rows = len(texts)
         self.file = table.path
         self.columns = [*table.columns]
@@ -73,6 +75,7 @@ class _Table:
         self.path = path
         self.columns: dict[str, list[Any]] = {}
         self.lines: list[int] = []
+        self.delimited: Delimited | None = None
 
     def add(self, record: Mapping[str, object], line: int) -> None:
         """Another record, which ends in this line."""
@@ -91,7 +94,7 @@ class _Table:
 
     def ids(self) -> list[str] | None:
         """(records,) the column that names the records; None where there is no such."""
-        name = id_column(self.columns)
+        name = id_column([*self.columns])
         return None if name is None else texts_of(self.columns[name])
 
     def place(self, row: int) -> str:
@@ -111,7 +114,7 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
         if not isinstance(text, str):
             msg = f"{table.place(row)}: column {name!r} has {_described(text)}; the inputs are texts"
             raise SourceError(msg)
-    return [(split, TextSource(table, texts, spec))]
+    return [(split, TextSource(table, name, spec))]
 
 
 def labels(spec: str) -> LabelColumn | None:
@@ -130,9 +133,11 @@ def labels(spec: str) -> LabelColumn | None:
             msg = f"{table.place(row)}: a NUL character came in a label; mend the line"
             raise SourceError(msg)
     cells = values if found["kind"] == "csv" else None
+    if table.delimited is not None:
+        table.delimited.check_numbers(values, found["column"])
     if cells is None:
         _check_kinds(table, found["column"])
-    ids = None if found["column"] == id_column(table.columns) else table.ids()
+    ids = None if found["column"] == id_column([*table.columns]) else table.ids()
     others = {name: cells for name, cells in table.columns.items() if name != found["column"]}
     return LabelColumn(values, ids, cells, table.path, others)
 
@@ -214,8 +219,7 @@ def _read_csv(found: Delimited, table: _Table) -> None:
         raise SourceError(msg)
     for line, cells in found.records:
         table.add(dict(zip(found.header, cells, strict=True)), line)
-    for name, values in table.columns.items():
-        found.check_numbers(values, name)
+    table.delimited = found
 
 
 def _read_jsonl(file: Iterator[str], table: _Table) -> None:

@@ -120,7 +120,6 @@ def open_store(path: str, step: int | None = None) -> Store:
 def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], rows: RowOptions) -> LayerProblem:
     import numpy as np
 
-    from actstore.label_marks import warn_of_marks
     from actstore.labels import labels_for
     from actstore.plain_labels import without
 
@@ -134,7 +133,6 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
             labels[name] = labels_for(spec, ids, str(store.path), rows.ignore_label)
         else:
             labels[name] = without(target_of(store, name), rows.ignore_label)
-    warn_of_marks(labels)
     columns = StoreColumns(store, targets)
     splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
     names = list(store.layers)

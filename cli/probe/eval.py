@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from cli.shared import echo_json, echo_table, json_option, printable, step_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -38,13 +39,15 @@ def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
     """
     import solvers
     from cli.probe.bridge import open_store
+    from solvers.probing.targets import id_digests
 
     fitted = solvers.load(probes)
     with open_store(store, step) as opened:
         for probe in fitted.values():
             refuse_another_layer(probe, opened, probes, store)
+        digests = cache(lambda: id_digests(opened.ids[:]))
         notes = {note: None for probe in fitted.values() for note in _notes(probe, opened, probes, store)}
-        roles = {probe.key: roles_of(probe, fitted, opened) for probe in fitted.values()}
+        roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in fitted.values()}
         if any(SAME_IDS in of_rows for of_rows in roles.values()):
             notes[
                 f"rows of {store} have ids that {probes} was fitted with, though the inputs are others or unknown; "
@@ -111,31 +114,31 @@ def _notes(probe: Probe, store: Store, probes: str, where: str) -> Iterator[str]
             yield f"{where} was dumped from other weights than {probes} was fitted on, so these are scores of transfer"
 
 
-def roles_of(probe: Probe, fitted: Probes, store: Store) -> np.ndarray:
-    """What each row of a store (rows,) was for a probe: `fit`, `select`, `held_out`, or `same_ids`."""
+def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], np.ndarray]) -> np.ndarray:
+    """What each row of a store (rows,) was for a probe: `fit`, `select`, `held_out`, or `same_ids`.
+
+    ``digests`` gives those of the store's ids.
+    """
     import numpy as np
 
     from cli.probe.bridge import described
     from cli.probe.show import role_of
-    from solvers.probing.targets import id_digests
 
     roles = np.full(store.rows, HELD_OUT, dtype="U8")
     before = [probe.provenance.stored.get(layer, {}).get("inputs") for layer in probe.where.layers]
     now = [described(store, layer).get("inputs") for layer in probe.where.layers]
     same_inputs = None not in before and before == now
     certain = (bool(probe.fingerprint) and store.fingerprint == probe.fingerprint) or same_inputs
-    digests = None
     for table in fitted.beside.tables:
         role = role_of(probe, table.split)
         if table.target != probe.target or table.fold not in (None, probe.where.fold) or role == HELD_OUT:
             continue
         index, ids = np.asarray(table.arrays["index"]), table.arrays.get("id")
-        digests = id_digests(store.ids[:]) if digests is None and ids is not None else digests
         inside = not len(index) or index.max() < store.rows
-        if certain and inside and (ids is None or digests is None or np.array_equal(digests[index], ids)):
+        if certain and inside and (ids is None or np.array_equal(digests()[index], ids)):
             roles[index] = role
-        elif ids is not None and digests is not None:
-            roles[np.isin(digests, ids)] = SAME_IDS
+        elif ids is not None:
+            roles[np.isin(digests(), ids)] = SAME_IDS
     return roles
 
 

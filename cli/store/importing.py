@@ -37,7 +37,8 @@ def import_(
     FILE.safetensors     every tensor a layer; FILE.safetensors:KEY one of them
     FILE.h5:/PATH        one dataset, called as its path
     FILE.h5              a dataset per sentence, 0, 1, ..., each (layers, tokens, features), as the
-                         structural-probe tools and NeuroX write it: layers layer.0, layer.1, ...,
+                         structural-probe tools and NeuroX write it (--row token where all are of one shape):
+                         layers layer.0, layer.1, ...
                          a row per token, with its sentence as its group
 
     Files of one split lie side by side where their layers have other names (the same rows, more layers); a layer that

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from solvers.arrays import Backend
+from solvers.errors import EngineError
 from solvers.goals import Bid
 from solvers.lbfgs.sweep import ColumnSolver
+from solvers.workers.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from solvers.problem import Problem
 
@@ -44,22 +47,51 @@ class CupyEngine:
     def prepare(
         self, problems: Sequence[Problem], memory_bytes: int | None = None, device: str | None = None
     ) -> ColumnSolver:
-        """Copy the rows to the device where they fit its memory, and stream them where they do not."""
-        import cupy
+        """Copy the rows to the device where they fit its memory, and stream them where they do not.
 
-        cupy.cuda.Device(int((device or "cuda:0").removeprefix("cuda:"))).use()
-        return ColumnSolver(problems, _backend(), memory_bytes)
+        Raises:
+            EngineError: not even streamed rows fit.
+        """
+        backend = _backend(int((device or "cuda:0").removeprefix("cuda:")))
+        try:
+            return ColumnSolver(problems, backend, memory_bytes)
+        except EngineError:
+            # Others take memory meanwhile, and pieces of it lie apart: rows that should have fit are streamed.
+            rows_bytes = 4 * len(problems[0].codes) * problems[0].width
+            with backend.here():
+                less = min(backend.free_bytes() // 4, rows_bytes)
+            return ColumnSolver(problems, backend, less if memory_bytes is None else min(less, memory_bytes))
 
 
 def device_name() -> str:
-    """The name of the GPU that the engine would run on."""
+    """Return the name of the GPU that the engine would run on."""
     import cupy
 
     return cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
 
 
-def _backend() -> Backend:
+def _backend(number: int) -> Backend:
     import cupy
+
+    with cupy.cuda.Device(number):
+        stream = cupy.cuda.Stream(non_blocking=True)
+
+    @contextmanager
+    def here() -> Iterator[None]:
+        """On the device and in the stream of this backend, in whatever thread, and back to the caller's after it.
+
+        One stream for all threads: what a reader copies is in order with what the others make of it, as each is only
+        asked for once the other was told to the stream.
+        """
+        try:
+            with cupy.cuda.Device(number), stream:
+                yield
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            with cupy.cuda.Device(number):
+                cupy.get_default_memory_pool().free_all_blocks()
+            said = f"device cuda:{number} is out of memory ({error})"
+            msg = f"{said}; bound it with memory_bytes (--memory), or take the engine numpy"
+            raise EngineError(msg) from error
 
     return Backend(
         xp=cupy,
@@ -67,8 +99,18 @@ def _backend() -> Backend:
         block_elements=_BLOCK_ELEMENTS,
         factor=_factor,
         solve=_solve,
-        free_bytes=lambda: int(0.8 * cupy.cuda.runtime.memGetInfo()[0]),
+        free_bytes=_free_bytes,
+        workers=Threads(1, here),
+        here=here,
     )
+
+
+def _free_bytes() -> int:
+    """What the current device has left, and what CuPy's pool holds of it for arrays that are gone."""
+    import cupy
+
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    return int(0.8 * (free + cupy.get_default_memory_pool().free_bytes()))
 
 
 def _factor(matrix: Any) -> Any:

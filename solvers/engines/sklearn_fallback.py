@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,15 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINE", "SklearnEngine"]
 
-ENTRIES = 0
-"""Entries of rows up to which one C is left to scikit-learn under ``auto``: none, as what it saves on small problems is
-little beside what importing it takes (docs/solving.md). Where that is otherwise, this is the number to change."""
+_WIDE = 1024
+"""Two classes on layers at least so wide are fitted faster by scikit-learn, one C at a time (docs/solving.md)."""
+_ENTRIES = 1 << 26
+"""Layers of more entries were not measured, and rows are copied here."""
 _SMALL = 1 << 22
 """Entries of rows up to which BLAS is kept to one thread."""
 
 
 class SklearnEngine:
-    """LogisticRegression(solver="lbfgs") on float64 rows in memory, standardised as the problem says."""
+    """LogisticRegression(solver="lbfgs") on rows in memory, standardised as the problem says.
+
+    In float64, or in float32 where the rows are of no more bits: where that stalls short of the gap, another finishes.
+    """
 
     name = "sklearn"
     finishes = False
@@ -43,12 +48,16 @@ class SklearnEngine:
         return ("cpu",)
 
     def bid(self, problem: Problem, fits: int) -> Bid:
-        """Bid for one C on few entries."""
-        if fits == 1 and problem.rows * problem.width <= ENTRIES:
-            return Bid(
-                1.5, f"one C on {problem.rows * problem.width:,} entries, where it was measured no slower"
-            )
-        return Bid(0.0, "it would save less than importing it takes")
+        """Bid for one C and two classes on a wide layer, where it was measured faster, if it is imported already.
+
+        What it saves there is tenths of a second, and importing it takes more than a second.
+        """
+        wide = problem.width >= _WIDE and problem.rows * problem.width <= _ENTRIES
+        if fits > 1 or len(problem.classes) > 2 or not wide:
+            return Bid(0.0, "it is for one C and two classes on a wide layer")
+        if "sklearn.linear_model" not in sys.modules:
+            return Bid(0.0, "it would save less than importing it takes")
+        return Bid(1.5, f"one C and two classes on {problem.width:,} columns, where scikit-learn is faster")
 
     def unavailable(self) -> str | None:
         """Say why scikit-learn cannot be used here, or None."""
@@ -67,14 +76,23 @@ class SklearnEngine:
             EngineError: where they do not fit ``memory_bytes``.
         """
         first = problems[0]
-        needed = 3 * 8 * len(first.codes) * first.width
+        dtype = _dtype(first)
+        needed = 3 * dtype.itemsize * len(first.codes) * first.width
         if memory_bytes is not None and needed > memory_bytes:
             msg = (
-                f"engine 'sklearn' needs {needed:,} bytes for {len(first.codes):,} x {first.width:,} rows in float64 "
+                f"engine 'sklearn' needs {needed:,} bytes for {len(first.codes):,} x {first.width:,} rows in {dtype} "
                 f"but may take {memory_bytes:,}; give it more, or use the engine numpy, which streams"
             )
             raise EngineError(msg)
         return _Prepared(problems)
+
+
+def _dtype(problem: Problem) -> np.dtype[Any]:
+    given = problem.source.dtype
+    narrow = (
+        given.kind == "f" and given.itemsize <= 4 and np.all(np.abs(problem.mean) + problem.deviation < 1e15)
+    )
+    return np.dtype(np.float32 if narrow else np.float64)
 
 
 class _Prepared:
@@ -83,7 +101,7 @@ class _Prepared:
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self._problems = problems
-        self._h = read(problems[0].source, slice(0, len(problems[0].codes))).astype(np.float64)
+        self._h = read(problems[0].source, slice(0, len(problems[0].codes))).astype(_dtype(problems[0]))
         self.passes = 1
         self.bytes_read = problems[0].source.dtype.itemsize * self._h.size
 
@@ -100,7 +118,8 @@ class _Prepared:
         for goal in goals:
             problem = self._problems[goal.problem]
             used = slice(None) if problem.weights is None else problem.weights > 0
-            x = ((self._h - problem.mean) / problem.scale)[used]
+            x = (self._h - problem.mean.astype(self._h.dtype))[used]
+            x /= problem.scale.astype(self._h.dtype)
             start = goal.start
             for C in goal.C:
                 if goal.stopped():
@@ -141,7 +160,7 @@ class _Standardised:
     """One problem's rows x in its own coordinates, and which of all rows they are."""
 
     problem: Problem
-    x: NDArray[np.float64]
+    x: NDArray[Any]
     used: Any
 
     def weights(self) -> NDArray[np.float64] | None:

@@ -21,19 +21,25 @@ if TYPE_CHECKING:
 _BEGINNINGS = {".svg": (b"<svg", b"<?xml"), ".png": (b"\x89png",), ".html": (b"<!doctype html", b"<html")}
 """How a figure begins, by its suffix: what may be overwritten."""
 SPLIT_COLOURS = {"train": "#9aa5b1", "val": "#e08e2b", "test": "#1f5fa8"}
+_OTHER_COLOURS = ["#7a4fb5", "#2f8f5b", "#b5434f", "#5c6b2f"]
+"""Of splits by other names, in turn."""
 
 
 def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
     """Prediction error against depth: a line for each split, a dotted one for chance.
 
-    Chance is the error of always answering the commonest class of the training rows, on the last split there is.
+    Chance is the error of always answering the commonest class of the training rows, on the last of the usual splits.
     Where most errors are far below chance, the axis is logarithmic (linear below 1%, so that it shows 0 too).
     """
     alt = _altair()
     if not probes:
         raise FigureError("there is no probe to plot: every layer of the file failed; see `probe show`")
-    splits = [split for split in SPLIT_COLOURS if any(split in probe.error for probe in probes)]
-    chance = probes[0].majority[splits[-1]]
+    there = list(dict.fromkeys(split for probe in probes for split in probe.error))
+    usual = [split for split in SPLIT_COLOURS if split in there]
+    splits = usual + [split for split in there if split not in usual]
+    if not splits or splits[len(usual) - 1] not in probes[0].majority:
+        raise FigureError("these probes have no scores to plot: no split has an error and a majority error")
+    chance = probes[0].majority[splits[len(usual) - 1]]
     errors = [probe.error[split] for probe in probes for split in splits if split in probe.error]
     y = _error_axis(alt, max(*errors, chance), logarithmic=median(errors) < chance / 3)
     layers = list(dict.fromkeys(probe.layer for probe in probes))
@@ -74,7 +80,9 @@ def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: An
         for split in splits
         if split in probe.error
     ]
-    colours = [SPLIT_COLOURS[split] for split in splits]
+    others = iter(_OTHER_COLOURS * len(splits))
+    colours = [SPLIT_COLOURS.get(split) or next(others) for split in splits]
+    scale = alt.Scale(domain=[printable(split) for split in splits], range=colours)
     order = list(dict.fromkeys(printable(probe.layer) for probe in probes))
     axis = alt.Axis(labelAngle=-35, labelLimit=160)
     return (
@@ -84,7 +92,9 @@ def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: An
             x=alt.X("layer:N", sort=order, title="layer, in network order", axis=axis),
             y=y,
             color=alt.Color(
-                "split:N", scale=alt.Scale(domain=splits, range=colours), legend=alt.Legend(title=None)
+                "split:N",
+                scale=scale,
+                legend=alt.Legend(title=None),
             ),
             tooltip=[
                 "layer:N",

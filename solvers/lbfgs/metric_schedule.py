@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from solvers.lbfgs.metric import NO_METRIC, Curvature, Point, measure
@@ -15,16 +16,33 @@ if TYPE_CHECKING:
     from solvers.lbfgs.sampling import Sampler
     from solvers.lbfgs.working import Frame
 
-__all__ = ["FitSubject", "MetricSchedule"]
+__all__ = ["FitSubject", "Kind", "MetricSchedule"]
 
 _AGE = 16
 """Steps after which a metric is made anew, or a better one."""
-_LEVELS = ((8, False), (16, True), (64, True))
-"""What metrics are made of, from cheap to good: rows per column of the layer, and whether whole blocks are made."""
-_BLOCK_SPEED = 14
-"""A block of b rows costs as much as b · width / (14 · rows) evaluations: large products run faster than tall ones."""
+
+
+class Kind(IntEnum):
+    """What a metric is made of: diagonals of the columns, diagonals in the Gram matrix's eigenbasis, whole blocks."""
+
+    PLAIN = 0
+    TURNED = 1
+    BLOCKS = 2
+
+
+_LEVELS = ((8, Kind.PLAIN), (8, Kind.TURNED), (16, Kind.BLOCKS), (64, Kind.BLOCKS))
+"""What metrics are made of, from cheap to good: rows per column of the layer, and their kind."""
+_SPEED = 14
+"""Multiplications of large square products in the time of one of an evaluation, whose products are tall and thin, times
+the four that an evaluation makes of every entry for every class."""
+_EIGEN = 11
+"""Eigenvectors take so many times width³ multiplications, at the speed of large products (measured)."""
+_LEAST = 1 << 16
+"""An evaluation takes the time of so many entries at least: what is called for it costs more than the products do."""
 _CHEAP = 5.0
 """A column begins with the best metric that costs no more evaluations than this: on narrow layers the best of all."""
+_CHEAP_TURNED = 30.0
+"""The same for the eigenbasis, which is what most evaluations are saved by, and is shared by all columns of a layer."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +62,35 @@ class FitSubject:
     sample_rows: int
     variance: float
 
-    def level(self, number: int) -> tuple[int, bool]:
-        """Return the rows to sample, and whether to make blocks, at a level."""
-        per_column, blocks = _LEVELS[number]
+    def level(self, number: int) -> tuple[int, Kind]:
+        """Return the rows to sample, and the kind of metric, at a level."""
+        per_column, kind = _LEVELS[number]
         rows = min(per_column * len(self.frame.stretch), self.sample_rows, len(self.targets.codes))
-        return rows, blocks and self.blocks
+        if kind is Kind.BLOCKS and not self.blocks:
+            kind = Kind.TURNED
+        return rows, Kind.PLAIN if kind is Kind.TURNED and not self.sampler.turns else kind
 
     def price(self, number: int) -> float:
-        """Return what a metric of a level costs, in evaluations of its column."""
-        rows, blocks = self.level(number)
-        classes = 1 if blocks else self.targets.classes
-        return rows * len(self.frame.stretch) / (_BLOCK_SPEED * classes * len(self.targets.codes))
+        """Return what a metric of a level costs, in evaluations of its column.
+
+        Products of sampled rows with themselves or with a basis, factors, and where they are not there yet the Gram
+        matrix and its eigenvectors: on layers of more columns than rows they cost hundreds of evaluations.
+        """
+        rows, kind = self.level(number)
+        width, classes = len(self.frame.stretch), self.targets.classes
+        if kind is Kind.PLAIN:
+            multiplications = rows * width * classes
+        elif kind is Kind.TURNED:
+            multiplications = rows * width**2
+            if not self.sampler.has_basis(self.frame.stretch):
+                multiplications += _EIGEN * width**3
+        else:
+            multiplications = classes * (rows * width**2 + width**3 // 3)
+        if kind is not Kind.PLAIN:
+            multiplications += width**3 // 3  # the factor that leverage is estimated by
+            multiplications += self.sampler.gram_price
+        evaluation = max(width * classes * len(self.targets.codes), _LEAST)
+        return multiplications / (_SPEED * evaluation)
 
 
 @dataclass
@@ -87,8 +123,9 @@ class MetricSchedule:
     def due(self) -> bool:
         """Say whether it is time for a metric: a better one once as much was spent without it as it costs."""
         if self.curvature is None:
-            cheap = [number for number in range(len(_LEVELS)) if self.subject.price(number) <= _CHEAP]
-            self.level = max(cheap, default=0)
+            self.level = max(
+                number for number in range(len(_LEVELS)) if number == 0 or self._begins_with(number)
+            )
             return True
         if self.age < _AGE:
             return False
@@ -97,16 +134,21 @@ class MetricSchedule:
             return True
         return self.age >= self.subject.price(self.level)
 
+    def _begins_with(self, number: int) -> bool:
+        turned = self.subject.level(number)[1] is Kind.TURNED
+        return self.subject.price(number) <= (_CHEAP_TURNED if turned else _CHEAP)
+
     def measured(self, state: State) -> State:
         """Return the state with a metric made at its coefficients."""
         subject = self.subject
-        count, blocks = subject.level(self.level)
+        count, kind = subject.level(self.level)
         squares = subject.backend.xp.square(subject.frame.stretch)
         penalties = min(state.penalty, 1e150) / squares.clip(1e-150, None)
         at = subject.frame.to_rows(state.coefficients)
-        sample = subject.sampler.draw(subject.targets, at, penalties, count)
+        sample = subject.sampler.draw(subject.targets, at, penalties, count, whole=kind is not Kind.PLAIN)
         here = Point(subject.targets, subject.frame, state.coefficients)
-        basis = None if blocks else subject.sampler.basis(subject.frame.stretch)
+        basis = subject.sampler.basis(subject.frame.stretch) if kind is Kind.TURNED else None
+        blocks = kind is Kind.BLOCKS
         self.curvature = measure(subject.backend, sample, here, blocks=blocks, basis=basis)
         self.age = 0
         return replace(state, metric=self.under(state.penalty))

@@ -58,41 +58,61 @@ class Sample:
 class Sampler:
     """Draws rows of one layer, for any problem on it.
 
-    ``most`` bounds the rows that are looked at closely; ``whole`` asks for their Gram matrix rather than its diagonal.
+    ``most`` bounds the rows that are looked at closely; ``whole`` allows their Gram matrix, rather than its diagonal.
     """
 
     def __init__(self, rows: WorkingRows, most: int, *, whole: bool) -> None:
         self._rows = rows
         self._generator = np.random.default_rng(0)
         count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))
-        few = np.sort(self._generator.choice(rows.rows, count, replace=False))
-        x = rows.pick(few)
+        self._few = np.sort(self._generator.choice(rows.rows, count, replace=False))
         self._bases: dict[bytes, Any] = {}
-        self._gram = _gram(rows.backend, x) / count if whole else None
-        if self._gram is None:
-            self.diagonal = (x * x).sum(axis=0, dtype=rows.backend.xp.float64) / count
-        else:
-            self.diagonal = rows.backend.xp.diagonal(self._gram)
+        self._whole = whole
+        self._gram: Any = None
+        x = rows.pick(self._few)
+        self.diagonal = (x * x).sum(axis=0, dtype=rows.backend.xp.float64) / count
+
+    @property
+    def turns(self) -> bool:
+        """Whether there can be a basis: the Gram matrix fits, and is not too wide to take eigenvectors of."""
+        return self._whole and self._rows.width <= _BASIS_WIDTH
+
+    @property
+    def gram_price(self) -> int:
+        """Multiplications that the Gram matrix will take; none where it is there, or cannot be."""
+        return 0 if self._gram is not None or not self._whole else len(self._few) * self._rows.width**2
+
+    def has_basis(self, stretch: Any) -> bool:
+        """Say whether :meth:`basis` costs nothing, as it was made before."""
+        return self._rows.backend.to_host(stretch).tobytes() in self._bases
 
     def basis(self, stretch: Any) -> Any:
-        """Eigenvectors (width, width) of the Gram matrix in a problem's coordinates; None where it is too wide to pay.
+        """Return eigenvectors (width, width) of the Gram matrix in a problem's coordinates; None unless it ``turns``.
 
         In them the Hessian of every class is nearly diagonal, whatever C is: exactly where all probabilities are
         equal, and nearly later, as the weights p (1 - p) change its diagonal more than its eigenvectors.
         """
-        if self._gram is None or self._rows.width > _BASIS_WIDTH:
+        if not self.turns:
             return None
         key = self._rows.backend.to_host(stretch).tobytes()
         if key not in self._bases:
-            self._bases[key] = self._rows.backend.xp.linalg.eigh(
-                self._gram * stretch[:, None] * stretch[None, :]
-            )[1]
+            turned = self._whole_gram() * stretch[:, None] * stretch[None, :]
+            self._bases[key] = self._rows.backend.xp.linalg.eigh(turned)[1]
         return self._bases[key]
 
-    def draw(self, targets: Targets, coefficients: Any, penalties: Any, count: int) -> Sample:
+    def _whole_gram(self) -> Any:
+        """The Gram matrix (width, width), made when it is first needed; None where it does not fit."""
+        if self._gram is None and self._whole:
+            self._gram = _gram(self._rows.backend, self._rows.pick(self._few)) / len(self._few)
+        return self._gram
+
+    def draw(
+        self, targets: Targets, coefficients: Any, penalties: Any, count: int, *, whole: bool = True
+    ) -> Sample:
         """Draw about ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.
 
-        ``penalties`` (width,) are those of the columns of the rows.
+        ``penalties`` (width,) are those of the columns of the rows; ``whole`` asks for leverage by the whole Gram
+        matrix, rather than by its diagonal.
 
         Doubt says how much a row bends the loss, leverage how far from the others it does: a row counts by their
         product. Leverage is an estimate, so a tenth of the chance goes by doubt alone: no row that bends the loss is
@@ -105,7 +125,7 @@ class Sampler:
             numbers = np.arange(self._rows.rows)
             ones = xp.ones(len(numbers), dtype=self._rows.dtype)
             return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None)
-        doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties))
+        doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties, whole))
         doubt, leverage = host(doubt).astype(np.float64), host(leverage)
         score = _importance(doubt, leverage)
         del doubt  # in vectors of all rows there is nothing to spare
@@ -121,11 +141,12 @@ class Sampler:
             xp.asarray(leverage[numbers].astype(move)),
         )
 
-    def _sketch(self, penalties: Any) -> Any:
+    def _sketch(self, penalties: Any, whole: bool) -> Any:
         """Directions P (width, d) for which ‖x P‖² is about xᵀ (Gram + 10 λ)⁻¹ x."""
         xp, backend = self._rows.backend.xp, self._rows.backend
         ridge = _TRUST * penalties + 1e-6 * self.diagonal.mean() + _LEAST
-        factor = None if self._gram is None else backend.factor(self._gram + xp.diag(ridge))
+        gram = self._whole_gram() if whole else None
+        factor = None if gram is None else backend.factor(gram + xp.diag(ridge))
         draws = self._generator.standard_normal((self._rows.width, _DIRECTIONS)) / _DIRECTIONS**0.5
         if factor is None:
             return xp.asarray(draws) / xp.sqrt(self.diagonal + ridge)[:, None]

@@ -47,6 +47,11 @@ class ColumnSolver:
     def __init__(self, problems: Sequence[Problem], backend: Backend, memory_bytes: int | None = None) -> None:
         self.backend = backend
         self._problems = problems
+        with backend.here():
+            self._prepare(memory_bytes)
+
+    def _prepare(self, memory_bytes: int | None) -> None:
+        problems, backend = self._problems, self.backend
         first = problems[0]
         rows, width = len(first.codes), first.width
         classes = max(len(problem.classes) for problem in problems)
@@ -73,6 +78,15 @@ class ColumnSolver:
 
     def sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
         """Solve goals side by side; yield solutions as they finish: their estimated gap met, or rounding in the way."""
+        steps = self._sweep(goals)
+        while True:
+            with self.backend.here():  # not while a solution is out: the caller's device is the caller's
+                found = next(steps, None)
+            if found is None:
+                return
+            yield found
+
+    def _sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
         exact = any(goal.double for goal in goals)
         if exact and self._exact is None:
             self._exact = WorkingRows(self._problems[0], self.backend, self.backend.xp.float64)
@@ -99,12 +113,13 @@ class ColumnSolver:
 
     def in_flight(self) -> list[Solution]:
         """Return the columns of sweeps that were left, those that came as far as one evaluation."""
-        return [
-            solution
-            for chains, rows in self._unfinished
-            for chain in chains
-            for solution in chain.unfinished(rows)
-        ]
+        with self.backend.here():
+            return [
+                solution
+                for chains, rows in self._unfinished
+                for chain in chains
+                for solution in chain.unfinished(rows)
+            ]
 
     def _subject(self, problem: int, rows: WorkingRows) -> FitSubject:
         mine = self._problems[problem]

@@ -23,7 +23,7 @@ from solvers.probing.warm_starts import find_starts
 from solvers.rows import as_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -143,9 +143,8 @@ def fit_layers(
         raise ProblemError(msg)
     tables = row_tables(tasks, groups, ids)
     say = _warn if notice is None else notice
-    for line in dict.fromkeys(_divided(task) for task in tasks.values()):
-        if line:
-            say(line)
+    for line in dict.fromkeys(line for name, task in tasks.items() for line in _noticed(name, task)):
+        say(line)
     starts = {} if warm_start is None else find_starts(warm_start, wanted, tasks, say)
     kept = Parts(wanted)
     if parts is not None:
@@ -194,16 +193,23 @@ def _how_far(parts: Parts, layer: str) -> str:
     return f"interrupted at layer {layer!r}, with {done} of {total} layers fitted{kept}"
 
 
-def _divided(task: Task) -> str:
-    """What is to be said where groups have rows in ``train`` and elsewhere; nothing where none has."""
+def _noticed(target: str, task: Task) -> Iterator[str]:
+    """What is to be said of a task: classes that look like no label, and groups that are in ``train`` and elsewhere."""
+    marks = task.marks()
+    if marks:
+        named = " and ".join(f"{value!r} ({count:,} rows)" for value, count in marks.items())
+        first = repr(next(iter(marks)))
+        yield (
+            f"target {target!r} has the class {named}, which looks like a mark for 'no label'; if it is one, say so: "
+            f"--ignore-label {first} (ignore_label={first} in Python)"
+        )
     divided: Mapping[str, int] = task.chosen.get("divided_groups", {})
-    if not divided:
-        return ""
-    where = ", ".join(f"{count:,} in `{split}`" for split, count in divided.items())
-    return (
-        f"groups of training rows have rows in other splits, too ({where}), so what is scored there is not new to the "
-        "probe; divide the rows by whole groups"
-    )
+    if divided:
+        where = ", ".join(f"{count:,} in `{split}`" for split, count in divided.items())
+        yield (
+            f"groups of training rows have rows in other splits, too ({where}), so what is scored there is not new to "
+            "the probe; divide the rows by whole groups"
+        )
 
 
 def _several(values: Any) -> tuple[Any, ...]:

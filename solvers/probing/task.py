@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
-from solvers.labels import UNSEEN, place_labels, plain_labels, read_labels
+from solvers.fitting.splits import VAL, divided_groups, in_order, refuse_index, split_rows
+from solvers.labels import UNSEEN, marks_of_none, place_labels, plain_labels, read_labels
 from solvers.probing.holdout import FRACTION, deal, set_aside
-from solvers.probing.splits import VAL, divided_groups, in_order, refuse_index, split_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.probing.splits import SplitRows
+    from solvers.fitting.splits import SplitRows
 
 __all__ = ["RowRules", "Task", "make_task", "make_tasks"]
 
@@ -69,6 +69,9 @@ class RowRules:
         if self.holdout is not None and not 0 < self.holdout < 1:
             msg = f"holdout is {self.holdout}; expected a part of the training rows, above 0 and below 1"
             raise ProblemError(msg)
+        if not self.choose and (self.folds is not None or self.holdout is not None):
+            msg = "folds and holdout are for choosing C, but a single C was given; give several, or leave them out"
+            raise ProblemError(msg)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,10 @@ class Task:
     unlabelled: Mapping[str, int]
     folds: NDArray[np.int64] | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    def marks(self) -> dict[Any, int]:
+        """The labels that look like marks for "no label", of all that there are, each with its count."""
+        return marks_of_none(self.labels[np.concatenate([np.zeros(0, np.int64), *self.rows.values()])])
 
     def chance(self, split: str) -> float:
         """The error on a split of always saying the commonest training class; NaN without labelled rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -24,9 +24,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Threads:
-    """``count`` threads that share the rows of a layer, block by block."""
+    """``count`` threads that share the rows of a layer, block by block, each ``within`` a context of the arrays.
+
+    A thread has a current GPU and a current stream of its own, so that what works in the caller's would work on another
+    device here, or beside it.
+    """
 
     count: int = 1
+    within: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def shares(self, rows: int, block_rows: int) -> list[list[slice]]:
         """Deal blocks of rows to the workers in runs: the same for every call, so that sums are too."""
@@ -42,12 +47,20 @@ class Threads:
         idle, and cost a factor of seven where they are not (docs/decisions/0003).
         """
         with one_blas_thread():
-            others = [_pool(os.getpid()).submit(_alone, work, share) for share in shares[1:]]
+            others = [_pool(os.getpid()).submit(self._alone, work, share) for share in shares[1:]]
             return [work(shares[0]), *(each.result() for each in others)]
 
     def ahead(self, make: Callable[[int], Result], index: int) -> Future[Result]:
         """Begin ``make(index)`` in another thread."""
-        return _readers(os.getpid()).submit(make, index)
+        return _readers(os.getpid()).submit(self._placed, make, index)
+
+    def _alone(self, work: Callable[[Share], Result], share: Share) -> Result:
+        with one_blas_thread(), self.within():
+            return work(share)
+
+    def _placed(self, make: Callable[[int], Result], index: int) -> Result:
+        with self.within():
+            return make(index)
 
 
 ONE_THREAD = Threads(1)
@@ -120,11 +133,6 @@ def _libraries() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         tuple(each for each, by_thread in zip(found, own, strict=True) if not by_thread),
         tuple(each for each, by_thread in zip(found, own, strict=True) if by_thread),
     )
-
-
-def _alone(work: Callable[[Share], Result], share: Share) -> Result:
-    with one_blas_thread():
-        return work(share)
 
 
 def _in_the_child() -> None:

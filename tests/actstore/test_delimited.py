@@ -98,3 +98,15 @@ def test_a_long_table_is_read_in_its_order(tmp_path):
     rows = np.arange(200_000)
     (tmp_path / "t.csv").write_text("id;label\n" + "".join(f"row {row};{row % 7}\n" for row in rows))
     assert read_labels(f"{tmp_path}/t.csv:label").tolist() == (rows % 7).tolist()
+
+
+@pytest.mark.parametrize(("data", "kind"), [("t.csv:text", "csv"), ("t.csv", "csv"), ("t.jsonl", "jsonl")])
+def test_the_input_is_not_its_own_label(tmp_path, data, kind):
+    (tmp_path / "t.csv").write_text("text,label\na,0\nb,1\n")
+    (tmp_path / "t.jsonl").write_text('{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n')
+    with pytest.raises(
+        SourceError, match=rf"target 'y' is .*t\.{kind}:text, which is the input itself; name the column"
+    ):
+        split_data([f"{tmp_path}/{data}"], [f"y={tmp_path}/t.{kind}:text"])
+    (item,) = split_data([f"{tmp_path}/{data}"], [f"y={tmp_path}/t.{kind}:label"])
+    assert item.targets["y"].tolist() == [0, 1]

@@ -183,3 +183,31 @@ def test_a_damaged_sentence_is_named(tmp_path):
     with pytest.raises(SourceError, match=r"x\.h5:/0 cannot be read: .*"):
         import_files([f"{tmp_path}/x.h5"], tmp_path / "out.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+
+
+@pytest.mark.parametrize("shape", [(60, 8), (60, 4, 8)])
+def test_a_dataset_per_layer_is_not_taken_for_a_sentence_each(tmp_path, shape):
+    """60 rows of 4 layers would become 240 rows of one (FAULTS 1.16)."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for number in range(4):
+            file[str(number)] = np.zeros(shape, "f4")
+    with pytest.raises(
+        SourceError, match=r"x\.h5 holds 4 datasets called by numbers, all of shape .*: a sentence each, or"
+    ):
+        import_files([f"{tmp_path}/x.h5"], tmp_path / "no.acts")
+    with import_files([f"{tmp_path}/x.h5"], tmp_path / "yes.acts", ImportSettings(row_unit="token")) as store:
+        assert store.rows == 4 * shape[-2]
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        file["sentence_to_index"] = "{}"
+    with import_files([f"{tmp_path}/x.h5"], tmp_path / "told.acts") as store:
+        assert store.rows == 4 * shape[-2]
+
+
+def test_a_sentence_that_was_written_in_part_is_refused(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["0"] = np.zeros((2, 5, 8), "f4")
+        file.create_dataset("1", (2, 9, 8), "f4", chunks=(1, 3, 8))[0] = 1
+    with pytest.raises(
+        SourceError, match=r"x\.h5:/1 was written in part: 3 of 6 chunks of \(1, 3, 8\) are there"
+    ):
+        import_files([f"{tmp_path}/x.h5"], tmp_path / "no.acts")

@@ -383,12 +383,16 @@ def test_leftovers_of_ranks_that_never_began_are_no_damage(write_store):
     assert (list(report.damages), list(report.leftovers)) == ([], [place])
 
 
-def test_a_rank_without_its_journal_is_damage_where_it_was_proven(write_store):
+@pytest.mark.parametrize("left", [None, b"", b"0123"], ids=["removed", "empty", "cut off"])
+def test_a_rank_without_its_journal_is_damage_where_it_was_proven(write_store, left):
     store = write_store("s.acts")
-    (store.path / RANK / "journal").unlink()
+    journal = store.path / RANK / "journal"
+    journal.unlink()
+    if left is not None:
+        journal.write_bytes(left)
     with pytest.raises(StoreError, match="journal"):
         actstore.open(store.path)
-    assert verify(store.path).damages
+    assert journal in [damage.path for damage in verify(store.path).damages]
     assert (store.path / "steps/0" / COMPLETE).exists()
 
 

@@ -31,6 +31,7 @@ GAP_NATS, LOOSE_GAP_NATS = 1e-4, 1e-2
 C = 0.01
 ROOMY_BYTES = 60 * 10**9
 BLOCK_ROWS = 1 << 15
+COPIED_ELEMENTS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def seconds_of(cp: Any, work: Callable[[], object], repeats: int = 10) -> float:
 
 def ceiling(cp: Any, width: int, classes: int) -> Ceiling:
     """Measure copying, and the product of a block of rows with all classes' weights, per type."""
-    source = cp.zeros(1 << 28, cp.float32)
+    source = cp.zeros(COPIED_ELEMENTS, cp.float32)
     target = cp.empty_like(source)
     copied = 2 * source.nbytes / seconds_of(cp, lambda: cp.copyto(target, source))
     flops = {}
@@ -116,16 +117,16 @@ def by_torch(rows: Rows, lowest: float, budget: float) -> tuple[float | None, st
         return None, "torch is not installed"
     if not torch.cuda.is_available():
         return None, "torch sees no GPU"
-    found = _lbfgs(torch, rows, lowest, budget)
+    found = _lbfgs(torch, rows, lowest, budget, "cuda")
     torch.cuda.empty_cache()  # what comes next needs the memory
     return found
 
 
-def _lbfgs(torch: Any, rows: Rows, lowest: float, budget: float) -> tuple[float | None, str]:
-    x = torch.from_numpy(rows.activations).cuda().float()
-    y = torch.from_numpy(rows.labels).cuda()
-    a = torch.zeros((rows.classes, x.shape[1]), device="cuda", requires_grad=True)
-    b = torch.zeros(rows.classes, device="cuda", requires_grad=True)
+def _lbfgs(torch: Any, rows: Rows, lowest: float, budget: float, device: str) -> tuple[float | None, str]:
+    x = torch.from_numpy(rows.activations).to(device).float()
+    y = torch.from_numpy(rows.labels).to(device)
+    a = torch.zeros((rows.classes, x.shape[1]), device=device, requires_grad=True)
+    b = torch.zeros(rows.classes, device=device, requires_grad=True)
     optimiser = torch.optim.LBFGS([a, b], max_iter=25, history_size=20, line_search_fn="strong_wolfe")
     seen: list[tuple[float, float]] = []
 
@@ -137,6 +138,7 @@ def _lbfgs(torch: Any, rows: Rows, lowest: float, budget: float) -> tuple[float 
         seen.append((perf_counter() - begun, float(found.detach())))
         return found
 
+    begun = perf_counter()
     closure()  # so that nothing is set up on the clock
     seen.clear()
     begun = perf_counter()

@@ -39,6 +39,8 @@ def others(net, folder):
 def test_every_split_majority_unseen_and_how_c_was_chosen(run, net, others):
     run(f"actstore dump {net} {DATA} {others} --layers hidden -o s.h5")
     run("probe fit s.h5 --target sign --C 0.01,0.1,1,10 --holdout 0.1 -o p.h5")
+    run("probe plot p.h5 -o f.svg")
+    assert "split: extra" in Path("f.svg").read_text()
     table, rows, chosen = run("probe show p.h5").stdout.strip().split("\n\n")
     assert "error train  error val  error test  error extra" in table
     probe = solvers.load("p.h5")["hidden", "sign", 0]

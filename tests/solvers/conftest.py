@@ -1,5 +1,6 @@
 """Problems, an independent optimum, and a stand-in for a GPU's arrays."""
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from solvers.engines import choice
 from solvers.engines.cupy_lbfgs import device_name
 from solvers.problem import pose
 from solvers.workers.threads import Threads
+from tests.solvers.stand_in import DeviceModule, Stream, _lifted, installed, to_host
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -119,92 +121,6 @@ def newton():
     return _newton
 
 
-class DeviceArray:
-    """An array that, like CuPy's, neither turns into a host array nor mixes with one unless told to."""
-
-    __array_ufunc__ = None
-
-    def __init__(self, host):
-        self._host = host
-
-    def __array__(self, *_args, **_kwargs):
-        msg = "implicit conversion to a host array; use to_host"
-        raise TypeError(msg)
-
-    def __getattr__(self, name):
-        member = getattr(self._host, name)
-        return _lifted(member) if callable(member) else _up(member)
-
-    def __len__(self):
-        return len(self._host)
-
-    def __float__(self):
-        return float(self._host)
-
-    def __bool__(self):
-        return bool(self._host)
-
-    def __getitem__(self, key):
-        return _up(self._host[_down(key)])
-
-    def __setitem__(self, key, value):
-        self._host[_down(key)] = _down(value)
-
-
-def _operator(name):
-    def apply(self, *others):
-        return _up(getattr(self._host, name)(*[_down(other) for other in others]))
-
-    return apply
-
-
-_BINARY = ["add", "sub", "mul", "truediv", "pow", "matmul", "radd", "rsub", "rmul", "rtruediv", "iadd", "isub"]
-_BINARY += ["imul", "itruediv", "lt", "le", "gt", "ge", "eq", "ne", "neg"]
-for _name in _BINARY:
-    setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__"))
-
-
-def _down(value):
-    """What the stand-in computes with: its own arrays and plain numbers; a host array is refused."""
-    if isinstance(value, DeviceArray):
-        return value._host
-    if isinstance(value, np.ndarray):
-        msg = "a host array among device arrays; use xp.asarray"
-        raise TypeError(msg)
-    if isinstance(value, tuple | list):
-        return type(value)(_down(each) for each in value)
-    return value
-
-
-def _up(value):
-    """Results stay on the device; so do single numbers, which only float() brings back."""
-    if isinstance(value, tuple):
-        return tuple(_up(each) for each in value)
-    return DeviceArray(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _lifted(function):
-    def call(*args, **kwargs):
-        return _up(function(*[_down(arg) for arg in args], **{key: _down(arg) for key, arg in kwargs.items()}))
-
-    return call
-
-
-class DeviceModule:
-    """NumPy's functions over :class:`DeviceArray`, as CuPy's are over its own arrays."""
-
-    float32, float64, newaxis = np.float32, np.float64, None
-    finfo = staticmethod(np.finfo)
-    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh))
-
-    @staticmethod
-    def asarray(array, dtype=None):
-        return DeviceArray(np.array(array._host if isinstance(array, DeviceArray) else array, dtype=dtype))
-
-    def __getattr__(self, name):
-        return _lifted(getattr(np, name))
-
-
 def _factor(matrix):
     """As cuSOLVER's: zeros above the diagonal, and no exception where the matrix is not positive definite."""
     try:
@@ -216,12 +132,28 @@ def _factor(matrix):
 @pytest.fixture
 def device():
     """A backend whose arrays can not reach the host unasked: it runs the code that runs on a GPU."""
-    return Backend(
-        DeviceModule(),
-        lambda array: array._host,
-        block_elements=1 << 8,
-        factor=_lifted(_factor),
-        solve=_lifted(NUMPY.solve),
-        free_bytes=lambda: 1 << 30,
-        workers=Threads(2),
-    )
+    mine = Stream()
+
+    @contextlib.contextmanager
+    def here():
+        with mine:
+            yield
+
+    with mine:  # what a test does itself
+        yield Backend(
+            DeviceModule(),
+            to_host,
+            block_elements=1 << 8,
+            factor=_lifted(_factor),
+            solve=_lifted(NUMPY.solve),
+            free_bytes=lambda: 1 << 30,
+            workers=Threads(2, here),
+            here=here,
+        )
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """The stand-in as the module ``cupy``, for the engine of that name."""
+    with installed(monkeypatch) as module:
+        yield module

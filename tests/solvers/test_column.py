@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
+import solvers
 from solvers.arrays import NUMPY
 from solvers.certificate import Certifier, Claim
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
-from solvers.lbfgs.metric_schedule import FitSubject
+from solvers.lbfgs.metric_schedule import FitSubject, Kind
 from solvers.lbfgs.objective import Answer, Targets, evaluate
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import Frame, WorkingRows
@@ -141,14 +142,19 @@ def bought_by(problem):
 
 @pytest.mark.parametrize("factor", [0.0, 10.0, 20.0, 1e9])
 def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_problem, monkeypatch, factor):
-    monkeypatch.setattr("solvers.lbfgs.metric_schedule._CHEAP", 0.0)  # nothing comes for free
+    monkeypatch.setattr("solvers.lbfgs.metric_schedule._CHEAP", -1.0)  # nothing comes for free
+    monkeypatch.setattr("solvers.lbfgs.metric_schedule._CHEAP_TURNED", -1.0)
     real = FitSubject.price
     monkeypatch.setattr(
         FitSubject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number)
     )
     subject, column, bought = bought_by(make_problem(rows=600, width=20, classes=4))
-    assert subject.level(0)[1] is False  # the first is a diagonal
-    assert subject.level(1)[1] is True
+    assert [subject.level(number)[1] for number in range(4)] == [
+        Kind.PLAIN,
+        Kind.TURNED,
+        Kind.BLOCKS,
+        Kind.BLOCKS,
+    ]
     assert [level for level, _ in bought] == list(range(1, len(bought) + 1))  # one at a time, none left out
     for level, spent in bought:
         assert spent >= max(subject.price(level), 1)
@@ -161,19 +167,39 @@ def test_on_a_narrow_layer_a_column_begins_with_the_best_metric(make_problem):
     rows, subject = bench(problem)
     column = column_for(subject, problem.penalty(1.0))
     run(rows, column)
-    assert subject.price(2) <= 5
-    assert column.metrics.level == 2
+    assert subject.price(3) <= 5
+    assert column.metrics.level == 3
 
 
 def test_better_metrics_cost_more_and_are_no_larger_than_memory_allows(make_problem):
     problem = make_problem(rows=5000, width=20)
     _, subject = bench(problem, sample_rows=5000)
-    prices = [subject.price(number) for number in range(3)]
+    prices = [subject.price(number) for number in range(4)]
     assert prices == sorted(prices)
     assert 0 < prices[0] < prices[-1]
-    assert [subject.level(number) for number in range(3)] == [(160, False), (320, True), (1280, True)]
+    kinds = [(160, Kind.PLAIN), (160, Kind.TURNED), (320, Kind.BLOCKS), (1280, Kind.BLOCKS)]
+    assert [subject.level(number) for number in range(4)] == kinds
     _, small = bench(problem, blocks=False, sample_rows=200)
-    assert [small.level(number) for number in range(3)] == [(160, False), (200, False), (200, False)]
+    kinds = [(160, Kind.PLAIN), (160, Kind.TURNED), (200, Kind.TURNED), (200, Kind.TURNED)]
+    assert [small.level(number) for number in range(4)] == kinds
+
+
+def test_what_is_factored_and_turned_has_its_price(make_rows):
+    """Where columns outnumber rows, the Gram matrix, its eigenvectors and factors cost hundreds of evaluations."""
+    activations, labels = make_rows(200, 400, 2)
+    _, subject = bench(pose(activations, labels, scale=True), np.float32)
+    assert subject.price(0) < 5
+    assert subject.price(1) > 200
+    before = subject.price(1)
+    subject.sampler.basis(subject.frame.stretch)
+    assert subject.price(1) < before / 5  # the next column has it for nothing
+
+
+def test_a_wide_layer_is_fitted_without_eigenvectors(make_rows, monkeypatch):
+    monkeypatch.setattr(Sampler, "basis", lambda self, stretch: pytest.fail("eigenvectors were made"))
+    activations, labels = make_rows(300, 1000, 2)
+    found = solvers.fit(activations.astype(np.float32), labels, C=0.01, scale=True, engine="numpy")
+    assert found.status == "converged"
 
 
 def test_is_close_before_it_is_done_and_stays_so(make_problem):

@@ -1,7 +1,6 @@
 """Every engine of the folder, against the certificate and against the others."""
 
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +11,7 @@ from solvers.arrays import NUMPY
 from solvers.certificate import Certifier, Claim
 from solvers.engines import choice as engines
 from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device
+from solvers.engines.sklearn_fallback import SklearnEngine
 from solvers.errors import EngineError
 from solvers.goals import Bid, Goal
 from solvers.lbfgs.sweep import ColumnSolver
@@ -202,19 +202,43 @@ def test_auto_takes_the_gpu_where_one_works(monkeypatch, make_problem):
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_auto_leaves_one_strength_on_few_entries_to_scikit_learn(monkeypatch, make_problem):
-    problem = make_problem()
-    monkeypatch.setattr("solvers.engines.sklearn_fallback.ENTRIES", problem.rows * problem.width)
-    assert engines.choose("auto", problem, 1).engine.name == "sklearn"
-    assert engines.choose("auto", problem, 2).engine.name == "numpy"
-    larger = replace(problem, codes=np.append(problem.codes, 0))
-    assert engines.choose("auto", larger, 1).engine.name == "numpy"
+def test_auto_leaves_two_classes_on_a_wide_layer_to_scikit_learn_once_it_is_imported(monkeypatch, make_rows):
+    activations, labels = make_rows(50, 1100, 3)
+    two, three = pose(activations, labels > 0), pose(activations, labels)
+    monkeypatch.delitem(sys.modules, "sklearn.linear_model", raising=False)
+    alone = engines.choose("auto", two, 1)
+    assert (alone.engine.name, alone.finisher) == ("numpy", None)
+    assert "sklearn: it would save less than importing it takes" in alone.reason
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", SimpleNamespace())
+    choice = engines.choose("auto", two, 1)
+    assert (choice.engine.name, choice.finisher.name) == ("sklearn", "numpy")
+    assert choice.reason.startswith(
+        "auto: one C and two classes on 1,100 columns, where scikit-learn is faster"
+    )
+    for problem, fits in ((two, 2), (three, 1), (pose(activations[:, :1000], labels > 0), 1)):
+        assert engines.choose("auto", problem, fits).engine.name == "numpy"
+    monkeypatch.setattr("solvers.engines.sklearn_fallback._ENTRIES", 1000)
+    assert engines.choose("auto", two, 1).engine.name == "numpy"
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_float32_rows_are_fitted_in_float32_by_scikit_learn_and_certified_to_the_gap_all_the_same(make_rows):
+    import sklearn.linear_model  # noqa: F401
+
+    activations, labels = make_rows(150, 1200, 2)
+    wide = (activations * np.linspace(0.1, 5, 1200) + 300).astype(np.float32)
+    for gap_nats in (1e-5, 1e-9):
+        fit = solvers.fit(wide, labels, scale=True, gap_nats=gap_nats)
+        assert fit.engine_reason.startswith("auto: one C and two classes on 1,200 columns")
+        assert fit.status == "converged"
+        other = solvers.fit(wide, labels, scale=True, gap_nats=gap_nats, engine="numpy")
+        assert abs(fit.loss - other.loss) <= fit.gap_nats + other.gap_nats
 
 
 def test_scikit_learn_that_misses_the_gap_says_so_and_auto_has_numpy_finish(monkeypatch):
     activations, labels, _ = GRID["columns of 1e-6 to 1e6"]
     monkeypatch.setattr(CupyEngine, "unavailable", lambda self: "no GPU here")
-    monkeypatch.setattr("solvers.engines.sklearn_fallback.ENTRIES", 1 << 20)
+    monkeypatch.setattr(SklearnEngine, "bid", lambda self, problem, fits: Bid(2.0, "in this test"))
     for name in ("auto", "sklearn"):
         finished = solvers.fit(activations, labels, C=0.1, engine=name)
         assert finished.status == "converged"
@@ -239,7 +263,7 @@ def test_auto_takes_whoever_bids_most_and_says_why_the_others_were_not_taken(one
     activations, labels, _ = GRID["weighted"]
     fit = solvers.fit(activations, labels)
     assert fit.engine == "theirs"
-    said = "auto: it is asked for here; sklearn: it would save less than importing it takes"
+    said = "auto: it is asked for here; sklearn: it is for one C and two classes on a wide layer"
     assert fit.engine_reason == said
     one_more.bid = lambda problem, fits: Bid(0.0, f"not for {fits} columns")
     fit = solvers.fit(activations, labels, C=[1.0, 2.0]).fits[0]

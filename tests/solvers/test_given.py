@@ -1,4 +1,4 @@
-"""What is given in place of an array: masked, sparse, weights without bounds; taken or refused in one line."""
+"""What is given in place of an array: masked, sparse, weights without bounds; taken, or refused in one line."""
 
 import numpy as np
 import pytest

@@ -6,7 +6,7 @@ import pytest
 
 import solvers
 from solvers.errors import ProblemError
-from solvers.probing.splits import split_rows
+from solvers.fitting.splits import split_rows
 from solvers.probing.task import RowRules, make_task
 
 NAMES = ["train", "train", "dev", "test"]
@@ -127,3 +127,30 @@ def test_rows_that_are_in_no_split_are_counted():
     splits = {"train": range(10), "test": range(12, 18)}
     (probe,) = solvers.fit_layers(rows, np.arange(20) % 2, splits=splits, C=1.0).values()
     assert probe.proof.chosen == {"how": "given", "in_no_split": 4}
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1, -100, 0, 1, -100], "the class -100 \\(2 rows\\)"),
+        ([0, 1, 2, 0, 1, -1], "the class -1 \\(1 rows\\)"),
+        (["a", "b", "NA", "a", "b", "nan"], "'NA' \\(1 rows\\) and 'nan' \\(1 rows\\)"),
+        (np.array([0, 1, 255, 0, 1, 0], np.uint8), "the class 255 \\(1 rows\\)"),
+    ],
+)
+def test_what_looks_like_no_label_is_warned_of(labels, said):
+    rows = {"h": np.eye(6)}
+    with pytest.warns(UserWarning, match=f"target 'label' has .*{said}.*ignore_label="):
+        solvers.fit_layers(rows, labels, C=1.0)
+
+
+@pytest.mark.parametrize(
+    "labels", [[1, -1] * 3, [0, 1, 2] * 2, [-2, -1, 0] * 2, [250, 255] * 3, [True, False] * 3]
+)
+def test_classes_are_not_warned_of(labels):
+    solvers.fit_layers({"h": np.eye(6)}, labels, C=1.0)
+
+
+def test_folds_of_nothing_to_choose_are_refused():
+    with pytest.raises(ProblemError, match="a single C was given"):
+        solvers.fit_layers({"h": np.eye(6)}, [0, 1] * 3, C=1.0, folds=3)

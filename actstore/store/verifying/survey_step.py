@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from actstore.errors import StoreError
 from actstore.store.documents.documents import undamaged
-from actstore.store.documents.rank import BEGIN, END, journal_start, parse_records, rank_number, ranks_of
+from actstore.store.documents.rank import (
+    BEGIN,
+    END,
+    journal_start,
+    parse_records,
+    rank_folders,
+    rank_number,
+    ranks_of,
+)
 from actstore.store.documents.records import Begin, End, natural, text
 from actstore.store.documents.running_hashes import fingerprint
 from actstore.store.documents.steps import STEP
@@ -49,7 +57,7 @@ class StepSurvey:
         proof = self._account.document(place / COMPLETE) if strict else None
         self._account.document(place / STEP_JSON)
         try:
-            numbers = ranks_of(place)
+            numbers = self._ranks(proof)
         except StoreError as error:
             self._account.damage(place, DOCUMENT, str(error))
             numbers = []
@@ -64,6 +72,15 @@ class StepSurvey:
                     numbers
                 )  # died before it began
                 self._account.unlisted(path, strict=strict and not beyond)
+
+    def _ranks(self, proof: Mapping[str, Any] | None) -> list[int]:
+        """The ranks that have begun; where some were proven to be there, also those whose journals are gone."""
+        place = self._folder / step_folder(self._step)
+        begun = set(ranks_of(place))
+        promised = proof.get("ranks") if proof else None
+        if isinstance(promised, int):
+            begun |= {n for n in map(rank_number, (path.name for path in rank_folders(place))) if n < promised}
+        return sorted(begun)
 
     def _check_proof(self, proof: Mapping[str, Any], ranks: Mapping[int, tuple[int, Any]]) -> None:
         step = self._step
