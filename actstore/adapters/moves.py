@@ -26,7 +26,7 @@ class Move:
     Args:
         axis: of the batch's main array, from 1 on.
         axes: how many feature axes that array has.
-        ids: whether the array is whole numbers (as of tokens), or the batch text.
+        ids: whether the array is whole numbers (as of tokens) or a mask, or the batch text.
         batches: the batch with that axis cut, the most telling cut first.
     """
 
@@ -75,7 +75,8 @@ def moves(inputs: object) -> list[Move]:
     shape: tuple[int, ...] = tuple(main.shape)
     # Ids and their mask, words and their positions: one length, which they share.
     axes = [1] if len(shape) == 2 or _mask(inputs) is not None else list(range(1, len(shape)))
-    ids = str(main.dtype).removeprefix("torch.") in _IDS
+    # A mask is of tokens whatever its type: many are multiplied by it, as floats.
+    ids = main is _mask(inputs) or str(main.dtype).removeprefix("torch.") in _IDS
     return [Move(axis, len(shape) - 1, ids, _cuts(inputs, axis, shape[axis])) for axis in axes if shape[axis]]
 
 

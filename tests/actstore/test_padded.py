@@ -36,6 +36,16 @@ def test_a_padded_batch_is_refused_with_the_three_choices(tmp_path, batches):
     assert not (tmp_path / "run.acts").exists()
 
 
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "float32", "float64"])
+def test_a_mask_is_one_in_every_type_of_number(tmp_path, dtype):
+    padded = batch(3, 5, 4)
+    padded["attention_mask"] = padded["attention_mask"].astype(dtype)
+    with pytest.raises(LayerError, match=CHOICES):
+        run(tmp_path / "run.acts", [padded])
+    with run(tmp_path / "tokens.acts", [padded], row="token") as store:
+        assert store.layers["hidden"].shape == (12, 4)
+
+
 def test_features_drawn_over_positions_are_no_way_around_it(tmp_path):
     with pytest.raises(LayerError, match=CHOICES):
         run(tmp_path / "run.acts", [batch(3, 5)], reductions=ReductionSettings(random_features=3))
