@@ -260,6 +260,21 @@ def index_of(values: object) -> np.ndarray | None:
     return None if counts_rows(found) else found
 
 
+def counts_in_other_order(values: object, ids: Sequence[str]) -> bool:
+    """Whether a pandas index that counts the rows was made of their ids, which stand in another order.
+
+    ``table.set_index("id").sort_index()`` has such a one. The plain one of a new object says nothing of ids.
+    """
+    index: Any = getattr(values, "index", None)
+    if not is_pandas(values) or index is None or callable(index) or len(index) != len(ids):
+        return False
+    plain = type(index).__name__ == "RangeIndex" and index.name is None
+    if plain or not counts_rows(np.asarray(index)):
+        return False
+    texts = [str(entry) for entry in index.tolist()]
+    return texts != list(ids) and set(texts) == set(ids)
+
+
 def counts_rows(index: np.ndarray) -> bool:
     """Whether these are 0, 1, 2, ... in order, as numbers."""
     return index.dtype.kind in "iu" and bool(np.array_equal(index, np.arange(len(index))))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.plain_labels import index_of, place_by_id, plain_labels, some, without
+from actstore.plain_labels import counts_in_other_order, index_of, place_by_id, plain_labels, some, without
 from actstore.sources.base import check_labels
 
 if TYPE_CHECKING:
@@ -203,6 +203,8 @@ def labels_by_name(
     labels = {}
     for name, values in targets.items():
         index = index_of(values)
+        if index is None and ids is not None and counts_in_other_order(values, ids):
+            index = np.arange(len(ids))
         if index is not None and ids is not None and sorted(map(str, index)) == sorted(ids):
             own = plain_labels(np.asarray(values, object), f"target {name!r}")
             found: np.ndarray = place_by_id(own, [str(row_id) for row_id in index], list(ids), SourceError)

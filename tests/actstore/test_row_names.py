@@ -285,3 +285,18 @@ def test_label_refuses_ids_that_stand_behind_a_column_that_counts(folder):
     (folder / "z.csv").write_text("\n".join([",prompt_id,y", *lines]))
     with pytest.raises(SourceError, match="its column 'prompt_id' holds names of the rows"):
         place(read_file("z.csv", "y"), ids, "z.csv")
+
+
+def test_an_index_of_ids_that_count_is_told_from_a_plain_one(tmp_path):
+    """Ids 0, 1, 2, ... of rows that were shuffled, and labels of a table that was sorted by them."""
+    ids = [str(row) for row in ORDER]
+    table = pd.Series(Y, index=pd.Index(np.arange(ROWS), name="id"))
+    with actstore.create(tmp_path / "run.acts") as store:
+        store.append({"h": np.zeros((ROWS, 2))}, ids=ids, targets={"joined": table, "placed": pd.Series(Y)})
+    store = actstore.open(tmp_path / "run.acts")
+    assert store.targets["joined"].tolist() == Y[ORDER].tolist()
+    assert store.targets["placed"].tolist() == Y.tolist()
+    with pytest.raises(TargetError, match="has an index of the ids of the rows, in another order"):
+        store.attach("y", table)
+    store.attach("y", pd.Series(Y))
+    assert store.targets["y"].tolist() == Y.tolist()

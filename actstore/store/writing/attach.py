@@ -8,7 +8,7 @@ import numpy as np
 
 from actstore.errors import SourceError, StoreError, TargetError
 from actstore.label_marks import warn_of_marks
-from actstore.plain_labels import index_of, place_by_id, plain_labels, without
+from actstore.plain_labels import counts_in_other_order, index_of, place_by_id, plain_labels, without
 from actstore.store.disk import durable
 from actstore.store.disk.output import WholeFile
 from actstore.store.documents.coding import as_labels
@@ -126,6 +126,12 @@ def _labels(
     """Labels of all rows: joined by ids, or by the index of a pandas object, where there are such."""
     labels = as_labels(name, without(_plain(name, values), ignore))
     index = None if ids is not None else index_of(values)
+    if ids is None and counts_in_other_order(values, store.ids.tolist()):
+        msg = (
+            f"target {name!r} has an index of the ids of the rows, in another order; give ids= (as text) to join the "
+            "labels, or .to_numpy() to take them by position"
+        )
+        raise TargetError(msg)
     if ids is None and index is None:
         return _by_position(name, labels, store.rows)
     given = index if ids is None else ids
