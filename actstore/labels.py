@@ -10,7 +10,7 @@ from actstore.errors import SourceError
 from actstore.formats.delimited import open_table
 from actstore.plain_labels import labels_of
 from actstore.sources import read_row_labels
-from actstore.sources.row_names import ID, RowLabels, place_labels_of
+from actstore.sources.row_names import RowLabels, id_column, place_labels_of
 from actstore.wording import listed
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def place(labels: FileLabels, ids: Sequence[str], spec: str) -> np.ndarray:
 
 
 def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> FileLabels:
-    """The column of ids is the one called "id", else the first. A cell that is empty is no label."""
+    """The column of ids is the one called so (``id_column``), else the first. A cell that is empty is no label."""
     with open_table(path) as table:
         id_place, place = _places(path, table.header, column)
         ids, cells = [], []
@@ -110,7 +110,8 @@ def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> Fil
 
 def _places(path: Path, header: Sequence[str], column: str | None) -> tuple[int, int]:
     """Which columns have the ids and the labels."""
-    id_place = header.index(ID) if ID in header else 0
+    named = id_column(header)
+    id_place = 0 if named is None else header.index(named)
     others = [name for place, name in enumerate(header) if place != id_place]
     if not others:
         msg = (

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from actstore.activations import ModelLayer
     from actstore.adapters.base import Adapter
 
-ROWS = (2, 3)
+ROWS = 2
+MORE_ROWS = (3, 4, 8)
+"""Tried in this order: a model may take pairs of rows."""
 NOT_ROWS = "no row per example"
 """Begins the note of a layer whose first axis is not the rows."""
 _KEPT = ("channel", "feature")
@@ -48,22 +50,24 @@ def described(adapter: Adapter, inputs: object) -> Description:
     Raises:
         Exception: whatever the model raises for the batch as it came.
     """
-    counts = ROWS if adapter.fixed_rows is None else (adapter.fixed_rows,)
+    rows = ROWS if adapter.fixed_rows is None else adapter.fixed_rows
     try:
-        few = adapter.prepared(with_rows(inputs, max(counts)))[0]
-        first = adapter.described_rows(with_rows(few, counts[0]))
+        # More rows are the last of these again: texts are then padded alike.
+        head = with_rows(inputs, rows)
+        few = adapter.prepared(head)[0]
+        first = adapter.described_rows(few)
     except Exception as error:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again just below
         first = adapter.described_rows(adapter.prepared(inputs)[0])
         unproven = str(error) or type(error).__name__
         return Description([_of_one_count(layer, arrays.count_rows(inputs)) for layer in first], unproven)
-    if len(counts) == 1:
-        why = f"the model takes {counts[0]} rows and no other number"
-        return Description([_of_one_count(layer, counts[0]) for layer in first], why)
     glimpses = _Glimpses(adapter)
-    other = glimpses.of(few)
-    known = [_of_rows(layer, other.get(layer.name), counts) for layer in first]
+    more, other = (0, {}) if adapter.fixed_rows is not None else glimpses.of_more(head)
+    if not other:
+        why = f"the model takes {rows} rows, and was not seen to take another number"
+        return Description([_of_one_count(layer, rows) for layer in first], why)
+    known = [_of_rows(layer, other.get(layer.name), (rows, more)) for layer in first]
     if any(len(layer.shape or ()) > 1 for layer in known):
-        known = _named(known, glimpses, with_rows(few, counts[0]))
+        known = _named(known, glimpses, few)
     return Description([replace(layer, rows=None) for layer in known])
 
 
@@ -78,6 +82,14 @@ class _Glimpses:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return {layer.name: layer for layer in self._adapter.glimpsed_rows(inputs)}
+
+    def of_more(self, inputs: object) -> tuple[int, dict[str, ModelLayer]]:
+        """Return the layers for more rows, and how many these are; none where the model takes none of the numbers."""
+        for count in MORE_ROWS:
+            seen = self.of(self._adapter.prepared(with_rows(inputs, count))[0])
+            if seen.keys() - {INPUT}:
+                return count, seen
+        return 0, {}
 
     def cut(self, move: Move, layers: int) -> dict[str, ModelLayer]:
         """Return the layers as a cut of the batch shows most of them."""

@@ -117,6 +117,7 @@ class SentenceBlock:
                     gathered, size = [], 0
                 gathered.append((number, first, part))
                 size += part.nbytes
+            data.forget()  # there may be tens of thousands of them
         if gathered:
             yield self._batch(gathered)
 

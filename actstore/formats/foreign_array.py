@@ -126,6 +126,10 @@ class ForeignArray:
         """Read rows into an array of their shape and dtype."""
         out[...] = self[rows]
 
+    def forget(self) -> None:
+        """Give back the memory of what was decoded last."""
+        self._kept = _Kept()
+
     def take(self, ascending: np.ndarray) -> np.ndarray:
         """(count, *features) rows by number: slices, out of which rows that lie close together are picked."""
         row_bytes = max(1, self.dtype.itemsize * prod(self.shape[1:]))

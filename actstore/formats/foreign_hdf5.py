@@ -1,7 +1,7 @@
 """HDF5 files that others wrote. The library looks for the values in a process of its own; they are read here.
 
 So a crash of the library on a damaged file is one line, and no value comes out that is not the decoding of bytes that
-lie in the file at the place of the dataset. See docs/decisions/0009-the-library-in-a-process-of-its-own.md.
+lie in the file at the place of the dataset. See docs/decisions/0014-the-library-in-a-process-of-its-own.md.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def ask(question: dict[str, Any], spec: str) -> tuple[dict[str, Any], bytes]:
     Raises:
         SourceError: it crashed, took too long, or could not be started.
     """
-    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path)]
+    command = [sys.executable or "python3", "-P", "-c", _PROGRAM, json.dumps(sys.path)]
     try:
         done = subprocess.run(
             command,

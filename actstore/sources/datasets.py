@@ -21,7 +21,7 @@ import numpy as np
 from actstore.errors import SourceError
 from actstore.plain_labels import is_missing
 from actstore.sources.base import Batch, LabelColumn, Source
-from actstore.sources.row_names import ID, column_of, texts_of
+from actstore.sources.row_names import column_of, id_column, texts_of
 from actstore.sources.tables import TEXT
 from actstore.usercode import explain
 from actstore.wording import hint, listed
@@ -127,7 +127,7 @@ def labels(spec: str) -> LabelColumn | None:
         msg = f"{spec} was expected to say which column has the labels, {folder}:COLUMN; there are: {_names(dataset)}"
         raise SourceError(msg)
     _check_column(dataset, column, spec)
-    ids = None if column == ID else _ids(dataset)
+    ids = None if column == id_column([*dataset.features]) else _ids(dataset)
     if _is_class(dataset, column):
         return LabelColumn(_classes(dataset, column), ids, file=folder)
     values = _values(dataset, column)
@@ -149,8 +149,9 @@ def _texts(dataset: Any, name: str) -> np.ma.MaskedArray:
 
 def _ids(dataset: Any) -> list[str] | None:
     """(rows,) the column that names the rows; None where there is none of text or whole numbers."""
-    known = ID in dataset.features and str(getattr(dataset.features[ID], "dtype", "")) in _NAMING
-    return texts_of(_values(dataset, ID)) if known else None
+    name = id_column([*dataset.features])
+    known = name is not None and str(getattr(dataset.features[name], "dtype", "")) in _NAMING
+    return texts_of(_values(dataset, name)) if name is not None and known else None
 
 
 def _folder(spec: str) -> tuple[Path, str | None] | None:

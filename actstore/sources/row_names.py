@@ -21,10 +21,22 @@ if TYPE_CHECKING:
 
 ID = "id"
 """The column of a table that names its rows."""
+_PANDAS_INDEX = ("", "__index_level_0__")
+"""What pandas calls an index without a name in a .csv, and in a data set made of its frame."""
 
 
 class RowNamesWarning(UserWarning):
     """A file has a column of ids that do not name its rows."""
+
+
+def id_column(names: Sequence[str]) -> str | None:
+    """Return the column that names the rows: ``id``, in whatever case, else the index that pandas wrote; or None."""
+    if ID in names:
+        return ID
+    like = [name for name in names if name.lower() == ID]
+    if len(like) == 1:
+        return like[0]
+    return next((name for name in _PANDAS_INDEX if name in names), None)
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ def _own(split: str, sources: Sequence[Source]) -> bool:
     if fault:
         spec = next(source.spec for source, ids in zip(sources, by_source, strict=True) if ids is not None)
         of = f" of split {split!r}" if split else ""
-        msg = f"the column {ID!r} of {spec} does not name its rows ({fault}); the rows{of} are counted instead"
+        msg = f"the column of ids of {spec} does not name its rows ({fault}); the rows{of} are counted instead"
         warnings.warn(msg, RowNamesWarning, stacklevel=4)
     return not fault
 
@@ -150,7 +162,7 @@ def place_labels_of(labels: RowLabels, ways: Sequence[Sequence[str]], spec: str)
     asked = set(ways[0])
     unknown = [row_id for row_id in ids if row_id not in asked]
     msg = (
-        f"{spec} has a column {ID!r}, but {some(unknown)} of its {len(ids):,} ids are not in the data or the store, "
+        f"{spec} has a column of ids, but {some(unknown)} of its {len(ids):,} ids are not in the data or the store, "
         f"whose ids look like {ways[0][0]!r}, nor are they 0, 1, 2, ... in order, so it is no telling which rows its "
         "labels are of; mend the ids, or take the labels by position from a file without that column"
     )

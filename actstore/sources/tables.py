@@ -20,7 +20,7 @@ from actstore.formats.delimited import Delimited, open_table
 from actstore.formats.opening import existing
 from actstore.plain_labels import is_missing
 from actstore.sources.base import Batch, LabelColumn, Source
-from actstore.sources.row_names import ID, column_of, texts_of
+from actstore.sources.row_names import column_of, id_column, texts_of
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class _Table:
         self.path = path
         self.columns: dict[str, list[Any]] = {}
         self.lines: list[int] = []
+        self.delimited: Delimited | None = None
 
     def add(self, record: Mapping[str, object], line: int) -> None:
         """Another record, which ends in this line."""
@@ -93,7 +94,8 @@ class _Table:
 
     def ids(self) -> list[str] | None:
         """(records,) the column that names the records; None where there is no such."""
-        return texts_of(self.columns[ID]) if ID in self.columns else None
+        name = id_column([*self.columns])
+        return None if name is None else texts_of(self.columns[name])
 
     def place(self, row: int) -> str:
         """Where a row is, for a message."""
@@ -131,9 +133,11 @@ def labels(spec: str) -> LabelColumn | None:
             msg = f"{table.place(row)}: a NUL character came in a label; mend the line"
             raise SourceError(msg)
     cells = values if found["kind"] == "csv" else None
+    if table.delimited is not None:
+        table.delimited.check_numbers(values, found["column"])
     if cells is None:
         _check_kinds(table, found["column"])
-    ids = None if found["column"] == ID else table.ids()
+    ids = None if found["column"] == id_column([*table.columns]) else table.ids()
     return LabelColumn(values, ids, cells, table.path)
 
 
@@ -214,8 +218,7 @@ def _read_csv(found: Delimited, table: _Table) -> None:
         raise SourceError(msg)
     for line, cells in found.records:
         table.add(dict(zip(found.header, cells, strict=True)), line)
-    for name, values in table.columns.items():
-        found.check_numbers(values, name)
+    table.delimited = found
 
 
 def _read_jsonl(file: Iterator[str], table: _Table) -> None:

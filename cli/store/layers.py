@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option, shape, size
+from cli.shared import echo_json, echo_table, json_option, shape, shown_warnings, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +80,8 @@ def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> No
     from actstore.sources import split_data
 
     made = load_model(model, parse_arguments(given["arguments"]), given["weights"])
-    rows = split_data(data) if data else None
+    with shown_warnings():
+        rows = split_data(data) if data else None
     echo_layers(made, rows, given, as_json=as_json)
 
 

@@ -21,8 +21,8 @@ from solvers.disk.new_file import new_file, write_all
 from solvers.disk.paged_memory import PagedMemory
 from solvers.disk.placed_arrays import Placed, PlacedArrays
 from solvers.errors import ProbeFileError, ProblemError
-from solvers.probing.contents import KEPT, known_type, pack, short, unpack
-from solvers.probing.header import FORMAT, read_header
+from solvers.probing.document.contents import KEPT, known_type, pack, short, unpack
+from solvers.probing.document.header import FORMAT, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -89,6 +89,15 @@ def test_texts_are_taken_apart_too():
     assert found["letters"].shape is None
 
 
+def test_texts_that_are_padded_to_the_longest_of_their_batch_are_described():
+    def model(texts):
+        ids = np.array([[ord(letter) % 50 for letter in text.ljust(max(map(len, texts)))] for text in texts])
+        return {"letters": TABLE[ids]}
+
+    found = described(model, ["a", "three", "much longer than these"])
+    assert (found["letters"].shape, found["letters"].axes) == ((5, 4), ("position", "feature"))
+
+
 def test_a_batch_of_one_row_proves_as_much():
     assert described(positions_and_more, np.array([[3]]))["places"].shape is None
 
@@ -109,6 +118,19 @@ def test_a_model_of_one_batch_size_is_described_by_it(tmp_path):
         SelfCheckWarning, match=r"other numbers of rows \(expected 7 rows\), and without the self-check"
     ):
         dump(model, data(rows), tmp_path / "run.acts", settings).close()
+
+
+@pytest.mark.parametrize("multiple", [2, 8])
+def test_a_model_that_takes_rows_by_pairs_or_more_is_described(multiple):
+    def model(batch):
+        if len(batch) % multiple:
+            raise ValueError("an odd one")
+        return {"rows": batch, "pairs": batch[::2], "places": TABLE[:4]}
+
+    found = described(model, np.zeros((16, 3), np.float32))
+    assert found["rows"].shape == (3,)
+    assert found["pairs"].shape is None
+    assert found["places"].shape is None
 
 
 # Axes

@@ -51,7 +51,7 @@ def test_labels_are_joined_where_ids_are_there_else_by_position(folder, data, fi
 
 @pytest.mark.parametrize("file", ["plain.csv", "other.csv"])
 def test_ids_of_other_rows_are_refused(folder, file):
-    with pytest.raises(SourceError, match=rf"{file}:y has a column 'id', but 20 .* look like 'train/0'"):
+    with pytest.raises(SourceError, match=rf"{file}:y has a column of ids, but 20 .* look like 'train/0'"):
         split_data(["train=x.npy"], [f"y={file}:y"])
 
 
@@ -75,7 +75,7 @@ def test_ids_go_on_over_two_files_of_a_split(folder):
 def test_labels_of_the_same_table_are_those_of_its_records(folder):
     """Whatever its ids: here they come twice."""
     (folder / "d.csv").write_text("id,text,y\n7,one word,3\n7,two words,4\n8,three,5\n")
-    with pytest.warns(RowNamesWarning, match=r"'id' of d.csv does not name its rows \(1 \('7'\)"):
+    with pytest.warns(RowNamesWarning, match=r"ids of d.csv does not name its rows \(1 \('7'\)"):
         (item,) = split_data(["train=d.csv"], ["y=./d.csv:y"])
     assert (item.targets["y"].tolist(), item.row_ids) == ([3, 4, 5], None)
 
@@ -168,7 +168,7 @@ def test_labels_for_a_store_are_joined_or_counted(folder, store):
     for spec in ("split.csv:y", "counted.csv:y", "bare.csv:y"):
         assert labels_for(spec, ids, "s.acts").tolist() == Y.tolist()
     for spec in ("plain.csv:y", "other.csv:y"):
-        with pytest.raises(SourceError, match="has a column 'id'"):
+        with pytest.raises(SourceError, match="has a column of ids"):
             labels_for(spec, ids, "s.acts")
     np.save("short.npy", Y[:5])
     with pytest.raises(SourceError, match=r"has 5 labels but s.acts has 20 rows"):
@@ -232,3 +232,19 @@ def test_labels_for_rows_that_only_reading_tells(folder):
     assert targets_of("train=m.py:batches", "y=counted.csv:y") == Y.tolist()
     with pytest.raises(SourceError, match="known only as they are read"):
         split_data(["train=m.py:batches"], ["y=split.csv:y"])
+
+
+def test_ids_as_pandas_writes_them(folder):
+    """The index of a frame that was shuffled, in a column without a name; and in another case."""
+    frame = pd.DataFrame({"y": Y, "text": [f"text {row}" for row in range(ROWS)]}).iloc[ORDER]
+    frame.to_csv("frame.csv")
+    frame.rename_axis("ID").to_csv("upper.csv")
+    for file in ("frame.csv", "upper.csv"):
+        assert targets_of("x.npy", f"y={file}:y") == Y.tolist()
+        with pytest.raises(SourceError, match="has a column of ids"):
+            split_data(["train=x.npy"], [f"y={file}:y"])
+        (item,) = split_data([f"{file}:text"], [f"y={file}:y"])
+        assert item.row_ids == [str(row) for row in ORDER]
+        assert item.targets["y"].tolist() == Y[ORDER].tolist()
+    pd.DataFrame({"y": Y}).to_csv("plain_frame.csv")
+    assert targets_of("train=x.npy", "y=plain_frame.csv:y") == Y.tolist()

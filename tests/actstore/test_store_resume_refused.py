@@ -88,12 +88,16 @@ def test_other_differences_of_a_whole_file_are_refused(tmp_path, batches, layers
 
 
 def test_who_wrote_it_may_differ(out, batches, layers, write):
-    """The command has --resume now, and the packages may be newer; what it began with stays on record."""
+    """The command has --resume now; newer packages are asked about. What it began with stays on record."""
     noted = {**NOTED, "command": "dump", "versions": {"numpy": "1"}}
     write(out, batches, layers, stop=3, provenance=noted)
     again = {**NOTED, "command": "dump --resume", "versions": {"numpy": "2"}}
-    store = write(out, batches, layers, provenance=again, resume=True)
-    assert store.provenance == noted
+    with pytest.raises(StoreError, match=r'begun with other versions: versions\.numpy was "1", now "2"'):
+        write(out, batches, layers, provenance=again, resume=True)
+    store = write(out, batches, layers, provenance=again, resume=True, resume_anyway=True)
+    resumed = store.provenance["resumed"]
+    assert [one["versions"] for one in resumed] == [{"numpy": "2"}]
+    assert {key: value for key, value in store.provenance.items() if key != "resumed"} == noted
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import numpy as np
 import solvers
 from cli.probe.show import as_document, echo_probes
 from solvers.errors import SolverError
-from solvers.probing.header import probe_entry, table_entry
+from solvers.probing.document.header import probe_entry, table_entry
 from solvers.probing.probe import Probes
 from solvers.probing.row_table import Beside, RowTable
 

@@ -64,7 +64,9 @@ def _walk(folder: Path, store: Path) -> Iterator[tuple[Path, bool]]:
 def marked(path: Path, suffix: str) -> list[Path]:
     """The folders named as ``path``, with a mark that only a writer gives, and ``suffix``; the latest comes last."""
     pattern = re.compile(rf"{re.escape(path.name)}\.{durable.MARK}{re.escape(suffix)}")
-    named = [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name)]
+    named: list[Path] = []
+    with suppress(PermissionError):  # a folder that may be written to but not listed
+        named = [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name)]
     found = [entry for entry in named if entry.is_dir() and not entry.is_symlink()]
     return sorted(found, key=lambda entry: entry.lstat().st_ctime_ns)
 

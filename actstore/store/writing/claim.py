@@ -64,12 +64,11 @@ class Claim:
             self._lock = Lock(to.rank_folder / LOCK)
         except BlockingIOError:
             raise in_use(to.staging) from None
-        if not to.resume and has_records(
-            to.rank_folder / JOURNAL
-        ):  # another process was quicker, and has ended
+        journal = to.rank_folder / JOURNAL
+        if not to.resume and journal.exists():  # another process was quicker, and has ended
             self.release()
             raise taken(to, to.staging)
-        self._fresh = not has_records(to.rank_folder / JOURNAL)
+        self._fresh = not has_records(journal)
         self._alone = not (to.staging / STORE_JSON).exists()
         if self._fresh:
             remove_leftovers(to.rank_folder, set())

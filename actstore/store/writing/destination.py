@@ -11,7 +11,6 @@ from actstore.store.disk import durable
 from actstore.store.disk.locks import is_locked, read_note
 from actstore.store.disk.output import check_kind, check_not_input, check_room, followed, identity
 from actstore.store.documents.documents import digest, seal, unseal
-from actstore.store.documents.journal import has_records
 from actstore.store.documents.own_files import foreign, marked
 from actstore.store.documents.rank import locks_of
 from actstore.store.format import (
@@ -193,7 +192,7 @@ def _joins(destination: Destination) -> bool:
     step = destination.staging / step_folder(destination.place.number)
     if not step.exists() or _is_bare(destination.staging):
         return True
-    free = not has_records(destination.rank_folder / JOURNAL)
+    free = not (destination.rank_folder / JOURNAL).exists()
     return free and destination.place.world_size > 1 and not (step / COMPLETE).exists()
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from solvers.errors import ProbeFileError
-from solvers.probing.header import FORMAT, MAP_ARRAYS, VERSION, probe_entry, probe_of, table_entry, table_of
+from solvers.probing.document.header import (
+    FORMAT,
+    MAP_ARRAYS,
+    VERSION,
+    probe_entry,
+    probe_of,
+    table_entry,
+    table_of,
+)
 from solvers.probing.probe import Probes
 from solvers.probing.records import text
 from solvers.probing.row_table import Beside

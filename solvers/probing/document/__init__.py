@@ -1,0 +1,1 @@
+"""What a probe file says: its header and the names of its arrays, whatever holds them."""
