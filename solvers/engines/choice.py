@@ -113,10 +113,8 @@ def _automatic(problem: Problem, fits: int, place: str | None, memory_bytes: int
     why_not = {name: bid.why for name, bid in bids.items() if not bid.speed > 0}
     for name in sorted(bids.keys() - why_not.keys(), key=lambda name: -bids[name].speed):
         engine = get(name)
-        if (reason := engine.unavailable()) is not None:
-            why_not[name] = reason
-        elif place is not None and place not in engine.devices():
-            why_not[name] = f"it does not run on {place}"
+        if (obstacle := _obstacle(engine, place)) is not None:
+            why_not[name] = obstacle
         else:
             where = "" if place is None else f" on the device asked for, {place}"
             others = [f"{other}: {why_not[other]}" for other in names() if other in why_not]
@@ -124,6 +122,14 @@ def _automatic(problem: Problem, fits: int, place: str | None, memory_bytes: int
             return Choice(engine, reason, _finisher(engine, problem, fits), place)
     msg = f"no engine takes this problem: {'; '.join(f'{name}: {why}' for name, why in why_not.items())}"
     raise EngineError(msg)
+
+
+def _obstacle(engine: Engine, place: str | None) -> str | None:
+    """Why an engine does not work here, or not on a device; None where it does."""
+    why_not = engine.unavailable()
+    if why_not is None and place is not None and place not in engine.devices():
+        return f"it does not run on {place}"
+    return why_not
 
 
 def _finisher(engine: Engine, problem: Problem, fits: int) -> Engine | None:
