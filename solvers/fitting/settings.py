@@ -92,11 +92,11 @@ def _flag(value: object) -> bool:
 
 
 def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and value > 0
+    return not isinstance(value, bool) and isinstance(value, Real) and float(value) > 0
 
 
 def _weighting(value: object) -> bool:
