@@ -42,12 +42,10 @@ class Program(click.Group):
             with notice:
                 return super().invoke(ctx)
         except click.ClickException as error:  # names of files and layers stand in these, too
-            message = "\n".join(printable(line) for line in error.message.split("\n"))
-            if type(error) is click.UsageError:
-                raise click.UsageError(message, error.ctx) from error
-            if type(error) is click.ClickException:
-                raise click.ClickException(message) from error
-            raise
+            shown = in_printable_words(error)
+            if shown is error:
+                raise
+            raise shown from error
         except BrokenPipeError:
             raise  # whoever read the output has enough; click ends without a word
         except (ActstoreError, SolverError, OSError) as error:
@@ -64,6 +62,14 @@ class Program(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which they are used."""
         return list(self.commands)
+
+
+def in_printable_words(error: click.ClickException) -> click.ClickException:
+    """The same mistake without characters that a terminal obeys; the error itself where it is of a kind of its own."""
+    message = "\n".join(printable(line) for line in error.message.split("\n"))
+    if type(error) is click.UsageError:
+        return click.UsageError(message, error.ctx)
+    return click.ClickException(message) if type(error) is click.ClickException else error
 
 
 class Notice:

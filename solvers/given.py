@@ -25,20 +25,28 @@ def on_the_host(values: Any, what: str) -> Any:
         ProblemError: values on a GPU, or in a sparse matrix; ``what`` is what they are called there.
     """
     tensor = hasattr(values, "detach") and hasattr(values, "numpy")
+    _refuse_on_a_gpu(values, what, tensor)
+    _refuse_sparse(values, what, tensor)
+    if not tensor:
+        return values
+    plain = values.detach()
+    return (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy()
+
+
+def _refuse_on_a_gpu(values: Any, what: str, tensor: bool) -> None:
     if tensor and str(values.device) != "cpu":
         msg = f"{what} lie on {values.device}; expected them on the host: give x.cpu() of torch"
         raise ProblemError(msg)
     if not tensor and hasattr(values, "__cuda_array_interface__"):
         msg = f"{what} lie on a GPU; expected rows on the host: give x.get() of CuPy, or x.cpu() of torch"
         raise ProblemError(msg)
+
+
+def _refuse_sparse(values: Any, what: str, tensor: bool) -> None:
     if hasattr(values, "toarray") or (tensor and str(values.layout) != "torch.strided"):
         dense = "x.to_dense()" if tensor else "x.toarray()"
         msg = f"{what} are a sparse {type(values).__name__}; expected dense rows: give {dense}, or a row source of it"
         raise ProblemError(msg)
-    if not tensor:
-        return values
-    plain = values.detach()
-    return (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy()
 
 
 def unmasked(values: Any, what: str) -> Any:

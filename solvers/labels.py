@@ -184,12 +184,26 @@ def marks_of_none(labels: NDArray[Any]) -> dict[Any, int]:
         return {}
     values, counts = np.unique(labels, return_counts=True)
     count_of = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    if labels.dtype.kind in "US":
-        texts = {value: value.decode("latin-1") if isinstance(value, bytes) else value for value in count_of}
-        return {value: count_of[value] for value, said in texts.items() if said.strip().lower() in _MARK_TEXTS}
-    negative, others = [v for v in count_of if v < 0], [v for v in count_of if v >= 0]
-    found = negative if others and set(negative) <= _MARK_NUMBERS and (negative, others) != ([-1], [1]) else []
-    usual = [v for v in others if v not in _MARK_PEAKS]
-    if usual and usual[0] in (0, 1) and usual[-1] - usual[0] < 2 * len(usual):
-        found = [*found, *(v for v in others if v in _MARK_PEAKS and v > usual[-1] + len(usual))]
+    found = _marks_in_text([*count_of]) if labels.dtype.kind in "US" else _marks_in_numbers([*count_of])
     return {value: count_of[value] for value in found}
+
+
+def _marks_in_text(classes: Sequence[str | bytes]) -> list[str | bytes]:
+    texts = {value: value.decode("latin-1") if isinstance(value, bytes) else value for value in classes}
+    return [value for value, said in texts.items() if said.strip().lower() in _MARK_TEXTS]
+
+
+def _marks_in_numbers(classes: Sequence[float]) -> list[float]:
+    negative, others = [v for v in classes if v < 0], [v for v in classes if v >= 0]
+    signs = (negative, others) == ([-1], [1])  # two classes that many people write so
+    marks = negative if others and set(negative) <= _MARK_NUMBERS and not signs else []
+    return [*marks, *_marks_above(others)]
+
+
+def _marks_above(classes: Sequence[float]) -> list[float]:
+    """The largest numbers of types, and rows of nines, far above classes that count up from 0 or 1."""
+    usual = [v for v in classes if v not in _MARK_PEAKS]
+    counting = usual and usual[0] in (0, 1) and usual[-1] - usual[0] < 2 * len(usual)
+    if not counting:
+        return []
+    return [v for v in classes if v in _MARK_PEAKS and v > usual[-1] + len(usual)]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from actstore.sources.split import SplitData
     from actstore.store.reading.reader import Store
     from solvers.probing.probe import Probe
     from solvers.rows import RowSource
@@ -83,21 +84,28 @@ def steps_of(sources: Sequence[str], asked: Sequence[str]) -> Sequence[int | Non
         return [None]
     if len(sources) != 1 or not is_store(sources[0]):
         raise click.UsageError("--step chooses a step of a store; features of your own have none")
-    words = [word.strip() for each in asked for word in each.split(",")]
     with actstore.open(sources[0]) as store:
         there = list(store.steps)
+    words = _step_words(asked)
     if words == ["all"]:
         return sorted(there)
-    if not all(word.isascii() and word.isdigit() and len(word) < 13 for word in words):
-        raise click.UsageError(
-            f"--step {','.join(asked)} is no list of steps; write for example --step 0,500 or --step all"
-        )
     missing = [word for word in words if int(word) not in there]
     if missing:
         raise click.ClickException(
             f"{sources[0]} has no step {missing[0]}; it has {', '.join(map(str, there))}"
         )
     return sorted({int(word) for word in words})
+
+
+def _step_words(asked: Sequence[str]) -> list[str]:
+    """The numbers of `--step` as they were typed, or `all` alone; anything else is refused."""
+    words = [word.strip() for each in asked for word in each.split(",")]
+    numbers = all(word.isascii() and word.isdigit() and len(word) < 13 for word in words)
+    if words != ["all"] and not numbers:
+        raise click.UsageError(
+            f"--step {','.join(asked)} is no list of steps; write for example --step 0,500 or --step all"
+        )
+    return words
 
 
 def is_store(source: str) -> bool:
@@ -206,21 +214,31 @@ def _of_features(
     from solvers.rows import ConcatRows, as_source
 
     data = split_data(sources, targets, RowColumns(ignore=asked.ignore_label))
-    names = list(dict.fromkeys(name for item in data for name in item.targets))
-    if not names:
-        raise click.UsageError(
-            "features of your own take labels, --target [SPLIT:]NAME=SPEC; came: only a name"
-        )
+    names = _target_names(data)
     rows = [as_source(stack.enter_context(item.source.opened())) for item in data]
     counts = [part.shape[0] for part in rows]
     labels = {name: _joined([item.targets.get(name) for item in data], counts) for name in names}
     splits = np.repeat([item.split for item in data], counts)
     told = told_of_features({"split": asked.split_by, "group": asked.group_by}, labels, sum(counts))
-    if "split" in told and any(item.split for item in data):
-        raise click.UsageError("--split-by says the split of each row, but SPLIT=FEATURES does, too: keep one")
+    if "split" in told:
+        _refuse_two_splits(data)
     labels = {name: values for name, values in labels.items() if name not in (asked.split_by, asked.group_by)}
     layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else ConcatRows(*rows)}
     return LayerProblem(layers, labels, told.get("split", splits), told.get("group"))
+
+
+def _target_names(data: Sequence[SplitData]) -> list[str]:
+    names = list(dict.fromkeys(name for item in data for name in item.targets))
+    if not names:
+        raise click.UsageError(
+            "features of your own take labels, --target [SPLIT:]NAME=SPEC; came: only a name"
+        )
+    return names
+
+
+def _refuse_two_splits(data: Sequence[SplitData]) -> None:
+    if any(item.split for item in data):
+        raise click.UsageError("--split-by says the split of each row, but SPLIT=FEATURES does, too: keep one")
 
 
 def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndarray:
@@ -228,25 +246,39 @@ def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndar
     import numpy as np
 
     given = [part for part in labels if part is not None]
-    dtype = np.result_type(*(part.dtype for part in given))
-    if len({"i" if part.dtype.kind == "u" else part.dtype.kind for part in given}) > 1:
-        kinds = ", ".join(str(part.dtype) for part in given)  # as in a store, where they are refused, too
-        raise click.UsageError(
-            f"the labels of one target are of several kinds ({kinds}); give one kind for all splits"
-        )
-    if dtype.kind == "f" and all(
-        part.dtype.kind in "iu" for part in given
-    ):  # int64 beside uint64 is float64 to NumPy
-        least = min(int(part.min()) for part in given if np.ma.count(part))
-        most = max(int(part.max()) for part in given if np.ma.count(part))
-        if least < 0 and most >= 2**63:
-            raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
-        dtype = np.dtype(np.int64 if most < 2**63 else np.uint64)
+    dtype = _common_type(given)
     filled = [
         np.ma.masked_all(count, dtype) if part is None else part.astype(dtype)
         for part, count in zip(labels, rows, strict=True)
     ]
     return np.ma.concatenate(filled)
+
+
+def _common_type(labels: Sequence[np.ndarray]) -> np.dtype:
+    """The type that holds the labels of all parts exactly."""
+    import numpy as np
+
+    dtype = np.result_type(*(part.dtype for part in labels))
+    kinds = {"i" if part.dtype.kind == "u" else part.dtype.kind for part in labels}
+    if len(kinds) > 1:  # as in a store, where they are refused, too
+        types = ", ".join(str(part.dtype) for part in labels)
+        raise click.UsageError(
+            f"the labels of one target are of several kinds ({types}); give one kind for all splits"
+        )
+    if dtype.kind == "f" and kinds == {"i"}:  # int64 beside uint64 is float64 to NumPy
+        return _whole_type([part for part in labels if np.ma.count(part)])
+    return dtype
+
+
+def _whole_type(labels: Sequence[np.ndarray]) -> np.dtype:
+    """The type of 64 bits that holds whole numbers of both signs; each part has a label."""
+    import numpy as np
+
+    least = min(int(part.min()) for part in labels)
+    most = max(int(part.max()) for part in labels)
+    if least < 0 and most >= 2**63:
+        raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
+    return np.dtype(np.int64 if most < 2**63 else np.uint64)
 
 
 def _chosen(patterns: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -33,14 +33,20 @@ def _rows(probe: Probe) -> str:
 
 def chosen_lines(probes: Sequence[Probe]) -> list[str]:
     """How C was chosen, a line for each way and target; and which layers have it at the end of the grid."""
-    lines = []
-    for target in dict.fromkeys(probe.target for probe in probes):
-        mine = [probe for probe in probes if probe.target == target]
-        for how in dict.fromkeys(chosen_line(probe) for probe in mine):
-            ends = [probe.layer for probe in mine if chosen_line(probe) == how and at_end(probe)]
-            end = f"; at the end of the grid for {_some(ends)}, so try further" if ends else ""
-            lines.append(f"C of {safe(target)}: {how}{end}")
-    return lines
+    by_target: dict[str, dict[str, list[Probe]]] = {}
+    for probe in probes:
+        by_target.setdefault(probe.target, {}).setdefault(chosen_line(probe), []).append(probe)
+    return [
+        f"C of {safe(target)}: {how}{_ends_said(alike)}"
+        for target, ways in by_target.items()
+        for how, alike in ways.items()
+    ]
+
+
+def _ends_said(probes: Sequence[Probe]) -> str:
+    """Which layers have C at the end of the grid, as the end of a line."""
+    ends = [probe.layer for probe in probes if at_end(probe)]
+    return f"; at the end of the grid for {_some(ends)}, so try further" if ends else ""
 
 
 def chosen_line(probe: Probe) -> str:

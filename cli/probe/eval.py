@@ -10,12 +10,13 @@ import click
 from cli.shared import echo_json, echo_table, json_option, printable, step_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
 
     from actstore.store.reading.reader import Store
     from solvers.probing.probe import Probe, Probes
+    from solvers.probing.row_table import RowTable
 
 HELD_OUT, SAME_IDS = "held_out", "same_ids"
 _ROLES = ("fit", "select", HELD_OUT, SAME_IDS)
@@ -46,15 +47,11 @@ def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
         for probe in fitted.values():
             refuse_another_layer(probe, opened, probes, store)
         digests = cache(lambda: id_digests(opened.ids[:]))
-        notes = {note: None for probe in fitted.values() for note in _notes(probe, opened, probes, store)}
+        notes = [note for probe in fitted.values() for note in _notes(probe, opened, probes, store)]
         roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in fitted.values()}
-        if any(SAME_IDS in of_rows for of_rows in roles.values()):
-            notes[
-                f"rows of {store} have ids that {probes} was fitted with, though the inputs are others or unknown; "
-                f"they stand apart as `{SAME_IDS}`"
-            ] = None
+        notes += _note_of_ids(roles.values(), probes, store)
         found = [row for probe in fitted.values() for row in _score(probe, opened, roles[probe.key])]
-    for note in notes:
+    for note in dict.fromkeys(notes):
         click.echo(f"note: {printable(note)}", err=True)
     if as_json:
         echo_json(found)
@@ -114,6 +111,15 @@ def _notes(probe: Probe, store: Store, probes: str, where: str) -> Iterator[str]
             yield f"{where} was dumped from other weights than {probes} was fitted on, so these are scores of transfer"
 
 
+def _note_of_ids(roles: Iterable[np.ndarray], probes: str, where: str) -> list[str]:
+    if not any(SAME_IDS in of_rows for of_rows in roles):
+        return []
+    return [
+        f"rows of {where} have ids that {probes} was fitted with, though the inputs are others or unknown; "
+        f"they stand apart as `{SAME_IDS}`"
+    ]
+
+
 def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], np.ndarray]) -> np.ndarray:
     """What each row of a store (rows,) was for a probe: `fit`, `select`, `held_out`, or `same_ids`.
 
@@ -121,18 +127,9 @@ def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], n
     """
     import numpy as np
 
-    from cli.probe.bridge import described
-    from cli.probe.show import role_of
-
     roles = np.full(store.rows, HELD_OUT, dtype="U8")
-    before = [probe.provenance.stored.get(layer, {}).get("inputs") for layer in probe.where.layers]
-    now = [described(store, layer).get("inputs") for layer in probe.where.layers]
-    same_inputs = None not in before and before == now
-    certain = (bool(probe.fingerprint) and store.fingerprint == probe.fingerprint) or same_inputs
-    for table in fitted.beside.tables:
-        role = role_of(probe, table.split)
-        if table.target != probe.target or table.fold not in (None, probe.where.fold) or role == HELD_OUT:
-            continue
+    certain = _of_the_same_inputs(probe, store)
+    for role, table in _tables_used(probe, fitted):
         index, ids = np.asarray(table.arrays["index"]), table.arrays.get("id")
         inside = not len(index) or index.max() < store.rows
         if certain and inside and (ids is None or np.array_equal(digests()[index], ids)):
@@ -140,6 +137,27 @@ def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], n
         elif ids is not None:
             roles[np.isin(digests(), ids)] = SAME_IDS
     return roles
+
+
+def _of_the_same_inputs(probe: Probe, store: Store) -> bool:
+    """Whether the rows of a store are certainly of the inputs that a probe was fitted on, row by row."""
+    from cli.probe.bridge import described
+
+    if probe.fingerprint and store.fingerprint == probe.fingerprint:
+        return True
+    before = [probe.provenance.stored.get(layer, {}).get("inputs") for layer in probe.where.layers]
+    now = [described(store, layer).get("inputs") for layer in probe.where.layers]
+    return None not in before and before == now
+
+
+def _tables_used(probe: Probe, fitted: Probes) -> Iterator[tuple[str, RowTable]]:
+    """The tables of rows that a probe was trained or its C chosen on, each with what they were for it."""
+    from cli.probe.show import role_of
+
+    for table in fitted.beside.tables:
+        role = role_of(probe, table.split)
+        if table.target == probe.target and table.fold in (None, probe.where.fold) and role != HELD_OUT:
+            yield role, table
 
 
 def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]]:

@@ -82,14 +82,16 @@ def available(name: str) -> str | None:
     return get(name).unavailable()
 
 
-def choose(name: str, problem: Problem, fits: int, device: str | None = None) -> Choice:
+def choose(
+    name: str, problem: Problem, fits: int, device: str | None = None, memory_bytes: int | None = None
+) -> Choice:
     """Choose an engine for ``fits`` columns (C times targets) on a problem, by name or by what works and pays here.
 
     Raises:
         EngineError: the engine asked for by name is unknown, does not work here, or is not one for ``device``.
     """
     if name == AUTO:
-        choice = _automatic(problem, fits, None if device is None else _place(device))
+        choice = _automatic(problem, fits, None if device is None else _place(device), memory_bytes)
         _log.info("engine %s: %s", choice.engine.name, choice.reason)
         return choice
     engine = get(name)
@@ -105,16 +107,14 @@ def choose(name: str, problem: Problem, fits: int, device: str | None = None) ->
     return Choice(engine, "asked for by name", _finisher(engine, problem, fits), place)
 
 
-def _automatic(problem: Problem, fits: int, place: str | None) -> Choice:
+def _automatic(problem: Problem, fits: int, place: str | None, memory_bytes: int | None) -> Choice:
     """The engine that bids most of those that work here, on a device; no other is loaded to find that out."""
-    bids = {name: get(name).bid(problem, fits) for name in names()}
+    bids = {name: get(name).bid(problem, fits, memory_bytes) for name in names()}
     why_not = {name: bid.why for name, bid in bids.items() if not bid.speed > 0}
     for name in sorted(bids.keys() - why_not.keys(), key=lambda name: -bids[name].speed):
         engine = get(name)
-        if (reason := engine.unavailable()) is not None:
-            why_not[name] = reason
-        elif place is not None and place not in engine.devices():
-            why_not[name] = f"it does not run on {place}"
+        if (obstacle := _obstacle(engine, place)) is not None:
+            why_not[name] = obstacle
         else:
             where = "" if place is None else f" on the device asked for, {place}"
             others = [f"{other}: {why_not[other]}" for other in names() if other in why_not]
@@ -122,6 +122,14 @@ def _automatic(problem: Problem, fits: int, place: str | None) -> Choice:
             return Choice(engine, reason, _finisher(engine, problem, fits), place)
     msg = f"no engine takes this problem: {'; '.join(f'{name}: {why}' for name, why in why_not.items())}"
     raise EngineError(msg)
+
+
+def _obstacle(engine: Engine, place: str | None) -> str | None:
+    """Why an engine does not work here, or not on a device; None where it does."""
+    why_not = engine.unavailable()
+    if why_not is None and place is not None and place not in engine.devices():
+        return f"it does not run on {place}"
+    return why_not
 
 
 def _finisher(engine: Engine, problem: Problem, fits: int) -> Engine | None:

@@ -34,12 +34,9 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
     alt = _altair()
     if not probes:
         raise FigureError("there is no probe to plot: every layer of the file failed; see `probe show`")
-    there = list(dict.fromkeys(split for probe in probes for split in probe.error))
-    usual = [split for split in SPLIT_COLOURS if split in there]
-    splits = usual + [split for split in there if split not in usual]
-    if not splits or splits[len(usual) - 1] not in probes[0].majority:
-        raise FigureError("these probes have no scores to plot: no split has an error and a majority error")
-    chance = probes[0].majority[splits[len(usual) - 1]]
+    usual, others = _splits_of(probes)
+    splits = usual + others
+    chance = _chance(probes[0], usual or others)
     errors = [probe.error[split] for probe in probes for split in splits if split in probe.error]
     y = _error_axis(alt, max(*errors, chance), logarithmic=median(errors) < chance / 3)
     layers = list(dict.fromkeys(probe.layer for probe in probes))
@@ -53,6 +50,20 @@ def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
         .configure_view(stroke=None)
         .configure_axis(gridColor="#e4e7eb", domainColor="#9aa5b1", labelFontSize=11, titleFontSize=12)
     )
+
+
+def _splits_of(probes: Sequence[Probe]) -> tuple[list[str], list[str]]:
+    """The usual splits that have an error, in their order, and the others."""
+    there = list(dict.fromkeys(split for probe in probes for split in probe.error))
+    usual = [split for split in SPLIT_COLOURS if split in there]
+    return usual, [split for split in there if split not in usual]
+
+
+def _chance(probe: Probe, splits: Sequence[str]) -> float:
+    """The error of always answering the commonest class, on the last of the splits."""
+    if not splits or splits[-1] not in probe.majority:
+        raise FigureError("these probes have no scores to plot: no split has an error and a majority error")
+    return probe.majority[splits[-1]]
 
 
 def _error_axis(alt: Any, top: float, *, logarithmic: bool) -> Any:

@@ -100,13 +100,24 @@ def fit_by_folds(
     if unsettled:
         again = {target: labels[target] for target in unsettled}
         found |= _paths(activations, again, folds, C, {**options, "full_path": True})
+    fits = _fit_chosen(activations, labels, found, options)
+    return {target: (fits[target], found[target]) for target in labels}
+
+
+def _fit_chosen(
+    activations: RowSource,
+    labels: Mapping[str, Any],
+    found: Mapping[str, FoldPaths],
+    options: Mapping[str, Any],
+) -> dict[str, Fit]:
+    """Fit what the folds chose on all rows of each target; targets of one C share the passes."""
     chosen = {target: float(of.strengths[of.best()]) for target, of in found.items()}
     fits: dict[str, Fit] = {}
     for strength in sorted(set(chosen.values())):
         mine = {target: labels[target] for target, own in chosen.items() if own == strength}
         starts = {target: _start(found[target], options, target) for target in mine}
         fits |= fit(activations, mine, C=strength, **{**options, "warm_start": starts})
-    return {target: (fits[target], found[target]) for target in labels}
+    return fits
 
 
 def _paths(

@@ -73,22 +73,11 @@ class FitSettings:
     memory_bytes: int | None = field(default=None, metadata=_HOW)
 
     def __post_init__(self) -> None:
-        for name in ("scale", "full_path"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                self._refuse(name, "expected True or False")
-        if not (_number(self.gap_nats) and self.gap_nats > 0):
-            self._refuse("gap_nats", "expected a positive number of nats, such as 1e-5")
-        if not (_whole(self.seed) and self.seed >= 0):
-            self._refuse("seed", "expected an int of 0 or more")
-        if self.random_features is not None and not (_whole(self.random_features) and self.random_features > 0):
-            self._refuse("random_features", "expected a number of columns, 1 or more")
-        if self.memory_bytes is not None and not (_number(self.memory_bytes) and self.memory_bytes > 0):
-            self._refuse("memory_bytes", "expected a positive number of bytes, such as 2 * 10**9")
-        weight = self.class_weight
-        if not (
-            weight is None or isinstance(weight, Mapping) or (isinstance(weight, str) and weight == "balanced")
-        ):
-            self._refuse("class_weight", "expected None, 'balanced' or a dict from label to weight")
+        for name, (allowed, expected) in _RULES.items():
+            value = getattr(self, name)
+            if not allowed(value):
+                msg = f"{name} is {value!r}; {expected}"
+                raise ProblemError(msg)
 
     def asked(self) -> dict[str, Any]:
         """Return what decides the answer, as JSON values: fits of the same rows may be joined where these are equal."""
@@ -97,17 +86,39 @@ class FitSettings:
         weight = self.class_weight
         return asked | {"class_weight": repr(dict(weight)) if isinstance(weight, Mapping) else weight}
 
-    def _refuse(self, name: str, expected: str) -> None:
-        msg = f"{name} is {getattr(self, name)!r}; {expected}"
-        raise ProblemError(msg)
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool | np.bool_)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+def _whole(value: Any, least: int) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+def _positive(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and float(value) > 0
+
+
+def _weighting(value: object) -> bool:
+    return value is None or isinstance(value, Mapping) or (isinstance(value, str) and value == "balanced")
+
+
+_RULES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "scale": (_flag, "expected True or False"),
+    "full_path": (_flag, "expected True or False"),
+    "gap_nats": (_positive, "expected a positive number of nats, such as 1e-5"),
+    "seed": (lambda value: _whole(value, 0), "expected an int of 0 or more"),
+    "random_features": (
+        lambda value: value is None or _whole(value, 1),
+        "expected a number of columns, 1 or more",
+    ),
+    "memory_bytes": (
+        lambda value: value is None or _positive(value),
+        "expected a positive number of bytes, such as 2 * 10**9",
+    ),
+    "class_weight": (_weighting, "expected None, 'balanced' or a dict from label to weight"),
+}
+"""What the value of a setting may be, and how that is said; in the order in which they are looked at."""
 
 
 def takes_settings(**defaults: Any) -> Callable[[Door], Door]:

@@ -68,6 +68,15 @@ def _turned(renamed: Mapping[str, str]) -> dict[str, str]:
 
 def _renamed(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, str]:
     """What the splits are called here that are called otherwise there."""
+    renamed = _asked_for(splits, split_as)
+    if VAL not in split_as:
+        renamed |= dict.fromkeys(_also_val(splits, renamed), VAL)
+    _refuse_taken(splits, renamed)
+    return {theirs: here for theirs, here in renamed.items() if theirs != here}
+
+
+def _asked_for(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, str]:
+    """What is meant by each split that was named; refused where it is not there, or named twice."""
     renamed: dict[str, str] = {}
     for here, theirs in split_as.items():
         if theirs not in splits:
@@ -79,16 +88,24 @@ def _renamed(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, st
             msg = f"split {theirs!r} was named twice, as {renamed[theirs]!r} and as {here!r}; a row is in one split"
             raise ProblemError(msg)
         renamed[theirs] = here
-    if VAL not in split_as:
-        also = [split for split in splits if split.lower() in ALSO_VAL and split not in renamed]
-        if also and (len(also) > 1 or VAL in splits):
-            both = ", ".join(map(repr, [*(split for split in splits if split == VAL), *also]))
-            msg = (
-                f"the splits {both} all mean `val`, by which C is chosen; say which it is: --split-as val=NAME "
-                "(split_as={'val': NAME})"
-            )
-            raise ProblemError(msg)
-        renamed |= dict.fromkeys(also, VAL)
+    return renamed
+
+
+def _also_val(splits: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+    """The split that means ``val`` by another name, if any; refused where several do."""
+    also = [split for split in splits if split.lower() in ALSO_VAL and split not in renamed]
+    if also and (len(also) > 1 or VAL in splits):
+        both = ", ".join(map(repr, [*(split for split in splits if split == VAL), *also]))
+        msg = (
+            f"the splits {both} all mean `val`, by which C is chosen; say which it is: --split-as val=NAME "
+            "(split_as={'val': NAME})"
+        )
+        raise ProblemError(msg)
+    return also
+
+
+def _refuse_taken(splits: Sequence[str], renamed: Mapping[str, str]) -> None:
+    """Refuse a name that two splits would have."""
     taken = [renamed.get(split, split) for split in splits]
     for here, theirs in _turned(renamed).items():
         if taken.count(here) > 1:
@@ -97,7 +114,6 @@ def _renamed(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, st
                 f"give that one another name, too: --split-as other={here} (split_as={{'other': {here!r}}})"
             )
             raise ProblemError(msg)
-    return {theirs: here for theirs, here in renamed.items() if theirs != here}
 
 
 def refuse_index(values: object, what: str) -> None:

@@ -33,6 +33,34 @@ class StepTrial:
     slope: float
 
 
+@dataclass
+class _Bracket:
+    """The trials that a good step lies between; ``above`` is None while the objective only fell.
+
+    ``repeats`` counts the last trials that moved the lower end, or, less than zero, the upper one.
+    """
+
+    below: StepTrial
+    previous: StepTrial
+    above: StepTrial | None = None
+    repeats: int = 0
+
+    def move(self, trial: StepTrial, *, falling: bool) -> None:
+        """Put the end on the side of a trial there."""
+        if falling:
+            self.previous, self.below = self.below, trial
+            self.repeats = max(self.repeats, 0) + 1
+        else:
+            self.above = trial
+            self.repeats = min(self.repeats, 0) - 1
+
+    def next_step(self) -> float:
+        """Return the step to try next."""
+        if self.above is None:
+            return _grow(self.previous, self.below)
+        return _between(self.below, self.above, self.repeats)
+
+
 def step_length(
     start: StepTrial, rounding: float, first: float = 1.0
 ) -> Generator[float, StepTrial, StepTrial | None]:
@@ -49,25 +77,16 @@ def step_length(
         The last trial, which is accepted; where there are too many, the longest step on which the objective only fell;
         None where rounding hides every acceptable step.
     """
-    below, above, previous, repeats = start, None, start, 0
+    bracket = _Bracket(below=start, previous=start)
     ceiling = start.loss + rounding * (1.0 + abs(start.loss))
-    step, was_falling = first, False
+    step = first
     for _ in range(_MAX_TRIALS):
         trial = yield step
         if abs(trial.slope) <= -_SLOPE_RATIO * start.slope and trial.loss <= ceiling:
             return trial
-        falling = trial.slope < 0 and trial.loss <= ceiling
-        repeats = repeats + 1 if repeats and falling == was_falling else 1
-        was_falling = falling
-        if falling:
-            previous, below = below, trial
-        else:
-            above = trial
-        step = (
-            _grow(previous, below)
-            if above is None
-            else _between(below, above, repeats if falling else -repeats)
-        )
+        bracket.move(trial, falling=trial.slope < 0 and trial.loss <= ceiling)
+        step = bracket.next_step()
+    below = bracket.below
     if below.loss >= start.loss - (ceiling - start.loss):
         return None
     return (yield below.step)  # once more, as whoever evaluates keeps the last trial alone

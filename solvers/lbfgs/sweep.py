@@ -87,19 +87,13 @@ class ColumnSolver:
             yield found
 
     def _sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
-        exact = any(goal.double for goal in goals)
-        if exact and self._exact is None:
-            self._exact = WorkingRows(self._problems[0], self.backend, self.backend.xp.float64)
-        rows = self._exact if exact and self._exact is not None else self.rows
+        rows = self._rows_for(goals)
         chains = [
             _Chain(goal, self._subject(goal.problem, rows), self._problems[goal.problem]) for goal in goals
         ]
         self._unfinished.append((chains, rows))
         while True:
-            room = self._capacity - sum(len(chain.flying) for chain in chains)
-            for chain in chains:
-                room -= chain.join(rows, room)
-            columns = [column for chain in chains for column in chain.flying]
+            columns = self._columns(chains, rows)
             if not columns:
                 self._unfinished.remove((chains, rows))
                 return
@@ -110,6 +104,21 @@ class ColumnSolver:
             finished = [solution for chain in chains for solution in chain.landed(rows)]
             if finished:
                 yield finished
+
+    def _rows_for(self, goals: Sequence[Goal]) -> WorkingRows:
+        """The rows that goals are solved on: in float64 where one of them asks for it."""
+        if not any(goal.double for goal in goals):
+            return self.rows
+        if self._exact is None:
+            self._exact = WorkingRows(self._problems[0], self.backend, self.backend.xp.float64)
+        return self._exact
+
+    def _columns(self, chains: Sequence[_Chain], rows: WorkingRows) -> list[Column]:
+        """Begin the columns that there is room for; all that are in flight then."""
+        room = self._capacity - sum(len(chain.flying) for chain in chains)
+        for chain in chains:
+            room -= chain.join(rows, room)
+        return [column for chain in chains for column in chain.flying]
 
     def in_flight(self) -> list[Solution]:
         """Return the columns of sweeps that were left, those that came as far as one evaluation."""

@@ -143,8 +143,7 @@ def fit_layers(
         raise ProblemError(msg)
     tables = row_tables(tasks, groups, ids)
     say = _warn if notice is None else notice
-    for line in dict.fromkeys(line for name, task in tasks.items() for line in _noticed(name, task)):
-        say(line)
+    _tell(tasks, say)
     starts = {} if warm_start is None else find_starts(warm_start, wanted, tasks, say)
     kept = Parts(wanted)
     if parts is not None:
@@ -191,6 +190,12 @@ def _how_far(parts: Parts, layer: str) -> str:
     done, total = len(parts.finished), len(parts.layers)
     kept = f", kept in {parts.folder}; the same command goes on from there" if done and parts.folder else ""
     return f"interrupted at layer {layer!r}, with {done} of {total} layers fitted{kept}"
+
+
+def _tell(tasks: Mapping[str, Task], say: Callable[[str], None]) -> None:
+    """Say what is to be said of the tasks, each line once."""
+    for line in dict.fromkeys(line for name, task in tasks.items() for line in _noticed(name, task)):
+        say(line)
 
 
 def _noticed(target: str, task: Task) -> Iterator[str]:

@@ -19,8 +19,9 @@ import numpy as np
 
 from solvers.disk.new_file import new_file, write_all
 from solvers.disk.paged_memory import PagedMemory
-from solvers.disk.placed_arrays import Placed, PlacedArrays
+from solvers.disk.placed_arrays import Placed
 from solvers.errors import ProbeFileError, ProblemError
+from solvers.probing.document.arrays import HEADER, MOST_HEADER_BYTES, FileArrays, unfit
 from solvers.probing.document.contents import KEPT, known_type, pack, short, unpack
 from solvers.probing.document.header import FORMAT, read_header
 
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_probe_file", "load", "refuse_existing", "save", "write_probes"]
 
-HEADER = "header"
 _WRITTEN_BYTES = 1 << 23
-_MOST_HEADER_BYTES = 1 << 28
 _ALIGNMENT_BYTES = 64  # of every array, so that it can be mapped
 
 
@@ -77,8 +76,8 @@ def write_probes(descriptor: int, probes: Probes) -> None:
         OSError: when the disk refuses.
     """
     header, arrays = pack(probes)
-    if header.nbytes > _MOST_HEADER_BYTES:
-        msg = f"the header of these probes would take {header.nbytes:,} bytes, over {_MOST_HEADER_BYTES:,}; save fewer"
+    if header.nbytes > MOST_HEADER_BYTES:
+        msg = f"the header of these probes would take {header.nbytes:,} bytes, over {MOST_HEADER_BYTES:,}; save fewer"
         raise ProbeFileError(msg)
     arrays = {HEADER: header, **arrays}
     metadata = PagedMemory()
@@ -190,29 +189,8 @@ def _lay_out(metadata: PagedMemory, arrays: Mapping[str, NDArray[Any]]) -> dict[
 # what is read
 
 
-class _File(PlacedArrays):
-    """A probe file whose datasets are all known to lie in it, apart; nothing of them was read yet."""
-
-    def __init__(self, path: Path, file: BinaryIO, places: Mapping[str, Placed]) -> None:
-        super().__init__(file, places)
-        self._path = path
-
-    def bytes_of_header(self) -> bytes:
-        """The header's bytes."""
-        header = self.places[HEADER]
-        if header.dtype != np.uint8 or len(header.shape) != 1:
-            raise _unfit(self._path, HEADER, "is not of type uint8")
-        if header.nbytes > _MOST_HEADER_BYTES:
-            raise _unfit(self._path, HEADER, f"is larger than {_MOST_HEADER_BYTES:,} bytes")
-        return self.read(HEADER).tobytes()
-
-    def names(self) -> list[str]:
-        """Every array but the header."""
-        return [name for name in self.places if name != HEADER]
-
-
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[_File]:
+def _opened(path: Path) -> Iterator[FileArrays]:
     """A file whose every dataset is within the profile of docs/probes.md."""
     import h5py
 
@@ -230,7 +208,7 @@ def _opened(path: Path) -> Iterator[_File]:
             msg = f"{path} was replaced while it was read; read it again"
             raise ProbeFileError(msg)
         try:
-            yield _File(path, cast("BinaryIO", descriptor), datasets)
+            yield FileArrays(path, cast("BinaryIO", descriptor), datasets)
         except OSError as error:
             msg = f"{path} cannot be read ({error.strerror}); copy it again, or fit the probes again"
             raise ProbeFileError(msg) from error
@@ -251,7 +229,7 @@ def _datasets(path: Path, file: h5py.File) -> dict[str, Placed]:
     for name, each in sorted(found.items(), key=lambda item: item[1].offset):
         if each.nbytes:
             if each.offset < end:
-                raise _unfit(path, name, f"shares its bytes with `{last}`")
+                raise unfit(path, name, f"shares its bytes with `{last}`")
             end, last = each.offset + each.nbytes, name
     return found
 
@@ -266,33 +244,45 @@ def _kept_types() -> list[tuple[np.dtype[Any], Any]]:
 
 def _dataset(path: Path, file: h5py.File, raw: bytes, file_bytes: int) -> Placed:
     """A dataset of the profile, checked before anything of it is read."""
-    from h5py import h5d, h5l, h5o
-
     name = raw.decode("utf-8", "replace")
-    if file.id.links.get_info(raw).type != h5l.TYPE_HARD:
-        raise _unfit(path, name, "is missing or is a link")
-    stored = h5o.open(file.id, raw)
-    if not isinstance(stored, h5d.DatasetID):
-        raise _unfit(path, name, "is not a dataset")
-    layout = stored.get_create_plist()
-    kind = stored.get_type()
-    dtype = next((each for each, of_hdf5 in _kept_types() if kind.equal(of_hdf5)), None)
-    expected = known_type(name)
+    stored = _hard_linked(path, name, file, raw)
     if stored.shape is None:
-        raise _unfit(path, name, "is empty")
-    if dtype is None or (expected is not None and dtype != expected):
-        wanted = "of a type of plain numbers" if expected is None else f"of type {expected}"
-        raise _unfit(path, name, f"is not {wanted}")
-    if layout.get_layout() != h5d.CONTIGUOUS or layout.get_nfilters() or layout.get_external_count():
-        raise _unfit(path, name, "is not stored in one plain piece")
+        raise unfit(path, name, "is empty")
+    dtype = _dtype(path, name, stored)
+    _refuse_pieces(path, name, stored)
     nbytes = math.prod(stored.shape) * dtype.itemsize
     offset = stored.get_offset() if nbytes else 0
     if offset is None or stored.get_storage_size() != nbytes or offset + nbytes > file_bytes:
-        raise _unfit(path, name, "declares more than the file holds")
+        raise unfit(path, name, "declares more than the file holds")
     return Placed(dtype, tuple(stored.shape), offset)
 
 
-def _unfit(path: Path, name: str, problem: str) -> ProbeFileError:
-    return ProbeFileError(
-        f"{path} is not as `probe fit` wrote it: its dataset `{name}` {problem}; fit the probes again"
-    )
+def _hard_linked(path: Path, name: str, file: h5py.File, raw: bytes) -> h5py.h5d.DatasetID:
+    from h5py import h5d, h5l, h5o
+
+    if file.id.links.get_info(raw).type != h5l.TYPE_HARD:
+        raise unfit(path, name, "is missing or is a link")
+    stored = h5o.open(file.id, raw)
+    if not isinstance(stored, h5d.DatasetID):
+        raise unfit(path, name, "is not a dataset")
+    return stored
+
+
+def _dtype(path: Path, name: str, stored: h5py.h5d.DatasetID) -> np.dtype[Any]:
+    """The type of a dataset, which must be the one that its name has."""
+    kind = stored.get_type()
+    dtype = next((each for each, of_hdf5 in _kept_types() if kind.equal(of_hdf5)), None)
+    expected = known_type(name)
+    if dtype is None or (expected is not None and dtype != expected):
+        wanted = "of a type of plain numbers" if expected is None else f"of type {expected}"
+        raise unfit(path, name, f"is not {wanted}")
+    return dtype
+
+
+def _refuse_pieces(path: Path, name: str, stored: h5py.h5d.DatasetID) -> None:
+    """Refuse a dataset that is not stored as it is, in one piece, in this file."""
+    from h5py import h5d
+
+    layout = stored.get_create_plist()
+    if layout.get_layout() != h5d.CONTIGUOUS or layout.get_nfilters() or layout.get_external_count():
+        raise unfit(path, name, "is not stored in one plain piece")

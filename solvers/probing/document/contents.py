@@ -17,6 +17,7 @@ from solvers.probing.document.header import (
     probe_of,
     table_entry,
     table_of,
+    without,
 )
 from solvers.probing.probe import Probes
 from solvers.probing.records import text
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.probing.probe import Probe
-    from solvers.probing.row_table import RowTable
+    from solvers.probing.row_table import RowTable, TableKey
 
 __all__ = ["KEPT", "Arrays", "known_type", "pack", "short", "unpack"]
 
@@ -132,15 +133,12 @@ def unpack(found: Arrays, header: dict[str, Any]) -> Probes:
         raise TypeError(msg)
     failures = {text(layer): text(reason) for layer, reason in header["failures"].items()}
     owned = _owned(found, len(entries), len(tables))
-    rows = tuple(_table(found, number, entry, owned) for number, entry in enumerate(tables))
-    if len({table.key for table in rows}) < len(rows):
-        msg = "two tables are of one target, split and fold"
-        raise ValueError(msg)
+    rows = _tables(found, tables, owned)
     probes = [_probe(found, number, entry, owned, rows) for number, entry in enumerate(entries)]
     known = {"format", "version", "failures", "probes", "tables"}
     beside = Beside(
         rows,
-        {name: value for name, value in header.items() if name not in known},
+        without(header, known),
         {name: found.read(name) for name in owned.get((), ())},
     )
     return Probes(probes, failures, beside=beside)
@@ -176,6 +174,16 @@ def split_name(name: str) -> tuple[str, tuple[int, ...]]:
     return ".".join(parts[: len(parts) - count]), tuple(map(int, numbers))
 
 
+def _tables(
+    found: Arrays, entries: list[Any], owned: Mapping[tuple[Any, ...], list[str]]
+) -> tuple[RowTable, ...]:
+    tables = tuple(_table(found, number, entry, owned) for number, entry in enumerate(entries))
+    if len({table.key for table in tables}) < len(tables):
+        msg = "two tables are of one target, split and fold"
+        raise ValueError(msg)
+    return tables
+
+
 def _table(found: Arrays, number: int, entry: Any, owned: Mapping[tuple[Any, ...], list[str]]) -> RowTable:
     names = owned.get((TABLE, number), [])
     arrays = {split_name(name)[0].removeprefix(f"{TABLE}."): found.mapped(name) for name in names}
@@ -203,7 +211,19 @@ def _probe(
             raise ValueError(msg)
     probe = probe_of(entry, {name: found.read(dataset) for name, dataset in names.items()})
     _check_map(number, probe)
-    predictions: dict[Any, dict[str, NDArray[Any]]] = {}
+    predictions = _predictions(found, number, probe, owned, tables)
+    return replace(probe, predictions=predictions) if predictions else probe
+
+
+def _predictions(
+    found: Arrays,
+    number: int,
+    probe: Probe,
+    owned: Mapping[tuple[Any, ...], list[str]],
+    tables: tuple[RowTable, ...],
+) -> dict[TableKey, dict[str, NDArray[Any]]]:
+    """What a probe says of the rows of each table, by the names of the arrays."""
+    predictions: dict[TableKey, dict[str, NDArray[Any]]] = {}
     for of_table, table in enumerate(tables):
         for name in owned.get((number, of_table), []):
             array = found.mapped(name)
@@ -211,7 +231,7 @@ def _probe(
                 msg = f"{name} is not of the rows of table {of_table}"
                 raise ValueError(msg)
             predictions.setdefault(table.key, {})[split_name(name)[0]] = array
-    return replace(probe, predictions=predictions) if predictions else probe
+    return predictions
 
 
 def _check_map(number: int, probe: Probe) -> None:

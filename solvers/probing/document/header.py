@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from solvers.probing.records import (
 from solvers.probing.row_table import RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,7 +36,10 @@ __all__ = [
     "read_header",
     "table_entry",
     "table_of",
+    "without",
 ]
+
+Value = TypeVar("Value")
 
 FORMAT = "actstore probes"
 VERSION = "0.9"
@@ -77,6 +80,11 @@ def read_header(path: Path, content: bytes) -> dict[str, Any]:
         msg = f"{path} is a probe file of version {version}; this reads {VERSION}: {advice}"
         raise ProbeFileError(msg)
     return header
+
+
+def without(found: Mapping[str, Value], known: Collection[str]) -> dict[str, Value]:
+    """Return what is there besides the names that are known: it is kept, and written again."""
+    return {name: value for name, value in found.items() if name not in known}
 
 
 def _deeper_than(value: Any, levels: int) -> bool:
@@ -144,10 +152,10 @@ def probe_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Probe
         classes=classes,
         scaled=scaled,
         extra=of_map,
-        arrays={name: array for name, array in arrays.items() if name not in MAP_ARRAYS},
+        arrays=without(arrays, MAP_ARRAYS),
     )
     known = {*RECORDS, "map", "metrics"}
-    extra = {name: value for name, value in entry.items() if name not in known}
+    extra = without(entry, known)
     return Probe(**records, map=found, metrics=entry["metrics"], extra=extra)
 
 
@@ -174,7 +182,7 @@ def table_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RowTa
         arrays,
         None if fold is None else whole(fold),
         _classes_of(entry["classes"], ascending=False) if "classes" in entry else None,
-        {name: value for name, value in entry.items() if name not in known},
+        without(entry, known),
     )
 
 
@@ -196,25 +204,36 @@ def _classes_of(found: Any, ascending: bool = True) -> NDArray[Any]:
     if not isinstance(values, list) or not isinstance(kind, str):
         msg = "classes are no list of values of one type"
         raise TypeError(msg)
-    if kind in _NUMBERS:
-        dtype = _NUMBERS[kind]
-        json_type = {"b": bool, "f": float}.get(dtype.kind, int)
-        with np.errstate(over="ignore"):  # what is too large is infinite then, and not what the file says
-            classes = np.array(values, dtype) if all(type(each) is json_type for each in values) else None
-        exact = classes is not None and classes.tolist() == values
-    elif kind in ("text", "bytes"):
-        if 4 * len(values) * max((len(text(each)) for each in values), default=0) > _MOST_CLASS_BYTES:
-            msg = f"{len(values):,} classes, each as long as the longest, take more than {_MOST_CLASS_BYTES:,} bytes"
-            raise ValueError(msg)
-        classes = np.array([text(each) for each in values], dtype=np.str_)
-        exact = classes.tolist() == values
-        classes = np.char.encode(classes, "latin-1") if kind == "bytes" else classes
-    else:
-        exact = False
-    if not exact or classes is None or classes.ndim != 1:
+    classes = _numbers_of(kind, values) if kind in _NUMBERS else _texts_of(kind, values)
+    if classes is None or classes.ndim != 1:
         msg = f"classes are not of type {kind}"
         raise ValueError(msg)
     if ascending and not bool(np.all(classes[1:] > classes[:-1])):
         msg = "classes are not in ascending order"
         raise ValueError(msg)
     return classes
+
+
+def _numbers_of(kind: str, values: list[Any]) -> NDArray[Any] | None:
+    """Classes of a type of numbers; None where it does not hold the values exactly."""
+    dtype = _NUMBERS[kind]
+    json_type = {"b": bool, "f": float}.get(dtype.kind, int)
+    if not all(type(each) is json_type for each in values):
+        return None
+    with np.errstate(over="ignore"):  # what is too large is infinite then, and not what the file says
+        classes = np.array(values, dtype)
+    return classes if classes.tolist() == values else None
+
+
+def _texts_of(kind: str, values: list[Any]) -> NDArray[Any] | None:
+    """Classes that are text, or bytes; None where they are not these values exactly, or ``kind`` is neither."""
+    if kind not in ("text", "bytes"):
+        return None
+    if 4 * len(values) * max((len(text(each)) for each in values), default=0) > _MOST_CLASS_BYTES:
+        msg = (
+            f"{len(values):,} classes, each as long as the longest, take more than {_MOST_CLASS_BYTES:,} bytes"
+        )
+        raise ValueError(msg)
+    texts = np.array([text(each) for each in values], dtype=np.str_)
+    classes = np.char.encode(texts, "latin-1") if kind == "bytes" else texts
+    return classes if texts.tolist() == values else None
