@@ -86,11 +86,11 @@ def _negative_marks(negative: list[int], others: list[int]) -> list[int]:
 
 def _positive_marks(others: list[int]) -> list[int]:
     """Those that lie far beyond classes which count from 0 or 1."""
-    positive = [value for value in others if value in _POSITIVE]
     usual = [value for value in others if value not in _POSITIVE]
-    if positive and usual and usual[0] in (0, 1) and usual[-1] - usual[0] < 2 * len(usual):
-        return [value for value in positive if value > usual[-1] + max(1, len(usual))]
-    return []
+    if not usual or usual[0] not in (0, 1) or usual[-1] - usual[0] >= 2 * len(usual):
+        return []
+    near = usual[-1] + max(1, len(usual))
+    return [value for value in others if value in _POSITIVE and value > near]
 
 
 def _is_mark(value: object) -> bool:

@@ -51,20 +51,9 @@ def plain_labels(values: object, what: str) -> np.ndarray:
         hint = "" if data.ndim else ": put single examples into batches, with a DataLoader for example"
         msg = f"{what} has shape {data.shape}; one label per row was expected, (rows,){hint}"
         raise SourceError(msg)
-    missing = np.array(np.ma.getmaskarray(values)) if np.ma.isMaskedArray(values) else np.zeros(len(data), bool)
-    if data.dtype.kind == "T" and hasattr(data.dtype, "na_object"):
-        data = data.astype(object)
-    if data.dtype.kind == "O":
-        missing |= np.array([is_missing(value) for value in data], bool)
-        data = _of_objects(data, missing, what)
+    data, missing = _of_one_kind(data, _mask_of(values, data.shape), what)
     check_size(len(data), data.dtype, what)
-    if data.dtype.kind == "S":
-        data = _decoded(data, what)
-    if data.dtype.kind == "T":
-        data = data.astype(np.str_)
-    if data.dtype.kind == "f":
-        missing |= np.isnan(data)
-        data = _whole(data, missing)
+    data, missing = _as_classes(data, missing, what)
     if data.dtype.kind not in "iubU":
         msg = (
             f"{what} has dtype {data.dtype}; labels are whole numbers, booleans or text. Turn other values into "
@@ -120,16 +109,20 @@ def names_of(values: object, what: str) -> list[str]:
         msg = f"the {what}s are a pandas object whose index is not 0, 1, 2, ... in order; give .to_numpy() of them"
         raise SourceError(msg)
     data = _as_array(values, f"the {what}s")
-    masked = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else np.zeros(data.shape, bool)
+    masked = _mask_of(values, data.shape)
     if data.ndim != 1:
         msg = f"the {what}s have shape {data.shape}; one {what} per row was expected, (rows,)"
         raise SourceError(msg)
     for row, value in enumerate(data.tolist()):
-        empty = isinstance(value, str) and not value
-        if masked[row] or (is_missing(value) and not (empty and what == "split")):
+        if masked[row] or _lacks_name(value, what):
             msg = f"row {row} has no {what} ({value!r}); every row needs one{ALONE[what]}"
             raise SourceError(msg)
     return [str(value) for value in data.tolist()]
+
+
+def _lacks_name(value: object, what: str) -> bool:
+    """Whether a row has no name; an empty text says that a row is of no split."""
+    return is_missing(value) and not (what == "split" and isinstance(value, str))
 
 
 def is_missing(value: object) -> bool:
@@ -160,6 +153,32 @@ def _as_array(values: object, what: str) -> np.ndarray:
     except ValueError as error:
         msg = f"{what} can not be read as labels: {error}"
         raise SourceError(msg) from error
+
+
+def _mask_of(values: object, shape: tuple[int, ...]) -> np.ndarray:
+    return np.array(np.ma.getmaskarray(values)) if np.ma.isMaskedArray(values) else np.zeros(shape, bool)
+
+
+def _of_one_kind(data: np.ndarray, missing: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Python's objects as an array of their kind, and which are missing; other arrays as they are."""
+    if data.dtype.kind == "T" and hasattr(data.dtype, "na_object"):
+        data = data.astype(object)
+    if data.dtype.kind != "O":
+        return data, missing
+    missing = missing | np.array([is_missing(value) for value in data], bool)
+    return _of_objects(data, missing, what), missing
+
+
+def _as_classes(data: np.ndarray, missing: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes as text, whole floats as whole numbers, and which are missing; what can be neither as it is."""
+    if data.dtype.kind == "S":
+        data = _decoded(data, what)
+    if data.dtype.kind == "T":
+        data = data.astype(np.str_)
+    if data.dtype.kind == "f":
+        missing = missing | np.isnan(data)
+        data = _whole(data, missing)
+    return data, missing
 
 
 def _decoded(data: np.ndarray, what: str) -> np.ndarray:
