@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.plain_labels import index_of, place_by_id, plain_labels, some, without
+from actstore.plain_labels import plain_labels, without
+from actstore.row_ids import index_of, place_by_id, some
 from actstore.sources.base import check_labels
 
 if TYPE_CHECKING:
