@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
+
     SplitRows = ArrayLike | Mapping[str, ArrayLike] | None
 
 __all__ = ["VAL", "Splits", "in_order", "refuse_index", "split_rows"]
@@ -187,7 +189,7 @@ def _empty_texts(splits: ArrayLike) -> NDArray[np.bool_]:
     )
 
 
-def divided_groups(groups: NDArray[Any], rows: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
+def divided_groups(groups: Array, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
     """Return how many groups of the training rows have rows in each other split, too, where there are such."""
     train = np.unique(groups[rows[TRAIN]]) if TRAIN in rows else groups[:0]
     shared = {

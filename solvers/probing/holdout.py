@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array
     from solvers.probing.task import RowRules
 
 __all__ = ["FEW_ROWS", "FRACTION", "Division", "deal", "divide", "set_aside"]
@@ -41,7 +42,7 @@ class Division:
 def divide(
     rows: Mapping[str, NDArray[np.int64]],
     codes: NDArray[np.int64],
-    groups: NDArray[Any] | None,
+    groups: Array | None,
     rules: RowRules,
 ) -> Division:
     """Find the rows to choose C by.
@@ -78,7 +79,7 @@ def divide(
 def _by_folds(
     rows: Mapping[str, NDArray[np.int64]],
     codes: NDArray[np.int64],
-    groups: NDArray[Any] | None,
+    groups: Array | None,
     rules: RowRules,
 ) -> Division:
     train, asked = rows["train"], rules.folds or FOLDS
@@ -96,7 +97,7 @@ def _by_folds(
 def _by_a_part(
     rows: Mapping[str, NDArray[np.int64]],
     codes: NDArray[np.int64],
-    groups: NDArray[Any] | None,
+    groups: Array | None,
     rules: RowRules,
 ) -> Division:
     train, asked = rows["train"], rules.holdout or FRACTION
@@ -107,7 +108,7 @@ def _by_a_part(
 
 def set_aside(
     codes: NDArray[np.int64],
-    groups: NDArray[Any] | None = None,
+    groups: Array | None = None,
     *,
     seed: int = 0,
     fraction: float = FRACTION,
@@ -142,7 +143,7 @@ def set_aside(
 
 
 def deal(
-    codes: NDArray[np.int64], groups: NDArray[Any] | None = None, *, folds: int, seed: int = 0
+    codes: NDArray[np.int64], groups: Array | None = None, *, folds: int, seed: int = 0
 ) -> NDArray[np.int64]:
     """Deal training rows into folds, each with the classes in the proportions of the whole.
 
@@ -194,7 +195,7 @@ def _dealt_rows(codes: NDArray[np.int64], folds: int, generator: np.random.Gener
 
 
 def _dealt_groups(
-    codes: NDArray[np.int64], groups: NDArray[Any], folds: int, generator: np.random.Generator
+    codes: NDArray[np.int64], groups: Array, folds: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
     """Whole groups, the largest first, each to the fold that has the smallest share of its classes so far.
 
@@ -215,7 +216,7 @@ def _dealt_groups(
     return dealt
 
 
-def _smallest_group(groups: NDArray[Any], rows: NDArray[np.bool_]) -> Any:
+def _smallest_group(groups: Array, rows: NDArray[np.bool_]) -> Any:
     """The group with the fewest rows of those that have one of these rows."""
     names = np.unique(groups[rows])
     return min(names, key=lambda name: int(np.count_nonzero(groups == name)))
@@ -255,7 +256,7 @@ def _of_each_class(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int
 
 
 def _groups(
-    codes: NDArray[np.int64], groups: NDArray[Any], fraction: float, generator: np.random.Generator
+    codes: NDArray[np.int64], groups: Array, fraction: float, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Whole groups in random order, each taken if it brings the class counts nearer to the part wanted.
 
@@ -285,7 +286,7 @@ def _groups(
     return held
 
 
-def _members(groups: NDArray[Any]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+def _members(groups: Array) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     """The size and the rows of every group."""
     _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     return sizes, np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])

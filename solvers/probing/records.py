@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array
+
 __all__ = [
     "ProbeMap",
     "Proof",
@@ -151,7 +153,7 @@ class ProbeMap(LinearMap):
     scaled: bool = field(default=True, kw_only=True)
     columns: NDArray[np.int64] | None = field(default=None, kw_only=True)
     extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, kw_only=True, repr=False)
+    arrays: Mapping[str, Array] = field(default_factory=dict, kw_only=True, repr=False)
 
     @property
     def used(self) -> LinearMap:

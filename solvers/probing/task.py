@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.fitting.splits import SplitRows, Splits
 
 __all__ = ["RowRules", "Task", "make_task", "make_tasks"]
@@ -81,8 +82,8 @@ class Task:
     ``chosen`` says, in JSON, how C is chosen, by how many rows, and which labels and rows are left out.
     """
 
-    labels: NDArray[Any]
-    classes: NDArray[Any]
+    labels: Array
+    classes: Array
     codes: NDArray[np.int64]
     rows: Mapping[str, NDArray[np.int64]]
     unlabelled: Mapping[str, int]
@@ -197,7 +198,7 @@ def _left_out(found: Splits, rules: RowRules, count: int) -> dict[str, Any]:
     return told | ({"in_no_split": nowhere} if nowhere else {})
 
 
-def _ignored(values: NDArray[Any], ignore: Sequence[Any]) -> NDArray[np.bool_]:
+def _ignored(values: Array, ignore: Sequence[Any]) -> NDArray[np.bool_]:
     """Which labels are among those to ignore: text equals text, numbers equal numbers or how they are written."""
     found = np.zeros(len(values), dtype=bool)
     for value in ignore:
@@ -213,7 +214,7 @@ def _ignored(values: NDArray[Any], ignore: Sequence[Any]) -> NDArray[np.bool_]:
     return found
 
 
-def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target: str) -> NDArray[Any]:
+def _classes(values: Array, rows: Mapping[str, NDArray[np.int64]], target: str) -> Array:
     """The classes of the training rows."""
     if "train" not in rows:
         msg = f"no rows to train on: the splits are {', '.join(rows) or 'empty'}; name one of them `train`"
@@ -229,7 +230,7 @@ def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target
     return classes
 
 
-def _groups(groups: ArrayLike | None, count: int) -> NDArray[Any] | None:
+def _groups(groups: ArrayLike | None, count: int) -> Array | None:
     """The groups of all rows."""
     if groups is None:
         return None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from solvers.arrays import Array
 
 __all__ = [
     "FORMAT",
@@ -129,7 +129,7 @@ def probe_entry(probe: Probe) -> dict[str, Any]:
     return {**probe.extra, **records, "map": of_map, "metrics": dict(probe.metrics)}
 
 
-def probe_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Probe:
+def probe_of(entry: dict[str, Any], arrays: Mapping[str, Array]) -> Probe:
     """Return the probe of an entry and its arrays, by name; those that are not known go with it.
 
     Raises:
@@ -168,7 +168,7 @@ def table_entry(table: RowTable) -> dict[str, Any]:
     )
 
 
-def table_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RowTable:
+def table_of(entry: dict[str, Any], arrays: Mapping[str, Array]) -> RowTable:
     """Return the table of an entry and its arrays.
 
     Raises:
@@ -186,7 +186,7 @@ def table_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RowTa
     )
 
 
-def _classes_entry(classes: NDArray[Any], ascending: bool = True) -> dict[str, Any]:
+def _classes_entry(classes: Array, ascending: bool = True) -> dict[str, Any]:
     """Classes as JSON holds them exactly."""
     kind = {"U": "text", "S": "bytes"}.get(classes.dtype.kind, classes.dtype.newbyteorder("<").name)
     if kind not in {"text", "bytes", *_NUMBERS}:
@@ -198,7 +198,7 @@ def _classes_entry(classes: NDArray[Any], ascending: bool = True) -> dict[str, A
     return entry
 
 
-def _classes_of(found: Any, ascending: bool = True) -> NDArray[Any]:
+def _classes_of(found: Any, ascending: bool = True) -> Array:
     """The classes of an entry; refused where they are not, to the bit, what the entry says."""
     kind, values = found["type"], found["values"]
     if not isinstance(values, list) or not isinstance(kind, str):
@@ -214,7 +214,7 @@ def _classes_of(found: Any, ascending: bool = True) -> NDArray[Any]:
     return classes
 
 
-def _numbers_of(kind: str, values: list[Any]) -> NDArray[Any] | None:
+def _numbers_of(kind: str, values: list[Any]) -> Array | None:
     """Classes of a type of numbers; None where it does not hold the values exactly."""
     dtype = _NUMBERS[kind]
     json_type = {"b": bool, "f": float}.get(dtype.kind, int)
@@ -225,7 +225,7 @@ def _numbers_of(kind: str, values: list[Any]) -> NDArray[Any] | None:
     return classes if classes.tolist() == values else None
 
 
-def _texts_of(kind: str, values: list[Any]) -> NDArray[Any] | None:
+def _texts_of(kind: str, values: list[Any]) -> Array | None:
     """Classes that are text, or bytes; None where they are not these values exactly, or ``kind`` is neither."""
     if kind not in ("text", "bytes"):
         return None
