@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from actstore.activations import Captured as Captured
     from actstore.activations import RowBatch as RowBatch
     from actstore.adapters.base import TrainingModeWarning as TrainingModeWarning
+    from actstore.dumping.dump import dump as dump
     from actstore.dumping.recording import capture as capture
     from actstore.dumping.recording import create as create
     from actstore.errors import ActstoreError as ActstoreError
@@ -41,6 +42,7 @@ _HOMES = {
     "open": "store.reading.reader",
     "capture": "dumping.recording",
     "create": "dumping.recording",
+    "dump": "dumping.dump",
     "Writer": "store.writing.writer",
     "verify": "store.verifying.verify",
     "merge": "store.merging.merge",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,11 @@ from actstore.errors import SourceError
 from actstore.formats.delimited import open_table
 from actstore.plain_labels import labels_of
 from actstore.sources import read_row_labels
-from actstore.sources.row_names import RowLabels, id_column, place_labels_of
+from actstore.sources.row_names import RowLabels, check_no_names, id_column, place_labels_of
 from actstore.wording import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -29,11 +29,13 @@ class FileLabels:
         name: what the file calls the target.
         values: (labels,) ints, bools or text, masked where there is none.
         ids: (labels,) the rows they are of; None where they are of all rows, in order.
+        others: (labels,) the other columns of the table, by their names.
     """
 
     name: str
     values: np.ndarray
     ids: Sequence[str] | None
+    others: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
 
 def read_file(spec: str, column: str | None = None, ignore: Sequence[object] = ()) -> FileLabels:
@@ -58,7 +60,7 @@ def read_file(spec: str, column: str | None = None, ignore: Sequence[object] = (
     found = read_row_labels(spec, ignore)
     file, _, key = spec.rpartition(":")
     name = key.rpartition("/")[2] if Path(file).is_file() else Path(spec).stem
-    return FileLabels(name, found.values, found.ids)
+    return FileLabels(name, found.values, found.ids, found.others)
 
 
 def labels_for(spec: str, ids: Sequence[str], where: str, ignore: Sequence[object] = ()) -> np.ndarray:
@@ -74,7 +76,7 @@ def labels_for(spec: str, ids: Sequence[str], where: str, ignore: Sequence[objec
         SourceError: nothing of that name, or labels of other rows than these.
     """
     found = read_row_labels(spec, ignore)
-    values = place(FileLabels("", found.values, found.ids), ids, spec)
+    values = place(FileLabels("", found.values, found.ids, found.others), ids, spec)
     if len(values) != len(ids):
         msg = f"{spec} has {len(values):,} labels but {where} has {len(ids):,} rows; expected one per row, in order"
         raise SourceError(msg)
@@ -87,25 +89,28 @@ def place(labels: FileLabels, ids: Sequence[str], spec: str) -> np.ndarray:
     Raises:
         SourceError: ids that are not those of the rows, nor 0, 1, 2, ... in order.
     """
-    if labels.ids is None:
-        return labels.values
-    return place_labels_of(RowLabels(labels.values, labels.ids), [ids], spec)
+    found = RowLabels(labels.values, labels.ids, others=labels.others)
+    if labels.ids is not None:
+        return place_labels_of(found, [ids], spec)
+    check_no_names(found, [ids], spec)
+    return labels.values
 
 
 def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> FileLabels:
     """The column of ids is the one called so (``id_column``), else the first. A cell that is empty is no label."""
     with open_table(path) as table:
         id_place, place = _places(path, table.header, column)
-        ids, cells = [], []
+        records = []
         for line, row in table.records:
             if "\0" in row[id_place] + row[place]:
                 msg = f"{path}, line {line}: a NUL character in an id or a label; mend the line"
                 raise SourceError(msg)
-            ids.append(row[id_place])
-            cells.append(row[place])
-        name = table.header[place]
+            records.append(row)
+        columns = [list(cells) for cells in zip(*records, strict=True)] or [[] for _ in table.header]
+        name, cells = table.header[place], columns[place]
         table.check_numbers(cells, name)
-    return FileLabels(name, labels_of(cells, ignore), ids)
+    others = {table.header[at]: columns[at] for at in range(len(columns)) if at not in (id_place, place)}
+    return FileLabels(name, labels_of(cells, ignore), columns[id_place], others)
 
 
 def _places(path: Path, header: Sequence[str], column: str | None) -> tuple[int, int]:

@@ -110,10 +110,11 @@ class Engine(Protocol):
         """Return the names of the devices it can run on, the one it prefers first: "cpu", or "cuda:0" and "cuda:1"."""
         ...
 
-    def bid(self, problem: Problem, fits: int) -> Bid:
+    def bid(self, problem: Problem, fits: int, memory_bytes: int | None = None) -> Bid:
         """Say whether it would take ``fits`` columns (C times targets) on a problem, if it works here.
 
-        Asked of every engine before anything is loaded, so it loads nothing.
+        ``memory_bytes`` is what it may take, if that was said. Asked of every engine before anything is loaded, so it
+        loads nothing.
         """
         ...
 

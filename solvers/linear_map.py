@@ -82,20 +82,36 @@ class LinearMap:
         return found
 
     def predict(self, activations: RowSource | ArrayLike) -> Array:
-        """Return the likeliest class of each row (rows,), in the labels' own values; without classes the outputs."""
-        outputs = self.logits(activations)
+        """Return the likeliest class of each row (rows,), in the labels' own values; without classes the outputs.
+
+        Raises:
+            ProblemError: activations of another width, or that are NaN or infinite: none of the classes is likeliest.
+        """
+        outputs = self._finite(activations)
         return outputs if self.classes is None else self.classes[outputs.argmax(axis=1)]
 
     def predict_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class for each row: (rows, classes), in the order of ``classes``."""
         self._check_classes()
-        return softmax(self.logits(activations), axis=1)
+        return softmax(self._finite(activations), axis=1)
 
     def predict_log_proba(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Return the logarithm of :meth:`predict_proba`, finite where a probability underflows."""
         self._check_classes()
-        logits = self.logits(activations)
+        logits = self._finite(activations)
         return logits - logsumexp(logits, axis=1, keepdims=True)
+
+    def _finite(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
+        """Return the outputs of activations that are all finite; ProblemError with the first row that is not."""
+        outputs = self.logits(activations)
+        bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
+        if bad.size:
+            msg = (
+                f"{bad.size:,} of {len(outputs):,} rows hold NaN or infinite activations (the first is row {bad[0]:,}): "
+                "a probe says nothing of them; leave those rows out"
+            )
+            raise ProblemError(msg)
+        return outputs
 
     def _check_classes(self) -> None:
         if self.classes is None:

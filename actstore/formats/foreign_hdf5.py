@@ -1,7 +1,7 @@
 """HDF5 files that others wrote. The library looks for the values in a process of its own; they are read here.
 
 So a crash of the library on a damaged file is one line, and no value comes out that is not the decoding of bytes that
-lie in the file at the place of the dataset. See docs/decisions/0009-the-library-in-a-process-of-its-own.md.
+lie in the file at the place of the dataset. See docs/decisions/0014-the-library-in-a-process-of-its-own.md.
 """
 
 from __future__ import annotations

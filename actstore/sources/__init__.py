@@ -130,7 +130,7 @@ def read_row_labels(spec: str, ignore: Sequence[object] = ()) -> RowLabels:
         found = module.labels(spec)
         if found is not None:
             column = found if isinstance(found, LabelColumn) else LabelColumn(found)
-            return RowLabels(_values(column, spec, ignore), column.ids, column.file)
+            return RowLabels(_values(column, spec, ignore), column.ids, column.file, column.others)
     msg = f"labels {spec!r} are not understood; expected {_forms(readers)}"
     raise SourceError(msg)
 

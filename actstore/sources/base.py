@@ -106,12 +106,14 @@ class LabelColumn:
         cells: (labels,) the text of a table without types, whose labels are whole numbers where all that say something
             are; None where ``values`` have a type of their own.
         file: the table or folder that they are in: data of the same file has its rows in the same order.
+        others: (labels,) the other columns of the table, by their names.
     """
 
     values: object
     ids: Sequence[str] | None = None
     cells: Sequence[str] | None = None
     file: Path | None = None
+    others: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
 
 def check_labels(values: object, where: str) -> np.ndarray:

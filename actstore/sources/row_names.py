@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,10 +30,10 @@ class RowNamesWarning(UserWarning):
 
 
 def id_column(names: Sequence[str]) -> str | None:
-    """Return the column that names the rows: ``id``, in whatever case, else the index that pandas wrote; or None."""
+    """Return the column that names the rows: ``id``, but for case and blanks, else the index of pandas; or None."""
     if ID in names:
         return ID
-    like = [name for name in names if name.lower() == ID]
+    like = [name for name in names if name.strip().lower() == ID]
     if len(like) == 1:
         return like[0]
     return next((name for name in _PANDAS_INDEX if name in names), None)
@@ -47,11 +47,13 @@ class RowLabels:
         values: (labels,) masked where there is none.
         ids: (labels,) what the file calls the rows; None where it does not say.
         file: the table or folder that they are in; None where that is unknown.
+        others: (labels,) the other columns of the table, by their names.
     """
 
     values: np.ndarray
     ids: Sequence[str] | None = None
     file: Path | None = None
+    others: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,8 @@ def place_labels(labels: RowLabels, rows: RowNames, spec: str) -> np.ndarray:
         SourceError: ids that are not those of the rows, nor 0, 1, 2, ... in order.
     """
     ids = labels.ids
-    if ids is None:
-        return labels.values
-    if rows.ids is None and _count(ids):
+    if ids is None or (rows.ids is None and _count(ids)):
+        check_no_names(labels, rows.known(), spec)
         return labels.values
     if rows.rows is None:
         if list(ids) == rows.in_store(len(ids)):
@@ -158,6 +159,7 @@ def place_labels_of(labels: RowLabels, ways: Sequence[Sequence[str]], spec: str)
         if set(ids) <= set(way):
             return place_by_id(labels.values, ids, way, lambda what: SourceError(f"{spec}: {what}"))
     if _count(ids):
+        check_no_names(labels, ways, spec)
         return labels.values
     asked = set(ways[0])
     unknown = [row_id for row_id in ids if row_id not in asked]
@@ -167,6 +169,22 @@ def place_labels_of(labels: RowLabels, ways: Sequence[Sequence[str]], spec: str)
         "labels are of; mend the ids, or take the labels by position from a file without that column"
     )
     raise SourceError(msg)
+
+
+def check_no_names(labels: RowLabels, ways: Sequence[Sequence[str]], spec: str) -> None:
+    """Refuse to take labels by position where a column of another name holds the names of the rows in another order."""
+    for way in ways:
+        known = set() if _count(way) else set(way)
+        for name, cells in labels.others.items():
+            texts = texts_of(cells)
+            if len(texts) < 2 or not known.issuperset(texts) or texts == list(way)[: len(texts)]:
+                continue
+            msg = (
+                f"{spec} has no column {ID!r}, but its column {name!r} holds names of the rows ({texts[0]!r}, ...) in "
+                f"another order; call that column {ID!r} to join the labels by it, or leave it out to take them by "
+                "position"
+            )
+            raise SourceError(msg)
 
 
 def _count(ids: Sequence[str]) -> bool:

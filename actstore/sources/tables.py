@@ -138,7 +138,8 @@ def labels(spec: str) -> LabelColumn | None:
     if cells is None:
         _check_kinds(table, found["column"])
     ids = None if found["column"] == id_column([*table.columns]) else table.ids()
-    return LabelColumn(values, ids, cells, table.path)
+    others = {name: cells for name, cells in table.columns.items() if name != found["column"]}
+    return LabelColumn(values, ids, cells, table.path, others)
 
 
 def _check_kinds(table: _Table, name: str) -> None:

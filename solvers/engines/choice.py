@@ -82,14 +82,16 @@ def available(name: str) -> str | None:
     return get(name).unavailable()
 
 
-def choose(name: str, problem: Problem, fits: int, device: str | None = None) -> Choice:
+def choose(
+    name: str, problem: Problem, fits: int, device: str | None = None, memory_bytes: int | None = None
+) -> Choice:
     """Choose an engine for ``fits`` columns (C times targets) on a problem, by name or by what works and pays here.
 
     Raises:
         EngineError: the engine asked for by name is unknown, does not work here, or is not one for ``device``.
     """
     if name == AUTO:
-        choice = _automatic(problem, fits, None if device is None else _place(device))
+        choice = _automatic(problem, fits, None if device is None else _place(device), memory_bytes)
         _log.info("engine %s: %s", choice.engine.name, choice.reason)
         return choice
     engine = get(name)
@@ -105,9 +107,9 @@ def choose(name: str, problem: Problem, fits: int, device: str | None = None) ->
     return Choice(engine, "asked for by name", _finisher(engine, problem, fits), place)
 
 
-def _automatic(problem: Problem, fits: int, place: str | None) -> Choice:
+def _automatic(problem: Problem, fits: int, place: str | None, memory_bytes: int | None) -> Choice:
     """The engine that bids most of those that work here, on a device; no other is loaded to find that out."""
-    bids = {name: get(name).bid(problem, fits) for name in names()}
+    bids = {name: get(name).bid(problem, fits, memory_bytes) for name in names()}
     why_not = {name: bid.why for name, bid in bids.items() if not bid.speed > 0}
     for name in sorted(bids.keys() - why_not.keys(), key=lambda name: -bids[name].speed):
         engine = get(name)

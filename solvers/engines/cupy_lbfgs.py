@@ -40,7 +40,7 @@ class CupyEngine:
 
         return tuple(f"cuda:{number}" for number in range(cupy.cuda.runtime.getDeviceCount()))
 
-    def bid(self, problem: Problem, fits: int) -> Bid:
+    def bid(self, problem: Problem, fits: int, memory_bytes: int | None = None) -> Bid:
         """Bid for everything: a GPU that works is taken."""
         return Bid(10.0, "a GPU works here")
 

@@ -30,7 +30,7 @@ class NumpyEngine:
         """Return the one device it knows."""
         return ("cpu",)
 
-    def bid(self, problem: Problem, fits: int) -> Bid:
+    def bid(self, problem: Problem, fits: int, memory_bytes: int | None = None) -> Bid:
         """Bid as much as what the others are measured by."""
         return Bid(1.0, f"{fits:,} columns on {problem.rows * problem.width:,} entries")
 

@@ -48,7 +48,7 @@ class SklearnEngine:
         """Return the one device it is used on."""
         return ("cpu",)
 
-    def bid(self, problem: Problem, fits: int) -> Bid:
+    def bid(self, problem: Problem, fits: int, memory_bytes: int | None = None) -> Bid:
         """Bid for one C and two classes on a wide layer, where it was measured faster, if it is imported already.
 
         What it saves there is tenths of a second, and importing it takes more than a second.
@@ -56,6 +56,8 @@ class SklearnEngine:
         wide = problem.width >= _WIDE and problem.rows * problem.width <= _ENTRIES
         if fits > 1 or len(problem.classes) > 2 or not wide:
             return Bid(0.0, "it is for one C and two classes on a wide layer")
+        if _bytes_needed(problem) > (NUMPY.free_bytes() if memory_bytes is None else memory_bytes):
+            return Bid(0.0, f"it needs {_bytes_needed(problem):,} bytes")
         if "sklearn.linear_model" not in sys.modules:
             return Bid(0.0, "it would save less than importing it takes")
         return Bid(1.5, f"one C and two classes on {problem.width:,} columns, where scikit-learn is faster")
@@ -77,8 +79,7 @@ class SklearnEngine:
             EngineError: where they do not fit ``memory_bytes``.
         """
         first = problems[0]
-        dtype = _dtype(first)
-        needed = 3 * dtype.itemsize * len(first.codes) * first.width
+        dtype, needed = _dtype(first), _bytes_needed(first)
         if memory_bytes is not None and needed > memory_bytes:
             msg = (
                 f"engine 'sklearn' needs {needed:,} bytes for {len(first.codes):,} x {first.width:,} rows in {dtype} "
@@ -89,11 +90,15 @@ class SklearnEngine:
 
 
 def _dtype(problem: Problem) -> np.dtype[Any]:
+    """Of the rows here: float32 where they have no more bits, and lie where float32 can divide them."""
     given = problem.source.dtype
-    narrow = (
-        given.kind == "f" and given.itemsize <= 4 and np.all(np.abs(problem.mean) + problem.deviation < 1e15)
-    )
-    return np.dtype(np.float32 if narrow else np.float64)
+    narrow = given.kind == "f" and given.itemsize <= 4
+    within = np.abs(problem.mean) + problem.deviation < 1e15
+    return np.dtype(np.float32 if narrow and np.all(within & (problem.scale > 1e-15)) else np.float64)
+
+
+def _bytes_needed(problem: Problem) -> int:
+    return 3 * _dtype(problem).itemsize * len(problem.codes) * problem.width
 
 
 class _Prepared:

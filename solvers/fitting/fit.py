@@ -212,7 +212,8 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
         scale=settings.scale,
     )
     strengths = sorted(set(asked.C))
-    choice = engines.choose(settings.engine, problems[0], len(strengths) * len(problems), settings.device)
+    fits = len(strengths) * len(problems)
+    choice = engines.choose(settings.engine, problems[0], fits, settings.device, settings.memory_bytes)
     plan = PathPlan(
         solver=choice.prepare(problems, settings.memory_bytes),
         gap_nats=settings.gap_nats,

@@ -7,7 +7,7 @@ import pytest
 import actstore
 from actstore.dumping.dump import DumpSettings, dump
 from actstore.errors import SourceError, TargetError
-from actstore.labels import labels_for
+from actstore.labels import labels_for, place, read_file
 from actstore.sources import split_data
 from actstore.sources.python import RowOrderWarning
 from actstore.sources.row_names import RowNamesWarning
@@ -248,3 +248,40 @@ def test_ids_as_pandas_writes_them(folder):
         assert item.targets["y"].tolist() == Y[ORDER].tolist()
     pd.DataFrame({"y": Y}).to_csv("plain_frame.csv")
     assert targets_of("train=x.npy", "y=plain_frame.csv:y") == Y.tolist()
+
+
+@pytest.mark.parametrize("header", ["ID", "Id ", " id"])
+def test_a_column_of_ids_may_be_written_with_blanks_and_capitals(folder, header):
+    own = "\n".join(["ID,text", *(f"p{row},text {row}" for row in range(ROWS))])
+    (folder / "own.csv").write_text(own)
+    (folder / "z.csv").write_text("\n".join([f"{header},y", *(f"p{row},{Y[row]}" for row in ORDER)]))
+    assert targets_of("own.csv:text", "y=z.csv:y") == Y.tolist()
+    assert labels_for("z.csv:y", [f"p{row}" for row in range(ROWS)], "a store").tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize("header", ["prompt_id,y", "n,prompt_id,y"])
+def test_ids_under_another_name_and_in_another_order_are_not_taken_by_position(folder, header):
+    """The column in front counts the lines of the file, as pandas writes them."""
+    ids = [f"p{row}" for row in range(ROWS)]
+    (folder / "own.csv").write_text("\n".join(["id,text", *(f"{row_id},text" for row_id in ids)]))
+    for order, name in ((ORDER, "z"), (range(ROWS), "same")):
+        lines = [f"{line}," * header.startswith("n") + f"p{row},{Y[row]}" for line, row in enumerate(order)]
+        (folder / f"{name}.csv").write_text("\n".join([header, *lines]))
+    with pytest.raises(
+        SourceError, match=r"its column 'prompt_id' holds names of the rows .* in another order"
+    ):
+        targets_of("own.csv:text", "y=z.csv:y")
+    with pytest.raises(
+        SourceError, match=r"its column 'prompt_id' holds names of the rows .* in another order"
+    ):
+        labels_for("z.csv:y", ids, "a store")
+    assert targets_of("own.csv:text", "y=same.csv:y") == Y.tolist()
+    assert labels_for("same.csv:y", ids, "a store").tolist() == Y.tolist()
+
+
+def test_label_refuses_ids_that_stand_behind_a_column_that_counts(folder):
+    ids = [f"p{row}" for row in range(ROWS)]
+    lines = [f"{line},p{row},{Y[row]}" for line, row in enumerate(ORDER)]
+    (folder / "z.csv").write_text("\n".join([",prompt_id,y", *lines]))
+    with pytest.raises(SourceError, match="its column 'prompt_id' holds names of the rows"):
+        place(read_file("z.csv", "y"), ids, "z.csv")

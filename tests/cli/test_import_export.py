@@ -107,7 +107,7 @@ def test_pack_says_what_a_cast_loses(run, store, folder):
         ("actstore export none.h5 --layer hidden -o x.npy", r"none\.h5 can not be opened"),
         ("actstore pack s.h5 -o x.acts", r"x\.acts is not the name of a single file; NAME\.h5 was expected"),
         ("actstore pack s.h5 -o x.h5 --dtype int8", "dtype 'int8' came; one of float16, float32"),
-        ("actstore pack s.h5 -o s.h5", r"s\.h5 already exists.*--overwrite"),
+        ("actstore pack s.h5 -o s.h5", r"s\.h5 is an input \(s\.h5\), which an output never replaces"),
         ("actstore pack none.acts -o x.h5", r"none\.acts"),
         ("actstore pack s.h5 -o none/x.h5", "there is no folder .*none"),
     ],
@@ -125,9 +125,9 @@ def test_wrong_usage_exits_2(run, line):
     assert "Usage: " in run(f"actstore {line}", code=2).stderr
 
 
-def test_pack_onto_itself(run, store, folder):
+def test_pack_never_replaces_what_it_reads(refused, store, folder):
     before = (folder / store).read_bytes()
-    run(f"actstore pack {store} -o {store} --overwrite")
+    assert "is an input" in refused(f"actstore pack {store} -o {store} --overwrite")
     assert (folder / store).read_bytes() == before
 
 

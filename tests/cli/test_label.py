@@ -55,7 +55,10 @@ def test_rows_of_a_single_file(run, store):
 def test_rows_keeps_what_is_there(run, refused, acts, folder):
     (folder / "rows.csv").write_text("mine")
     assert "--overwrite" in refused(f"actstore rows {acts} -o rows.csv")
+    assert "is not a file that this command writes" in refused(f"actstore rows {acts} -o rows.csv --overwrite")
     assert (folder / "rows.csv").read_text() == "mine"
+    (folder / "rows.csv").unlink()
+    run(f"actstore rows {acts} -o rows.csv")
     run(f"actstore rows {acts} -o rows.csv --overwrite")
     assert len(read("rows.csv")) == 11
     assert sorted(os.listdir(folder)) == ["rows.csv", "s.acts"]

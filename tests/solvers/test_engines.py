@@ -66,7 +66,7 @@ class DeviceEngine:
     def devices(self):
         return ("stand-in:0", "stand-in:1")
 
-    def bid(self, problem, fits):
+    def bid(self, problem, fits, memory_bytes=None):
         return Bid(100.0, "it is asked for here")
 
     def prepare(self, problems, memory_bytes=None, device=None):
@@ -217,6 +217,10 @@ def test_auto_leaves_two_classes_on_a_wide_layer_to_scikit_learn_once_it_is_impo
     )
     for problem, fits in ((two, 2), (three, 1), (pose(activations[:, :1000], labels > 0), 1)):
         assert engines.choose("auto", problem, fits).engine.name == "numpy"
+    assert (
+        engines.choose("auto", two, 1, memory_bytes=10**6).engine.name == "numpy"
+    )  # it takes 3 x 8 x 55,000 bytes
+    assert engines.choose("auto", two, 1, memory_bytes=10**7).engine.name == "sklearn"
     monkeypatch.setattr("solvers.engines.sklearn_fallback._ENTRIES", 1000)
     assert engines.choose("auto", two, 1).engine.name == "numpy"
 
@@ -235,10 +239,22 @@ def test_float32_rows_are_fitted_in_float32_by_scikit_learn_and_certified_to_the
         assert abs(fit.loss - other.loss) <= fit.gap_nats + other.gap_nats
 
 
+@pytest.mark.parametrize("size", [1e-35, 1e-20, 1e20])
+def test_scikit_learn_takes_float32_rows_of_any_size(make_rows, size):
+    activations, labels = make_rows(100, 6, 2)
+    rows = (activations * size).astype(np.float32)
+    fit = solvers.fit(rows, labels, scale=True, engine="sklearn")
+    assert fit.status == "converged"
+    plain = solvers.fit(activations, labels, scale=True, engine="numpy")
+    assert abs(fit.loss - plain.loss) <= fit.gap_nats + plain.gap_nats + 1e-6  # float32's rounding of the rows
+
+
 def test_scikit_learn_that_misses_the_gap_says_so_and_auto_has_numpy_finish(monkeypatch):
     activations, labels, _ = GRID["columns of 1e-6 to 1e6"]
     monkeypatch.setattr(CupyEngine, "unavailable", lambda self: "no GPU here")
-    monkeypatch.setattr(SklearnEngine, "bid", lambda self, problem, fits: Bid(2.0, "in this test"))
+    monkeypatch.setattr(
+        SklearnEngine, "bid", lambda self, problem, fits, memory_bytes=None: Bid(2.0, "in this test")
+    )
     for name in ("auto", "sklearn"):
         finished = solvers.fit(activations, labels, C=0.1, engine=name)
         assert finished.status == "converged"
@@ -265,7 +281,7 @@ def test_auto_takes_whoever_bids_most_and_says_why_the_others_were_not_taken(one
     assert fit.engine == "theirs"
     said = "auto: it is asked for here; sklearn: it is for one C and two classes on a wide layer"
     assert fit.engine_reason == said
-    one_more.bid = lambda problem, fits: Bid(0.0, f"not for {fits} columns")
+    one_more.bid = lambda problem, fits, memory_bytes: Bid(0.0, f"not for {fits} columns")
     fit = solvers.fit(activations, labels, C=[1.0, 2.0]).fits[0]
     assert fit.engine == "numpy"
     assert "theirs: not for 2 columns" in fit.engine_reason

@@ -69,3 +69,14 @@ def test_a_map_without_classes_gives_values_and_no_probabilities(generator):
         found.predict_proba(np.eye(3))
     with pytest.raises(ProblemError, match="activations have 4 features, but the probe was fitted on 3"):
         found.predict(np.eye(4))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_not_finite_have_no_likeliest_class(generator, value):
+    rows = generator.normal(size=(4, 2))
+    rows[2, 1] = value
+    probe = LinearMap(generator.normal(size=(2, 3)), np.zeros(3), np.zeros(2), np.arange(3))
+    for ask in (probe.predict, probe.predict_proba, probe.predict_log_proba):
+        with pytest.raises(ProblemError, match=r"1 of 4 rows hold NaN or infinite .* the first is row 2"):
+            ask(rows)
+        assert len(ask(rows[:2])) == 2
