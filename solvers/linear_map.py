@@ -107,7 +107,7 @@ class LinearMap:
         bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
         if bad.size:
             msg = (
-                f"{bad.size:,} of {len(outputs):,} rows hold NaN or infinite activations (the first is row {bad[0]:,}): "
+                f"{bad.size:,} of {len(outputs):,} rows hold NaN or infinite activations (first: row {bad[0]:,}): "
                 "a probe says nothing of them; leave those rows out"
             )
             raise ProblemError(msg)

@@ -77,6 +77,6 @@ def test_rows_that_are_not_finite_have_no_likeliest_class(generator, value):
     rows[2, 1] = value
     probe = LinearMap(generator.normal(size=(2, 3)), np.zeros(3), np.zeros(2), np.arange(3))
     for ask in (probe.predict, probe.predict_proba, probe.predict_log_proba):
-        with pytest.raises(ProblemError, match=r"1 of 4 rows hold NaN or infinite .* the first is row 2"):
+        with pytest.raises(ProblemError, match=r"1 of 4 rows hold NaN or infinite .* \(first: row 2\)"):
             ask(rows)
         assert len(ask(rows[:2])) == 2
