@@ -138,11 +138,11 @@ def _as_array(labels: ArrayLike) -> Array:
     return values
 
 
-def _all_whole(values: Sequence[Any]) -> bool:
+def _all_whole(values: Sequence[object]) -> bool:
     return all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values)
 
 
-def _is_nothing(value: Any) -> bool:
+def _is_nothing(value: object) -> bool:
     if value is None or type(value).__name__ == "NAType" or (isinstance(value, str) and not value):
         return True
     try:

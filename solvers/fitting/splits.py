@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VAL", "Splits", "in_order", "refuse_index", "split_rows"]
 
+Each = TypeVar("Each")
+
 TRAIN, VAL, TEST = "train", "val", "test"
 _USUAL = (TRAIN, VAL, TEST)
 ALSO_VAL = ("validation", "valid", "dev")
@@ -37,7 +39,7 @@ class Splits:
     named: Mapping[str, str]
 
 
-def in_order(rows: Mapping[str, Any]) -> dict[str, Any]:
+def in_order(rows: Mapping[str, Each]) -> dict[str, Each]:
     """Return what there is by split with train, val and test first."""
     order = sorted(rows, key=lambda split: _USUAL.index(split) if split in _USUAL else len(_USUAL))
     return {split: rows[split] for split in order}

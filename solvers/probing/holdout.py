@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.arrays import Array
+    from solvers.probing.records import JSON
     from solvers.probing.task import RowRules
 
 __all__ = ["FEW_ROWS", "FRACTION", "Division", "deal", "divide", "set_aside"]
@@ -35,7 +36,7 @@ class Division:
     """The rows of each split, the fold of each training row, and how C is chosen."""
 
     rows: Mapping[str, NDArray[np.int64]]
-    chosen: dict[str, Any]
+    chosen: JSON
     folds: NDArray[np.int64] | None = None
 
 

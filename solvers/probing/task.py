@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Array
     from solvers.fitting.splits import SplitRows, Splits
+    from solvers.probing.records import JSON
 
 __all__ = ["RowRules", "Task", "make_task", "make_tasks"]
 
@@ -187,9 +188,9 @@ def make_task(labels: ArrayLike, rules: RowRules, target: str) -> Task:
     return Task(values, classes, codes, division.rows, counts, division.folds, chosen)
 
 
-def _left_out(found: Splits, rules: RowRules, count: int) -> dict[str, Any]:
+def _left_out(found: Splits, rules: RowRules, count: int) -> JSON:
     """What a probe remembers of its splits: what ``val`` is called, labels that are none, and rows in no split."""
-    told: dict[str, Any] = {}
+    told: JSON = {}
     if VAL in found.named and rules.choose:
         told["named"] = found.named[VAL]
     if rules.ignore_label:

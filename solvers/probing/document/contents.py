@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Array
     from solvers.probing.probe import Probe
+    from solvers.probing.records import JSON
     from solvers.probing.row_table import RowTable, TableKey
 
 __all__ = ["KEPT", "Arrays", "known_type", "pack", "short", "unpack"]
@@ -118,7 +119,7 @@ def _plain(name: str, array: Array) -> Array:
     return array
 
 
-def unpack(found: Arrays, header: dict[str, Any]) -> Probes:
+def unpack(found: Arrays, header: JSON) -> Probes:
     """Return the probes that a header describes.
 
     Raises:
