@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 TOLERANCES = {"float16": 2e-2, BFLOAT16: 5e-2}
 WIDE = 1e-3
 FLOOR = 1e-6
-"""Of the largest magnitude of a layer: sums that cancel keep the rounding of their terms."""
+"""Of the largest magnitude of a layer: sums that cancel keep the rounding of their terms. Only where a batch of another
+size was run: in one of the same size, the same sums are made of the same terms."""
 _KEPT = ("channel", "feature")
 _APART = 0.1
 _MOST = 0.5
@@ -75,11 +76,13 @@ class Columns:
         dtype: of the layer.
         magnitudes: the largest of each column, in a shape that broadcasts over the features.
         tolerance: what is rounding, relative to a magnitude; 0 units for whole numbers.
+        floor: what is rounding in every column, relative to the largest magnitude of all.
     """
 
     dtype: str
     magnitudes: np.ndarray
     tolerance: float
+    floor: float = 0.0
 
     @classmethod
     def of(cls, layer: Captured, parts: Parts, tolerance: float) -> Columns:
@@ -101,7 +104,7 @@ class Columns:
         """What is rounding in each column."""
         if not _is_float(self.dtype):
             return np.zeros_like(self.magnitudes)
-        floor = FLOOR * self.magnitudes.max(initial=0.0)
+        floor = self.floor * self.magnitudes.max(initial=0.0)
         return np.maximum(self.tolerance * self.magnitudes, floor)
 
     def compare(self, one: Parts, other: Parts) -> Difference | None:

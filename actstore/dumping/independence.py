@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actstore import arrays
 from actstore.adapters.moves import padding
+from actstore.dumping.comparing import FLOOR
 from actstore.dumping.looking import batch_lengths, filled_padding, trimmed
 from actstore.dumping.subject import named, refusal
 
@@ -102,7 +103,7 @@ class Independence:
     ) -> None:
         count = arrays.count_rows(self.head.inputs)
         for layer in self.subject.layers:
-            columns = self.subject.columns(layer, among[layer.name])
+            columns = replace(self.subject.columns(layer, among[layer.name]), floor=FLOOR)
             found = columns.compare(
                 [among[layer.name][row] for row in rows], [found[layer.name][0] for found in alone]
             )

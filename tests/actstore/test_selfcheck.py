@@ -372,19 +372,19 @@ def test_a_model_that_changes_its_weights_is_told_from_a_random_one():
 # One column does not hide another
 
 
-def beside_a_huge_column(values):
-    return {"x": np.concatenate([values, np.full((len(values), 1), 5000, np.float32)], axis=1)}
+def beside_a_huge_column(values, huge=5000):
+    return {"x": np.concatenate([values, np.full((len(values), 1), huge, np.float32)], axis=1)}
 
 
-@pytest.mark.parametrize("size", [1.0, 0.01])
-def test_a_huge_column_hides_neither_dropout_nor_rows_that_mix(size):
+@pytest.mark.parametrize(("size", "huge"), [(1.0, 5000), (0.01, 5000), (0.1, 1e7), (0.1, 1e12)])
+def test_a_huge_column_hides_neither_dropout_nor_rows_that_mix(size, huge):
     generator = np.random.default_rng(1)
 
     def dropped(batch):
-        return beside_a_huge_column(size * 10 * batch * (generator.random(batch.shape) < 0.5))
+        return beside_a_huge_column(size * 10 * batch * (generator.random(batch.shape) < 0.5), huge)
 
     def mixing(batch):
-        return beside_a_huge_column(10 * size * (batch - batch.mean(axis=0)))
+        return beside_a_huge_column(10 * size * (batch - batch.mean(axis=0)), huge)
 
     with pytest.raises(DumpError, match="other values when the same batch runs again"):
         check(dropped)
