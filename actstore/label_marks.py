@@ -76,15 +76,21 @@ def marks_among(counts: Mapping[Any, int]) -> list[Any]:
         return [value for value in counts if isinstance(value, str) and _is_mark(value)]
     negative = sorted(value for value in counts if value < 0)
     others = sorted(value for value in counts if value >= 0)
-    marks: list[int] = []
+    return _negative_marks(negative, others) + _positive_marks(others)
+
+
+def _negative_marks(negative: list[int], others: list[int]) -> list[int]:
     signs = others == [1] and negative == [-1]  # two classes that many people write so
-    if others and set(negative) <= _NEGATIVE and not signs:
-        marks += negative
-    positive = [value for value in others if value in _POSITIVE]
+    return negative if others and set(negative) <= _NEGATIVE and not signs else []
+
+
+def _positive_marks(others: list[int]) -> list[int]:
+    """Those that lie far beyond classes which count from 0 or 1."""
     usual = [value for value in others if value not in _POSITIVE]
-    if positive and usual and usual[0] in (0, 1) and usual[-1] - usual[0] < 2 * len(usual):
-        marks += [value for value in positive if value > usual[-1] + max(1, len(usual))]
-    return marks
+    if not usual or usual[0] not in (0, 1) or usual[-1] - usual[0] >= 2 * len(usual):
+        return []
+    near = usual[-1] + max(1, len(usual))
+    return [value for value in others if value in _POSITIVE and value > near]
 
 
 def _is_mark(value: object) -> bool:

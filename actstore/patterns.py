@@ -71,25 +71,38 @@ def with_axes(entries: Sequence[str], layers: Sequence[ModelLayer]) -> list[Mode
     """
     named = list(layers)
     for entry in entries:
-        pattern, equals, names = entry.rpartition("=")
-        axes = tuple(name.strip() for name in names.split(","))
-        if not equals or not pattern or not all(axes):
-            msg = f"--axes {entry!r} is not PATTERN=NAME,NAME,... (for example 'conv*=channel,height,width')"
-            raise LayerError(msg)
+        pattern, axes = _axes_entry(entry)
         matches = matching(pattern, named)
         if not any(matches):
             raise unknown(pattern, [layer.name for layer in named])
-        for place, (layer, picked) in enumerate(zip(named, matches, strict=True)):
-            if not picked or layer.shape is None:
-                continue
-            if len(axes) != len(layer.shape):
-                msg = (
-                    f"--axes {entry!r} names {len(axes)} axes, but layer {layer.name!r} has {len(layer.shape)}, "
-                    f"{layer.shape} per row"
-                )
-                raise LayerError(msg)
-            named[place] = replace(layer, axes=axes)
+        named = [
+            _renamed(layer, axes, entry) if picked else layer
+            for layer, picked in zip(named, matches, strict=True)
+        ]
     return named
+
+
+def _axes_entry(entry: str) -> tuple[str, tuple[str, ...]]:
+    """The pattern and the names of an entry ``PATTERN=NAME,NAME,...``."""
+    pattern, _, names = entry.rpartition("=")  # without "=" there is no pattern
+    axes = tuple(name.strip() for name in names.split(","))
+    if not pattern or not all(axes):
+        msg = f"--axes {entry!r} is not PATTERN=NAME,NAME,... (for example 'conv*=channel,height,width')"
+        raise LayerError(msg)
+    return pattern, axes
+
+
+def _renamed(layer: ModelLayer, axes: tuple[str, ...], entry: str) -> ModelLayer:
+    """A layer with other names for its axes; as it is where it has no shape."""
+    if layer.shape is None:
+        return layer
+    if len(axes) != len(layer.shape):
+        msg = (
+            f"--axes {entry!r} names {len(axes)} axes, but layer {layer.name!r} has {len(layer.shape)}, "
+            f"{layer.shape} per row"
+        )
+        raise LayerError(msg)
+    return replace(layer, axes=axes)
 
 
 def matching(pattern: str, layers: Sequence[ModelLayer]) -> list[bool]:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
+from actstore.row_ids import index_of, is_pandas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from actstore.errors import ActstoreError
+    from collections.abc import Sequence
 
 
 ALONE = {"split": "", "group": ": give a row that stands alone a group of its own"}
@@ -51,20 +50,9 @@ def plain_labels(values: object, what: str) -> np.ndarray:
         hint = "" if data.ndim else ": put single examples into batches, with a DataLoader for example"
         msg = f"{what} has shape {data.shape}; one label per row was expected, (rows,){hint}"
         raise SourceError(msg)
-    missing = np.array(np.ma.getmaskarray(values)) if np.ma.isMaskedArray(values) else np.zeros(len(data), bool)
-    if data.dtype.kind == "T" and hasattr(data.dtype, "na_object"):
-        data = data.astype(object)
-    if data.dtype.kind == "O":
-        missing |= np.array([is_missing(value) for value in data], bool)
-        data = _of_objects(data, missing, what)
+    data, missing = _of_one_kind(data, _mask_of(values, data.shape), what)
     check_size(len(data), data.dtype, what)
-    if data.dtype.kind == "S":
-        data = _decoded(data, what)
-    if data.dtype.kind == "T":
-        data = data.astype(np.str_)
-    if data.dtype.kind == "f":
-        missing |= np.isnan(data)
-        data = _whole(data, missing)
+    data, missing = _as_classes(data, missing, what)
     if data.dtype.kind not in "iubU":
         msg = (
             f"{what} has dtype {data.dtype}; labels are whole numbers, booleans or text. Turn other values into "
@@ -120,16 +108,20 @@ def names_of(values: object, what: str) -> list[str]:
         msg = f"the {what}s are a pandas object whose index is not 0, 1, 2, ... in order; give .to_numpy() of them"
         raise SourceError(msg)
     data = _as_array(values, f"the {what}s")
-    masked = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else np.zeros(data.shape, bool)
+    masked = _mask_of(values, data.shape)
     if data.ndim != 1:
         msg = f"the {what}s have shape {data.shape}; one {what} per row was expected, (rows,)"
         raise SourceError(msg)
     for row, value in enumerate(data.tolist()):
-        empty = isinstance(value, str) and not value
-        if masked[row] or (is_missing(value) and not (empty and what == "split")):
+        if masked[row] or _lacks_name(value, what):
             msg = f"row {row} has no {what} ({value!r}); every row needs one{ALONE[what]}"
             raise SourceError(msg)
     return [str(value) for value in data.tolist()]
+
+
+def _lacks_name(value: object, what: str) -> bool:
+    """Whether a row has no name; an empty text says that a row is of no split."""
+    return is_missing(value) and not (what == "split" and isinstance(value, str))
 
 
 def is_missing(value: object) -> bool:
@@ -160,6 +152,32 @@ def _as_array(values: object, what: str) -> np.ndarray:
     except ValueError as error:
         msg = f"{what} can not be read as labels: {error}"
         raise SourceError(msg) from error
+
+
+def _mask_of(values: object, shape: tuple[int, ...]) -> np.ndarray:
+    return np.array(np.ma.getmaskarray(values)) if np.ma.isMaskedArray(values) else np.zeros(shape, bool)
+
+
+def _of_one_kind(data: np.ndarray, missing: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Python's objects as an array of their kind, and which are missing; other arrays as they are."""
+    if data.dtype.kind == "T" and hasattr(data.dtype, "na_object"):
+        data = data.astype(object)
+    if data.dtype.kind != "O":
+        return data, missing
+    missing = missing | np.array([is_missing(value) for value in data], bool)
+    return _of_objects(data, missing, what), missing
+
+
+def _as_classes(data: np.ndarray, missing: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes as text, whole floats as whole numbers, and which are missing; what can be neither as it is."""
+    if data.dtype.kind == "S":
+        data = _decoded(data, what)
+    if data.dtype.kind == "T":
+        data = data.astype(np.str_)
+    if data.dtype.kind == "f":
+        missing = missing | np.isnan(data)
+        data = _whole(data, missing)
+    return data, missing
 
 
 def _decoded(data: np.ndarray, what: str) -> np.ndarray:
@@ -203,11 +221,6 @@ def _whole(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
     return filled.astype(np.int64) if bool(whole.all()) else data
 
 
-def is_pandas(value: object) -> bool:
-    """Whether a value is one of pandas' own, told without importing pandas."""
-    return type(value).__module__.partition(".")[0] == "pandas"
-
-
 def as_several(values: object) -> tuple[object, ...]:
     """One value, or a list, tuple, set or array of several, as a tuple."""
     if values is None:
@@ -247,72 +260,6 @@ def _like(value: object, kind: str) -> Any:
     if not number.is_integer():
         return None
     return int(text) if text.lstrip("+-").isdigit() else int(number)
-
-
-def index_of(values: object) -> np.ndarray | None:
-    """(rows,) the index of a pandas object; None where it is none, or has the plain one that every new object has."""
-    index = getattr(values, "index", None)
-    if not is_pandas(values) or index is None or callable(index):
-        return None
-    if getattr(index, "nlevels", 1) > 1:
-        return np.array([str(entry) for entry in index.tolist()], object)
-    found = np.asarray(index)
-    return None if counts_rows(found) else found
-
-
-def counts_in_other_order(values: object, ids: Sequence[str]) -> bool:
-    """Whether a pandas index that counts the rows was made of their ids, which stand in another order.
-
-    ``table.set_index("id").sort_index()`` has such a one. The plain one of a new object says nothing of ids.
-    """
-    index: Any = getattr(values, "index", None)
-    if not is_pandas(values) or index is None or callable(index) or len(index) != len(ids):
-        return False
-    plain = type(index).__name__ == "RangeIndex" and index.name is None
-    if plain or not counts_rows(np.asarray(index)):
-        return False
-    texts = [str(entry) for entry in index.tolist()]
-    return texts != list(ids) and set(texts) == set(ids)
-
-
-def counts_rows(index: np.ndarray) -> bool:
-    """Whether these are 0, 1, 2, ... in order, as numbers."""
-    return index.dtype.kind in "iu" and bool(np.array_equal(index, np.arange(len(index))))
-
-
-def place_by_id(
-    labels: np.ndarray, ids: Sequence[str], known: Iterable[str], fault: Callable[[str], ActstoreError]
-) -> np.ma.MaskedArray:
-    """Labels of all rows that are known, of which only those with ``ids`` have one.
-
-    Raises:
-        ActstoreError: made by ``fault`` of a sentence about ids that are unknown or come twice.
-    """
-    place_of = {row_id: row for row, row_id in enumerate(known)}
-    unknown = [row_id for row_id in ids if row_id not in place_of]
-    if unknown:
-        like = repr(next(iter(place_of), ""))
-        msg = (
-            f"{some(unknown)} of {len(ids):,} ids are not in the store, whose ids look like {like}; "
-            "see actstore rows for all"
-        )
-        raise fault(msg)
-    places = np.array([place_of[row_id] for row_id in ids], np.intp)
-    counts = np.bincount(places, minlength=len(place_of))
-    if len(counts) and counts.max() > 1:
-        names = list(place_of)
-        twice = [names[row] for row in np.flatnonzero(counts > 1)]
-        msg = f"{some(twice)} came more than once; one label per id was expected"
-        raise fault(msg)
-    placed = np.ma.MaskedArray(np.zeros(len(place_of), np.ma.getdata(labels).dtype), mask=True)
-    placed[places] = labels
-    return placed
-
-
-def some(ids: Sequence[str], shown: int = 3) -> str:
-    """How many ids these are, the first of them by name."""
-    named = ", ".join(repr(row_id) for row_id in ids[:shown])
-    return f"{len(ids):,} ({named}{', ...' if len(ids) > shown else ''})"
 
 
 def labels_of(cells: Sequence[str], ignore: Sequence[object] = ()) -> np.ma.MaskedArray:

@@ -1,12 +1,16 @@
-"""The ids that rows get where nobody names them."""
+"""The ids of rows: those that they get where nobody names them, and labels in the order that ids say."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from actstore.errors import ActstoreError
 
 
 class RowIds:
@@ -48,3 +52,74 @@ class RowIds:
 
 def _named(split: str, index: int | str) -> str:
     return f"{split}/{index}" if split else str(index)
+
+
+def is_pandas(value: object) -> bool:
+    """Whether a value is one of pandas' own, told without importing pandas."""
+    return type(value).__module__.partition(".")[0] == "pandas"
+
+
+def index_of(values: object) -> np.ndarray | None:
+    """(rows,) the index of a pandas object; None where it is none, or has the plain one that every new object has."""
+    index = getattr(values, "index", None)
+    if not is_pandas(values) or index is None or callable(index):
+        return None
+    if getattr(index, "nlevels", 1) > 1:
+        return np.array([str(entry) for entry in index.tolist()], object)
+    found = np.asarray(index)
+    return None if counts_rows(found) else found
+
+
+def counts_in_other_order(values: object, ids: Sequence[str]) -> bool:
+    """Whether a pandas index that counts the rows was made of their ids, which stand in another order.
+
+    ``table.set_index("id").sort_index()`` has such a one. The plain one of a new object says nothing of ids.
+    """
+    index: Any = getattr(values, "index", None)
+    if not is_pandas(values) or index is None or callable(index) or len(index) != len(ids):
+        return False
+    plain = type(index).__name__ == "RangeIndex" and index.name is None
+    if plain or not counts_rows(np.asarray(index)):
+        return False
+    texts = [str(entry) for entry in index.tolist()]
+    return texts != list(ids) and set(texts) == set(ids)
+
+
+def counts_rows(index: np.ndarray) -> bool:
+    """Whether these are 0, 1, 2, ... in order, as numbers."""
+    return index.dtype.kind in "iu" and bool(np.array_equal(index, np.arange(len(index))))
+
+
+def place_by_id(
+    labels: np.ndarray, ids: Sequence[str], known: Iterable[str], fault: Callable[[str], ActstoreError]
+) -> np.ma.MaskedArray:
+    """Labels of all rows that are known, of which only those with ``ids`` have one.
+
+    Raises:
+        ActstoreError: made by ``fault`` of a sentence about ids that are unknown or come twice.
+    """
+    place_of = {row_id: row for row, row_id in enumerate(known)}
+    unknown = [row_id for row_id in ids if row_id not in place_of]
+    if unknown:
+        like = repr(next(iter(place_of), ""))
+        msg = (
+            f"{some(unknown)} of {len(ids):,} ids are not in the store, whose ids look like {like}; "
+            "see actstore rows for all"
+        )
+        raise fault(msg)
+    places = np.array([place_of[row_id] for row_id in ids], np.intp)
+    counts = np.bincount(places, minlength=len(place_of))
+    if len(counts) and counts.max() > 1:
+        names = list(place_of)
+        twice = [names[row] for row in np.flatnonzero(counts > 1)]
+        msg = f"{some(twice)} came more than once; one label per id was expected"
+        raise fault(msg)
+    placed = np.ma.MaskedArray(np.zeros(len(place_of), np.ma.getdata(labels).dtype), mask=True)
+    placed[places] = labels
+    return placed
+
+
+def some(ids: Sequence[str], shown: int = 3) -> str:
+    """How many ids these are, the first of them by name."""
+    named = ", ".join(repr(row_id) for row_id in ids[:shown])
+    return f"{len(ids):,} ({named}{', ...' if len(ids) > shown else ''})"

@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["NUMPY", "Backend"]
+__all__ = ["NUMPY", "Array", "Backend"]
+
+Array: TypeAlias = "NDArray[Any]"
+"""An array of NumPy, or of CuPy where the mathematics runs on a GPU, of any dtype."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Backend:
     """
 
     xp: Any
-    to_host: Callable[[Any], NDArray[Any]]
+    to_host: Callable[[Any], Array]
     block_elements: int
     factor: Callable[[Any], Any]
     solve: Callable[[Any, Any], Any]

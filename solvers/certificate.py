@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from solvers.arrays import Backend
+    from solvers.arrays import Array, Backend
     from solvers.lbfgs.working import Blocks
     from solvers.problem import Problem
 
@@ -122,7 +122,7 @@ class Claim:
     """
 
     problem: int
-    coefficients: NDArray[Any]
+    coefficients: Array
     C: float
     enough_nats: float = 0.0
 

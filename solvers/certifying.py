@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from solvers.errors import ProblemError
 from solvers.problem import check_strength, pose
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+    from solvers.arrays import Array
     from solvers.certificate import Certificate
     from solvers.rows import RowSource
 
@@ -23,8 +24,8 @@ __all__ = ["certify"]
 def certify(
     activations: RowSource | ArrayLike,
     labels: ArrayLike,
-    weights: NDArray[Any],
-    bias: NDArray[Any],
+    weights: Array,
+    bias: Array,
     *,
     C: float = 1.0,
     sample_weight: ArrayLike | None = None,

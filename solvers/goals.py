@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
-    from solvers.arrays import Backend
+    from solvers.arrays import Array, Backend
     from solvers.problem import Problem
 
 __all__ = ["Bid", "Engine", "Goal", "Prepared", "Readings", "Solution"]
@@ -32,7 +30,7 @@ class Goal:
     C: tuple[float, ...]
     gap_nats: float
     problem: int = 0
-    start: NDArray[Any] | None = None
+    start: Array | None = None
     double: bool = False
     max_evaluations: int = 10_000
     stopped: Callable[[], bool] = _never
@@ -46,7 +44,7 @@ class Solution:
     """
 
     C: float
-    coefficients: NDArray[Any]
+    coefficients: Array
     evaluations: int
     passes: int
     problem: int = 0

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
+
 __all__ = ["UNSEEN", "encode", "marks_of_none", "place_labels", "plain_labels", "read_labels"]
 
 UNSEEN = -1
@@ -43,7 +45,7 @@ _MARK_PEAKS = {255, 999, 9999, 65535, 2**31 - 1, 2**63 - 1}
 _KINDS = {"U": "text", "S": "bytes", "M": "dates", "m": "durations"}
 
 
-def read_labels(labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def read_labels(labels: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
     """Return labels as an array of the narrowest plain type that holds them, and which rows have none.
 
     Whole numbers of 64 bits stay exact, in lists as well. Objects that are no plain type stay objects.
@@ -63,7 +65,7 @@ def read_labels(labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return values, missing
 
 
-def plain_labels(labels: ArrayLike, target: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def plain_labels(labels: ArrayLike, target: str) -> tuple[Array, NDArray[np.bool_]]:
     """Return labels as a plain array of ints, floats, bools or strings (rows,), and which rows have none.
 
     Raises:
@@ -79,7 +81,7 @@ def plain_labels(labels: ArrayLike, target: str) -> tuple[NDArray[Any], NDArray[
     return values, missing
 
 
-def encode(labels: ArrayLike, rows: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def encode(labels: ArrayLike, rows: int) -> tuple[NDArray[np.int64], Array]:
     """Return labels of any type as codes (rows,) of sorted classes, ``UNSEEN`` where a row has none.
 
     Raises:
@@ -98,7 +100,7 @@ def encode(labels: ArrayLike, rows: int) -> tuple[NDArray[np.int64], NDArray[Any
     return codes, classes
 
 
-def place_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+def place_labels(labels: Array, classes: Array) -> NDArray[np.int64]:
     """Return the index of each label in the ascending ``classes``, ``UNSEEN`` where it is none of them.
 
     Raises:
@@ -121,11 +123,11 @@ def place_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int6
     return np.where(classes[index] == labels, index, UNSEEN)
 
 
-def _kind(values: NDArray[Any]) -> str:
+def _kind(values: Array) -> str:
     return _KINDS.get(values.dtype.kind, "numbers")
 
 
-def _as_array(labels: ArrayLike) -> NDArray[Any]:
+def _as_array(labels: ArrayLike) -> Array:
     values = np.asarray(labels)
     if not isinstance(labels, list | tuple):
         return values
@@ -136,11 +138,11 @@ def _as_array(labels: ArrayLike) -> NDArray[Any]:
     return values
 
 
-def _all_whole(values: Sequence[Any]) -> bool:
+def _all_whole(values: Sequence[object]) -> bool:
     return all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values)
 
 
-def _is_nothing(value: Any) -> bool:
+def _is_nothing(value: object) -> bool:
     if value is None or type(value).__name__ == "NAType" or (isinstance(value, str) and not value):
         return True
     try:
@@ -149,7 +151,7 @@ def _is_nothing(value: Any) -> bool:
         return False
 
 
-def _plain_objects(values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
+def _plain_objects(values: Array, missing: NDArray[np.bool_]) -> Array:
     """Objects as an array of their common plain type where they have one, some value of it where there is no label."""
     known = values[~missing].tolist()
     if not known:
@@ -174,7 +176,7 @@ def _whole_type(least: int, most: int) -> np.dtype[Any]:
     return np.dtype(np.uint64) if least >= 0 and most < 2**64 else np.dtype(object)
 
 
-def marks_of_none(labels: NDArray[Any]) -> dict[Any, int]:
+def marks_of_none(labels: Array) -> dict[Any, int]:
     """Return the classes that look like marks for "no label" beside the others, each with its count.
 
     Texts such as "NA" and "nan"; where no other label is negative, -1 (but not beside 1 alone), -100 and the like;

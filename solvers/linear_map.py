@@ -8,7 +8,7 @@ nothing of.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.rows import RowSource
 
 __all__ = ["LinearMap", "output_blocks"]
@@ -39,10 +40,10 @@ class LinearMap:
     weights: NDArray[np.float64]
     intercept: NDArray[np.float64]
     mean: NDArray[np.float64]
-    classes: NDArray[Any] | None = None
+    classes: Array | None = None
 
     @classmethod
-    def raw(cls, weights: NDArray[Any], bias: NDArray[Any], classes: NDArray[Any] | None = None) -> LinearMap:
+    def raw(cls, weights: Array, bias: Array, classes: Array | None = None) -> LinearMap:
         """Return the map h W + bias, of rows that nothing is subtracted from."""
         zeros = np.zeros(len(weights))
         return cls(np.asarray(weights, np.float64), np.asarray(bias, np.float64), zeros, classes)
@@ -80,7 +81,7 @@ class LinearMap:
             found[rows] = values
         return found
 
-    def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
+    def predict(self, activations: RowSource | ArrayLike) -> Array:
         """Return the likeliest class of each row (rows,), in the labels' own values; without classes the outputs.
 
         Raises:
@@ -120,7 +121,7 @@ class LinearMap:
 
 def output_blocks(
     source: RowSource, maps: Sequence[LinearMap], block_rows: int | None = None
-) -> Iterator[tuple[slice, NDArray[Any], list[NDArray[np.float64]]]]:
+) -> Iterator[tuple[slice, Array, list[NDArray[np.float64]]]]:
     """Yield blocks of rows in order with the outputs of every map: (rows, block, outputs of each).
 
     Each row is read once, and centred once for all maps that subtract the same mean, whose products are one.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array
     from solvers.rows import RowSource
 
 __all__ = ["Moments", "all_moments", "common_range", "not_finite", "spread"]
@@ -96,7 +97,7 @@ def _moments(source: RowSource, weights: NDArray[np.float64]) -> Moments:
     return whole.mean, deviation
 
 
-def _block_run(block: NDArray[Any], weight: NDArray[np.float64]) -> _Run:
+def _block_run(block: Array, weight: NDArray[np.float64]) -> _Run:
     bad, mass = not_finite(block), float(weight.sum())
     if bad or mass == 0:
         return _Run(0.0, 0.0, 0.0, bad)
@@ -122,7 +123,7 @@ def common_range(
     return center, np.exp2(exponent)
 
 
-def not_finite(block: NDArray[Any]) -> int:
+def not_finite(block: Array) -> int:
     """Number of rows with an entry that is NaN or infinite."""
     if block.dtype.kind != "f":
         return 0

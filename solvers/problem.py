@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.rows import RowSource
 
 __all__ = ["Problem", "check_strength", "pose", "pose_together"]
@@ -39,7 +40,7 @@ class Problem:
 
     source: RowSource
     codes: NDArray[np.int64]
-    classes: NDArray[Any]
+    classes: Array
     weights: NDArray[np.float64] | None
     total_weight: float
     mean: NDArray[np.float64]
@@ -59,9 +60,7 @@ class Problem:
         """Number of features of one row, flattened."""
         return len(self.mean)
 
-    def coefficients(
-        self, weights: NDArray[Any], bias: NDArray[Any], mean: NDArray[Any] | float = 0.0
-    ) -> NDArray[np.float64]:
+    def coefficients(self, weights: Array, bias: Array, mean: Array | float = 0.0) -> NDArray[np.float64]:
         """Coefficients (classes, width + 1) in these coordinates of a probe (h - mean) W + bias for raw activations."""
         scale = np.where(np.isfinite(self.scale), self.scale, 0.0)
         return np.column_stack([weights.T * scale, bias + (self.mean - mean) @ weights])
@@ -141,7 +140,7 @@ class _PosedLabels:
     """Codes (rows,), -1 where there is none, of the classes trained on; weights (rows,), 0 where a row is left out."""
 
     codes: NDArray[np.int64]
-    classes: NDArray[Any]
+    classes: Array
     weights: NDArray[np.float64]
     unlabelled: int
 
@@ -198,7 +197,7 @@ def _check_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.flo
     return weights
 
 
-def _present(classes: NDArray[Any], codes: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _present(classes: Array, codes: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
     """Keep the classes that occur among the rows trained on."""
     if not len(codes):
         msg = "there are no labelled rows to train on; expected at least one row of each of two classes"

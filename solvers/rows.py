@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
+
 __all__ = [
     "Columns",
     "Concat",
@@ -88,7 +90,7 @@ def flat_width(source: RowSource) -> int:
     return int(np.prod(source.shape[1:], dtype=np.int64))
 
 
-def read(source: RowSource, rows: slice) -> NDArray[Any]:
+def read(source: RowSource, rows: slice) -> Array:
     """Read a slice of rows as a host array (rows, width), features flattened in C order.
 
     By ``read_into`` where the source has it: a slice may be a view of a file, which stays mapped, so that the memory
@@ -103,7 +105,7 @@ def read(source: RowSource, rows: slice) -> NDArray[Any]:
     return block.reshape(len(block), -1) if block.size else block.reshape(len(block), flat_width(source))
 
 
-def take(source: RowSource, rows: NDArray[np.int64]) -> NDArray[Any]:
+def take(source: RowSource, rows: NDArray[np.int64]) -> Array:
     """Read rows by number, in the order given, as a host array (rows, width).
 
     A source without ``take`` is read in slices that cover runs of neighbouring rows.
@@ -126,7 +128,7 @@ def take(source: RowSource, rows: NDArray[np.int64]) -> NDArray[Any]:
     return picked if np.array_equal(place, np.arange(len(rows))) else picked[place]
 
 
-def blocks(source: RowSource, block_rows: int) -> Iterator[tuple[slice, NDArray[Any]]]:
+def blocks(source: RowSource, block_rows: int) -> Iterator[tuple[slice, Array]]:
     """Read a source in order: (rows, block) with at most ``block_rows`` rows each."""
     rows = source.shape[0]
     for start in range(0, rows, block_rows):
@@ -146,7 +148,7 @@ class Rows:
         self.dtype = source.dtype
         self.shape = (len(self.rows), *source.shape[1:])
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
+    def __getitem__(self, rows: slice) -> Array:
         wanted = self.rows[rows]
         contiguous = len(wanted) and wanted[-1] - wanted[0] == len(wanted) - 1 and np.all(np.diff(wanted) == 1)
         if contiguous:
@@ -155,7 +157,7 @@ class Rows:
             picked = take(self.source, wanted)
         return picked.reshape(len(wanted), *self.shape[1:])
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, rows: NDArray[np.int64]) -> Array:
         """Rows by their number in this selection."""
         return take(self.source, self.rows[rows]).reshape(len(rows), *self.shape[1:])
 
@@ -174,10 +176,10 @@ class Columns:
         neighbours = len(self.columns) > 0 and bool(np.all(np.diff(self.columns) == 1)) and self.columns[0] >= 0
         self._picked = slice(self.columns[0], self.columns[-1] + 1) if neighbours else self.columns
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
+    def __getitem__(self, rows: slice) -> Array:
         return read(self.source, rows)[:, self._picked]
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, rows: NDArray[np.int64]) -> Array:
         """Rows by number, these columns only."""
         return take(self.source, rows)[:, self._picked]
 
@@ -229,14 +231,14 @@ class ConcatFeatures:
         self.dtype = np.result_type(*(source.dtype for source in self.sources))
         self.shape = (counts[0], sum(flat_width(source) for source in self.sources))
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
+    def __getitem__(self, rows: slice) -> Array:
         return self._beside([read(source, rows) for source in self.sources])
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, rows: NDArray[np.int64]) -> Array:
         """Rows by number, in the order given."""
         return self._beside([take(source, rows) for source in self.sources])
 
-    def _beside(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    def _beside(self, parts: Sequence[Array]) -> Array:
         return np.concatenate(parts, axis=1).astype(self.dtype, copy=False)
 
 
@@ -257,7 +259,7 @@ class ConcatRows:
         self.dtype = np.result_type(*(source.dtype for source in sources))
         self.shape = (int(self.starts[-1]), *sources[0].shape[1:])
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
+    def __getitem__(self, rows: slice) -> Array:
         first, last, step = rows.indices(self.shape[0])
         if step != 1:
             return self.take(np.arange(first, last, step))
@@ -269,7 +271,7 @@ class ConcatRows:
         joined = np.concatenate(parts) if parts else np.empty(0)
         return joined.reshape(-1, *self.shape[1:]).astype(self.dtype, copy=False)
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, rows: NDArray[np.int64]) -> Array:
         """Rows by number, in the order given."""
         picked = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for source, start in zip(self.sources, self.starts, strict=False):

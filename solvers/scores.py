@@ -103,7 +103,7 @@ def score_each(source: RowSource, probes: Sequence[Scored]) -> list[Score]:
     """
     tallies = [_Tally(probe.codes) for probe in probes]
     for rows, block, logits in output_blocks(source, [probe.map for probe in probes]):
-        bad = ~np.isfinite(block).all(axis=1)
+        bad = np.logical_not(np.isfinite(block).all(axis=1))
         for tally, own in zip(tallies, logits, strict=True):
             tally.add(rows, bad, own)
     return [tally.score() for tally in tallies]

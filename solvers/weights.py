@@ -14,6 +14,8 @@ from solvers.labels import encode
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
+
 __all__ = ["row_weights"]
 
 _SHOWN_CLASSES = 5
@@ -62,7 +64,7 @@ def row_weights(
         return weights * np.append(by_class, 0.0)[codes]
 
 
-def _balanced(sums: NDArray[Any]) -> NDArray[np.float64]:
+def _balanced(sums: Array) -> NDArray[np.float64]:
     """Weights of classes (classes,) whose rows' sample weights have these sums.
 
     A class without weight stays without: rows of weight 0 are rows that are not there. Weights that are
@@ -75,7 +77,7 @@ def _balanced(sums: NDArray[Any]) -> NDArray[np.float64]:
     return balanced
 
 
-def _named(class_weight: Mapping[Any, Any], classes: NDArray[Any]) -> NDArray[np.float64]:
+def _named(class_weight: Mapping[Any, Any], classes: Array) -> NDArray[np.float64]:
     """Weights by label as weights of classes (classes,)."""
     place = {label: code for code, label in enumerate(classes.tolist())}
     by_class = np.ones(len(classes))

@@ -58,13 +58,12 @@ def described(adapter: Adapter, inputs: object) -> Description:
         first = adapter.described_rows(few)
     except Exception as error:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again just below
         first = adapter.described_rows(adapter.prepared(inputs)[0])
-        unproven = str(error) or type(error).__name__
-        return Description([_of_one_count(layer, arrays.count_rows(inputs)) for layer in first], unproven)
+        return _unproven(first, arrays.count_rows(inputs), str(error) or type(error).__name__)
     glimpses = _Glimpses(adapter)
-    more, other = (0, {}) if adapter.fixed_rows is not None else glimpses.of_more(head)
+    more, other = glimpses.of_more(head)
     if not other:
         why = f"the model takes {rows} rows, and was not seen to take another number"
-        return Description([_of_one_count(layer, rows) for layer in first], why)
+        return _unproven(first, rows, why)
     known = [_of_rows(layer, other.get(layer.name), (rows, more)) for layer in first]
     if any(len(layer.shape or ()) > 1 for layer in known):
         known = _named(known, glimpses, few)
@@ -85,6 +84,8 @@ class _Glimpses:
 
     def of_more(self, inputs: object) -> tuple[int, dict[str, ModelLayer]]:
         """Return the layers for more rows, and how many these are; none where the model takes none of the numbers."""
+        if self._adapter.fixed_rows is not None:
+            return 0, {}
         for count in MORE_ROWS:
             seen = self.of(self._adapter.prepared(with_rows(inputs, count))[0])
             if seen.keys() - {INPUT}:
@@ -101,6 +102,11 @@ class _Glimpses:
             if len(best) >= layers:
                 break
         return best
+
+
+def _unproven(layers: Sequence[ModelLayer], rows: int, why: str) -> Description:
+    """The layers as they were seen for one number of rows, and why for no other."""
+    return Description([_of_one_count(layer, rows) for layer in layers], why)
 
 
 def _of_one_count(layer: ModelLayer, rows: int) -> ModelLayer:
@@ -161,15 +167,7 @@ class _Cut:
 def _named(layers: Sequence[ModelLayer], glimpses: _Glimpses, inputs: object) -> list[ModelLayer]:
     """The layers with names for those axes that move when the batch does."""
     of_rows = {layer.name: layer for layer in layers if layer.shape is not None and layer.name != INPUT}
-    cuts = []
-    for move in moves(inputs):
-        seen = glimpses.cut(move, len(of_rows))
-        whole = all(name in seen and seen[name].shape is not None for name in of_rows)
-        if any(name in seen and seen[name].shape != layer.shape for name, layer in of_rows.items()):
-            cuts.append(_Cut(move, seen, whole))
-    # Where a size is fixed, a model fails before most of its layers.
-    most = max((cut.inside for cut in cuts), default=0)
-    cuts = [cut for cut in cuts if 2 * cut.inside >= most]
+    cuts = _movable(of_rows, glimpses, inputs)
     roles = _roles(cuts, {name for layer in layers for name in layer.axes})
     found = []
     for layer in layers:
@@ -178,6 +176,19 @@ def _named(layers: Sequence[ModelLayer], glimpses: _Glimpses, inputs: object) ->
             layer = replace(layer, axes=axis_names(layer, runs))
         found.append(layer)
     return found
+
+
+def _movable(of_rows: Mapping[str, ModelLayer], glimpses: _Glimpses, inputs: object) -> list[_Cut]:
+    """The cuts of the batch that change a layer, and that the model takes."""
+    cuts = []
+    for move in moves(inputs):
+        seen = glimpses.cut(move, len(of_rows))
+        whole = all(name in seen and seen[name].shape is not None for name in of_rows)
+        if any(name in seen and seen[name].shape != layer.shape for name, layer in of_rows.items()):
+            cuts.append(_Cut(move, seen, whole))
+    # Where a size is fixed, a model fails before most of its layers.
+    most = max((cut.inside for cut in cuts), default=0)
+    return [cut for cut in cuts if 2 * cut.inside >= most]
 
 
 def _roles(movable: Sequence[_Cut], known: set[str]) -> list[str | None]:
@@ -190,14 +201,20 @@ def _roles(movable: Sequence[_Cut], known: set[str]) -> list[str | None]:
     count = len(movable)
     axes = movable[0].move.axes if movable else 0
     if count == 1 and axes <= 2:
-        (cut,) = movable
-        # Ids are of tokens. The columns of a table of numbers are no positions, unless a convolution goes over them;
-        # and an axis that a model goes on with for a while, and then does not take, is the one that it mixes.
-        sound = {"channel", POSITION} <= known
-        return [POSITION] if cut.move.ids or sound or (cut.whole and axes == 2) else [None]
+        return [POSITION] if _holds_positions(movable[0], known) else [None]
     if count in SPATIAL and count > 1 and (count == axes - 1 or (count == axes and "height" in known)):
         return list(SPATIAL[count])
     return [None] * count
+
+
+def _holds_positions(cut: _Cut, known: set[str]) -> bool:
+    """Whether the only axis that can be cut is of positions.
+
+    Ids are of tokens. The columns of a table of numbers are no positions, unless a convolution goes over them; and an
+    axis that a model goes on with for a while, and then does not take, is the one that it mixes.
+    """
+    sound = {"channel", POSITION} <= known
+    return cut.move.ids or sound or (cut.whole and cut.move.axes == 2)
 
 
 def axis_names(layer: ModelLayer, runs: Sequence[tuple[str | None, ModelLayer | None]]) -> tuple[str, ...]:
@@ -209,32 +226,54 @@ def axis_names(layer: ModelLayer, runs: Sequence[tuple[str | None, ModelLayer | 
             seen.
     """
     shape = layer.shape or ()
-    alike = [
-        (role, seen.shape) for role, seen in runs if seen is not None and len(seen.shape or ()) == len(shape)
-    ]
+    alike = _of_as_many_axes(len(shape), runs)
     if not alike:
         return layer.axes
-    moving: dict[int, list[str | None]] = {}
-    for role, cut in alike:
-        for axis, (before, after) in enumerate(zip(shape, cut or (), strict=True)):
-            if before != after:
-                moving.setdefault(axis, []).append(role)
+    moving = _roles_by_axis(shape, alike)
     default = arrays.default_axes(len(shape))
     if len(moving) == len(shape):  # with nothing that stays, there is no telling what its features are
         return default
     if not moving:  # what is as long whatever the texts are holds no positions of theirs
         return tuple(default[axis] if name == POSITION else name for axis, name in enumerate(layer.axes))
     names = {axis: _moving_name(roles, layer.axes[axis]) or default[axis] for axis, roles in moving.items()}
-    told = len(set(names.values())) == len(names) and not any(
-        default[axis] == name for axis, name in names.items()
-    )
-    alone = told and len(shape) - len(moving) == 1
-    stays = "channel" if PIXELS.intersection(names.values()) else "feature"
-    for axis, suggested in enumerate(layer.axes):
-        if axis not in names:
-            known = suggested if suggested in _KEPT else None
-            names[axis] = (known or stays) if alone else known or default[axis]
+    names |= _staying_names(names, layer.axes, default)
     return tuple(names[axis] for axis in range(len(shape)))
+
+
+def _of_as_many_axes(
+    count: int, runs: Sequence[tuple[str | None, ModelLayer | None]]
+) -> list[tuple[str | None, tuple[int, ...]]]:
+    """The runs in which a layer was seen with so many axes, each as the role of what was cut and the layer's shape."""
+    shapes = [(role, () if seen is None else seen.shape or ()) for role, seen in runs]
+    return [(role, shape) for role, shape in shapes if len(shape) == count]
+
+
+def _roles_by_axis(
+    shape: tuple[int, ...], cuts: Sequence[tuple[str | None, tuple[int, ...]]]
+) -> dict[int, list[str | None]]:
+    """The axes of a layer that move, each with the roles of the cuts that move it."""
+    moving: dict[int, list[str | None]] = {}
+    for role, cut in cuts:
+        for axis, (before, after) in enumerate(zip(shape, cut, strict=True)):
+            if before != after:
+                moving.setdefault(axis, []).append(role)
+    return moving
+
+
+def _staying_names(
+    moving: Mapping[int, str], suggested: Sequence[str], default: Sequence[str]
+) -> dict[int, str]:
+    """The names of the axes that stay as they are, beside those that move.
+
+    One that stays alone is the layer's features, where each that moves has a name of its own.
+    """
+    told = len(set(moving.values())) == len(moving) and not any(
+        default[axis] == name for axis, name in moving.items()
+    )
+    alone = told and len(default) - len(moving) == 1
+    features = "channel" if PIXELS.intersection(moving.values()) else "feature"
+    names = {axis: features if alone else default[axis] for axis in range(len(default)) if axis not in moving}
+    return names | {axis: suggested[axis] for axis in names if suggested[axis] in _KEPT}
 
 
 def _moving_name(roles: Sequence[str | None], suggested: str) -> str | None:

@@ -84,14 +84,17 @@ class Columns:
     @classmethod
     def of(cls, layer: Captured, parts: Parts, tolerance: float) -> Columns:
         """Take the magnitudes from some rows of a layer."""
-        names = layer.axes
-        kept = {axis for axis, name in enumerate(names) if name in _KEPT} or {0, len(names) - 1}
-        found = [_magnitudes(values_of(part, layer.dtype), kept) for part in parts]
-        if len({each.shape for each in found}) > 1:  # of other lengths each: the last axis alone is the same
-            found = [_magnitudes(values_of(part, layer.dtype), {len(names) - 1}) for part in parts]
-        if not found or len({each.shape for each in found}) > 1:
-            found = [np.asarray(max((float(each.max(initial=0.0)) for each in found), default=0.0))]
-        return cls(layer.dtype, np.max(found, axis=0), tolerance)
+        last = len(layer.axes) - 1
+        named = {axis for axis, name in enumerate(layer.axes) if name in _KEPT}
+        for kept in (
+            named or {0, last},
+            {last},
+        ):  # of other lengths each, they have the last axis alone in common
+            found = [_magnitudes(values_of(part, layer.dtype), kept) for part in parts]
+            if len({each.shape for each in found}) == 1:
+                return cls(layer.dtype, np.max(found, axis=0), tolerance)
+        largest = max((float(each.max(initial=0.0)) for each in found), default=0.0)
+        return cls(layer.dtype, np.asarray(largest), tolerance)
 
     @property
     def allowed(self) -> np.ndarray:
@@ -106,16 +109,11 @@ class Columns:
         if len(one) != len(other):
             return Difference(float("inf"), 0.0)
         found = [self._difference(*pair) for pair in zip(one, other, strict=True)]
-        different = [(each, part) for part, each in enumerate(found) if each is not None]
+        different = [replace(each, part=part) for part, each in enumerate(found) if each is not None]
         if not different:
             return None
-        worst, part = max(different, key=lambda pair: pair[0].excess)
-        gross, filled = (sum(counts) for counts in zip(*(each.counts for each, _ in different), strict=True))
-        filled += sum(part.size for part, each in zip(one, found, strict=True) if each is None)
-        throughout = any(
-            each.counts[1] >= _FEW and each.counts[0] > _MOST * each.counts[1] for each, _ in different
-        )
-        return replace(worst, part=part, counts=(gross, filled), throughout=throughout)
+        same = sum(part.size for part, each in zip(one, found, strict=True) if each is None)
+        return _worst_of(different, same)
 
     def _difference(self, one: np.ndarray, other: np.ndarray) -> Difference | None:
         if one.shape != other.shape:
@@ -135,8 +133,9 @@ class Columns:
             excess = np.where(apart > 0, apart / np.maximum(allowed, _TINY), 0.0)
         at = np.unravel_index(int(excess.argmax()), apart.shape)
         sizes = np.maximum(np.abs(first), np.abs(second))
-        gross = int((apart > _APART * sizes).sum())
-        return Difference(float(apart[at]), float(allowed[at]), counts=(gross, int((sizes > 0).sum())))
+        gross, filled = int((apart > _APART * sizes).sum()), int((sizes > 0).sum())
+        throughout = filled >= _FEW and gross > _MOST * filled
+        return Difference(float(apart[at]), float(allowed[at]), counts=(gross, filled), throughout=throughout)
 
     def _allowed_over(self, shape: tuple[int, ...]) -> np.ndarray:
         try:
@@ -153,6 +152,13 @@ class Columns:
         found = [self._difference(_first(one, shorter), _first(other, shorter))]
         found.append(self._difference(_last(one, shorter), _last(other, shorter)))
         return far + [each or Difference(0.0, 0.0) for each in found]
+
+
+def _worst_of(different: Sequence[Difference], same: int) -> Difference:
+    """The difference of the example that differs most, with the counts of all and of ``same`` values that are equal."""
+    worst = max(different, key=lambda each: each.excess)
+    gross, filled = (sum(counts) for counts in zip(*(each.counts for each in different), strict=True))
+    return replace(worst, counts=(gross, filled + same), throughout=any(each.throughout for each in different))
 
 
 def _first(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from actstore.activations import Captured, ModelLayer
     from actstore.dumping.plan import LoopSettings
     from actstore.reductions import Reductions
+    from actstore.reductions.plan import LayerReduction
 
 _CHOICES = (
     "choose --pool last or --pool mean (one vector for each example), or --row token (a row for each token); "
@@ -37,13 +38,11 @@ class Padded:
         """Find them among the layers of a dump; there are none where a row is a token or a word."""
         if not settings.unit.whole:
             return cls({})
-        plans = [reductions.of(layer.name) for layer in reductions.layers]
-        layers = [
-            plan.layer for plan in plans if plan is not None and (plan.pool is None or not plan.pool.axes)
-        ]
-        asked = chosen_kinds(settings.reductions.pool, [plan.layer for plan in plans if plan is not None])
-        kept = [layer for layer in layers if POSITION in layer.axes and asked.get(layer.name) != NONE]
-        return cls({layer.name: _where(layer) for layer in kept})
+        found = (reductions.of(layer.name) for layer in reductions.layers)
+        plans = [plan for plan in found if plan is not None]
+        asked = chosen_kinds(settings.reductions.pool, [plan.layer for plan in plans])
+        kept = [plan.layer for plan in plans if _keeps_positions(plan)]
+        return cls({layer.name: _where(layer) for layer in kept if asked.get(layer.name) != NONE})
 
     def refuse(self, inputs: object) -> None:
         """Refuse a batch that says of some positions that they are padding.
@@ -73,6 +72,10 @@ class Padded:
                     f"row is the same size throughout a store: {_CHOICES}"
                 )
                 raise LayerError(msg)
+
+
+def _keeps_positions(plan: LayerReduction) -> bool:
+    return POSITION in plan.layer.axes and (plan.pool is None or not plan.pool.axes)
 
 
 def _where(layer: ModelLayer) -> tuple[int, int]:

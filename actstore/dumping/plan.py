@@ -189,21 +189,24 @@ def _chosen(
 ) -> tuple[Sequence[ModelLayer], Mapping[str, str]]:
     """The layers that are dumped, and those that a glob passes over since they have no row, with the reason."""
     layers = select(settings.layers, every)
-    asked = [
-        any(picks) for picks in zip(*(matching(pattern, every) for pattern in settings.layers), strict=True)
-    ]
-    passed_over = {
+    passed_over = _without_rows(settings.layers, every)
+    if settings.unit.whole:
+        return layers, passed_over
+    kept = [layer for layer in layers if has_positions(layer) or by_name(settings.layers, layer.name)]
+    if not kept:
+        return layers, passed_over
+    for layer in layers:
+        if layer not in kept:
+            axes = ", ".join(layer.axes) or "no axes"
+            passed_over[layer.name] = f"no row per {settings.unit.name}: it has ({axes})"
+    return kept, passed_over
+
+
+def _without_rows(patterns: Sequence[str], every: Sequence[ModelLayer]) -> dict[str, str]:
+    """The layers that a pattern matches and that have no row for each example, with the reason."""
+    asked = [any(picks) for picks in zip(*(matching(pattern, every) for pattern in patterns), strict=True)]
+    return {
         layer.name: layer.note
         for layer, matched in zip(every, asked, strict=True)
         if matched and layer.note.startswith(NOT_ROWS)
     }
-    if settings.unit.whole:
-        return layers, passed_over
-    kept = [layer for layer in layers if has_positions(layer) or by_name(settings.layers, layer.name)]
-    if kept:
-        without = {layer.name: layer for layer in layers if layer not in kept}
-        axes = {name: ", ".join(layer.axes) or "no axes" for name, layer in without.items()}
-        passed_over |= {
-            name: f"no row per {settings.unit.name}: it has ({found})" for name, found in axes.items()
-        }
-    return kept or layers, passed_over

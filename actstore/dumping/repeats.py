@@ -62,15 +62,19 @@ class Repeats:
 def _all_alike(inputs: object) -> bool:
     """Whether all rows of a batch are the same."""
     if isinstance(inputs, Mapping):
-        return all(_all_alike(part) for part in inputs.values())
+        return all(map(_all_alike, inputs.values()))
     if arrays.is_array(inputs):
-        try:
-            rows = arrays.to_bits(inputs)[0]
-        except TypeError:  # Python objects, and tensors that NumPy can not hold: they are not hashed either
-            return False
-        return not rows.shape or bool((rows == rows[:1]).all())
+        return _rows_alike(inputs)
     if isinstance(inputs, (tuple, list)):
         if any(arrays.is_array(part) or isinstance(part, Mapping) for part in inputs):
-            return all(_all_alike(part) for part in inputs)
+            return all(map(_all_alike, inputs))
         return all(part == inputs[0] for part in inputs)
     return False
+
+
+def _rows_alike(array: object) -> bool:
+    try:
+        rows = arrays.to_bits(array)[0]
+    except TypeError:  # Python objects, and tensors that NumPy can not hold: they are not hashed either
+        return False
+    return not rows.shape or bool((rows == rows[:1]).all())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from actstore.activations import Captured
+    from actstore.reductions.parts_of_examples import Spots
     from actstore.row_choice import RowChoice
     from actstore.sources import Batch, SplitData
 
@@ -108,18 +109,23 @@ def row_batch(
         own = None if batch.groups is None else batch.groups.tolist()
         return RowBatch(activations, ids, splits, batch.targets, own)
     examples, positions = rows.spots.examples, rows.spots.positions
-    labels = examples
-    if batch.words is not None:
-        labels = (np.cumsum(batch.words) - batch.words)[examples] + positions
-    wider, wider_name = {}, item.columns.group_by
-    if batch.groups is not None and wider_name is not None and wider_name not in batch.targets:
-        wider[wider_name] = batch.groups[examples]
     groups = [ids[example] for example in examples.tolist()]
     return RowBatch(
         activations,
         [f"{group}/{position}" for group, position in zip(groups, positions.tolist(), strict=True)],
         [splits[example] for example in examples.tolist()],
-        {name: values[labels] for name, values in batch.targets.items()} | wider,
+        _targets_of_parts(batch, rows.spots, item.columns.group_by),
         groups,
         positions,
     )
+
+
+def _targets_of_parts(batch: Batch, spots: Spots, wider: str | None) -> dict[str, np.ndarray]:
+    """The labels of tokens or words, and as one more target the groups of their examples, by the name ``wider``."""
+    labels = spots.examples
+    if batch.words is not None:
+        labels = (np.cumsum(batch.words) - batch.words)[spots.examples] + spots.positions
+    targets = {name: values[labels] for name, values in batch.targets.items()}
+    if batch.groups is not None and wider is not None:
+        targets.setdefault(wider, batch.groups[spots.examples])
+    return targets

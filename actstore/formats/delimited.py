@@ -119,14 +119,21 @@ def _delimiter(path: Path, sample: str) -> str:
             f"{path} could be separated by {names}; put cells that have the one or the other inside into quotes"
         )
         raise SourceError(msg)
-    there = [DELIMITERS[delimiter] for delimiter in DELIMITERS if delimiter in _unquoted(header)]
-    if not fitting and there and "," not in _unquoted(header):
+    if not fitting:
+        _check_one_column(path, header)
+    return fitting[0] if fitting else ","
+
+
+def _check_one_column(path: Path, header: str) -> None:
+    """SourceError where a header of no commas has another delimiter, by which the lines have other cells than it."""
+    bare = _unquoted(header)
+    there = [name for delimiter, name in DELIMITERS.items() if delimiter in bare]
+    if there and "," not in bare:
         msg = (
             f"{path} has {' and '.join(there)} in its header, but its lines have not as many cells as that: what "
             "separates them? Write it with commas, and quotes around cells that have some"
         )
         raise SourceError(msg)
-    return fitting[0] if fitting else ","
 
 
 def _fits(sample: str, delimiter: str) -> bool:

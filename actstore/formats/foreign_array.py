@@ -108,19 +108,19 @@ class ForeignArray:
         Raises:
             SourceError: the file changed, or what lies there cannot be decoded.
         """
+        ranges = self._ranges(place)
+        found = self._read(tuple(map(_covering, ranges)))
+        steps = tuple(slice(None, None, span.step) for span in ranges)
+        return found if all(span.step == 1 for span in ranges) else found[steps]
+
+    def _ranges(self, place: Any) -> list[range]:
+        """What slices mean along each axis; of the axes that they leave out, all."""
         parts = place if isinstance(place, tuple) else (place,)
         if not all(isinstance(part, slice) for part in parts) or len(parts) > self.ndim:
             msg = f"{self.spec} is read in slices; {place!r} was given"
             raise TypeError(msg)
         whole = (*parts, *[slice(None)] * (self.ndim - len(parts)))
-        ranges = [range(*part.indices(side)) for part, side in zip(whole, self.shape, strict=True)]
-        box = tuple(
-            slice(min(span[0], span[-1]), max(span[0], span[-1]) + 1) if span else slice(0, 0)
-            for span in ranges
-        )
-        found = self._read(box)
-        steps = tuple(slice(None, None, span.step) for span in ranges)
-        return found if all(span.step == 1 for span in ranges) else found[steps]
+        return [range(*part.indices(side)) for part, side in zip(whole, self.shape, strict=True)]
 
     def read_into(self, rows: slice, out: np.ndarray) -> None:
         """Read rows into an array of their shape and dtype."""
@@ -263,3 +263,8 @@ def _ended(texts: np.ndarray, how: str) -> np.ndarray:
         letters[np.maximum.accumulate(letters == 0, axis=-1)] = 0
         return letters.view(texts.dtype).reshape(texts.shape)
     return texts
+
+
+def _covering(span: range) -> slice:
+    """The elements from the least of a range to its greatest."""
+    return slice(min(span[0], span[-1]), max(span[0], span[-1]) + 1) if span else slice(0, 0)

@@ -63,10 +63,7 @@ def answer(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Return what is said of the file's datasets, or the error: a line that the user reads."""
     try:
         with open_file(question["path"]) as file:
-            names, keys = [], question["keys"]
-            if keys is None:
-                names = [name.decode("utf-8", "backslashreplace") for name in file.id]
-                keys = [(name, f"{question['path']}:/{name}") for name in names if name.isdecimal()]
+            names, keys = _asked(file, question)
             checked = [(_checked(file, key, spec), spec) for key, spec in keys]
             _check_together(file, [dataset for dataset, _ in checked])
             found = [_described(file, dataset, spec) for dataset, spec in checked]
@@ -78,6 +75,17 @@ def answer(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         }, b""
     payload = b"".join(data for _, data in found)
     return {"names": names, "arrays": [one for one, _ in found], "bytes": len(payload)}, payload
+
+
+def _asked(file: h5py.File, question: dict[str, Any]) -> tuple[list[str], Sequence[tuple[str, str]]]:
+    """The keys that are asked for, each with what messages call it; where none are, all that are numbers.
+
+    Before these come the names of all that the file has, which are looked up only then.
+    """
+    if question["keys"] is not None:
+        return [], question["keys"]
+    names = [name.decode("utf-8", "backslashreplace") for name in file.id]
+    return names, [(name, f"{question['path']}:/{name}") for name in names if name.isdecimal()]
 
 
 def _check_together(file: h5py.File, datasets: Sequence[h5d.DatasetID]) -> None:

@@ -25,7 +25,8 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.plain_labels import index_of, is_pandas, plain_labels
+from actstore.plain_labels import plain_labels
+from actstore.row_ids import index_of, is_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.plain_labels import counts_in_other_order, index_of, place_by_id, plain_labels, some, without
+from actstore.plain_labels import plain_labels, without
+from actstore.row_ids import counts_in_other_order, index_of, place_by_id, some
 from actstore.sources.base import check_labels
 
 if TYPE_CHECKING:
@@ -112,19 +114,23 @@ def _own(split: str, sources: Sequence[Source]) -> bool:
     by_source = [getattr(source, "row_ids", None) for source in sources]
     if all(ids is None for ids in by_source):
         return False
-    fault = ""
-    if any(ids is None for ids in by_source):
-        fault = "other data of the same split has no such column"
-    else:
-        counts = Counter(row_id for ids in by_source for row_id in ids or ())
-        twice = [row_id for row_id, rows in counts.items() if rows > 1 or not row_id]
-        fault = f"{some(twice)} are empty or come more than once" if twice else ""
+    fault = _fault_of(by_source)
     if fault:
         spec = next(source.spec for source, ids in zip(sources, by_source, strict=True) if ids is not None)
         of = f" of split {split!r}" if split else ""
         msg = f"the column of ids of {spec} does not name its rows ({fault}); the rows{of} are counted instead"
         warnings.warn(msg, RowNamesWarning, stacklevel=4)
     return not fault
+
+
+def _fault_of(by_source: Sequence[Sequence[str] | None]) -> str:
+    """Why the ids that the files of a split give do not name its rows; "" where they do."""
+    given = [ids for ids in by_source if ids is not None]
+    if len(given) < len(by_source):
+        return "other data of the same split has no such column"
+    counts = Counter(chain.from_iterable(given))
+    twice = [row_id for row_id, rows in counts.items() if rows > 1 or not row_id]
+    return f"{some(twice)} are empty or come more than once" if twice else ""
 
 
 def place_labels(labels: RowLabels, rows: RowNames, spec: str) -> np.ndarray:

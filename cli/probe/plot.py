@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.shared import overwrite_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @click.command()
@@ -39,21 +43,17 @@ def plot(
     refuse_existing_figure(Path(output), overwrite)
     found = solvers.load(probes).values()
     targets = list(dict.fromkeys(probe.target for probe in found))
-    if target is None and len(targets) > 1:
-        raise click.ClickException(
-            f"{probes} has several targets; say which with --target: {', '.join(targets)}"
-        )
-    if target is not None and target not in targets:
-        raise click.ClickException(f"{probes} has no target {target!r}; it has {', '.join(targets) or 'none'}")
-    steps = sorted({probe.step for probe in found})
-    if step is None and len(steps) > 1:
-        raise click.ClickException(
-            f"{probes} has several steps; say which with --step: {', '.join(map(str, steps))}"
-        )
-    if step is not None and step not in steps:
-        raise click.ClickException(
-            f"{probes} has no step {step}; it has {', '.join(map(str, steps)) or 'none'}"
-        )
+    _refuse_unless_one(probes, "target", target, targets)
+    _refuse_unless_one(probes, "step", step, sorted({probe.step for probe in found}))
     chosen = [probe for probe in found if target in (None, probe.target) and step in (None, probe.step)]
     save_chart(error_by_layer(chosen, title), Path(output), overwrite)
     click.echo(f"wrote {output}")
+
+
+def _refuse_unless_one(probes: str, what: str, asked: str | int | None, there: Sequence[str | int]) -> None:
+    """Refuse several of what a figure shows one of, and one that is not there."""
+    names = ", ".join(map(str, there))
+    if asked is None and len(there) > 1:
+        raise click.ClickException(f"{probes} has several {what}s; say which with --{what}: {names}")
+    if asked is not None and asked not in there:
+        raise click.ClickException(f"{probes} has no {what} {asked!r}; it has {names or 'none'}")

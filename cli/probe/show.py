@@ -138,18 +138,19 @@ def echo_probes(probes: Probes) -> None:
     header = [*names, "width", *[f"error {split}" for split in splits]]
     header += [f"CE {scored}"] if scored else []
     header += ["C", "gap (nats)", "engine", "status"]
-    rows = []
-    for probe in every:
-        row = [*_named(probe, names), str(probe.width), *[_error(probe, split) for split in splits]]
-        row += [_number(probe.cross_entropy.get(scored))] if scored else []
-        rows.append([*row, f"{probe.C:g}", _gap(probe), probe.engine, str(probe.status)])
-    echo_table(header, rows)
+    echo_table(header, [_cells(probe, names, splits, scored) for probe in every])
     if every:
         click.echo()
         echo_rows(every, splits)
         click.echo()
         for line in chosen_lines(every):
             click.echo(line)
+
+
+def _cells(probe: Probe, names: Sequence[str], splits: Sequence[str], scored: str | None) -> list[str]:
+    cells = [*_named(probe, names), str(probe.width), *[_error(probe, split) for split in splits]]
+    cells += [_number(probe.cross_entropy.get(scored))] if scored else []
+    return [*cells, f"{probe.C:g}", _gap(probe), probe.engine, str(probe.status)]
 
 
 def echo_rows(probes: Sequence[Probe], splits: Sequence[str]) -> None:

@@ -9,6 +9,8 @@ import click
 from cli.shared import echo_json, echo_table, json_option, shape, size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from actstore.store.reading.reader import Store
 
 
@@ -28,13 +30,16 @@ def info(store: str, as_json: bool) -> None:
         found = describe(opened)
     if as_json:
         echo_json(found)
-        return
+    else:
+        _echo(store, found)
+
+
+def _echo(store: str, found: Mapping[str, Any]) -> None:
+    """Print what `describe` found."""
     state = "complete" if found["complete"] else "INCOMPLETE: the dump did not finish"
     click.echo(f"{store}: {found['rows']:,} rows ({found['row_unit']}), {state}")
     if len(found["steps"]) > 1:
-        unfinished = [str(step) for step, facts in found["steps"].items() if not facts["complete"]]
-        note = f"; INCOMPLETE: {', '.join(unfinished)}" if unfinished else ""
-        click.echo(f"steps: {', '.join(map(str, found['steps']))}{note}")
+        _echo_steps(found["steps"])
     click.echo("splits: " + ", ".join(f"{name or '(none)'} {rows:,}" for name, rows in found["splits"].items()))
     for name, target in found["targets"].items():
         lacking = f", {target['unlabelled']:,} rows without" if target["unlabelled"] else ""
@@ -56,6 +61,12 @@ def info(store: str, as_json: bool) -> None:
     )
     if found["provenance"].get("command"):
         click.echo(f"\nmade by: {found['provenance']['command']}")
+
+
+def _echo_steps(steps: Mapping[int, Mapping[str, Any]]) -> None:
+    unfinished = [str(step) for step, facts in steps.items() if not facts["complete"]]
+    note = f"; INCOMPLETE: {', '.join(unfinished)}" if unfinished else ""
+    click.echo(f"steps: {', '.join(map(str, steps))}{note}")
 
 
 def describe(store: Store) -> dict[str, Any]:

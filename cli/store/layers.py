@@ -105,7 +105,12 @@ def echo_layers(
     found = [_described(order, layer, rows) for order, layer in enumerate(described, start=first)]
     if as_json:
         echo_json(found)
-        return
+    else:
+        _echo(found, rows, hidden=len(described) < len(every))
+
+
+def _echo(found: Sequence[dict[str, Any]], rows: int | None, *, hidden: bool) -> None:
+    """Print a row per layer, and what a dump of so many rows would take; ``hidden`` layers are told how to name."""
     echo_table(
         ["layer", "order", "type", "shape of a row", "axes", "dtype", "bytes per row", "note"],
         [_cells(layer) for layer in found],
@@ -114,7 +119,7 @@ def echo_layers(
     if rows is not None:
         globbed = sum(layer["dump_bytes"] or 0 for layer in found if not layer["explicit"])
         click.echo(f"{rows:,} rows: {size(globbed)} for all layers that '**' picks")
-    if len(described) < len(every):
+    if hidden:
         click.echo("NAME:in is what goes into a layer; name it, or **:in, to store it")
 
 
@@ -145,14 +150,20 @@ def _described(order: int, layer: ModelLayer, rows: int | None) -> dict[str, Any
 
 def _cells(layer: dict[str, Any]) -> list[str]:
     nothing = layer["shape"] is None
-    notes = [layer["note"], "by its exact name only" if layer["explicit"] and not nothing else ""]
+    unknown = nothing and layer["note"]
     return [
         layer["name"],
         "" if nothing else str(layer["order"]),
         layer["type"],
-        "-" if nothing and layer["note"] else shape(layer["shape"]),
+        "-" if unknown else shape(layer["shape"]),
         ", ".join(layer["axes"]),
         layer["dtype"] or ("-" if layer["note"] else "?"),
-        "-" if nothing and layer["note"] else size(layer["bytes_per_row"]),
-        "; ".join(note for note in notes if note),
+        "-" if unknown else size(layer["bytes_per_row"]),
+        _note(layer),
     ]
+
+
+def _note(layer: dict[str, Any]) -> str:
+    by_name = layer["explicit"] and layer["shape"] is not None
+    notes = [layer["note"], "by its exact name only" if by_name else ""]
+    return "; ".join(note for note in notes if note)

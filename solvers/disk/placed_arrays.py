@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array
+
 __all__ = ["Placed", "PlacedArrays"]
 
 
@@ -40,7 +42,7 @@ class PlacedArrays:
         self.places = places
         self._file = file
 
-    def read(self, name: str) -> NDArray[Any]:
+    def read(self, name: str) -> Array:
         """Return an array, read; OSError where the file ends before it."""
         place = self.places[name]
         array = np.empty(place.shape, place.dtype)
@@ -52,7 +54,7 @@ class PlacedArrays:
             rest, offset = rest[count:], offset + count
         return array
 
-    def mapped(self, name: str) -> NDArray[Any]:
+    def mapped(self, name: str) -> Array:
         """Return an array that stays on the disk."""
         place = self.places[name]
         if not place.nbytes:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array
     from solvers.problem import Problem
 
 __all__ = ["ENGINE", "SklearnEngine"]
@@ -133,7 +134,7 @@ class _Prepared:
                 start = solution.coefficients
                 yield [solution]
 
-    def _fit(self, C: float, goal: Goal, start: NDArray[Any] | None, given: _Standardised) -> Solution:
+    def _fit(self, C: float, goal: Goal, start: Array | None, given: _Standardised) -> Solution:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
@@ -165,7 +166,7 @@ class _Standardised:
     """One problem's rows x in its own coordinates, and which of all rows they are."""
 
     problem: Problem
-    x: NDArray[Any]
+    x: Array
     used: Any
 
     def weights(self) -> NDArray[np.float64] | None:

@@ -21,6 +21,7 @@ from solvers.labels import read_labels
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.fitting.result import Fit
 
 __all__ = ["FittedProbe"]
@@ -58,7 +59,7 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
         return _read_only(bias[1:] - bias[:1] if len(bias) == 2 else bias)
 
     @property
-    def classes_(self) -> NDArray[Any]:
+    def classes_(self) -> Array:
         """Labels of the rows that had a weight, sorted."""
         return _read_only(self.fit_.classes)
 
@@ -93,7 +94,7 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
         logits = self.fit_.logits(rows)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: ArrayLike) -> Array:
         """Most probable class of each row: (rows,), of ``classes_``."""
         rows = self._rows(X)
         return self.fit_.predict(rows)
@@ -108,12 +109,12 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
         rows = self._rows(X)
         return self.fit_.predict_log_proba(rows)
 
-    def _rows(self, X: ArrayLike) -> NDArray[Any]:
+    def _rows(self, X: ArrayLike) -> Array:
         """Rows to apply the probe to, checked against those it was fitted on."""
         check_is_fitted(self)
         return _validated(self, unmasked(X, "the activations"), reset=False)
 
-    def _rows_and_labels(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _rows_and_labels(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Rows and labels to fit on, checked; a numeric dtype and a memory map stay what they are."""
         missing = 0 if y is None else int(np.count_nonzero(read_labels(y)[1]))
         if missing:
@@ -138,7 +139,7 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
             warnings.warn(msg, ConvergenceWarning, stacklevel=3)
 
 
-def _read_only(values: NDArray[Any]) -> NDArray[Any]:
+def _read_only(values: Array) -> Array:
     """A view that cannot be written to: a probe whose coefficients were changed is not the one that was certified."""
     view = values.view()
     view.flags.writeable = False

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.fitting.result import Fit, FitPath
 
 __all__ = ["LogisticProbePath"]
@@ -52,7 +53,7 @@ class LogisticProbePath(FittedProbe):
 
     def __init__(
         self,
-        Cs: int | Sequence[float] | NDArray[Any] = 10,
+        Cs: int | Sequence[float] | Array = 10,
         *,
         cv: Any = None,
         gap: float = 1e-5,
@@ -117,7 +118,7 @@ class LogisticProbePath(FittedProbe):
         return self
 
 
-def _masked_but(labels: NDArray[Any], train: NDArray[Any]) -> Any:
+def _masked_but(labels: Array, train: Array) -> Any:
     """Labels of a fold: those of its training rows, the others masked."""
     masked = np.ma.masked_all_like(labels)
     masked[train] = labels[train]
@@ -135,10 +136,10 @@ def _warn_of_rough_fits(paths: Iterable[FitPath]) -> None:
 
 
 def _cross_entropy(
-    rows: NDArray[Any],
-    labels: NDArray[Any],
+    rows: Array,
+    labels: Array,
     sample_weight: ArrayLike | None,
-    folds: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    folds: Sequence[tuple[Array, Array]],
     paths: Iterable[FitPath],
 ) -> NDArray[np.float64]:
     """Mean cross-entropy (n_Cs,) over the held-out rows of all folds, by sample weight, in nats per row.

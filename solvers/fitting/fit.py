@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.fitting.path import SolvedPath
     from solvers.fitting.result import Fit, FitPath
     from solvers.problem import Problem
@@ -46,17 +47,17 @@ class FittedWeights(Protocol):
     """What a fit can start from: a :class:`Fit`, a probe, or anything with weights for the same columns and classes."""
 
     @property
-    def weights(self) -> NDArray[Any]:
+    def weights(self) -> Array:
         """(width, classes), for raw activations."""
         ...
 
     @property
-    def bias(self) -> NDArray[Any]:
+    def bias(self) -> Array:
         """(classes,)."""
         ...
 
     @property
-    def classes(self) -> NDArray[Any]:
+    def classes(self) -> Array:
         """Labels in sorted order."""
         ...
 
@@ -76,7 +77,7 @@ def fit(
     activations: RowSource | ArrayLike,
     labels: Mapping[Any, ArrayLike],
     *,
-    C: Sequence[float] | NDArray[Any],
+    C: Sequence[float] | Array,
     **settings: Unpack[FitInputs],
 ) -> dict[Any, FitPath]: ...
 
@@ -92,7 +93,7 @@ def fit(
     activations: RowSource | ArrayLike,
     labels: ArrayLike,
     *,
-    C: Sequence[float] | NDArray[Any],
+    C: Sequence[float] | Array,
     **settings: Unpack[FitInputs],
 ) -> FitPath: ...
 
@@ -102,7 +103,7 @@ def fit(
     activations: RowSource | ArrayLike,
     labels: ArrayLike | Mapping[Any, ArrayLike],
     *,
-    C: float | Sequence[float] | NDArray[Any] = 1.0,
+    C: float | Sequence[float] | Array = 1.0,
     sample_weight: ArrayLike | Mapping[Any, ArrayLike] | None = None,
     validation: tuple[RowSource | ArrayLike, ArrayLike | Mapping[Any, ArrayLike]] | None = None,
     warm_start: FittedWeights | Mapping[Any, FittedWeights | None] | None = None,
@@ -249,7 +250,7 @@ def _of(given: Any, name: Any) -> Any:
     return given[name]
 
 
-def _strengths(C: float | Sequence[float] | NDArray[Any]) -> list[float]:
+def _strengths(C: float | Sequence[float] | Array) -> list[float]:
     try:
         given = np.atleast_1d(np.asarray(C, dtype=np.float64))
     except (TypeError, ValueError):

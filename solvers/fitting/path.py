@@ -16,8 +16,7 @@ from solvers.goals import Goal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
+    from solvers.arrays import Array
     from solvers.fitting.validation import Validation
     from solvers.goals import Prepared, Solution
     from solvers.problem import Problem
@@ -41,7 +40,7 @@ class PathProblem:
 
     problem: Problem
     validation: Validation | None = None
-    start: NDArray[Any] | None = None
+    start: Array | None = None
 
 
 @dataclass(frozen=True)

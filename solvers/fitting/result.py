@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.rows import RowSource
 
 __all__ = ["Fit", "FitInterrupted", "FitPath", "FitProgress", "Status"]
@@ -108,7 +109,7 @@ class Fit:
 
     weights: NDArray[np.float64]
     intercept: NDArray[np.float64]
-    classes: NDArray[Any]
+    classes: Array
     C: float
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
@@ -153,7 +154,7 @@ class Fit:
         """
         return self.map.logits(self._checked(activations))
 
-    def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
+    def predict(self, activations: RowSource | ArrayLike) -> Array:
         """Most probable class of each row, in the labels' own values; raises as :meth:`logits`."""
         return self.map.predict(self._checked(activations))
 

@@ -91,12 +91,16 @@ def _flag(value: object) -> bool:
     return isinstance(value, bool | np.bool_)
 
 
+def _number(value: object, kind: type = Real) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def _whole(value: Any, least: int) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least
+    return _number(value, Integral) and bool(value >= least)
 
 
 def _positive(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and float(value) > 0
+    return _number(value) and bool(value > 0)
 
 
 def _weighting(value: object) -> bool:

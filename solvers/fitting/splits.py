@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
+
     SplitRows = ArrayLike | Mapping[str, ArrayLike] | None
 
 __all__ = ["VAL", "Splits", "in_order", "refuse_index", "split_rows"]
+
+Each = TypeVar("Each")
 
 TRAIN, VAL, TEST = "train", "val", "test"
 _USUAL = (TRAIN, VAL, TEST)
@@ -35,7 +39,7 @@ class Splits:
     named: Mapping[str, str]
 
 
-def in_order(rows: Mapping[str, Any]) -> dict[str, Any]:
+def in_order(rows: Mapping[str, Each]) -> dict[str, Each]:
     """Return what there is by split with train, val and test first."""
     order = sorted(rows, key=lambda split: _USUAL.index(split) if split in _USUAL else len(_USUAL))
     return {split: rows[split] for split in order}
@@ -187,7 +191,7 @@ def _empty_texts(splits: ArrayLike) -> NDArray[np.bool_]:
     )
 
 
-def divided_groups(groups: NDArray[Any], rows: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
+def divided_groups(groups: Array, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
     """Return how many groups of the training rows have rows in each other split, too, where there are such."""
     train = np.unique(groups[rows[TRAIN]]) if TRAIN in rows else groups[:0]
     shared = {

@@ -14,6 +14,7 @@ from solvers.rows import at_full_width
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array
     from solvers.engines.choice import Choice
     from solvers.fitting.path import Point, SolvedPath
     from solvers.problem import Problem
@@ -104,7 +105,7 @@ class ToFit:
         return at_full_width(values, self.columns, self.width, elsewhere)
 
 
-def _kept(values: NDArray[Any]) -> NDArray[Any]:
+def _kept(values: Array) -> Array:
     """A view that cannot be written to: a probe whose numbers were changed is not the one that was certified."""
     view = values.view()
     view.flags.writeable = False

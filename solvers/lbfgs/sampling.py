@@ -19,7 +19,7 @@ from solvers.lbfgs.objective import logits, padded, softmax
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from solvers.arrays import Backend
+    from solvers.arrays import Array, Backend
     from solvers.lbfgs.objective import Targets
     from solvers.lbfgs.working import Blocks, WorkingRows
 
@@ -179,7 +179,7 @@ def _gram(backend: Backend, x: Any) -> Any:
     return sum(backend.workers.map(work, backend.workers.shares(len(x), -(-len(x) // backend.workers.count))))
 
 
-def _importance(doubt: NDArray[np.float64], leverage: NDArray[Any]) -> NDArray[np.float64]:
+def _importance(doubt: NDArray[np.float64], leverage: Array) -> NDArray[np.float64]:
     """Shares (rows,) of the whole chance, by doubt times leverage and a tenth by doubt alone; ``doubt`` is spent."""
     if not doubt.any():
         doubt[:] = 1.0  # every row is certain, rightly or not

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from solvers.arrays import Backend
+    from solvers.arrays import Array, Backend
     from solvers.problem import Problem
     from solvers.rows import RowSource
 
@@ -137,7 +137,7 @@ class WorkingRows:
                 pending = self.backend.workers.ahead(make, index + 1)
             yield part, x
 
-    def _transformed(self, block: NDArray[Any], out: Any) -> Any:
+    def _transformed(self, block: Array, out: Any) -> Any:
         """``(h - center) / divisor`` of a block of the source, in the dtype of the work."""
         xp = self.backend.xp
         if block.dtype.itemsize > self.dtype.itemsize or block.dtype.kind != "f":

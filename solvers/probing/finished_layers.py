@@ -264,7 +264,7 @@ def _difference(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     return f"{field} was {_shown(before)} there and is {_shown(now)} here"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
 

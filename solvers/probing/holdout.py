@@ -2,26 +2,114 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.fitting.splits import VAL, in_order
+from solvers.labels import UNSEEN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-__all__ = ["FRACTION", "deal", "set_aside"]
+    from solvers.arrays import Array
+    from solvers.probing.records import JSON
+    from solvers.probing.task import RowRules
+
+__all__ = ["FEW_ROWS", "FRACTION", "Division", "deal", "divide", "set_aside"]
 
 FRACTION = 0.1
 """The part of the training rows that is set aside."""
 ALWAYS = -1
 """The fold of a row that is trained on in all of them."""
+FEW_ROWS = 5000
+"""Below so many labelled training rows C is chosen by folds, where nobody says how: a tenth of them says little."""
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Division:
+    """The rows of each split, the fold of each training row, and how C is chosen."""
+
+    rows: Mapping[str, NDArray[np.int64]]
+    chosen: JSON
+    folds: NDArray[np.int64] | None = None
+
+
+def divide(
+    rows: Mapping[str, NDArray[np.int64]],
+    codes: NDArray[np.int64],
+    groups: Array | None,
+    rules: RowRules,
+) -> Division:
+    """Find the rows to choose C by.
+
+    Args:
+        rows: the labelled rows of each split.
+        codes: (rows of the store,) classes, ``UNSEEN`` where a label is none of them.
+        groups: (training rows,) those that stay together.
+        rules: how.
+
+    Raises:
+        ProblemError: C is to be chosen by training rows, but there is a ``val`` split.
+    """
+    asked = rules.folds is not None or rules.holdout is not None
+    if VAL in rows and asked:
+        msg = (
+            f"folds and holdout choose C by training rows, but there is a `{VAL}` split of {len(rows[VAL]):,} rows to "
+            "choose it by; give neither, or another split as `val`"
+        )
+        raise ProblemError(msg)
+    if not rules.choose:
+        return Division(in_order(rows), {"how": "given"})
+    if VAL in rows:
+        known = int(np.sum(codes[rows[VAL]] != UNSEEN))
+        return Division(in_order(rows), {"how": "split", "split": VAL, "rows": known})
+    few = rules.holdout is None and len(rows["train"]) < FEW_ROWS
+    way = _by_folds if rules.folds is not None or few else _by_a_part
+    found = way(rows, codes, groups, rules)
+    if groups is not None:
+        found.chosen["groups"] = len(np.unique(groups))
+    return found
+
+
+def _by_folds(
+    rows: Mapping[str, NDArray[np.int64]],
+    codes: NDArray[np.int64],
+    groups: Array | None,
+    rules: RowRules,
+) -> Division:
+    train, asked = rows["train"], rules.folds or FOLDS
+    folds = deal(codes[train], groups, folds=asked, seed=rules.seed)
+    chosen = {
+        "how": "folds",
+        "folds": int(folds.max()) + 1,
+        "asked": asked,
+        "rows": int(np.sum(folds >= 0)),
+        "of": len(train),
+    }
+    return Division(in_order(rows), chosen, folds)
+
+
+def _by_a_part(
+    rows: Mapping[str, NDArray[np.int64]],
+    codes: NDArray[np.int64],
+    groups: Array | None,
+    rules: RowRules,
+) -> Division:
+    train, asked = rows["train"], rules.holdout or FRACTION
+    held = set_aside(codes[train], groups, seed=rules.seed, fraction=asked)
+    chosen = {"how": "set aside", "split": VAL, "rows": int(held.sum()), "of": len(train), "asked": asked}
+    return Division(in_order({**rows, "train": train[~held], VAL: train[held]}), chosen)
 
 
 def set_aside(
     codes: NDArray[np.int64],
-    groups: NDArray[Any] | None = None,
+    groups: Array | None = None,
     *,
     seed: int = 0,
     fraction: float = FRACTION,
@@ -56,7 +144,7 @@ def set_aside(
 
 
 def deal(
-    codes: NDArray[np.int64], groups: NDArray[Any] | None = None, *, folds: int, seed: int = 0
+    codes: NDArray[np.int64], groups: Array | None = None, *, folds: int, seed: int = 0
 ) -> NDArray[np.int64]:
     """Deal training rows into folds, each with the classes in the proportions of the whole.
 
@@ -108,7 +196,7 @@ def _dealt_rows(codes: NDArray[np.int64], folds: int, generator: np.random.Gener
 
 
 def _dealt_groups(
-    codes: NDArray[np.int64], groups: NDArray[Any], folds: int, generator: np.random.Generator
+    codes: NDArray[np.int64], groups: Array, folds: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
     """Whole groups, the largest first, each to the fold that has the smallest share of its classes so far.
 
@@ -129,7 +217,7 @@ def _dealt_groups(
     return dealt
 
 
-def _smallest_group(groups: NDArray[Any], rows: NDArray[np.bool_]) -> Any:
+def _smallest_group(groups: Array, rows: NDArray[np.bool_]) -> Any:
     """The group with the fewest rows of those that have one of these rows."""
     names = np.unique(groups[rows])
     return min(names, key=lambda name: int(np.count_nonzero(groups == name)))
@@ -169,7 +257,7 @@ def _of_each_class(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int
 
 
 def _groups(
-    codes: NDArray[np.int64], groups: NDArray[Any], fraction: float, generator: np.random.Generator
+    codes: NDArray[np.int64], groups: Array, fraction: float, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Whole groups in random order, each taken if it brings the class counts nearer to the part wanted.
 
@@ -199,7 +287,7 @@ def _groups(
     return held
 
 
-def _members(groups: NDArray[Any]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+def _members(groups: Array) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     """The size and the rows of every group."""
     _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     return sizes, np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])

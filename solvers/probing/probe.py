@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.linear_map import LinearMap
     from solvers.probing.row_table import TableKey
     from solvers.rows import RowSource
@@ -55,7 +56,7 @@ class Probe:
     scores: Scores
     provenance: Provenance = field(default_factory=Provenance)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    predictions: Mapping[TableKey, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    predictions: Mapping[TableKey, Mapping[str, Array]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     target = _of("where", "target", "What it predicts.")
@@ -155,7 +156,7 @@ class Probe:
         """Return the probability of each class, (rows, classes), ordered as ``classes``; raises as ``features``."""
         return self.used.predict_proba(self.features(activations))
 
-    def predict(self, activations: RowSource | ArrayLike) -> NDArray[Any]:
+    def predict(self, activations: RowSource | ArrayLike) -> Array:
         """Return the likeliest class of each row, (rows,), of a regression its values; raises as ``features``."""
         return self.used.predict(self.features(activations))
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import h5py
-    from numpy.typing import NDArray
 
+    from solvers.arrays import Array
     from solvers.probing.probe import Probes
 
 __all__ = ["is_probe_file", "load", "refuse_existing", "save", "write_probes"]
@@ -149,7 +149,7 @@ def refuse_existing(path: str | Path, overwrite: bool, inputs: tuple[str | Path,
 # what is written
 
 
-def _pieces(array: NDArray[Any]) -> Iterator[memoryview]:
+def _pieces(array: Array) -> Iterator[memoryview]:
     """The bytes of an array as they are stored, little-endian in C order, a few megabytes at a time."""
     little = array.dtype.newbyteorder("<")
     if array.ndim == 0 or not array.size:
@@ -160,7 +160,7 @@ def _pieces(array: NDArray[Any]) -> Iterator[memoryview]:
         yield np.ascontiguousarray(array[start : start + rows], little).reshape(-1).view(np.uint8).data
 
 
-def _lay_out(metadata: PagedMemory, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+def _lay_out(metadata: PagedMemory, arrays: Mapping[str, Array]) -> dict[str, int]:
     """Plan a file of these datasets, contiguous and allocated early; gives where the bytes of each go."""
     from h5py import h5d, h5f, h5fd, h5p, h5s, h5t
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from solvers.linear_map import LinearMap
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array
+
 __all__ = [
+    "JSON",
     "ProbeMap",
     "Proof",
     "Provenance",
@@ -29,10 +32,12 @@ __all__ = [
     "whole",
 ]
 
+JSON: TypeAlias = "dict[str, Any]"
+"""A JSON object."""
 Record = TypeVar("Record")
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Return a text that can be written as UTF-8."""
     if not isinstance(value, str):
         msg = f"{value!r} is no text"
@@ -41,7 +46,7 @@ def text(value: Any) -> str:
     return value
 
 
-def whole(value: Any) -> int:
+def whole(value: object) -> int:
     """Return a whole number that int64 holds."""
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
         msg = f"{str(value)[:40]} is no whole number"
@@ -49,14 +54,14 @@ def whole(value: Any) -> int:
     return value
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         msg = f"{value!r} is no number"
         raise TypeError(msg)
     return float(value)
 
 
-def _flag(value: Any) -> bool:
+def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         msg = f"{value!r} is neither true nor false"
         raise TypeError(msg)
@@ -87,7 +92,7 @@ def _by_split(check: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
     return checked
 
 
-def _open(value: Any) -> dict[str, Any]:
+def _open(value: Any) -> JSON:
     return _by_split(lambda each: each)(value)
 
 
@@ -151,7 +156,7 @@ class ProbeMap(LinearMap):
     scaled: bool = field(default=True, kw_only=True)
     columns: NDArray[np.int64] | None = field(default=None, kw_only=True)
     extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, kw_only=True, repr=False)
+    arrays: Mapping[str, Array] = field(default_factory=dict, kw_only=True, repr=False)
 
     @property
     def used(self) -> LinearMap:
@@ -217,7 +222,7 @@ class Provenance:
     extra: Mapping[str, Any] = _extra()
 
 
-def to_json(record: Any) -> dict[str, Any]:
+def to_json(record: Any) -> JSON:
     """Return a record as the object of the file, with the keys that were read and not known.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from solvers.arrays import Array
 
 __all__ = ["Beside", "RowTable", "TableKey"]
 
@@ -31,9 +31,9 @@ class RowTable:
 
     target: str
     split: str
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, Array]
     fold: int | None = None
-    classes: NDArray[Any] | None = None
+    classes: Array | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -56,4 +56,4 @@ class Beside:
 
     tables: tuple[RowTable, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from solvers.arrays import Array
     from solvers.fitting.result import Fit
     from solvers.probing.task import Task
     from solvers.rows import RowSource
@@ -92,7 +93,7 @@ def row_tables(
             truth = task.codes[rows]
             unseen, place = np.unique(task.labels[rows[truth == UNSEEN]], return_inverse=True)
             truth[truth == UNSEEN] = len(task.classes) + place
-            arrays: dict[str, NDArray[Any]] = {"index": rows, "truth": truth.astype(np.int32)}
+            arrays: dict[str, Array] = {"index": rows, "truth": truth.astype(np.int32)}
             arrays |= {} if group_of is None else {"group": group_of[rows].astype(np.int64)}
             arrays |= {} if digests is None else {"id": digests[rows]}
             tables.append(RowTable(target, split, arrays, classes=np.concatenate([task.classes, unseen])))

@@ -12,20 +12,18 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.fitting.splits import VAL, divided_groups, in_order, refuse_index, split_rows
 from solvers.labels import UNSEEN, marks_of_none, place_labels, plain_labels, read_labels
-from solvers.probing.holdout import FRACTION, deal, set_aside
+from solvers.probing.holdout import divide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.fitting.splits import SplitRows
+    from solvers.arrays import Array
+    from solvers.fitting.splits import SplitRows, Splits
+    from solvers.probing.records import JSON
 
 __all__ = ["RowRules", "Task", "make_task", "make_tasks"]
-
-FEW_ROWS = 5000
-"""Below so many labelled training rows C is chosen by folds, where nobody says how: a tenth of them says little."""
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,8 @@ class Task:
     ``chosen`` says, in JSON, how C is chosen, by how many rows, and which labels and rows are left out.
     """
 
-    labels: NDArray[Any]
-    classes: NDArray[Any]
+    labels: Array
+    classes: Array
     codes: NDArray[np.int64]
     rows: Mapping[str, NDArray[np.int64]]
     unlabelled: Mapping[str, int]
@@ -132,18 +130,29 @@ def make_tasks(labels: Mapping[str, ArrayLike], rules: RowRules) -> dict[str, Ta
     rules.check()
     tasks = {target: make_task(given, rules, target) for target, given in labels.items()}
     for target, task in tasks.items():
-        unlabelled = sum(task.unlabelled.values())
-        if rules.require_all and unlabelled:
-            counts = ", ".join(f"{count:,} of {split}" for split, count in task.unlabelled.items() if count)
-            msg = f"{unlabelled:,} rows have no label for {target!r} ({counts}); label them, or do without"
-            raise ProblemError(msg)
-        if rules.choose and VAL in task.rows and not np.any(task.codes[task.rows[VAL]] != UNSEEN):
-            msg = (
-                f"no row of the `val` split has a label for {target!r} that is known from training, so C "
-                "can not be chosen; give a single C, or leave `val` out and C is chosen by rows of `train`"
-            )
-            raise ProblemError(msg)
+        if rules.require_all:
+            _refuse_unlabelled(target, task)
+        if rules.choose:
+            _refuse_empty_val(target, task)
     return tasks
+
+
+def _refuse_unlabelled(target: str, task: Task) -> None:
+    unlabelled = sum(task.unlabelled.values())
+    if unlabelled:
+        counts = ", ".join(f"{count:,} of {split}" for split, count in task.unlabelled.items() if count)
+        msg = f"{unlabelled:,} rows have no label for {target!r} ({counts}); label them, or do without"
+        raise ProblemError(msg)
+
+
+def _refuse_empty_val(target: str, task: Task) -> None:
+    """Refuse a ``val`` split that C cannot be chosen by."""
+    if VAL in task.rows and not np.any(task.codes[task.rows[VAL]] != UNSEEN):
+        msg = (
+            f"no row of the `val` split has a label for {target!r} that is known from training, so C "
+            "can not be chosen; give a single C, or leave `val` out and C is chosen by rows of `train`"
+        )
+        raise ProblemError(msg)
 
 
 def make_task(labels: ArrayLike, rules: RowRules, target: str) -> Task:
@@ -168,73 +177,29 @@ def make_task(labels: ArrayLike, rules: RowRules, target: str) -> Task:
     codes = np.full(len(values), UNSEEN)
     codes[~missing] = place_labels(values[~missing], classes)
     groups = _groups(rules.groups, len(values))
-    division = _divide(rows, codes, None if groups is None else groups[rows["train"]], rules)
-    if groups is not None:
-        divided = divided_groups(groups, in_order(rows))
-        division.chosen.update({"divided_groups": divided} if divided else {})
-    if VAL in found.named and rules.choose:
-        division.chosen["named"] = found.named[VAL]
-    if rules.ignore_label:
-        division.chosen["ignore_label"] = [str(label) for label in rules.ignore_label]
-    nowhere = len(values) - sum(len(numbers) for numbers in found.rows.values())
-    if nowhere:
-        division.chosen["in_no_split"] = nowhere
-    counts = {split: unlabelled.get(split, 0) for split in division.rows}
-    return Task(values, classes, codes, division.rows, counts, division.folds, division.chosen)
-
-
-@dataclass(frozen=True)
-class _Division:
-    """The rows of each split, the fold of each training row, and how C is chosen."""
-
-    rows: Mapping[str, NDArray[np.int64]]
-    chosen: dict[str, Any]
-    folds: NDArray[np.int64] | None = None
-
-
-def _divide(
-    rows: Mapping[str, NDArray[np.int64]],
-    codes: NDArray[np.int64],
-    groups: NDArray[Any] | None,
-    rules: RowRules,
-) -> _Division:
-    """Find the rows to choose C by."""
-    train, asked = rows["train"], rules.folds is not None or rules.holdout is not None
-    if VAL in rows and asked:
-        msg = (
-            f"folds and holdout choose C by training rows, but there is a `{VAL}` split of {len(rows[VAL]):,} rows to "
-            "choose it by; give neither, or another split as `val`"
-        )
-        raise ProblemError(msg)
-    if not rules.choose:
-        return _Division(in_order(rows), {"how": "given"})
-    if VAL in rows:
-        return _Division(
-            in_order(rows), {"how": "split", "split": VAL, "rows": int(np.sum(codes[rows[VAL]] != UNSEEN))}
-        )
-    whole: dict[str, Any] = {} if groups is None else {"groups": len(np.unique(groups))}
-    if rules.folds is not None or (rules.holdout is None and len(train) < FEW_ROWS):
-        folds = deal(codes[train], groups, folds=rules.folds or FOLDS, seed=rules.seed)
-        chosen = {
-            "how": "folds",
-            "folds": int(folds.max()) + 1,
-            "asked": rules.folds or FOLDS,
-            "rows": int(np.sum(folds >= 0)),
-            "of": len(train),
-        }
-        return _Division(in_order(rows), chosen | whole, folds)
-    held = set_aside(codes[train], groups, seed=rules.seed, fraction=rules.holdout or FRACTION)
+    division = divide(rows, codes, None if groups is None else groups[rows["train"]], rules)
+    divided = {} if groups is None else divided_groups(groups, in_order(rows))
     chosen = {
-        "how": "set aside",
-        "split": VAL,
-        "rows": int(held.sum()),
-        "of": len(train),
-        "asked": rules.holdout or FRACTION,
+        **division.chosen,
+        **({"divided_groups": divided} if divided else {}),
+        **_left_out(found, rules, len(values)),
     }
-    return _Division(in_order({**rows, "train": train[~held], VAL: train[held]}), chosen | whole)
+    counts = {split: unlabelled.get(split, 0) for split in division.rows}
+    return Task(values, classes, codes, division.rows, counts, division.folds, chosen)
 
 
-def _ignored(values: NDArray[Any], ignore: Sequence[Any]) -> NDArray[np.bool_]:
+def _left_out(found: Splits, rules: RowRules, count: int) -> JSON:
+    """What a probe remembers of its splits: what ``val`` is called, labels that are none, and rows in no split."""
+    told: JSON = {}
+    if VAL in found.named and rules.choose:
+        told["named"] = found.named[VAL]
+    if rules.ignore_label:
+        told["ignore_label"] = [str(label) for label in rules.ignore_label]
+    nowhere = count - sum(len(numbers) for numbers in found.rows.values())
+    return told | ({"in_no_split": nowhere} if nowhere else {})
+
+
+def _ignored(values: Array, ignore: Sequence[Any]) -> NDArray[np.bool_]:
     """Which labels are among those to ignore: text equals text, numbers equal numbers or how they are written."""
     found = np.zeros(len(values), dtype=bool)
     for value in ignore:
@@ -250,7 +215,7 @@ def _ignored(values: NDArray[Any], ignore: Sequence[Any]) -> NDArray[np.bool_]:
     return found
 
 
-def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target: str) -> NDArray[Any]:
+def _classes(values: Array, rows: Mapping[str, NDArray[np.int64]], target: str) -> Array:
     """The classes of the training rows."""
     if "train" not in rows:
         msg = f"no rows to train on: the splits are {', '.join(rows) or 'empty'}; name one of them `train`"
@@ -266,7 +231,7 @@ def _classes(values: NDArray[Any], rows: Mapping[str, NDArray[np.int64]], target
     return classes
 
 
-def _groups(groups: ArrayLike | None, count: int) -> NDArray[Any] | None:
+def _groups(groups: ArrayLike | None, count: int) -> Array | None:
     """The groups of all rows."""
     if groups is None:
         return None

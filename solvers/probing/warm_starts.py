@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from solvers.rows import flat_width
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from solvers.arrays import Array
     from solvers.probing.probe import Key, Probe
     from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
@@ -71,6 +70,6 @@ def _check(probe: Probe, layer: FitLayer, task: Task) -> None:
         raise ProblemError(msg)
 
 
-def _listed(classes: NDArray[Any]) -> str:
+def _listed(classes: Array) -> str:
     shown = ", ".join(map(str, classes[:4].tolist()))
     return f"{shown}, ... ({len(classes):,})" if len(classes) > 4 else shown

@@ -8,8 +8,8 @@ import pytest
 import solvers
 from solvers.errors import ProblemError
 from solvers.fitting.folds import FoldPaths
-from solvers.probing.holdout import ALWAYS, deal
-from solvers.probing.task import FEW_ROWS, RowRules, make_task
+from solvers.probing.holdout import ALWAYS, FEW_ROWS, deal
+from solvers.probing.task import RowRules, make_task
 
 STRENGTHS = (0.01, 1.0, 100.0)
 

@@ -37,9 +37,9 @@ def test_every_kind_was_tried_and_most_were_refused(cases):
 def test_a_number_that_is_not_in_the_file_is_told(tmp_path, monkeypatch):
     fitted(tmp_path / "p.h5")
     assert examine(tmp_path / "p.h5") == ("found", "read")
-    read = probe_file._File.read
+    read = probe_file.FileArrays.read
     monkeypatch.setattr(
-        probe_file._File,
+        probe_file.FileArrays,
         "read",
         lambda file, name: read(file, name) + 0.5 if name == "weights.0" else read(file, name),
     )

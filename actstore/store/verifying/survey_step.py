@@ -65,12 +65,16 @@ class StepSurvey:
         if proof is not None:
             self._check_proof(proof, dict(zip(numbers, ranks, strict=True)))
         self._account.steps[step] = sum(rows for rows, _ in ranks), strict
-        known = {STEP_JSON, COMPLETE, *(place.parent.joinpath(rank_folder(step, n)).name for n in numbers)}
+        self._take_down_unlisted(place, numbers, strict=strict)
+
+    def _take_down_unlisted(self, place: Path, numbers: Sequence[int], *, strict: bool) -> None:
+        """What is in the folder of the step besides its documents and its ranks."""
+        ranks = (place.parent.joinpath(rank_folder(self._step, number)).name for number in numbers)
+        known = {STEP_JSON, COMPLETE, *ranks}
         for path in entries_of(place):
             if path.name not in known:
-                beyond = is_rank_folder(path.name) and rank_number(path.name) >= len(
-                    numbers
-                )  # died before it began
+                # A rank past those that are there died before it began.
+                beyond = is_rank_folder(path.name) and rank_number(path.name) >= len(numbers)
                 self._account.unlisted(path, strict=strict and not beyond)
 
     def _ranks(self, proof: Mapping[str, Any] | None) -> list[int]:

@@ -27,9 +27,10 @@ from actstore.store.writing.destination import (
 from actstore.store.writing.sealing import remove_leftovers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from actstore.store.documents.records import ShardRecord
     from actstore.store.writing.sealing import RankWriter
 
 
@@ -54,21 +55,10 @@ class Claim:
         settle(to)
         check_free(to)
         replaces = store_mark(to.final) if to.overwrite and to.final.exists() else ""
-        if to.staging == to.partial and not to.resume and to.partial.exists():
-            with holding(to.partial):
-                _rename_away(to, to.partial)
-            _sweep(to)
+        _begin_anew(to)
         new = not to.staging.exists()
-        to.rank_folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock = Lock(to.rank_folder / LOCK)
-        except BlockingIOError:
-            raise in_use(to.staging) from None
-        journal = to.rank_folder / JOURNAL
-        if not to.resume and journal.exists():  # another process was quicker, and has ended
-            self.release()
-            raise taken(to, to.staging)
-        self._fresh = not has_records(journal)
+        self._hold()
+        self._fresh = not has_records(to.rank_folder / JOURNAL)
         self._alone = not (to.staging / STORE_JSON).exists()
         if self._fresh:
             remove_leftovers(to.rank_folder, set())
@@ -77,6 +67,18 @@ class Claim:
         self._replaces = read_note(to.rank_folder / LOCK)
         if new:
             durable.sync_folder(to.staging.parent)
+
+    def _hold(self) -> None:
+        """Lock the place, which nobody else may have begun."""
+        to = self._to
+        to.rank_folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = Lock(to.rank_folder / LOCK)
+        except BlockingIOError:
+            raise in_use(to.staging) from None
+        if not to.resume and (to.rank_folder / JOURNAL).exists():  # another process was quicker, and has ended
+            self.release()
+            raise taken(to, to.staging)
 
     def _note(self, replaces: str) -> None:
         """Keep on the disk what the output may replace, before there is anything to resume."""
@@ -168,14 +170,18 @@ class Claim:
             self.discard()
             return f"{to.final} is as it was: nothing was written there"
         listed = rank.listed()
-        if not listed:
-            self.discard()
-            what = f" of {to.place}" if to.place.shared else ""
-            if not to.in_place and to.final.exists():
-                return (
-                    f"nothing{what} is left of the new store: no shard had been sealed; {to.final} is as it was"
-                )
-            return f"nothing{what} is left in {to.final}: no shard had been sealed"
+        return self._leave_rows(rank, listed) if listed else self._leave_nothing()
+
+    def _leave_nothing(self) -> str:
+        to = self._to
+        self.discard()
+        what = f" of {to.place}" if to.place.shared else ""
+        if not to.in_place and to.final.exists():
+            return f"nothing{what} is left of the new store: no shard had been sealed; {to.final} is as it was"
+        return f"nothing{what} is left in {to.final}: no shard had been sealed"
+
+    def _leave_rows(self, rank: RankWriter, listed: Sequence[ShardRecord]) -> str:
+        to = self._to
         with suppress(OSError):  # whoever resumes it does so, too
             rank.list_step()
         remove_leftovers(to.rank_folder, {record.shard for record in listed})
@@ -246,6 +252,14 @@ def settle(to: Destination) -> None:
     if to.whole and to.partial.exists() and not any(map(is_locked, locks_of(to.partial))):
         _rename_away(to, to.partial)  # claimed by a dump that sealed nothing
     _sweep(to)
+
+
+def _begin_anew(to: Destination) -> None:
+    """Put an unfinished output away that nobody asked to go on with."""
+    if to.staging == to.partial and not to.resume and to.partial.exists():
+        with holding(to.partial):
+            _rename_away(to, to.partial)
+        _sweep(to)
 
 
 def _rename_away(to: Destination, folder: Path) -> None:

@@ -135,22 +135,32 @@ def check_free(destination: Destination) -> None:
     if is_locked(destination.rank_folder / LOCK):
         raise in_use(destination.staging)
     for path in (destination.final, destination.partial):
-        if not path.exists():
-            continue
-        if path.is_dir():
-            check_folder(path)
-            if not destination.place.shared and any(map(is_locked, locks_of(path))):
-                raise in_use(path)
-        if path.is_dir() == (destination.single_file and path == destination.final):
-            msg = f"{path} is in the way: a {'folder' if path.is_dir() else 'file'} of that name. Move it"
-            raise StoreError(msg)
-        if not path.is_dir() and destination.overwrite:
-            check_kind(path, is_single_file)
-        joins = path == destination.staging and destination.place.shared and _joins(destination)
-        if not (destination.overwrite or destination.resume or joins or _is_bare(path)):
-            raise taken(destination, path)
+        if path.exists():
+            _check_ours(destination, path)
+            _check_asked(destination, path)
     if destination.resume and not destination.in_place and is_begun(destination.partial):
         check_replaces(destination, read_note(destination.rank_folder / LOCK))
+
+
+def _check_ours(destination: Destination, path: Path) -> None:
+    """StoreError where what is there is somebody's own, of another kind, or being written."""
+    folder = path.is_dir()
+    if folder:
+        check_folder(path)
+        if not destination.place.shared and any(map(is_locked, locks_of(path))):
+            raise in_use(path)
+    if folder == (destination.single_file and path == destination.final):
+        msg = f"{path} is in the way: a {'folder' if folder else 'file'} of that name. Move it"
+        raise StoreError(msg)
+    if not folder and destination.overwrite:
+        check_kind(path, is_single_file)
+
+
+def _check_asked(destination: Destination, path: Path) -> None:
+    """StoreError where a store is there, and nobody asked to add to it, to go on with it or to replace it."""
+    joins = path == destination.staging and destination.place.shared and _joins(destination)
+    if not (destination.overwrite or destination.resume or joins or _is_bare(path)):
+        raise taken(destination, path)
 
 
 def check_replaces(destination: Destination, asked: str) -> None:

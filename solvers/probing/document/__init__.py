@@ -1,1 +1,1 @@
-"""What a probe file says: its header and the names of its arrays, whatever holds them."""
+"""What a probe file says: its header and the names of its arrays, and where each of them lies."""

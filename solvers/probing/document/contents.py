@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array
     from solvers.probing.probe import Probe
+    from solvers.probing.records import JSON
     from solvers.probing.row_table import RowTable, TableKey
 
 __all__ = ["KEPT", "Arrays", "known_type", "pack", "short", "unpack"]
@@ -49,11 +51,11 @@ class Arrays(Protocol):
         """Those there are."""
         ...
 
-    def read(self, name: str) -> NDArray[Any]:
+    def read(self, name: str) -> Array:
         """One of them, in memory."""
         ...
 
-    def mapped(self, name: str) -> NDArray[Any]:
+    def mapped(self, name: str) -> Array:
         """One of them, that stays on the disk."""
         ...
 
@@ -70,7 +72,7 @@ def short(error: BaseException) -> str:
     return shown if len(shown) <= 200 else f"{shown[:197]}..."
 
 
-def pack(probes: Probes) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+def pack(probes: Probes) -> tuple[NDArray[np.uint8], dict[str, Array]]:
     """Return the bytes of the header, and the arrays by the names of their datasets.
 
     Raises:
@@ -97,7 +99,7 @@ def pack(probes: Probes) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
     return np.frombuffer(content, dtype=np.uint8), arrays
 
 
-def _arrays_of(number: int, probe: Probe, tables: Mapping[Any, int]) -> dict[str, NDArray[Any]]:
+def _arrays_of(number: int, probe: Probe, tables: Mapping[Any, int]) -> dict[str, Array]:
     known = {name: getattr(probe.map, name) for name in MAP_ARRAYS if getattr(probe.map, name) is not None}
     named = {f"{name}.{number}": array for name, array in {**probe.map.arrays, **known}.items()}
     for key, arrays in probe.predictions.items():
@@ -108,7 +110,7 @@ def _arrays_of(number: int, probe: Probe, tables: Mapping[Any, int]) -> dict[str
     return named
 
 
-def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def _plain(name: str, array: Array) -> Array:
     """An array of a type that a dataset may have."""
     array = np.asarray(array, dtype=known_type(name))
     if array.dtype.newbyteorder("<") not in KEPT:
@@ -117,7 +119,7 @@ def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def unpack(found: Arrays, header: dict[str, Any]) -> Probes:
+def unpack(found: Arrays, header: JSON) -> Probes:
     """Return the probes that a header describes.
 
     Raises:
@@ -221,9 +223,9 @@ def _predictions(
     probe: Probe,
     owned: Mapping[tuple[Any, ...], list[str]],
     tables: tuple[RowTable, ...],
-) -> dict[TableKey, dict[str, NDArray[Any]]]:
+) -> dict[TableKey, dict[str, Array]]:
     """What a probe says of the rows of each table, by the names of the arrays."""
-    predictions: dict[TableKey, dict[str, NDArray[Any]]] = {}
+    predictions: dict[TableKey, dict[str, Array]] = {}
     for of_table, table in enumerate(tables):
         for name in owned.get((number, of_table), []):
             array = found.mapped(name)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from solvers.arrays import Array
+    from solvers.probing.records import JSON
 
 __all__ = [
     "FORMAT",
@@ -56,7 +57,7 @@ _MOST_CLASS_BYTES = 1 << 28
 """What the classes of one probe may take: each takes as much as the longest, so a little JSON can ask for a lot."""
 
 
-def read_header(path: Path, content: bytes) -> dict[str, Any]:
+def read_header(path: Path, content: bytes) -> JSON:
     """Return the header of a probe file that can be read here.
 
     Raises:
@@ -87,7 +88,7 @@ def without(found: Mapping[str, Value], known: Collection[str]) -> dict[str, Val
     return {name: value for name, value in found.items() if name not in known}
 
 
-def _deeper_than(value: Any, levels: int) -> bool:
+def _deeper_than(value: object, levels: int) -> bool:
     """Whether JSON is nested deeper: what recurses over it later is as good as what reads it."""
     level = [value]
     for _ in range(levels):
@@ -100,7 +101,7 @@ def _deeper_than(value: Any, levels: int) -> bool:
     return any(isinstance(each, dict | list) for each in level)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> JSON:
     found = dict(pairs)
     if len(found) < len(pairs):
         msg = "a key stands twice in one object"
@@ -108,14 +109,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _as_pair(version: Any) -> tuple[int, int]:
+def _as_pair(version: object) -> tuple[int, int]:
     """A version to compare: ``"1.10"`` is (1, 10), and comes after ``"1.9"``; what is no version, before all."""
     major, _, minor = str(version).partition(".")
     digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in (major, minor or "0"))
     return (int(major), int(minor or "0")) if digits else (-1, 0)
 
 
-def probe_entry(probe: Probe) -> dict[str, Any]:
+def probe_entry(probe: Probe) -> JSON:
     """Return the entry of a probe: all but its arrays.
 
     Raises:
@@ -129,7 +130,7 @@ def probe_entry(probe: Probe) -> dict[str, Any]:
     return {**probe.extra, **records, "map": of_map, "metrics": dict(probe.metrics)}
 
 
-def probe_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Probe:
+def probe_of(entry: JSON, arrays: Mapping[str, Array]) -> Probe:
     """Return the probe of an entry and its arrays, by name; those that are not known go with it.
 
     Raises:
@@ -159,7 +160,7 @@ def probe_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Probe
     return Probe(**records, map=found, metrics=entry["metrics"], extra=extra)
 
 
-def table_entry(table: RowTable) -> dict[str, Any]:
+def table_entry(table: RowTable) -> JSON:
     """Return the entry of a table of rows: all but its arrays."""
     fold = None if table.fold is None else whole(table.fold)
     entry = {**table.extra, "target": text(table.target), "split": text(table.split), "fold": fold}
@@ -168,7 +169,7 @@ def table_entry(table: RowTable) -> dict[str, Any]:
     )
 
 
-def table_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RowTable:
+def table_of(entry: JSON, arrays: Mapping[str, Array]) -> RowTable:
     """Return the table of an entry and its arrays.
 
     Raises:
@@ -186,7 +187,7 @@ def table_of(entry: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RowTa
     )
 
 
-def _classes_entry(classes: NDArray[Any], ascending: bool = True) -> dict[str, Any]:
+def _classes_entry(classes: Array, ascending: bool = True) -> JSON:
     """Classes as JSON holds them exactly."""
     kind = {"U": "text", "S": "bytes"}.get(classes.dtype.kind, classes.dtype.newbyteorder("<").name)
     if kind not in {"text", "bytes", *_NUMBERS}:
@@ -198,7 +199,7 @@ def _classes_entry(classes: NDArray[Any], ascending: bool = True) -> dict[str, A
     return entry
 
 
-def _classes_of(found: Any, ascending: bool = True) -> NDArray[Any]:
+def _classes_of(found: Any, ascending: bool = True) -> Array:
     """The classes of an entry; refused where they are not, to the bit, what the entry says."""
     kind, values = found["type"], found["values"]
     if not isinstance(values, list) or not isinstance(kind, str):
@@ -214,7 +215,7 @@ def _classes_of(found: Any, ascending: bool = True) -> NDArray[Any]:
     return classes
 
 
-def _numbers_of(kind: str, values: list[Any]) -> NDArray[Any] | None:
+def _numbers_of(kind: str, values: list[Any]) -> Array | None:
     """Classes of a type of numbers; None where it does not hold the values exactly."""
     dtype = _NUMBERS[kind]
     json_type = {"b": bool, "f": float}.get(dtype.kind, int)
@@ -225,7 +226,7 @@ def _numbers_of(kind: str, values: list[Any]) -> NDArray[Any] | None:
     return classes if classes.tolist() == values else None
 
 
-def _texts_of(kind: str, values: list[Any]) -> NDArray[Any] | None:
+def _texts_of(kind: str, values: list[Any]) -> Array | None:
     """Classes that are text, or bytes; None where they are not these values exactly, or ``kind`` is neither."""
     if kind not in ("text", "bytes"):
         return None
