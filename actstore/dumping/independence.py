@@ -88,7 +88,8 @@ class Independence:
                 found = columns.compare([among[layer.name][row]], [beside[layer.name][row]])
                 if found is None or (self.random and found.is_rounding):
                     continue
-                if not found.is_rounding:
+                # What is rounding beside one huge column may be all there is of the others.
+                if found.is_gross or not found.is_rounding:
                     what = f"{named(layer)} gives {self._row(row)} other values beside other rows"
                     text = arrays.is_text(self.head.inputs)
                     raise refusal(what, found, _MIXES_OR_PADS if text else _MIXES)

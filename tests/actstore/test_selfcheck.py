@@ -392,6 +392,16 @@ def test_a_huge_column_hides_neither_dropout_nor_rows_that_mix(size, huge):
         check(mixing)
 
 
+def test_rows_that_mix_throughout_are_no_rounding_beside_any_column():
+    def mixing(batch):
+        return {
+            "x": np.concatenate([batch - batch.mean(axis=0), np.full((len(batch), 1), 1e7, np.float32)], axis=1)
+        }
+
+    with pytest.raises(DumpError, match="other values beside other rows"):
+        check(mixing, np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32))
+
+
 def test_what_mixes_within_the_tolerance_is_warned_of():
     with pytest.warns(
         SelfCheckWarning, match="values beside other rows that differ by up to .* which is rounding"
