@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LinearMap", "output_blocks"]
 
-_BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
+BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def output_blocks(
         block_rows: rows of a block; None takes as many as 32 MB of float64 hold.
     """
     groups = _same_mean(maps)
-    for rows, block in blocks(source, block_rows or max(1, _BLOCK_ELEMENTS // max(1, flat_width(source)))):
+    for rows, block in blocks(source, block_rows or max(1, BLOCK_ELEMENTS // max(1, flat_width(source)))):
         outputs: dict[int, NDArray[np.float64]] = {}
         for members, joined in groups:
             with np.errstate(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Moments", "all_moments", "common_range", "not_finite", "spread"]
 
-_BLOCK_ELEMENTS = 1 << 17
+BLOCK_ELEMENTS = 1 << 17
 _EXPONENTS = {4: 100, 8: 340}
 """Divisors lie within 2 to this power, by the bytes of an entry, so that their inverses do not overflow."""
 _LARGEST = 1e100
@@ -75,7 +75,7 @@ def _moments(source: RowSource, weights: NDArray[np.float64]) -> Moments:
             run = run.joined(_block_run(read(source, part), weights[part]))
         return run
 
-    shares = NUMPY.workers.shares(source.shape[0], max(1, _BLOCK_ELEMENTS // max(1, width)))
+    shares = NUMPY.workers.shares(source.shape[0], max(1, BLOCK_ELEMENTS // max(1, width)))
     runs = NUMPY.workers.map(work, shares)
     with np.errstate(over="ignore", invalid="ignore"):
         whole = reduce(_Run.joined, runs)

@@ -34,7 +34,7 @@ __all__ = [
 
 _GAP_ROWS = 64
 """Rows closer together than this are read in one slice by :func:`take`."""
-_RUN_ELEMENTS = 1 << 20
+RUN_ELEMENTS = 1 << 20
 """What such a slice may hold."""
 
 
@@ -119,7 +119,7 @@ def take(source: RowSource, rows: NDArray[np.int64]) -> Array:
         )
     else:
         picked = np.empty((len(ascending), flat_width(source)), source.dtype)
-        block = ascending // max(_GAP_ROWS, _RUN_ELEMENTS // flat_width(source))
+        block = ascending // max(_GAP_ROWS, RUN_ELEMENTS // flat_width(source))
         runs = np.flatnonzero((np.diff(ascending) > _GAP_ROWS) | (np.diff(block) > 0)) + 1
         for run in np.split(np.arange(len(ascending)), runs):
             wanted = ascending[run]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 64 * 2**20
 """Of chunks that a slice needed a part of, which the next one may need the rest of."""
 
-_GAP_BYTES = 2**18
+GAP_BYTES = 2**18
 """Rows that lie closer together than this are read in one slice."""
 
 Box: TypeAlias = tuple[slice, ...]
@@ -133,7 +133,7 @@ class ForeignArray:
     def take(self, ascending: np.ndarray) -> np.ndarray:
         """(count, *features) rows by number: slices, out of which rows that lie close together are picked."""
         row_bytes = max(1, self.dtype.itemsize * prod(self.shape[1:]))
-        breaks = np.flatnonzero(np.diff(ascending) > 1 + _GAP_BYTES // row_bytes) + 1
+        breaks = np.flatnonzero(np.diff(ascending) > 1 + GAP_BYTES // row_bytes) + 1
         parts = [self[run[0] : run[-1] + 1][run - run[0]] for run in np.split(ascending, breaks) if len(run)]
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINE", "CupyEngine", "device_name"]
 
-_BLOCK_ELEMENTS = 1 << 26
+BLOCK_ELEMENTS = 1 << 26
 
 
 class CupyEngine:
@@ -96,7 +96,7 @@ def _backend(number: int) -> Backend:
     return Backend(
         xp=cupy,
         to_host=cupy.asnumpy,
-        block_elements=_BLOCK_ELEMENTS,
+        block_elements=BLOCK_ELEMENTS,
         factor=_factor,
         solve=_solve,
         free_bytes=_free_bytes,

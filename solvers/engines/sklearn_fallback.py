@@ -29,7 +29,7 @@ __all__ = ["ENGINE", "SklearnEngine"]
 
 _WIDE = 1024
 """Two classes on layers at least so wide are fitted faster by scikit-learn, one C at a time (docs/solving.md)."""
-_ENTRIES = 1 << 26
+ENTRIES = 1 << 26
 """Layers of more entries were not measured, and rows are copied here."""
 _SMALL = 1 << 22
 """Entries of rows up to which BLAS is kept to one thread."""
@@ -53,7 +53,7 @@ class SklearnEngine:
 
         What it saves there is tenths of a second, and importing it takes more than a second.
         """
-        wide = problem.width >= _WIDE and problem.rows * problem.width <= _ENTRIES
+        wide = problem.width >= _WIDE and problem.rows * problem.width <= ENTRIES
         if fits > 1 or len(problem.classes) > 2 or not wide:
             return Bid(0.0, "it is for one C and two classes on a wide layer")
         if _bytes_needed(problem) > (NUMPY.free_bytes() if memory_bytes is None else memory_bytes):

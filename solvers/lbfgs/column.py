@@ -30,7 +30,7 @@ _RUNG_GAP = 0.1
 """A rung is left once its estimated gap is this share of the loss."""
 _LONGER = 1.5
 """A step is first tried at this many times the last one's length, but no more than whole."""
-_CUT = 0.2
+CUT = 0.2
 """A column that is on its way straight to its goal goes back and takes the ladder after a step shorter than this."""
 _PATIENCE = 25
 """Steps without a better estimate of the gap after which rounding is taken to have stopped a column."""
@@ -192,7 +192,7 @@ class Column:
         return self._near(state) and (not last or self.gap_estimate <= self.gap_nats)
 
     def _gives_up(self, headway: _Headway, *, bold: bool) -> bool:
-        astray = bold and not self.close and self._length < _CUT
+        astray = bold and not self.close and self._length < CUT
         return astray or headway.idle > _PATIENCE or self._spent
 
     def _step(self, state: State) -> Generator[Any, Answer, State | None]:

@@ -35,7 +35,7 @@ _STEEPEST = 1e18
 """What a column of a block is scaled up by at most, so that float32 can square it: such a column does not vary."""
 _SHARED_ENTRIES = 1 << 18
 """Entries of all factors from which on several workers solve: below that, to ask them takes longer."""
-_JITTER = 1e-5
+JITTER = 1e-5
 """What is added to a unit diagonal at first, so that float32 still finds the matrix positive definite."""
 
 
@@ -220,7 +220,7 @@ def _factor(backend: Backend, block: Any, shrink: Any) -> Any:
     """The Cholesky factor of one class's block, scaled to a unit diagonal; None where it holds no numbers."""
     scaled = block * shrink[:, None] * shrink[None, :]
     diagonal = backend.xp.arange(len(block))
-    jitter = _JITTER
+    jitter = JITTER
     # Off the diagonal nothing exceeds 1 by more than rounding, so a diagonal as large as the sum of a row must do.
     while jitter < 10 * len(block):
         scaled[diagonal, diagonal] = 1 + jitter

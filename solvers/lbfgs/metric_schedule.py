@@ -39,9 +39,9 @@ _EIGEN = 11
 """Eigenvectors take so many times width³ multiplications, at the speed of large products (measured)."""
 _LEAST = 1 << 16
 """An evaluation takes the time of so many entries at least: what is called for it costs more than the products do."""
-_CHEAP = 5.0
+CHEAP = 5.0
 """A column begins with the best metric that costs no more evaluations than this: on narrow layers the best of all."""
-_CHEAP_TURNED = 30.0
+CHEAP_TURNED = 30.0
 """The same for the eigenbasis, which is what most evaluations are saved by, and is shared by all columns of a layer."""
 
 
@@ -136,7 +136,7 @@ class MetricSchedule:
 
     def _begins_with(self, number: int) -> bool:
         turned = self.subject.level(number)[1] is Kind.TURNED
-        return self.subject.price(number) <= (_CHEAP_TURNED if turned else _CHEAP)
+        return self.subject.price(number) <= (CHEAP_TURNED if turned else CHEAP)
 
     def measured(self, state: State) -> State:
         """Return the state with a metric made at its coefficients."""

@@ -29,9 +29,9 @@ _GRAM_ROWS = 16
 """Rows per column that the Gram matrix of the leverage is made of."""
 _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
-_WHOLE_ELEMENTS = 1 << 20
+WHOLE_ELEMENTS = 1 << 20
 """Layers of so few entries are taken whole, without looking for the rows that matter."""
-_BASIS_WIDTH = 2048
+BASIS_WIDTH = 2048
 """Layers wider than this have too large a Gram matrix to take eigenvectors of."""
 _UNIFORM = 0.1
 """Share of the probability that ignores leverage."""
@@ -75,7 +75,7 @@ class Sampler:
     @property
     def turns(self) -> bool:
         """Whether there can be a basis: the Gram matrix fits, and is not too wide to take eigenvectors of."""
-        return self._whole and self._rows.width <= _BASIS_WIDTH
+        return self._whole and self._rows.width <= BASIS_WIDTH
 
     @property
     def gram_price(self) -> int:
@@ -121,7 +121,7 @@ class Sampler:
         therefore only about the number asked for, and where chance gives none, the likeliest is taken.
         """
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
-        if count >= self._rows.rows and self._rows.rows * self._rows.width <= _WHOLE_ELEMENTS:
+        if count >= self._rows.rows and self._rows.rows * self._rows.width <= WHOLE_ELEMENTS:
             numbers = np.arange(self._rows.rows)
             ones = xp.ones(len(numbers), dtype=self._rows.dtype)
             return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None)

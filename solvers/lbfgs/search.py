@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["StepTrial", "step_length"]
 
 _SLOPE_RATIO = 0.9
-_MAX_TRIALS = 25
+MAX_TRIALS = 25
 _MAX_GROWTH = 8.0
 _STALE = 0.25
 """What the slope of an end that stayed counts, from one trial to the next."""
@@ -80,7 +80,7 @@ def step_length(
     bracket = _Bracket(below=start, previous=start)
     ceiling = start.loss + rounding * (1.0 + abs(start.loss))
     step = first
-    for _ in range(_MAX_TRIALS):
+    for _ in range(MAX_TRIALS):
         trial = yield step
         if abs(trial.slope) <= -_SLOPE_RATIO * start.slope and trial.loss <= ceiling:
             return trial

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ColumnSolver"]
 
-_COLUMNS = 160
+COLUMNS = 160
 """Coefficient columns in flight: their products then run at the speed of the cores (docs/solving.md)."""
 _COPIES = 3
 """Blocks of the Hessian of one column: as they are, factored, and the factors they take the place of."""
 _BLOCK_BYTES = _COPIES << 29
 """At most so much memory is for the Hessians' blocks of all columns in flight."""
-_BLOCK_WIDTH = 4096
+BLOCK_WIDTH = 4096
 """Layers wider than this have too large blocks to factor."""
 
 
@@ -63,8 +63,8 @@ class ColumnSolver:
         resident = rows * width * itemsize <= budget // 2
         # A quarter is for the rows that the Hessian's blocks are made of, what other rows leave for the blocks.
         spare = min(_BLOCK_BYTES, budget // 4 if resident else budget // 2)
-        self._blocks = width <= _BLOCK_WIDTH and block_bytes <= spare
-        self._capacity = max(1, min(_COLUMNS // classes, spare // block_bytes if self._blocks else _COLUMNS))
+        self._blocks = width <= BLOCK_WIDTH and block_bytes <= spare
+        self._capacity = max(1, min(COLUMNS // classes, spare // block_bytes if self._blocks else COLUMNS))
         self._sample_rows = max(64, budget // 4 // (3 * itemsize * width))
         self.rows = WorkingRows(first, backend, dtype, resident=resident)
         self._exact: WorkingRows | None = self.rows if small else None

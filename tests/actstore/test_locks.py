@@ -29,7 +29,7 @@ REFUSALS = ["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]
 @pytest.fixture(params=["flock", "stand-in"])
 def way(request, monkeypatch):
     """Both ways to lock. The second file system can not; it was warned of already."""
-    monkeypatch.setattr(locks, "_warned", True)
+    monkeypatch.setattr(locks, "warned", True)
     if request.param == "stand-in":
         monkeypatch.setattr(fcntl, "flock", refusing("ENOLCK"))
     return request.param
@@ -143,7 +143,7 @@ def test_waiting_for_a_lock(tmp_path, way):
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom actstore.store.disk import locks\nimport fcntl\n"
         "def flock(fd, how): raise OSError(37, '')\n"
-        f"if {way == 'stand-in'}: locks._warned = True; fcntl.flock = flock\n"
+        f"if {way == 'stand-in'}: locks.warned = True; fcntl.flock = flock\n"
         "print('ready', flush=True)\nlocks.Lock(Path(sys.argv[1]), wait_s=30)\nprint('taken', flush=True)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -159,7 +159,7 @@ def test_waiting_for_a_lock(tmp_path, way):
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_file_system_that_can_not_lock_is_warned_of_once(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(locks, "_warned", False)
+    monkeypatch.setattr(locks, "warned", False)
     monkeypatch.setattr(fcntl, "flock", refusing(name))
     with pytest.warns(
         UserWarning, match=r"lock: this file system can not lock \(.*\); lock\.held beside it keeps"
@@ -175,7 +175,7 @@ def test_a_file_system_that_can_not_lock_is_warned_of_once(tmp_path, monkeypatch
 
 
 def test_a_process_elsewhere_holds_until_it_is_silent_for_two_minutes(tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "_warned", True)
+    monkeypatch.setattr(locks, "warned", True)
     path = tmp_path / "lock"
     path.touch()
     other_holder(path, age_s=STALE_S - 30)
@@ -218,7 +218,7 @@ def test_what_is_no_holder_counts_by_its_age(tmp_path):
 def test_of_many_that_take_over_one_wins(tmp_path, monkeypatch):
     """Twenty processes at once, five times."""
     monkeypatch.setattr(fcntl, "flock", refusing("ENOLCK"))
-    monkeypatch.setattr(locks, "_warned", True)
+    monkeypatch.setattr(locks, "warned", True)
     path = tmp_path / "lock"
     for turn in range(5):
         other_holder(path, token=f"t{turn}", age_s=STALE_S * 2)

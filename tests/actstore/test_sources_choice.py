@@ -238,7 +238,7 @@ def test_rows_of_a_file_are_read_in_slices_that_do_not_span_what_lies_far_apart(
         return read(array, rows)
 
     monkeypatch.setattr(ForeignArray, "__getitem__", spied)
-    monkeypatch.setattr("actstore.formats.foreign_array._GAP_BYTES", 160)  # ten rows
+    monkeypatch.setattr("actstore.formats.foreign_array.GAP_BYTES", 160)  # ten rows
     dataset = open_array(tmp_path / "x.h5", "x", "x")
     places = np.array([3, 4, 9, 500, 511, 513, 9999])
     np.testing.assert_array_equal(dataset.take(places)[:, 0], places * 4)

@@ -33,7 +33,7 @@ def no_locks(monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(locks, "_warned", True)
+    monkeypatch.setattr(locks, "warned", True)
 
 
 def stopped(path):

@@ -83,5 +83,5 @@ def test_shards_are_a_thousandth_of_the_dump_within_limits(tmp_path, layers, mon
     writer = Writer(tmp_path / "out.acts")
     writer.begin(layers)
     writer.expect(rows)
-    assert writer._shard_bytes == (shard_bytes or rows * row_bytes(layers) // 1000)
+    assert writer.shard_bytes == (shard_bytes or rows * row_bytes(layers) // 1000)
     writer.abandon()

@@ -92,7 +92,7 @@ def test_cold_start_is_zero_from_a_penalty_where_zero_is_nearly_optimal(make_pro
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("cut", [0.0, 0.2, math.inf])
 def test_reaches_the_optimum(make_problem, newton, monkeypatch, cut, weighted, C, blocks):
-    monkeypatch.setattr("solvers.lbfgs.column._CUT", cut)  # straight; as it is; by the ladder after one step
+    monkeypatch.setattr("solvers.lbfgs.column.CUT", cut)  # straight; as it is; by the ladder after one step
     problem = make_problem(rows=200, weighted=weighted, scale=weighted)
     rows, subject = bench(problem, blocks=blocks)
     column = column_for(subject, problem.penalty(C), gap_nats=1e-12)
@@ -119,7 +119,7 @@ def test_a_column_goes_straight_to_its_goal_and_takes_the_ladder_after_a_step_cu
     goal = problem.penalty(1.0)
     straight, careful = column_for(subject, goal), column_for(subject, goal)
     assert penalties_of(straight, rows) == [goal]
-    monkeypatch.setattr("solvers.lbfgs.column._CUT", math.inf)  # whole steps too
+    monkeypatch.setattr("solvers.lbfgs.column.CUT", math.inf)  # whole steps too
     assert penalties_of(careful, rows) == [goal, *cold_start(subject, goal)[1]]
     assert straight.evaluations < careful.evaluations - 2  # an evaluation at zero and a step were in vain
     assert straight.close
@@ -142,8 +142,8 @@ def bought_by(problem):
 
 @pytest.mark.parametrize("factor", [0.0, 10.0, 20.0, 1e9])
 def test_blocks_are_bought_only_once_as_many_steps_were_spent_as_they_cost(make_problem, monkeypatch, factor):
-    monkeypatch.setattr("solvers.lbfgs.metric_schedule._CHEAP", -1.0)  # nothing comes for free
-    monkeypatch.setattr("solvers.lbfgs.metric_schedule._CHEAP_TURNED", -1.0)
+    monkeypatch.setattr("solvers.lbfgs.metric_schedule.CHEAP", -1.0)  # nothing comes for free
+    monkeypatch.setattr("solvers.lbfgs.metric_schedule.CHEAP_TURNED", -1.0)
     real = FitSubject.price
     monkeypatch.setattr(
         FitSubject, "price", lambda self, number: factor * (number > 0) if factor else real(self, number)

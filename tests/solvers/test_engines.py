@@ -221,7 +221,7 @@ def test_auto_leaves_two_classes_on_a_wide_layer_to_scikit_learn_once_it_is_impo
         engines.choose("auto", two, 1, memory_bytes=10**6).engine.name == "numpy"
     )  # it takes 3 x 8 x 55,000 bytes
     assert engines.choose("auto", two, 1, memory_bytes=10**7).engine.name == "sklearn"
-    monkeypatch.setattr("solvers.engines.sklearn_fallback._ENTRIES", 1000)
+    monkeypatch.setattr("solvers.engines.sklearn_fallback.ENTRIES", 1000)
     assert engines.choose("auto", two, 1).engine.name == "numpy"
 
 

@@ -105,7 +105,7 @@ def no_room(cupy, monkeypatch, at_most):
 def test_rows_that_do_not_fit_after_all_are_streamed(cupy, monkeypatch, make_rows):
     activations, labels = make_rows(60_000, 20, 2)
     rows = activations.astype(np.float32)
-    monkeypatch.setattr("solvers.engines.cupy_lbfgs._BLOCK_ELEMENTS", 1 << 16)
+    monkeypatch.setattr("solvers.engines.cupy_lbfgs.BLOCK_ELEMENTS", 1 << 16)
     no_room(cupy, monkeypatch, rows.nbytes // 2)
     cupy.pool.held = 5
     fit = solvers.fit(rows, labels, engine="cupy", C=0.1)

@@ -91,7 +91,7 @@ def test_resident_rows_are_read_from_their_source_once_by_the_solver(data):
 
 
 def test_rows_picked_from_a_source_without_take_are_read_in_bounded_slices(monkeypatch):
-    monkeypatch.setattr("solvers.rows._RUN_ELEMENTS", 64 * 3)
+    monkeypatch.setattr("solvers.rows.RUN_ELEMENTS", 64 * 3)
     longest = []
 
     class Plain:
@@ -108,7 +108,7 @@ def test_rows_picked_from_a_source_without_take_are_read_in_bounded_slices(monke
 
 
 def test_a_layer_too_wide_to_factor_is_fitted_by_diagonals(make_rows, monkeypatch):
-    monkeypatch.setattr("solvers.lbfgs.sweep._BLOCK_WIDTH", 10)
+    monkeypatch.setattr("solvers.lbfgs.sweep.BLOCK_WIDTH", 10)
     activations, labels = make_rows(400, 20, 3)
     diagonal = solvers.fit(activations, labels, engine="numpy")
     monkeypatch.undo()

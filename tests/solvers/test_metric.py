@@ -62,7 +62,7 @@ def problem(request, make_problem):
 
 def test_solving_is_multiplying_by_the_inverse_of_each_class_hessian(problem, monkeypatch):
     """Under every penalty that the same curvature is put."""
-    monkeypatch.setattr("solvers.lbfgs.metric._JITTER", 1e-15)  # in float64 no more is needed
+    monkeypatch.setattr("solvers.lbfgs.metric.JITTER", 1e-15)  # in float64 no more is needed
     at, vector = doubtful(problem), np.random.default_rng(6).standard_normal((len(problem.classes), 6))
     curvature = measured(problem, at)
     for penalty in (1e-6, 0.05, 10.0, 1e-6):

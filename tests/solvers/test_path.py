@@ -61,7 +61,7 @@ class Scripted:
 
 @pytest.fixture
 def one_by_one(monkeypatch):
-    monkeypatch.setattr("solvers.lbfgs.sweep._COLUMNS", 1)
+    monkeypatch.setattr("solvers.lbfgs.sweep.COLUMNS", 1)
 
 
 def follow_one(problem, strengths, plan, validation=None):
@@ -115,7 +115,7 @@ def test_columns_in_flight_change_neither_choice_nor_points(make_problem, monkey
     validation = Validation.of(held.source, held.codes, problem)
     runs = []
     for columns in (1, 6, 1000):
-        monkeypatch.setattr("solvers.lbfgs.sweep._COLUMNS", columns)
+        monkeypatch.setattr("solvers.lbfgs.sweep.COLUMNS", columns)
         runs.append(follow_one(problem, STRENGTHS, plan_for(Recorder(problem)), validation))
     assert len({(len(run.points), run.best.C) for run in runs}) == 1
     assert 3 <= len(runs[0].points) < len(STRENGTHS)  # or the case would show nothing

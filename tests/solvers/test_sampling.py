@@ -90,7 +90,7 @@ def test_rows_of_high_leverage_are_always_drawn(layer):
 
 
 def test_leverage_is_about_what_it_is_by_the_whole_inverse(layer, monkeypatch):
-    monkeypatch.setattr("solvers.lbfgs.sampling._WHOLE_ELEMENTS", 0)
+    monkeypatch.setattr("solvers.lbfgs.sampling.WHOLE_ELEMENTS", 0)
     rows, targets, coefficients = layer
     x = rows.pick(np.arange(1200))
     ridge = 10 * PENALTIES + 1e-6 * np.diagonal(x.T @ x / 1200).mean() + 1e-12

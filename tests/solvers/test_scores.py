@@ -91,7 +91,7 @@ def test_rows_that_are_not_finite_count_for_the_probes_that_need_them(rows):
 
 def test_block_size_does_not_matter(rows, monkeypatch):
     whole = score(rows.activations, rows.codes, rows.map)
-    monkeypatch.setattr(linear_map, "_BLOCK_ELEMENTS", 7 * 6)
+    monkeypatch.setattr(linear_map, "BLOCK_ELEMENTS", 7 * 6)
     in_blocks = score(rows.activations, rows.codes, rows.map)
     assert in_blocks.error == whole.error
     assert in_blocks.cross_entropy == pytest.approx(whole.cross_entropy, rel=1e-13)

@@ -90,7 +90,7 @@ def test_a_sharp_bend_near_the_start_is_found_in_few_trials(kink):
 
 
 def test_where_trials_run_out_the_longest_step_that_only_fell_is_taken_and_looked_at_once_more(monkeypatch):
-    monkeypatch.setattr("solvers.lbfgs.search._MAX_TRIALS", 3)
+    monkeypatch.setattr("solvers.lbfgs.search.MAX_TRIALS", 3)
     trial, tried = search(lambda t: (-t, -1.0))
     assert trial.step == max(tried)
     assert tried[-1] == trial.step  # whoever evaluates keeps the results of the last step alone

@@ -48,7 +48,7 @@ def four_problems(make_rows, rows=300, width=8):
 
 @pytest.mark.parametrize("in_flight", [1, 2, 40])
 def test_every_column_of_a_sweep_is_solved(make_problem, monkeypatch, in_flight):
-    monkeypatch.setattr("solvers.lbfgs.sweep._COLUMNS", 3 * in_flight)
+    monkeypatch.setattr("solvers.lbfgs.sweep.COLUMNS", 3 * in_flight)
     problem = make_problem(weighted=True)
     solutions = swept(ColumnSolver([problem], NUMPY), Goal(STRENGTHS, 1e-8))
     assert sorted(each.C for each in solutions) == list(STRENGTHS)
@@ -106,7 +106,7 @@ def test_problems_may_ask_for_other_strengths_and_gaps(make_rows):
 
 
 def test_a_sweep_that_is_not_read_on_is_not_solved_on(make_problem, monkeypatch):
-    monkeypatch.setattr("solvers.lbfgs.sweep._COLUMNS", 3)
+    monkeypatch.setattr("solvers.lbfgs.sweep.COLUMNS", 3)
     solver = ColumnSolver([make_problem()], NUMPY)
     sweep = solver.sweep([Goal(STRENGTHS, 1e-6)])
     next(sweep)
@@ -221,7 +221,7 @@ def metrics_of(monkeypatch):
 
 
 def test_memory_too_small_for_blocks_leads_to_the_diagonal_and_the_same_optimum(make_problem, monkeypatch):
-    monkeypatch.setattr("solvers.lbfgs.metric_schedule._CHEAP", 0.0)
+    monkeypatch.setattr("solvers.lbfgs.metric_schedule.CHEAP", 0.0)
     problem = make_problem(rows=400, width=30, weighted=True, scale=True)
     made = metrics_of(monkeypatch)
     rich = swept(ColumnSolver([problem], NUMPY), Goal((0.1, 10.0), 1e-8))
@@ -249,7 +249,7 @@ def test_memory_bounds_the_rows_that_are_kept_and_the_rows_of_a_metric(make_prob
 
 
 def test_a_layer_too_wide_for_its_blocks_is_solved_by_the_diagonal(make_problem, monkeypatch):
-    monkeypatch.setattr("solvers.lbfgs.sweep._BLOCK_WIDTH", 11)
+    monkeypatch.setattr("solvers.lbfgs.sweep.BLOCK_WIDTH", 11)
     problem = make_problem(rows=200, width=12)
     made = metrics_of(monkeypatch)
     solutions = swept(ColumnSolver([problem], NUMPY), Goal((10.0,), 1e-8))
@@ -263,7 +263,7 @@ def test_the_blocks_pay_on_correlated_columns(make_rows, monkeypatch):
     problem = pose(mixed, labels, scale=True)
     goal = Goal((1e4,), 1e-7)
     (whole,) = swept(ColumnSolver([problem], NUMPY), goal)
-    monkeypatch.setattr("solvers.lbfgs.sweep._BLOCK_WIDTH", 0)
+    monkeypatch.setattr("solvers.lbfgs.sweep.BLOCK_WIDTH", 0)
     (plain,) = swept(ColumnSolver([problem], NUMPY), goal)
     # Even of the diagonal in the Gram matrix's basis, and with the first steps taken without blocks.
     assert whole.evaluations < 0.6 * plain.evaluations
@@ -273,10 +273,10 @@ def test_the_basis_pays_on_correlated_columns_where_there_are_no_blocks(make_row
     activations, labels = make_rows(500, 30, 5)
     mixed = activations @ np.random.default_rng(2).standard_normal((30, 30)) * np.linspace(0.1, 3, 30)
     problem = pose(mixed, labels, scale=True)
-    monkeypatch.setattr("solvers.lbfgs.sweep._BLOCK_WIDTH", 0)
+    monkeypatch.setattr("solvers.lbfgs.sweep.BLOCK_WIDTH", 0)
     goal = Goal((1.0,), 1e-7)
     (turned,) = swept(ColumnSolver([problem], NUMPY), goal)
-    monkeypatch.setattr("solvers.lbfgs.sampling._BASIS_WIDTH", 0)
+    monkeypatch.setattr("solvers.lbfgs.sampling.BASIS_WIDTH", 0)
     (plain,) = swept(ColumnSolver([problem], NUMPY), goal)
     assert turned.evaluations < plain.evaluations / 2
 

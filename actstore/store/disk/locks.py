@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.01
 
-_warned = False
+warned = False
 
 
 class Lock:
@@ -140,9 +140,9 @@ def is_locked(path: Path) -> bool:
 
 
 def _warn(path: Path, error: OSError) -> None:
-    global _warned
-    if not _warned:
-        _warned = True
+    global warned
+    if not warned:
+        warned = True
         warnings.warn(
             f"{path}: this file system can not lock ({error.strerror}); {held_path(path).name} beside it keeps other "
             f"writers away, and is touched every {BEAT_S:.0f} s as long as this process lives",

@@ -83,7 +83,7 @@ class Writer:
         self._destination = choose(path, self._place, overwrite=overwrite, resume=resume, inputs=inputs)
         self._claimed = Claim(self._destination)
         self._row_unit, self._resume, self._anyway = row_unit, resume, resume_anyway
-        self._given_shard_bytes, self._shard_bytes = shard_bytes, shard_bytes or pending.SHARD_BYTES[0]
+        self._given_shard_bytes, self.shard_bytes = shard_bytes, shard_bytes or pending.SHARD_BYTES[0]
         self._provenance: dict[str, JSON] = check_provenance(provenance or {})
         self._header: Header | None = None
         self._columns: KnownColumns | None = None
@@ -170,7 +170,7 @@ class Writer:
         there = min(rows, self._resumed_rows)
         self._resumed_rows -= there
         if self._given_shard_bytes is None:
-            self._shard_bytes = shard_bytes(self._header, rows)
+            self.shard_bytes = shard_bytes(self._header, rows)
         check_disk(self._destination, self._header, rows, there)
 
     def append(self, batch: RowBatch, seen: Seen | None = None) -> None:
@@ -204,7 +204,7 @@ class Writer:
         begun.pending.add(batch.activations, known, seen or Seen())
         waited_s = time.monotonic() - self._sealed_s
         long_s = max(SEAL_S, (self._sealed_s - self._start_s) / 10)
-        if begun.pending.nbytes >= self._shard_bytes or waited_s > long_s:
+        if begun.pending.nbytes >= self.shard_bytes or waited_s > long_s:
             with self._writing():
                 begun.seal()
             self._sealed_s = time.monotonic()
