@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from actstore import arrays
@@ -168,7 +169,7 @@ def _named(layers: Sequence[ModelLayer], glimpses: _Glimpses, inputs: object) ->
     """The layers with names for those axes that move when the batch does."""
     of_rows = {layer.name: layer for layer in layers if layer.shape is not None and layer.name != INPUT}
     cuts = _movable(of_rows, glimpses, inputs)
-    roles = _roles(cuts, {name for layer in layers for name in layer.axes})
+    roles = _roles(cuts, set(chain.from_iterable(layer.axes for layer in layers)))
     found = []
     for layer in layers:
         if len(layer.shape or ()) > 1 and layer.rows is not None:

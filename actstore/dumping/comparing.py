@@ -89,10 +89,8 @@ class Columns:
         """Take the magnitudes from some rows of a layer."""
         last = len(layer.axes) - 1
         named = {axis for axis, name in enumerate(layer.axes) if name in _KEPT}
-        for kept in (
-            named or {0, last},
-            {last},
-        ):  # of other lengths each, they have the last axis alone in common
+        # Rows of other lengths each have the last axis alone in common, or not even that.
+        for kept in (named or {0, last}, {last}):
             found = [_magnitudes(values_of(part, layer.dtype), kept) for part in parts]
             if len({each.shape for each in found}) == 1:
                 return cls(layer.dtype, np.max(found, axis=0), tolerance)

@@ -78,9 +78,9 @@ def answer(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 
 def _asked(file: h5py.File, question: dict[str, Any]) -> tuple[list[str], Sequence[tuple[str, str]]]:
-    """The keys that are asked for, each with what messages call it; where none are, all that are numbers.
+    """All names of the file, and the keys to describe, each with what messages call it.
 
-    Before these come the names of all that the file has, which are looked up only then.
+    Where keys are asked for, the names are not looked up; else the keys are those names that are numbers.
     """
     if question["keys"] is not None:
         return [], question["keys"]
