@@ -5,7 +5,7 @@ import pytest
 
 import actstore
 from actstore.dumping.dump import DumpSettings, dump
-from actstore.errors import LayerError
+from actstore.errors import DumpError, LayerError
 from actstore.reductions import ReductionSettings
 from actstore.sources import SplitData
 from actstore.sources.python import from_object
@@ -119,6 +119,17 @@ def test_a_mask_of_four_axes_without_padding_is_stored(tmp_path):
     data = [SplitData("", from_object([one], "batches"))]
     with dump(of_any_mask, data, tmp_path / "run.acts", DumpSettings(("hidden",))) as store:
         assert store.layers["hidden"].shape == (2, 5, 4)
+
+
+@pytest.mark.parametrize("settings", [{"row": "token"}, {"reductions": ReductionSettings(("last",))}], ids=str)
+@pytest.mark.parametrize("empty", [0, 3, 7])
+def test_a_text_without_a_token_is_named(tmp_path, settings, empty):
+    texts = batch(5, 5, 5, 5, 4, 5, 5, 5)
+    texts["attention_mask"][empty] = 0
+    with pytest.raises(DumpError, match=f"^row '{empty}' has no real token"):
+        run(tmp_path / "run.acts", [texts], batch_size=8, **settings)
+    with pytest.raises(DumpError, match=f"^row '{8 + empty}' has no real token"):
+        run(tmp_path / "second.acts", [batch(5, 5, 5, 5, 5, 5, 5, 5), texts], batch_size=8, **settings)
 
 
 def test_features_drawn_over_positions_are_no_way_around_it(tmp_path):
