@@ -99,6 +99,14 @@ def test_an_engine_that_is_none_is_wrong_usage(refused, store):
     )
 
 
+def test_probes_of_layers_that_are_not_there_do_not_end_the_others(run, store, net):
+    run(f"probe fit {store} --target sign --C 1 -o p.h5")
+    run(f"actstore dump {net} {DATA} --layers hidden -o other.h5")
+    result = run("probe eval p.h5 other.h5 --json", code=1)
+    assert {row["layer"] for row in json.loads(result.stdout)} == {"hidden"}
+    assert "other.h5 has no layer 'double.out'" in result.stderr
+
+
 def test_the_json_of_show(run, store):
     run(f"probe fit {store} --target sign --C 0.1,1 --holdout 0.1 -o p.h5")
     document = shown(run, "p.h5")
