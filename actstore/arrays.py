@@ -108,6 +108,10 @@ def _tensor_bits(tensor: object) -> tuple[np.ndarray, str]:
     return array, array.dtype.name
 
 
+NO_ROWS = "has no rows"
+"""Ends what is said of a single number."""
+
+
 def capture(value: object, axes: tuple[str, ...] | None = None) -> Captured:
     """A copy of ``value``, rows first, as a store takes it; without names, its axes are ``default_axes``.
 
@@ -128,7 +132,7 @@ def storable_bits(value: object) -> tuple[np.ndarray, str]:
     """
     array, dtype = to_bits(value)
     if array.ndim == 0:
-        msg = f"{describe(value)} has no rows"
+        msg = f"{describe(value)} {NO_ROWS}"
         raise TypeError(msg)
     if dtype not in DTYPES:
         msg = f"{describe(value)} is not of a dtype that a store holds ({', '.join(DTYPES)})"
@@ -215,7 +219,8 @@ def describe(value: object) -> str:
     """What ``value`` is, for a message: ``Tensor float32 (8, 3)``, ``tuple of 2 (Tensor, int)``, ``dict of 'a'``."""
     kind = type(value).__name__
     if is_array(value):
-        return f"{kind} {str(getattr(value, 'dtype', '')).removeprefix('torch.')} {tuple(value.shape)}"  # type: ignore[attr-defined]
+        dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
+        return f"{kind if kind == dtype else f'{kind} {dtype}'} {tuple(value.shape)}"  # type: ignore[attr-defined]
     if isinstance(value, Mapping):
         return f"{kind} of {', '.join(repr(key) for key in list(value)[:4]) or 'nothing'}"
     if isinstance(value, (tuple, list)):

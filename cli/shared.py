@@ -171,3 +171,8 @@ def count_labels(name: str, labels: np.ndarray) -> str:
 
     present = np.ma.compressed(labels)
     return f"{name}: {len(present):,} of {len(labels):,} rows have a label, {len(np.unique(present)):,} classes"
+
+
+def layers_of(rows: int, layers: int) -> str:
+    """Return `1,000 rows of 2 layers`, or of `1 layer`."""
+    return f"{rows:,} row{'s' * (rows != 1)} of {layers:,} layer{'s' * (layers != 1)}"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import arrays
+from actstore.reductions.positions import MASK, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MASK = "attention_mask"
 POSITION = "position"
 _IDS = ("int16", "int32", "int64", "uint16", "uint32", "uint64", "bool")
 """Types of token ids; eight bits are pixels."""
@@ -74,9 +74,10 @@ def moves(inputs: object) -> list[Move]:
         return []
     shape: tuple[int, ...] = tuple(main.shape)
     # Ids and their mask, words and their positions: one length, which they share.
-    axes = [1] if len(shape) == 2 or _mask(inputs) is not None else list(range(1, len(shape)))
+    mask = mask_of(inputs)
+    axes = [1] if len(shape) == 2 or mask is not None else list(range(1, len(shape)))
     # A mask is of tokens whatever its type: many are multiplied by it, as floats.
-    ids = main is _mask(inputs) or str(main.dtype).removeprefix("torch.") in _IDS
+    ids = mask is not None or str(main.dtype).removeprefix("torch.") in _IDS
     return [Move(axis, len(shape) - 1, ids, _cuts(inputs, axis, shape[axis])) for axis in axes if shape[axis]]
 
 
@@ -87,17 +88,11 @@ def _cuts(inputs: object, axis: int, length: int) -> list[object]:
 
 
 def _cut(inputs: object, axis: int, length: int, new: int) -> object:
-    mask = _mask(inputs)
-    left = mask is not None and new < length and not bool(np.asarray(arrays.to_bits(mask)[0])[:, 0].all())
-    places = np.arange(length - new, length) if left else np.arange(new) % length
-
-    def cut(value: Any) -> object:
-        shape: tuple[int, ...] = getattr(value, "shape", ())
-        if len(shape) <= axis or shape[axis] != length:
-            return value
-        return value[(*[slice(None)] * axis, places)]
-
-    return arrays.each_part(inputs, cut)
+    pad = padding(inputs)
+    left = pad is not None and new < length and bool(pad[:, 0].any())
+    return at_positions(
+        inputs, axis, length, np.arange(length - new, length) if left else np.arange(new) % length
+    )
 
 
 def _shortest_text(inputs: Any) -> object | None:
@@ -110,9 +105,11 @@ def _shortest_text(inputs: Any) -> object | None:
 
 def _main(inputs: object) -> Any:
     """The array whose axes are moved: the mask, or the first that has any."""
-    mask = _mask(inputs)
+    mask = mask_of(inputs)
     if mask is not None:
         return mask
+    if isinstance(inputs, Mapping) and len(inputs) > 1:  # what is called a mask and is none follows the others
+        inputs = {name: value for name, value in inputs.items() if name != MASK}
     found: list[Any] = []
 
     def see(value: Any) -> Any:
@@ -124,23 +121,41 @@ def _main(inputs: object) -> Any:
     return found[0] if found else None
 
 
-def _mask(inputs: object) -> Any:
+def mask_of(inputs: object) -> Any:
+    """Return the mask of a batch as (rows, positions); None where it has none of such a shape."""
     mask: Any = inputs.get(MASK) if isinstance(inputs, Mapping) else None
-    return mask if arrays.is_array(mask) and len(mask.shape) == 2 else None
+    if not arrays.is_array(mask):
+        return None
+    return mask if len(mask.shape) == 2 else read_mask(mask)
 
 
 def padding(inputs: object) -> np.ndarray | None:
     """Return (rows, positions) bools, where a batch says that there is padding; None where it says of none.
 
-    A mask that is none (other values than 0 and 1) says nothing.
+    A mask that is none (of other values, or a list) says nothing.
     """
-    given = _mask(inputs)
-    if given is None:
-        return None
-    try:
-        mask = np.asarray(arrays.to_bits(given)[0])
-    except TypeError:
-        return None
-    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all() or mask.all():
-        return None
-    return mask == 0
+    mask = mask_of(inputs)
+    real = None if mask is None else read_mask(inputs[MASK])  # type: ignore[index]  # a mapping, as it has a mask
+    return None if real is None or real.all() else ~real
+
+
+def at_positions(inputs: object, axis: int, length: int, places: Any) -> object:
+    """Return a batch at some of the ``length`` places of an axis; what has no such axis stays as it is.
+
+    A mask of more than two axes has its positions in the last, and in that before where it says them of each.
+    """
+
+    def cut(value: Any, axes: tuple[int, ...] = (axis,)) -> object:
+        shape: tuple[int, ...] = getattr(value, "shape", ())
+        for one in axes:
+            if len(shape) > one and shape[one] == length:
+                value = value[(*[slice(None)] * one, places)]
+        return value
+
+    mask: Any = inputs.get(MASK) if isinstance(inputs, Mapping) else None
+    last = len(getattr(mask, "shape", ())) - 1
+    if axis != 1 or last < 2:
+        return arrays.each_part(inputs, cut)
+    others = {name: value for name, value in inputs.items() if name != MASK}  # type: ignore[attr-defined]
+    found: Any = arrays.each_part(others, cut)
+    return {name: cut(mask, (last - 1, last)) if name == MASK else found[name] for name in inputs}  # type: ignore[attr-defined]

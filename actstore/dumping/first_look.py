@@ -87,7 +87,7 @@ def try_last_sizes(plan: DumpPlan) -> None:
                 f"the last batch will have {rows}, which was tried before the first is stored: {error}; choose a "
                 "--batch-size or a --limit that leaves another number over"
             )
-            raise type(error)(msg) from error
+            raise (DumpError if isinstance(error, RowError) else type(error))(msg) from error
 
 
 @contextmanager

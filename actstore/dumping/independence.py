@@ -12,6 +12,7 @@ from actstore.adapters.moves import padding
 from actstore.dumping.comparing import FLOOR
 from actstore.dumping.looking import batch_lengths, filled_padding, trimmed
 from actstore.dumping.subject import named, refusal
+from actstore.errors import DumpError, RowError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,18 +67,27 @@ class Independence:
         rows = arrays.count_rows(self.head.inputs)
         if rows == 1:
             return
-        among = self.looks.at(self.head) if among is None else among
+        among = self._look(np.arange(rows), self.head) if among is None else among
         for stay in (0, 1):
-            beside = self.looks.at(self.head.only(_neighbours(rows, stay)))
+            places = _neighbours(rows, stay)
+            beside = self._look(places, self.head.only(places))
             self._compare_beside(among, beside, range(stay, rows, 2))
         lengths = batch_lengths(self.head.inputs)
         chosen = [0, rows - 1] if lengths is None else [int(np.argmin(lengths)), int(np.argmax(lengths))]
         rows_alone = list(dict.fromkeys(chosen))
         try:
-            alone = [self.looks.at(trimmed(self.head.only(np.array([row])))) for row in rows_alone]
+            alone = [self._look([row], trimmed(self.head.only(np.array([row])))) for row in rows_alone]
         except Exception:  # noqa: BLE001 - a model of one batch size; that of the last batch is tried elsewhere
             return
         self._compare_alone(rows_alone, among, alone)
+
+    def _look(self, places: Sequence[int] | np.ndarray, prepared: Prepared) -> dict[str, Parts]:
+        """Run the rows at these places. An error of one names that row, whatever its place among those that ran."""
+        try:
+            return self.looks.at(prepared)
+        except RowError as error:
+            msg = f"{self._row(int(places[error.row]))} {error.what}"
+            raise DumpError(msg) from error
 
     def _compare_beside(
         self, among: Mapping[str, Parts], beside: Mapping[str, Parts], rows: Sequence[int]

@@ -11,8 +11,9 @@ import numpy as np
 
 from actstore import arrays
 from actstore.adapters.base import Prepared
-from actstore.adapters.moves import MASK, POSITION, padding
+from actstore.adapters.moves import POSITION, at_positions, mask_of, padding
 from actstore.reductions.parts_of_examples import BatchRows
+from actstore.reductions.positions import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,13 +81,8 @@ def trimmed(prepared: Prepared) -> Prepared:
     if not len(real):
         return prepared
     keep = slice(int(real[0]), int(real[-1]) + 1)
-
-    def cut(value: Any) -> object:
-        shape: tuple[int, ...] = getattr(value, "shape", ())
-        return value[:, keep] if len(shape) > 1 and shape[1] == pad.shape[1] else value
-
     word_of = None if prepared.word_of is None else prepared.word_of[:, keep]
-    return Prepared(arrays.each_part(prepared.inputs, cut), word_of)
+    return Prepared(at_positions(prepared.inputs, 1, pad.shape[1], keep), word_of)
 
 
 def filled_padding(prepared: Prepared) -> Prepared:
@@ -109,8 +105,8 @@ def filled_padding(prepared: Prepared) -> Prepared:
 
 def batch_lengths(inputs: object) -> np.ndarray | None:
     """Return (rows,) how many positions of each row are real; None where there are none to count."""
-    mask = inputs.get(MASK) if isinstance(inputs, Mapping) else None
-    if mask is None or len(getattr(mask, "shape", ())) != 2:
+    mask = mask_of(inputs)
+    if mask is None:
         return None
     pad = padding(inputs)
     return np.full(mask.shape[0], mask.shape[1]) if pad is None else (~pad).sum(axis=1)

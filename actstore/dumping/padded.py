@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actstore.adapters.moves import MASK, POSITION, padding
+from actstore import arrays
+from actstore.adapters.moves import POSITION
 from actstore.errors import LayerError
 from actstore.reductions.pool import chosen_kinds
+from actstore.reductions.positions import EXPECTED, MASK, read_mask
 from actstore.reductions.settings import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from actstore.activations import Captured, ModelLayer
     from actstore.dumping.plan import LoopSettings
@@ -45,17 +48,25 @@ class Padded:
         return cls({layer.name: _where(layer) for layer in kept if asked.get(layer.name) != NONE})
 
     def refuse(self, inputs: object) -> None:
-        """Refuse a batch that says of some positions that they are padding.
+        """Refuse a batch that says of some positions that they are padding, or says it in a way that is not known.
 
         Raises:
             LayerError: naming a layer and what to do.
         """
-        if self.positions and padding(inputs) is not None:
-            name = next(iter(self.positions))
+        given = inputs.get(MASK) if isinstance(inputs, Mapping) else None
+        if given is None or not self.positions:
+            return
+        name = next(iter(self.positions))
+        would = f"layer {name!r} would be stored with all positions of each example, but the batch"
+        rows, real = arrays.count_rows(inputs), read_mask(given)
+        if real is None or len(real) != rows:
             msg = (
-                f"layer {name!r} would be stored with all positions of each example, but the batch is padded (its "
-                f"{MASK} has zeros), and a probe would be fitted on the padding: {_CHOICES}"
+                f"{would}'s {MASK} is {arrays.describe(given)}, which does not tell which of them are padding: "
+                f"({rows} rows, positions) {EXPECTED}; --pool none stores what there is, the padding too"
             )
+            raise LayerError(msg)
+        if not real.all():
+            msg = f"{would} is padded (its {MASK} has zeros), and a probe would be fitted on the padding: {_CHOICES}"
             raise LayerError(msg)
 
     def check(self, activations: Mapping[str, Captured]) -> None:

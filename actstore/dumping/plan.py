@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from actstore import arrays
 from actstore.adapters.describing import NOT_ROWS
 from actstore.dumping.first_look import described
 from actstore.dumping.padded import Padded
@@ -208,5 +209,5 @@ def _without_rows(patterns: Sequence[str], every: Sequence[ModelLayer]) -> dict[
     return {
         layer.name: layer.note
         for layer, matched in zip(every, asked, strict=True)
-        if matched and layer.note.startswith(NOT_ROWS)
+        if matched and (layer.note.startswith(NOT_ROWS) or layer.note.endswith(arrays.NO_ROWS))
     }

@@ -12,7 +12,7 @@ import xxhash
 
 from actstore.activations import RowBatch
 from actstore.errors import SourceError
-from actstore.exchange.specs import Spec, blocks, parse
+from actstore.exchange.specs import Spec, blocks, check_once, parse
 from actstore.provenance import versions
 from actstore.row_ids import RowIds
 from actstore.store.disk.output import check_room
@@ -73,6 +73,7 @@ def import_files(
         msg = "there is no file to import; name some"
         raise SourceError(msg)
     parsed = [parse(text, settings.split) for text in specs]
+    check_once(parsed)
     found = blocks(parsed, settings.layer, settings.row_unit)
     files = _Files(parsed)
     row_unit = settings.row_unit or _row_unit(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,23 @@ def parse(text: str, split: str) -> Spec:
         raise SourceError(msg)
     path = existing(Path(found["file"]))
     return Spec(text, found["split"] or split, path, found["kind"].replace("hdf5", "h5"), found["key"] or None)
+
+
+def check_once(specs: Sequence[Spec]) -> None:
+    """SourceError where an array would be read twice: by a name, a link, or its key and all of its file."""
+    seen: dict[tuple[int, int], list[Spec]] = {}
+    for spec in specs:
+        status = os.stat(spec.path)
+        others = seen.setdefault((status.st_dev, status.st_ino), [])
+        for other in others:
+            if spec.key is None or other.key is None or _array(spec.key) == _array(other.key):
+                msg = f"{spec.text} is what {other.text} is already, so its rows would come twice; name each file once"
+                raise SourceError(msg)
+        others.append(spec)
+
+
+def _array(key: str) -> list[str]:
+    return [part for part in key.split("/") if part]
 
 
 def blocks(specs: Sequence[Spec], layer: str | None, row_unit: str | None = None) -> list[Block]:

@@ -10,8 +10,12 @@ import numpy as np
 from actstore import arrays
 from actstore.errors import DumpError, LayerError, RowError
 from actstore.reductions.parts_of_examples import BatchRows
+from actstore.store.documents.bfloat16 import widened
 
 MASK = "attention_mask"
+EXPECTED = (
+    "of 0 and 1 were expected, with 1 for real tokens (a mask that is added, with 0 for these, is not read)"
+)
 
 
 class RealPositions:
@@ -51,21 +55,31 @@ class RealPositions:
         if not isinstance(self._inputs, Mapping) or self._inputs.get(MASK) is None:
             return None
         given = self._inputs[MASK]
-        mask = _numbers(given)
+        real = read_mask(given)
         rows = arrays.count_rows(self._inputs)
-        if mask is None or mask.ndim != 2 or len(mask) != rows or not np.isin(mask, (0, 1)).all():
-            msg = (
-                f"{MASK} is {arrays.describe(given)}; to pool by it, ({rows} rows, positions) of 0 and 1 were "
-                "expected, with 1 for real tokens"
-            )
+        if real is None or len(real) != rows:
+            msg = f"{MASK} is {arrays.describe(given)}; to pool by it, ({rows} rows, positions) {EXPECTED}"
             raise DumpError(msg)
-        real = mask.astype(bool)
         empty = np.flatnonzero(~real.any(axis=1))
         if len(empty):
             raise RowError(
-                int(empty[0]), f"has no real token: its {MASK} is all 0, so nothing of it can be stored"
+                int(empty[0]),
+                f"has no real token: its {MASK} is all 0, so nothing of it can be stored",
             )
         return real
+
+
+def read_mask(given: object) -> np.ndarray | None:
+    """Return (rows, positions) bools, True for real tokens, of a mask of 0 and 1; None where it is no such mask.
+
+    It is (rows, positions), or has axes of one between these, (rows, 1, 1, positions). One that is added to scores (0
+    for real tokens, a large negative number for padding) is not read; all 0 is padding alone.
+    """
+    mask = _numbers(given)
+    if mask is None or mask.ndim < 2 or any(size != 1 for size in mask.shape[1:-1]):
+        return None
+    flat = mask.reshape(len(mask), mask.shape[-1])
+    return flat.astype(bool) if np.isin(flat, (0, 1)).all() else None
 
 
 def _numbers(given: object) -> np.ndarray | None:
@@ -73,4 +87,6 @@ def _numbers(given: object) -> np.ndarray | None:
         array, dtype = arrays.to_bits(given) if arrays.is_array(given) else (np.asarray(given), "")
     except (TypeError, ValueError):  # ragged lists, arrays out of reach: told with the others
         return None
-    return array if dtype != "bfloat16" and array.dtype.kind in "biuf" else None
+    if dtype == arrays.BFLOAT16:
+        return widened(array)
+    return array if array.dtype.kind in "biuf" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from cli.shared import printable as safe
@@ -57,8 +58,8 @@ def chosen_line(probe: Probe) -> str:
         return "given, not chosen"
     rows = chosen.get("rows", probe.rows.get("val"))
     counted = "unknown rows" if not isinstance(rows, int) else f"{rows:,} rows"
-    grid = [each.C for each in probe.path]
-    of = f"of {len(grid)} values from {min(grid):g} to {max(grid):g} " if grid else ""
+    grid = {each.C for each in probe.path}
+    of = f"of {len(grid)} values from {min(grid):g} to {max(grid):g} " if len(grid) > 1 else ""
     part = f", {rows / chosen['of']:.0%} of it" if isinstance(rows, int) and chosen.get("of") else ""
     by = {
         "split": f"{counted} of `{split}`{_called(chosen)}",
@@ -91,7 +92,9 @@ def _by_groups(chosen: Mapping[str, Any]) -> str:
 def at_end(probe: Probe) -> str | None:
     """Where the chosen C stands at the end of those tried: `lowest`, `highest`, or None."""
     grid = [each.C for each in probe.path]
-    if len(grid) < 2 or probe.proof.chosen.get("how") == "given":
+    if min(grid, default=0) == max(grid, default=0) or probe.proof.chosen.get("how") == "given":
+        return None
+    if math.inf == probe.C:  # nothing lies beyond
         return None
     return "lowest" if min(grid) == probe.C else "highest" if max(grid) == probe.C else None
 

@@ -30,3 +30,14 @@ def doctor(as_json: bool) -> None:
         [[str(row["engine"]), "yes" if row["works"] else "no", str(row["why_not"] or "")] for row in findings],
     )
     click.echo("cupy: not yet run on hardware by this project; its arithmetic is tested through NumPy.")
+
+
+def engine_named(_context: click.Context, _option: click.Parameter, given: str) -> str:
+    """The name of an engine, or auto. BadParameter where there is none of that name."""
+    if given != "auto":  # which needs no look at the engines that are installed
+        from solvers.engines.choice import names
+
+        if given not in names():
+            msg = f"there is no engine {given!r}; expected auto, {', '.join(names())}"
+            raise click.BadParameter(msg)
+    return given

@@ -32,7 +32,8 @@ def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
 
     Rows that a probe was trained on (role `fit`) or its C chosen by (`select`) are told from those that it has not seen
     (`held_out`). `same_ids` are rows of other inputs that have the ids of such rows. A layer that was reduced in
-    another way than the one that the probe was fitted on is refused.
+    another way than the one that the probe was fitted on is refused. Probes whose layer or target STORE lacks are
+    named, the others scored, and the exit code is 1.
 
     \b
     Example:
@@ -44,19 +45,46 @@ def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
 
     fitted = solvers.load(probes)
     with open_store(store, step) as opened:
-        for probe in fitted.values():
+        there, missing = _there(fitted, opened, store)
+        for probe in there:
             refuse_another_layer(probe, opened, probes, store)
         digests = cache(lambda: id_digests(opened.ids[:]))
-        notes = [note for probe in fitted.values() for note in _notes(probe, opened, probes, store)]
-        roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in fitted.values()}
+        notes = [note for probe in there for note in _notes(probe, opened, probes, store)]
+        roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in there}
         notes += _note_of_ids(roles.values(), probes, store)
-        found = [row for probe in fitted.values() for row in _score(probe, opened, roles[probe.key])]
+        found = [row for probe in there for row in _score(probe, opened, roles[probe.key])]
     for note in dict.fromkeys(notes):
         click.echo(f"note: {printable(note)}", err=True)
     if as_json:
         echo_json(found)
     else:
         _echo(found)
+    for line in missing:
+        click.echo(f"error: {printable(line)}", err=True)
+    if missing:
+        click.get_current_context().exit(1)
+
+
+def _there(fitted: Probes, store: Store, where: str) -> tuple[list[Probe], list[str]]:
+    """The probes that a store has the layers and the target of, and a line on what it lacks for the others.
+
+    All of them where it has none: whoever reads the first layer says what there is instead.
+    """
+    lines: dict[str, int] = {}
+    there = []
+    for probe in fitted.values():
+        lacks = [f"layer {name!r}" for name in probe.where.layers if name not in store.layers]
+        lacks += [] if probe.target in store.targets else [f"target {probe.target!r}"]
+        if not lacks:
+            there.append(probe)
+        for lack in lacks:
+            lines[lack] = lines.get(lack, 0) + 1
+    if not there:
+        return list(fitted.values()), []
+    return there, [
+        f"{where} has no {lack}: {count} of {len(fitted)} probes are not scored"
+        for lack, count in lines.items()
+    ]
 
 
 def refuse_another_layer(probe: Probe, store: Store, probes: str, where: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.probe.choice import choice_lines
+from cli.probe.doctor import engine_named
 from cli.probe.row_columns import ROW_OPTIONS, split_as
 from cli.shared import ProgressLine, Size, duration, overwrite_option, shown_warnings
 
@@ -66,7 +67,11 @@ _OPTIONS = (
         help="balanced: every class weighs the same, however many rows it has.",
     ),
     click.option(
-        "--engine", default="auto", show_default=True, help="auto, cupy, numpy or sklearn; see `probe doctor`."
+        "--engine",
+        default="auto",
+        show_default=True,
+        callback=engine_named,
+        help="auto, cupy, numpy or sklearn; see `probe doctor`.",
     ),
     click.option("--device", metavar="D", help="Which device the engine uses, for example cuda:1."),
     click.option(

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from cli.shared import ProgressLine, overwrite_option
+from cli.shared import ProgressLine, layers_of, overwrite_option
 
 
 @click.command(name="import")
@@ -60,7 +60,7 @@ def import_(
             files, output, settings, lambda rows, total: line.show(f"{rows:,} of {total:,} rows")
         )
     with store:
-        click.echo(f"{output}: {store.rows:,} rows of {len(store.layers)} layers")
+        click.echo(f"{output}: {layers_of(store.rows, len(store.layers))}")
         for name, rows in store.nonfinite.items():
             if rows:
                 click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)

@@ -6,6 +6,8 @@ import warnings
 
 import click
 
+from cli.shared import layers_of
+
 
 @click.command()
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True)
@@ -31,4 +33,4 @@ def merge(stores: tuple[str, ...], output: str | None, copy: bool, anyway: bool)
     for warning in caught:
         click.echo(f"warning: {warning.message}", err=True)
     with merged:
-        click.echo(f"{output or stores[0]}: {merged.rows:,} rows of {len(merged.layers)} layers, complete")
+        click.echo(f"{output or stores[0]}: {layers_of(merged.rows, len(merged.layers))}, complete")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.shared import echo_table, overwrite_option, size, step_option
+from cli.shared import echo_table, layers_of, overwrite_option, size, step_option
 
 
 @click.command()
@@ -27,7 +27,7 @@ def pack(store: str, output: str, dtype: str | None, step: int | None, overwrite
     from actstore.store.writing.pack import pack_store
 
     packed = pack_store(store, output, step=step, dtype=dtype, overwrite=overwrite)
-    click.echo(f"{output}: {packed.rows:,} rows of {packed.layers} layers, {size(packed.file_bytes)}")
+    click.echo(f"{output}: {layers_of(packed.rows, packed.layers)}, {size(packed.file_bytes)}")
     if packed.casts:
         click.echo()
         echo_table(

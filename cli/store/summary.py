@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import count_labels
+from cli.shared import count_labels, layers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def echo_summary(store: Store, output: str, settings: DumpSettings) -> None:
     """Print what a dump put where, and what it left out."""
     where = output if settings.step is None else f"{output}, step {settings.step}"
-    click.echo(f"{where}: {store.rows:,} rows of {len(store.layers)} layers")
+    click.echo(f"{where}: {layers_of(store.rows, len(store.layers))}")
     if not store.complete and settings.world_size > 1:
         click.echo(
             f"rank {settings.rank} of {settings.world_size} is done; the store is whole once all of them are "

@@ -117,7 +117,7 @@ def test_what_is_no_mapping_of_arrays_is_refused(returned, message):
     [
         ([1, 2, 3], r"list of 3 \(int, int, int\) is no array"),
         (3.5, "float is no array"),
-        (np.float32(3), r"float32 float32 \(\) has no rows"),
+        (np.float32(3), r"float32 \(\) has no rows"),
         (BATCH.astype(complex), ".*complex128 .* is not of a dtype that a store"),
         (np.array(["x", "y", "z"]), "ndarray <U1 .* is not of a dtype"),
         (BATCH[:2], r"no row per example: it is \(2, 2\) for 2 rows and \(2, 2\) for 3, whatever the rows"),

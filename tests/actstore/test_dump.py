@@ -279,3 +279,15 @@ def test_layers_are_described_from_a_small_batch(data):
 def test_descriptions_without_data_are_what_is_known():
     with pytest.raises(AdapterError, match="give it --data"):
         describe_layers(model)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.array], ids=lambda kind: kind.__name__)
+def test_a_layer_that_is_a_number_is_passed_over_with_the_reason(tmp_path, number):
+    data = [SplitData("", from_object(np.ones((4, 3), np.float32), "x"))]
+    with dump(
+        lambda x: {"h": 2 * x, "s": number(x.sum())}, data, tmp_path / "run.acts", DumpSettings(("**",))
+    ) as store:
+        assert list(store.layers) == ["h"]
+        reason = store.provenance["passed_over"]["s"]
+    assert reason.endswith("() has no rows")
+    assert "float32 float32" not in reason

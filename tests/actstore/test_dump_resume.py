@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections import namedtuple
 from dataclasses import replace
@@ -15,6 +17,7 @@ from actstore.errors import DumpError, StoreError
 from actstore.reductions import ReductionSettings
 from actstore.sources import SplitData
 from actstore.sources.python import from_object
+from actstore.store.disk.locks import Lock
 
 ROWS = {"train": 30, "test": 14}
 # The models count how often they run, or stop after so many times.
@@ -266,3 +269,41 @@ def test_a_disk_that_is_too_small_is_seen_before_the_first_row(tmp_path, out, mo
         dump(net, data_of(), out, SETTINGS)
     assert net.calls == 3  # which described the layers, and tried the last batch
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """A file system on which nobody can make, lock or change a file."""
+
+    def refuse(*_args, **_more):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    able = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **more: not mode & os.W_OK and able(path, mode, **more)
+    )
+    monkeypatch.setattr("actstore.store.writing.claim.Lock", refuse)
+
+
+@pytest.mark.parametrize(("name", "step"), [("run.acts", None), ("run.acts", 3), ("run.h5", None)])
+def test_a_whole_store_that_nobody_can_write_to_is_whole(tmp_path, read_only, name, step):
+    out = tmp_path / name
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr("actstore.store.writing.claim.Lock", Lock)
+        dump(Net(), data_of(), out, replace(SETTINGS, step=step)).close()
+        if step is not None:
+            dump(OtherNet(), data_of(), out, replace(SETTINGS, step=9)).close()
+    with dump(Net(), data_of(), out, replace(SETTINGS, resume=True, step=step)) as store:
+        assert (store.rows, store.complete) == (44, True)
+    with pytest.raises(StoreError, match="was begun differently"):
+        dump(OtherNet(), data_of(), out, replace(SETTINGS, resume=True, step=step))
+
+
+def test_an_unfinished_store_that_nobody_can_write_to_is_refused(tmp_path, read_only):
+    out = tmp_path / "run.acts"
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr("actstore.store.writing.claim.Lock", Lock)
+        with pytest.raises(DumpError):
+            dump(Net(7, ValueError, looks_of(data_of())), data_of(), out, SETTINGS)
+    with pytest.raises(StoreError, match="can not be written: Read-only file system"):
+        dump(Net(), data_of(), out, replace(SETTINGS, resume=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def safetensors(path, **arrays):
 def files(tmp_path):
     np.save(tmp_path / "a.npy", A)
     np.save(tmp_path / "b.npy", B)
+    shutil.copy(tmp_path / "a.npy", tmp_path / "again.npy")
     np.save(tmp_path / "short.npy", B[:4])
     np.savez(tmp_path / "ab.npz", a=A, b=B)
     np.savez_compressed(tmp_path / "packed.npz", a=A, b=B)
@@ -118,15 +120,50 @@ def test_bfloat16_keeps_its_bits(tmp_path):
 
 
 def test_files_of_several_splits(files):
-    store = imported(files, "train=a.npy", "test=ab.npz:a", "a.npy", layer="x", split="val")
+    store = imported(files, "train=a.npy", "test=ab.npz:a", "again.npy", layer="x", split="val")
     assert list(store.layers) == ["x"]
     assert store.splits.tolist() == ["train"] * 10 + ["test"] * 10 + ["val"] * 10
     assert store.ids[[0, 10, 29]].tolist() == ["train/0", "test/0", "val/9"]
     np.testing.assert_array_equal(store.layers["x"][:], np.concatenate([A] * 3))
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a.npy", "a.npy"),
+        ("train=a.npy", "test=a.npy"),
+        ("a.npy", "./a.npy"),
+        ("a.npy", "soft.npy"),
+        ("a.npy", "hard.npy"),
+        ("ab.npz", "ab.npz:a"),
+        ("ab.safetensors:a", "ab.safetensors:a"),
+        ("ab.h5:deep/a", "ab.h5:/deep//a"),
+    ],
+)
+def test_a_file_that_comes_twice_is_refused(files, first, second):
+    (files / "soft.npy").symlink_to("a.npy")
+    (files / "hard.npy").hardlink_to(files / "a.npy")
+    message = re.escape(f"{second} is what {first} is already, so its rows would come twice")
+    with pytest.raises(SourceError, match=message):
+        imported(files, first, second)
+    assert not (files / "out.acts").exists()
+
+
+def test_two_arrays_of_a_file_are_two_layers(files):
+    assert list(imported(files, "ab.npz:a", "ab.npz:b").layers) == ["a", "b"]
+
+
 def test_rows_follow_one_another_where_a_layer_came_before(files):
-    specs = ["train=a.npy", "train=b.npy", "test=ab.npz", "train=packed.npz", "train=a.npy", "train=ab.h5:b"]
+    specs = [
+        "train=a.npy",
+        "train=b.npy",
+        "test=ab.npz",
+        "train=packed.npz",
+        "train=two/a.npy",
+        "train=ab.h5:b",
+    ]
+    (files / "two").mkdir()
+    shutil.copy(files / "a.npy", files / "two" / "a.npy")
     store = imported(files, *specs)
     assert store.rows == 40
     assert store.splits.tolist() == ["train"] * 30 + ["test"] * 10
@@ -165,7 +202,10 @@ def test_progress_is_told(files, monkeypatch):
     monkeypatch.setattr(run, "BATCH_BYTES", 4 * A[0].nbytes)
     seen = []
     import_files(
-        [f"train={files}/a.npy", f"test={files}/a.npy"], files / "o.h5", progress=lambda *p: seen.append(p)
+        [f"train={files}/a.npy", f"test={files}/again.npy"],
+        files / "o.h5",
+        ImportSettings(layer="a"),
+        progress=lambda *p: seen.append(p),
     )
     assert seen == [(4, 20), (8, 20), (10, 20), (14, 20), (18, 20), (20, 20)]
 

@@ -78,9 +78,9 @@ def test_a_mask_says_nothing_of_layers_without_positions(reduced):
             "layer 'layer' has 4 positions but the batch's attention_mask has 5; to pool it",
         ),
         (
-            np.ones((3, 1, 4)),
+            np.ones((3, 2, 4)),
             DumpError,
-            r"attention_mask is ndarray float64 \(3, 1, 4\); to pool by it, \(3 rows, pos",
+            r"attention_mask is ndarray float64 \(3, 2, 4\); to pool by it, \(3 rows, pos",
         ),
         (
             np.ones((2, 4)),

@@ -73,9 +73,7 @@ def test_bfloat16_is_said_to_be_written_as_float32(run, store, folder):
 
 def test_pack(run, net, folder):
     run(f"actstore dump {net} --data train=train.npz:x --layers hidden -o s.acts")
-    assert re.fullmatch(
-        r"s\.h5: 300 rows of 1 layers, [0-9.]+ kB\n", run("actstore pack s.acts -o s.h5").stdout
-    )
+    assert re.fullmatch(r"s\.h5: 300 rows of 1 layer, [0-9.]+ kB\n", run("actstore pack s.acts -o s.h5").stdout)
     one, other = (json.loads(run(f"actstore info s.{end} --json").stdout) for end in ("acts", "h5"))
     assert {**one, "path": 0} == {**other, "path": 0}
 

@@ -21,7 +21,7 @@ def ranks(run, net):
 @pytest.mark.parametrize("copy", ["", " --copy"])
 def test_merged_ranks_are_the_dump_of_one_process(run, net, ranks, folder, copy):
     line = run(f"actstore merge r1.acts r0.acts -o merged.acts{copy}").stdout
-    assert line == "merged.acts: 400 rows of 1 layers, complete\n"
+    assert line == "merged.acts: 400 rows of 1 layer, complete\n"
     run(f"actstore dump {net} {DATA} --layers hidden -o whole.acts")
     merged, whole = actstore.open("merged.acts"), actstore.open("whole.acts")
     assert merged.complete
@@ -38,7 +38,7 @@ def test_ranks_of_one_store_need_no_merge_but_may_be_completed(run, net, folder)
     assert actstore.open("run.acts").complete
     (folder / "run.acts/steps/0/COMPLETE").unlink()
     assert not actstore.open("run.acts").complete
-    assert run("actstore merge run.acts").stdout == "run.acts: 400 rows of 1 layers, complete\n"
+    assert run("actstore merge run.acts").stdout == "run.acts: 400 rows of 1 layer, complete\n"
     assert actstore.open("run.acts").complete
 
 
@@ -48,7 +48,7 @@ def test_whole_stores_follow_one_another(run, net, folder):
     np.save(folder / "sign.npy", np.arange(300) % 2)
     run("actstore label train.acts sign.npy")
     result = run("actstore merge train.acts test.acts -o both.acts")
-    assert result.stdout == "both.acts: 400 rows of 1 layers, complete\n"
+    assert result.stdout == "both.acts: 400 rows of 1 layer, complete\n"
     assert result.stderr == "warning: target 'sign' is not in test.acts: 100 rows have no label\n"
     assert actstore.open("both.acts").targets["sign"].count() == 300
     assert [len(rank["data"]) for rank in actstore.open("both.acts").provenance["ranks"]] == [1, 1]

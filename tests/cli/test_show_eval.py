@@ -81,6 +81,32 @@ def test_c_of_a_split_at_the_end_of_the_grid_and_given(run, net):
     assert run("probe show q.h5").stdout.strip().split("\n")[-1] == "C of sign: given, not chosen"
 
 
+@pytest.mark.parametrize("grid", ["1,1,1", "1e-9,inf"])
+def test_nothing_lies_beyond_infinity_or_beside_one_value(run, net, grid):
+    data = DATA.replace("test", "val", 1).replace("test:sign", "val:sign")
+    run(f"actstore dump {net} {data} --layers hidden -o s.h5")
+    run(f"probe fit s.h5 --target sign --C {grid} -o p.h5")
+    said = run("probe show p.h5").stdout.strip().split("\n")[-1]
+    assert "chosen" in said
+    assert "try further" not in said
+    assert "from 1 to 1" not in said
+    assert shown(run, "p.h5")["probes"][0]["chosen"]["at_end"] is None
+
+
+def test_an_engine_that_is_none_is_wrong_usage(refused, store):
+    assert "there is no engine 'foo'; expected auto, " in refused(
+        f"probe fit {store} --target sign --engine foo -o p.h5", code=2
+    )
+
+
+def test_probes_of_layers_that_are_not_there_do_not_end_the_others(run, store, net):
+    run(f"probe fit {store} --target sign --C 1 -o p.h5")
+    run(f"actstore dump {net} {DATA} --layers hidden -o other.h5")
+    result = run("probe eval p.h5 other.h5 --json", code=1)
+    assert {row["layer"] for row in json.loads(result.stdout)} == {"hidden"}
+    assert "other.h5 has no layer 'double.out'" in result.stderr
+
+
 def test_the_json_of_show(run, store):
     run(f"probe fit {store} --target sign --C 0.1,1 --holdout 0.1 -o p.h5")
     document = shown(run, "p.h5")

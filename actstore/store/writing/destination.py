@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -78,8 +79,16 @@ class Destination:
 
     @property
     def whole(self) -> bool:
-        """Whether there is nothing left to resume: the output has its name and all its rows."""
-        return self.resume and self.single_file and self.final.exists() and not is_begun(self.partial)
+        """Whether there is nothing left to resume: the output has its name and all its rows.
+
+        A folder is resumed nevertheless, which compares the data again, unless nobody can write to it.
+        """
+        if not self.resume or is_begun(self.partial):
+            return False
+        if self.single_file:
+            return self.final.exists()
+        step = self.final / step_folder(self.place.number)
+        return (step / COMPLETE).exists() and not os.access(self.final, os.W_OK)
 
 
 def choose(

@@ -110,7 +110,8 @@ class Writer:
     def open_whole(self, layers: Sequence[StoredLayer]) -> Store:
         """The store that is there already, of these layers and what was noted. StoreError where it is another one."""
         store = open_store(self._destination.final)
-        check_same(self._destination.final, store, Header(self._row_unit, tuple(layers)), self._provenance)
+        own = store.at(self._place.number) if self._place.number in store.steps else store
+        check_same(self._destination.final, own, Header(self._row_unit, tuple(layers)), self._provenance)
         settle(self._destination)
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return store
