@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 
 from solvers.errors import ProblemError
-from solvers.estimators.base import FittedProbe
+from solvers.estimators.base import FittedProbe, refuse_where_both_say
 from solvers.fitting.fit import fit as fit_probe
 from solvers.fitting.path import ROUGH_GAP_NATS
 from solvers.fitting.result import Status
@@ -95,7 +95,8 @@ class LogisticProbePath(FittedProbe):
             ProblemError: a ValueError; what was given does not make a problem, or no held-out row can be judged.
             EngineError: the engine asked for does not exist or does not work here.
         """
-        rows, labels = self._rows_and_labels(X, y)
+        refuse_where_both_say(X, {"the groups": groups})
+        rows, labels, sample_weight = self._rows_and_labels(X, y, sample_weight)
         strengths = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else np.asarray(self.Cs, float)
         folds = list(check_cv(self.cv, labels, classifier=True).split(rows, labels, groups))
         weights = row_weights(labels, self.class_weight, sample_weight)
