@@ -81,6 +81,9 @@ def numbers(sample_weight: Any) -> NDArray[np.float64]:
     """
     given = unmasked(on_the_host(sample_weight, "sample weights"), "the sample weights")
     try:
+        if np.asarray(given).dtype.kind in "cMm":  # NumPy would drop a part of them, or count days
+            msg = f"they are of type {np.asarray(given).dtype}"
+            raise TypeError(msg)
         return np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         msg = f"sample weights are no numbers ({error}); expected one weight of 0 or more per row"
@@ -145,8 +148,14 @@ def _refuse_another_index(rows: Any, values: Any, what: str) -> None:
 
 
 def by_position(values: Any) -> Any:
-    """Return a pandas object as its array, once its index is found to be right; anything else as it is."""
-    return values if _index(values) is None else np.asarray(values)
+    """Return a pandas object as its array, once its index is found to be right; anything else as it is.
+
+    Whole numbers beside NA stay whole, as objects: NumPy would make floats of them, which run together.
+    """
+    of_pandas = hasattr(values, "isna") and not isinstance(getattr(values, "dtype", np.dtype(object)), np.dtype)
+    if of_pandas and values.isna().any():
+        return np.asarray(values.astype(object))
+    return np.asarray(values) if of_pandas or _index(values) is not None else values
 
 
 def _index(values: Any) -> Any:

@@ -18,7 +18,7 @@ from solvers.fitting.to_fit import ToFit
 from solvers.fitting.validation import Validation
 from solvers.given import refuse_other_rows
 from solvers.linear_map import LinearMap
-from solvers.problem import check_strength, pose_together
+from solvers.problem import check_strength, pose_together, read_strengths
 from solvers.rows import Columns, RowSource, as_source, draw_columns, flat_width
 from solvers.weights import row_weights
 
@@ -264,11 +264,7 @@ def _of(given: Any, name: Any) -> Any:
 
 
 def _strengths(C: float | Sequence[float] | Array) -> list[float]:
-    try:
-        given = np.atleast_1d(np.asarray(C, dtype=np.float64))
-    except (TypeError, ValueError):
-        msg = f"C is {C!r}; expected a positive number (the inverse of the penalty's strength), or several"
-        raise ProblemError(msg) from None
+    given = read_strengths(C)
     if not given.size or given.ndim > 1:
         msg = f"no C was given; expected at least one positive number, or several in a row: C has shape {given.shape}"
         raise ProblemError(msg)
