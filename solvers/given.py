@@ -1,7 +1,7 @@
-"""What users give in place of a NumPy array: tensors, masked arrays, sparse matrices.
+"""What users give in place of a NumPy array: tensors, masked arrays, sparse matrices, what pandas has.
 
 Taken where the numbers stay what they are, refused in one line where they would not. A torch tensor is known by its
-manners: torch is not imported.
+manners: torch is not imported; nor is pandas, whose objects have an index and ``iloc``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,18 @@ import numpy as np
 from solvers.errors import ProblemError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-__all__ = ["numbers", "on_the_host", "unmasked"]
+__all__ = [
+    "by_position",
+    "numbers",
+    "on_the_host",
+    "refuse_index",
+    "refuse_other_rows",
+    "unmasked",
+]
 
 
 def on_the_host(values: Any, what: str) -> Any:
@@ -72,7 +81,84 @@ def numbers(sample_weight: Any) -> NDArray[np.float64]:
     """
     given = unmasked(on_the_host(sample_weight, "sample weights"), "the sample weights")
     try:
+        if np.asarray(given).dtype.kind in "cMm":  # NumPy would drop a part of them, or count days
+            msg = f"they are of type {np.asarray(given).dtype}"
+            raise TypeError(msg)
         return np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         msg = f"sample weights are no numbers ({error}); expected one weight of 0 or more per row"
         raise ProblemError(msg) from None
+
+
+def refuse_index(values: Any, what: str) -> None:
+    """Refuse a pandas object whose index is not 0, 1, 2, ... in order: rows are taken by position here.
+
+    Raises:
+        ProblemError: with what the index begins with.
+    """
+    index = _index(values)
+    if index is None:
+        return
+    found = np.asarray(index)
+    if not (found.dtype.kind in "iu" and np.array_equal(found, np.arange(len(found)))):
+        begins = f" (it begins with {found.tolist()[0]!r})" if len(found) else ""
+        msg = (
+            f"{what} are a pandas {type(values).__name__} whose index is not 0, 1, 2, ... in order{begins}, so it "
+            "is no telling which rows they are of; put them in the order of the rows and give .to_numpy()"
+        )
+        raise ProblemError(msg)
+
+
+def refuse_other_rows(rows: Any, others: Mapping[str, Any]) -> None:
+    """Refuse what is given by row where its index says that it is of other rows, or of the rows in another order.
+
+    Where the activations have an index, it must be theirs; where they have none, 0, 1, 2, ... in order. Another number
+    of rows is for others to refuse.
+
+    Args:
+        rows: the activations.
+        others: labels and the like by what they are called; what has no index goes by position.
+
+    Raises:
+        ProblemError: with the first row where they differ.
+    """
+    for what, values in others.items():
+        if _index(rows) is None:
+            refuse_index(values, what)
+        else:
+            _refuse_another_index(rows, values, what)
+
+
+def _refuse_another_index(rows: Any, values: Any, what: str) -> None:
+    """Refuse values whose index differs from that of the activations, where both have one.
+
+    Raises:
+        ProblemError: with the first row where they differ.
+    """
+    index, other = _index(rows), _index(values)
+    if index is None or other is None or len(index) != len(other) or index.equals(other):
+        return
+    pairs = zip(index.tolist(), other.tolist(), strict=True)
+    row, (here, there) = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
+    msg = (
+        f"the index of {what} is not that of the activations: row {row} is {here!r} there and {there!r} here; put "
+        "both in one order, y = y.loc[X.index], or give .to_numpy() where the order is right as it is"
+    )
+    raise ProblemError(msg)
+
+
+def by_position(values: Any) -> Any:
+    """Return a pandas object as its array, once its index is found to be right; anything else as it is.
+
+    Whole numbers beside NA stay whole, as objects: NumPy would make floats of them, which run together.
+    """
+    of_pandas = hasattr(values, "isna") and not isinstance(getattr(values, "dtype", np.dtype(object)), np.dtype)
+    if of_pandas and values.isna().any():
+        return np.asarray(values.astype(object))
+    return np.asarray(values) if of_pandas or _index(values) is not None else values
+
+
+def _index(values: Any) -> Any:
+    """The index of a pandas object; None for what is none."""
+    index = getattr(values, "index", None)
+    return index if index is not None and not callable(index) and hasattr(values, "iloc") else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
-from solvers.given import on_the_host
+from solvers.given import by_position, on_the_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def read_labels(labels: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
 
     Whole numbers of 64 bits stay exact, in lists as well. Objects that are no plain type stay objects.
     """
-    labels = on_the_host(labels, "labels")
+    labels = by_position(on_the_host(labels, "labels"))
     masked = np.ma.getmaskarray(labels) if isinstance(labels, np.ma.MaskedArray) else None
     values = np.ma.getdata(labels) if masked is not None else _as_array(labels)
     missing = np.zeros(values.shape, dtype=bool) if masked is None else masked.copy()

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from solvers.arrays import Array
     from solvers.rows import RowSource
 
-__all__ = ["Problem", "check_strength", "pose", "pose_together"]
+__all__ = ["Problem", "check_strength", "pose", "pose_together", "read_strengths"]
 
 _WEAKEST = 1e-300
 """Penalties lie within this and its inverse, which no loss can tell from what lies beyond."""
+_NO_STRENGTH = (bool, np.bool_, complex, np.complexfloating, type(None))
+"""Of what NumPy makes floats of, and what is no number of a strength."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,24 @@ def _pose_labels(labels: ArrayLike, sample_weight: ArrayLike | None, rows: int) 
     return _PosedLabels(codes, classes, weights, unlabelled)
 
 
+def read_strengths(C: object) -> NDArray[np.float64]:
+    """Return C, or several, as floats in an array of at least one axis; whether they are positive is not looked at.
+
+    Raises:
+        ProblemError: None, truth values, complex numbers, or what is no number.
+    """
+    try:
+        values = np.atleast_1d(np.asarray(C, dtype=object))
+        if any(isinstance(value, _NO_STRENGTH) for value in values.flat):
+            msg = "NumPy would make floats of them"
+            raise TypeError(msg)
+        return values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        given = " ".join(repr(C).split())
+        msg = f"C is {given}; expected a positive number (the inverse of the penalty's strength), or several"
+        raise ProblemError(msg) from None
+
+
 def check_strength(C: float) -> float:
     """Return C as a float.
 
@@ -163,7 +183,7 @@ def check_strength(C: float) -> float:
         ProblemError: C is not a positive number.
     """
     try:
-        value = float(C)
+        value = math.nan if isinstance(C, _NO_STRENGTH) else float(C)
     except (TypeError, ValueError):
         value = math.nan
     if not value > 0:

@@ -87,7 +87,9 @@ def _named(class_weight: Mapping[Any, Any], classes: Array) -> NDArray[np.float6
             more = f" and {len(place) - _SHOWN_CLASSES:,} more" if len(place) > _SHOWN_CLASSES else ""
             msg = f"class_weight names {label!r}, which no row has as its label; expected some of {shown}{more}"
             raise ProblemError(msg)
-        if not (isinstance(weight, int | float | np.number) and np.isfinite(weight) and weight >= 0):
+        if not (
+            isinstance(weight, int | float | np.integer | np.floating) and np.isfinite(weight) and weight >= 0
+        ):
             msg = f"class {label!r} has the weight {weight}; expected a finite number of 0 or more"
             raise ProblemError(msg)
         by_class[place[label]] = weight

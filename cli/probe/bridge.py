@@ -266,16 +266,17 @@ def _common_type(labels: Sequence[np.ndarray]) -> np.dtype:
             f"the labels of one target are of several kinds ({types}); give one kind for all splits"
         )
     if dtype.kind == "f" and kinds == {"i"}:  # int64 beside uint64 is float64 to NumPy
-        return _whole_type([part for part in labels if np.ma.count(part)])
+        return _whole_type(labels)
     return dtype
 
 
 def _whole_type(labels: Sequence[np.ndarray]) -> np.dtype:
-    """The type of 64 bits that holds whole numbers of both signs; each part has a label."""
+    """The type of 64 bits that holds whole numbers of both signs; what is masked needs none."""
     import numpy as np
 
-    least = min(int(part.min()) for part in labels)
-    most = max(int(part.max()) for part in labels)
+    known = [part for part in labels if np.ma.count(part)]
+    least = min((int(part.min()) for part in known), default=0)
+    most = max((int(part.max()) for part in known), default=0)
     if least < 0 and most >= 2**63:
         raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
     return np.dtype(np.int64 if most < 2**63 else np.uint64)

@@ -15,16 +15,18 @@ from sklearn.utils.validation import check_is_fitted
 from solvers.errors import ProblemError
 from solvers.fitting.result import Status
 from solvers.fitting.settings import FitSettings
-from solvers.given import unmasked
+from solvers.given import by_position, refuse_other_rows, unmasked
 from solvers.labels import read_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.arrays import Array
     from solvers.fitting.result import Fit
 
-__all__ = ["FittedProbe"]
+__all__ = ["FittedProbe", "refuse_where_both_say"]
 
 _LONGER = {"gap": "gap_nats", "memory": "memory_bytes"}
 """What settings of a fit are called there, where estimators have them by a shorter name."""
@@ -109,13 +111,21 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
         rows = self._rows(X)
         return self.fit_.predict_log_proba(rows)
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the share of rows (by weight) whose class is predicted; refuses ``y`` of other rows, as ``fit``."""
+        refuse_where_both_say(X, {"y": y, "the sample weights": sample_weight})
+        return float(super().score(X, y, sample_weight))
+
     def _rows(self, X: ArrayLike) -> Array:
         """Rows to apply the probe to, checked against those it was fitted on."""
         check_is_fitted(self)
         return _validated(self, unmasked(X, "the activations"), reset=False)
 
-    def _rows_and_labels(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-        """Rows and labels to fit on, checked; a numeric dtype and a memory map stay what they are."""
+    def _rows_and_labels(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[Array, Array, Any]:
+        """Rows, labels and weights to fit on, checked; a numeric dtype and a memory map stay what they are."""
+        refuse_where_both_say(X, {"y": y, "the sample weights": sample_weight})
         missing = 0 if y is None else int(np.count_nonzero(read_labels(y)[1]))
         if missing:
             msg = (
@@ -126,7 +136,7 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
         X = unmasked(X, "the activations")  # scikit-learn would take what lies under the mask
         rows, labels = _validated(self, X, y, ensure_min_samples=2)
         check_classification_targets(labels)
-        return rows, labels
+        return rows, labels, by_position(sample_weight)
 
     def _keep(self, fit: Fit) -> None:
         """Take a fit for the result, and warn where it is not what was asked for."""
@@ -137,6 +147,16 @@ class FittedProbe(ClassifierMixin, BaseEstimator):
                 f"gap={self.gap:g} asked for ({fit.status}); raise gap, or try scale=True or a smaller C"
             )
             warnings.warn(msg, ConvergenceWarning, stacklevel=3)
+
+
+def refuse_where_both_say(X: Any, others: Mapping[str, Any]) -> None:
+    """Refuse what is given by row and whose index says that it is of other rows than a frame's or a stored layer's.
+
+    Beside an array, an index goes by position: pipelines and folds of scikit-learn make arrays of some rows and leave
+    ``y`` its index.
+    """
+    if not (isinstance(X, np.ndarray | list | tuple) or hasattr(X, "detach")):
+        refuse_other_rows(X, others)
 
 
 def _read_only(values: Array) -> Array:

@@ -68,7 +68,7 @@ class LogisticProbe(FittedProbe):
             ProblemError: a ValueError; what was given does not make a problem.
             EngineError: the engine asked for does not exist or does not work here.
         """
-        rows, labels = self._rows_and_labels(X, y)
+        rows, labels, sample_weight = self._rows_and_labels(X, y, sample_weight)
         fit = fit_probe(
             rows,
             labels,

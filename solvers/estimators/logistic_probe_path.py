@@ -11,12 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 
 from solvers.errors import ProblemError
-from solvers.estimators.base import FittedProbe
+from solvers.estimators.base import FittedProbe, refuse_where_both_say
 from solvers.fitting.fit import fit as fit_probe
 from solvers.fitting.path import ROUGH_GAP_NATS
 from solvers.fitting.result import Status
 from solvers.labels import UNSEEN, place_labels
 from solvers.linear_map import output_blocks
+from solvers.problem import read_strengths
 from solvers.rows import Rows
 from solvers.scores import row_nats
 from solvers.weights import row_weights
@@ -95,8 +96,9 @@ class LogisticProbePath(FittedProbe):
             ProblemError: a ValueError; what was given does not make a problem, or no held-out row can be judged.
             EngineError: the engine asked for does not exist or does not work here.
         """
-        rows, labels = self._rows_and_labels(X, y)
-        strengths = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else np.asarray(self.Cs, float)
+        refuse_where_both_say(X, {"the groups": groups})
+        rows, labels, sample_weight = self._rows_and_labels(X, y, sample_weight)
+        strengths = _strengths(self.Cs)
         folds = list(check_cv(self.cv, labels, classifier=True).split(rows, labels, groups))
         weights = row_weights(labels, self.class_weight, sample_weight)
         settings = self._settings() | {"class_weight": None}  # which is in the weights of the rows by now
@@ -116,6 +118,12 @@ class LogisticProbePath(FittedProbe):
         fit = fit_probe(rows, labels, C=float(strengths[chosen]), sample_weight=weights, **settings)
         self._keep(fit)
         return self
+
+
+def _strengths(Cs: Any) -> NDArray[np.float64]:
+    """Values of C as they were given, or so many."""
+    counted = isinstance(Cs, Integral) and not isinstance(Cs, bool)
+    return np.logspace(-4, 4, Cs) if counted else read_strengths(Cs)
 
 
 def _masked_but(labels: Array, train: Array) -> Any:

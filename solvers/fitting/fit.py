@@ -16,8 +16,9 @@ from solvers.fitting.result import FitInterrupted, FitProgress
 from solvers.fitting.settings import FitKeywords, FitSettings, takes_settings
 from solvers.fitting.to_fit import ToFit
 from solvers.fitting.validation import Validation
+from solvers.given import refuse_other_rows
 from solvers.linear_map import LinearMap
-from solvers.problem import check_strength, pose_together
+from solvers.problem import check_strength, pose_together, read_strengths
 from solvers.rows import Columns, RowSource, as_source, draw_columns, flat_width
 from solvers.weights import row_weights
 
@@ -119,7 +120,8 @@ def fit(
         activations: (rows, *features), an array or anything that reads like one; features are flattened.
         labels: (rows,) of any type that sorts. Rows that are masked, NaN, NaT or None are skipped and counted. A dict
             of labels fits a probe for each, all in the same passes over the rows: several targets, or one with other
-            rows masked in each (folds, seeds).
+            rows masked in each (folds, seeds). A pandas index must be that of the activations, or 0, 1, 2, ... beside
+            an array.
         C: inverse strength of the penalty; several give a path, solved from strong to weak penalty. inf is no
             penalty: then no gap can be proven, and ``gap_nats`` bounds the norm of the gradient (``unpenalised``).
         sample_weight: (rows,), s_i; a dict of them where labels are a dict.
@@ -141,6 +143,9 @@ def fit(
         TypeError: a keyword that there is not; the message names the nearest.
         FitInterrupted: on Ctrl-C, with what was reached by then in its ``result``.
     """
+    _refuse_other_rows(activations, "", {"labels": labels, "sample weights": sample_weight})
+    if validation is not None:
+        _refuse_other_rows(validation[0], "validation ", {"labels": validation[1]})
     by_name: dict[Any, Any] = dict(labels) if isinstance(labels, Mapping) else {None: labels}
     asked = _Asked(
         labels=by_name,
@@ -157,6 +162,14 @@ def fit(
         msg = "labels are an empty dict; give labels for one target at least"
         raise ProblemError(msg)
     return _fit(as_source(activations), asked)
+
+
+def _refuse_other_rows(rows: Any, of: str, given: Mapping[str, Any]) -> None:
+    """Refuse what is given by row, once or by target, and whose index says that it is of other rows."""
+    for what, values in given.items():
+        named = values if isinstance(values, Mapping) else {None: values}
+        called = {name: f"the {of}{what}" if name is None else f"the {of}{what} of {name!r}" for name in named}
+        refuse_other_rows(rows, {called[name]: each for name, each in named.items()})
 
 
 @dataclass(frozen=True)
@@ -251,11 +264,7 @@ def _of(given: Any, name: Any) -> Any:
 
 
 def _strengths(C: float | Sequence[float] | Array) -> list[float]:
-    try:
-        given = np.atleast_1d(np.asarray(C, dtype=np.float64))
-    except (TypeError, ValueError):
-        msg = f"C is {C!r}; expected a positive number (the inverse of the penalty's strength), or several"
-        raise ProblemError(msg) from None
+    given = read_strengths(C)
     if not given.size or given.ndim > 1:
         msg = f"no C was given; expected at least one positive number, or several in a row: C has shape {given.shape}"
         raise ProblemError(msg)

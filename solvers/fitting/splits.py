@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.given import refuse_index
 from solvers.labels import read_labels
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     SplitRows = ArrayLike | Mapping[str, ArrayLike] | None
 
-__all__ = ["VAL", "Splits", "in_order", "refuse_index", "split_rows"]
+__all__ = ["VAL", "Splits", "in_order", "split_rows"]
 
 Each = TypeVar("Each")
 
@@ -120,25 +121,6 @@ def _refuse_taken(splits: Sequence[str], renamed: Mapping[str, str]) -> None:
             raise ProblemError(msg)
 
 
-def refuse_index(values: object, what: str) -> None:
-    """Refuse a pandas object whose index is not 0, 1, 2, ... in order: rows are taken by position here.
-
-    Raises:
-        ProblemError: with what the index begins with.
-    """
-    index = getattr(values, "index", None)
-    if type(values).__module__.partition(".")[0] != "pandas" or index is None or callable(index):
-        return
-    found = np.asarray(index)
-    if not (found.dtype.kind in "iu" and np.array_equal(found, np.arange(len(found)))):
-        begins = f" (it begins with {found.tolist()[0]!r})" if len(found) else ""
-        msg = (
-            f"{what} are a pandas {type(values).__name__} whose index is not 0, 1, 2, ... in order{begins}, so it "
-            "is no telling which rows they are of; put them in the order of the rows and give .to_numpy()"
-        )
-        raise ProblemError(msg)
-
-
 def _named_rows(splits: ArrayLike, count: int) -> dict[str, NDArray[np.int64]]:
     """The rows of each name."""
     refuse_index(splits, "the splits")
@@ -165,6 +147,7 @@ def _mapped_rows(splits: Mapping[str, ArrayLike], count: int) -> dict[str, NDArr
     for place, (split, given) in enumerate(splits.items()):
         numbers = np.asarray(given)
         if numbers.dtype == bool and numbers.shape == (count,):
+            refuse_index(given, f"the rows of split {split!r}")
             numbers = np.flatnonzero(numbers)
         numbers = np.unique(numbers)
         if numbers.size and (numbers.dtype.kind not in "iu" or numbers[0] < 0 or numbers[-1] >= count):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers.errors import ProblemError
+from solvers.given import refuse_other_rows
 from solvers.labels import place_labels, plain_labels
 from solvers.rows import Rows, as_source
 from solvers.scores import Score, score
@@ -27,6 +28,7 @@ def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> 
         ProblemError: when the rows have other features, there are not as many labels as rows, no row has a
             label, the labels are of another kind than the probe's classes, or activations are NaN or infinite.
     """
+    refuse_other_rows(source, {f"the labels of target {probe.target!r}": labels})
     source = as_source(source)
     values, missing = plain_labels(labels, probe.target)
     if values.shape != source.shape[:1]:

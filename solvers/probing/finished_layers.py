@@ -22,7 +22,7 @@ from solvers.errors import ProbeFileError
 from solvers.probing.probe import Probes
 from solvers.probing.probe_file import is_probe_file, load, save
 from solvers.probing.row_table import Beside
-from solvers.rows import take
+from solvers.rows import blocks, flat_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,8 +41,8 @@ VERSION = "0.9"
 IDENTITY = "identity.json"
 _PARTS = "layer-*.h5"
 _OURS = (_PARTS, f".layer-*{PARTIAL}", f".{IDENTITY}.*{PARTIAL}", IDENTITY)
-_SAMPLE_ROWS = 64
-"""Rows of a layer that are looked at where no fingerprint of a store tells its activations from others."""
+_HASHED_BYTES = 4 * 2**20
+"""Of a layer's rows, as many are in memory at a time while they are hashed."""
 
 
 def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: LayerSettings) -> dict[str, Any]:
@@ -67,13 +67,18 @@ def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: La
 
 
 def _look(source: RowSource, fingerprint: str) -> list[Any]:
-    """Shape, type, and where no store vouches for the activations a hash of some rows."""
+    """Shape, type, and where no store vouches for the activations a hash of all rows.
+
+    Of all, as activations that differ in a few rows make other probes; a fit reads them many times over anyway.
+    """
     shape, dtype = list(source.shape), str(source.dtype)
     if fingerprint:
         return [shape, dtype]
-    rows = np.unique(np.linspace(0, max(0, source.shape[0] - 1), _SAMPLE_ROWS).astype(np.int64))
-    sample = take(source, rows[: source.shape[0]])
-    return [shape, dtype, hashlib.sha256(np.ascontiguousarray(sample).tobytes()).hexdigest()]
+    digest = hashlib.sha256()
+    row_bytes = flat_width(source) * source.dtype.itemsize
+    for _, block in blocks(source, max(1, _HASHED_BYTES // row_bytes)):
+        digest.update(np.ascontiguousarray(block).data)
+    return [shape, dtype, digest.hexdigest()]
 
 
 class Parts:

@@ -13,6 +13,7 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.fitting.result import FitInterrupted
 from solvers.fitting.settings import FitKeywords, takes_settings
+from solvers.given import by_position, refuse_other_rows
 from solvers.probing.finished_layers import Parts, question
 from solvers.probing.fit_layer import fit_layer
 from solvers.probing.settings import LayerSettings, penalties
@@ -88,7 +89,7 @@ def fit_layers(
     Args:
         layers: arrays or row sources (rows, *features) by name, in the order of the network.
         labels: (rows,) ints, strings or bools, or several such by target; masked where a row has none, which skips
-            and counts it.
+            and counts it. A pandas index must be that of a layer that has one, else 0, 1, 2, ... in order.
         splits: a name per row ("" means train), or row numbers or masks by name; None trains on every row.
         groups: (rows,), rows that must stay together when rows are set aside or dealt into folds.
         split_as: which of the splits is meant by ``train``, ``val`` or ``test``: ``{"val": "development"}``.
@@ -125,9 +126,13 @@ def fit_layers(
     """
     asked = LayerSettings(C=penalties(C), step=step, fingerprint=fingerprint, command=command, **settings)
     named = labels if isinstance(labels, Mapping) else {target: labels}
+    for layer in layers.values():
+        whose = {f"the labels of target {name!r}": given for name, given in named.items()}
+        refuse_other_rows(layer, whose | {"the splits": splits, "the groups": groups, "the ids": ids})
+    named = {name: by_position(given) for name, given in named.items()}
     rules = RowRules(
-        splits=splits,
-        groups=groups,
+        splits=splits if isinstance(splits, Mapping) else by_position(splits),
+        groups=by_position(groups),
         split_as=split_as or {},
         ignore_label=_several(ignore_label),
         require_all=require_all,

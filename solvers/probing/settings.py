@@ -9,6 +9,7 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.fitting.settings import FitSettings
+from solvers.problem import read_strengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,11 +45,11 @@ def penalties(C: float | Sequence[float] | NDArray[np.float64] | None) -> tuple[
     """
     if C is None:
         return C_GRID
-    try:
-        given = tuple(float(value) for value in np.atleast_1d(np.asarray(C, dtype=np.float64)))
-    except (TypeError, ValueError):
-        msg = f"C is {C!r}; expected a positive number (the inverse of the penalty's strength), or several"
-        raise ProblemError(msg) from None
+    found = read_strengths(C)
+    if found.ndim > 1:
+        msg = f"C has shape {found.shape}; expected a positive number, or several in a row"
+        raise ProblemError(msg)
+    given = tuple(found.tolist())
     if not given:
         msg = "C is an empty list; give one penalty or several, or leave it out for 1e-4 to 1e4"
         raise ProblemError(msg)

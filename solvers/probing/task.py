@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
-from solvers.fitting.splits import VAL, divided_groups, in_order, refuse_index, split_rows
+from solvers.fitting.splits import VAL, divided_groups, in_order, split_rows
+from solvers.given import refuse_index
 from solvers.labels import UNSEEN, marks_of_none, place_labels, plain_labels, read_labels
 from solvers.probing.holdout import divide
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from sklearn.model_selection import train_test_split
 
 import actstore
 from actstore import Captured, LayerError, RowBatch, StoreError, Writer
@@ -33,6 +34,10 @@ INDEXES = {
     "mask of all": np.ones(40, bool),
     "unsigned rows": np.array([39, 2], np.uint64),
 }
+INDEXES |= {
+    f"{name}, ...": (index, ...) for name, index in INDEXES.items() if name not in ("ellipsis", "no rows")
+}
+INDEXES["no rows, ..."] = (np.array([], np.int64), ...)
 
 
 @pytest.fixture(params=["store.acts", "store.h5"])
@@ -70,11 +75,25 @@ def test_bfloat16_arrives_as_its_values_in_float32(store, arrays):
         ("fc", "<U2"),
         (np.zeros((2, 2), int), r"int64 \(2, 2\) came"),
         ((slice(None), 0), "rows are indexed by one index, 2 came"),
+        ((..., 0), "rows are indexed by one index, 2 came"),
+        ((..., ...), "rows are indexed by one index, 2 came"),
+        ((0, ..., 0), "rows are indexed by one index, 3 came"),
+        (((0, 1), ...), "rows are indexed by one index, 2 came"),
+        (([0, 40], ...), "row 40 is out of range"),
+        ((np.ones(39, bool), ...), r"bool \(39,\) came"),
     ],
 )
 def test_what_is_no_index_of_rows_is_refused(store, index, message):
     with pytest.raises(IndexError, match=message):
         store.layers["conv1"][index]
+
+
+def test_scikit_learn_divides_the_rows_of_a_layer(store):
+    layer = store.layers["conv1"]
+    rows, labels = layer[:], np.arange(40)
+    kept, held, kept_labels, held_labels = train_test_split(layer, labels, random_state=0)
+    np.testing.assert_array_equal(kept, rows[kept_labels], strict=True)
+    np.testing.assert_array_equal(held, rows[held_labels], strict=True)
 
 
 def test_a_layer_describes_itself(store):

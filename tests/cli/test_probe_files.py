@@ -152,3 +152,13 @@ def test_labels_of_two_signs_and_of_two_kinds(run, refused, net, folder):
         "labels from -3 to 9223372036854775809 fit no whole number of 64 bits"
         in run(features.format("b.npy"), code=2).stderr
     )
+
+
+def test_labels_of_two_signs_that_are_all_ignored(run, refused, net, folder):
+    np.save("a.npy", np.full(300, 9, "u8"))
+    np.save("b.npy", np.full(100, 9))
+    said = refused(
+        "probe fit train=train.npz:x test=test.npz:x --target train:y=a.npy --target test:y=b.npy --ignore-label 9 "
+        "--C 1 -o p.h5"
+    )
+    assert "target 'y' has no label in its 0 labelled training rows" in said

@@ -79,6 +79,10 @@ def test_sparse_rows_are_refused_with_the_way_out(data, kind):
             "sample weights add up to inf, beyond what a float holds; divide them all by a constant",
         ),
         (["heavy"] * 300, "sample weights are no numbers"),
+        (np.full(300, 1 + 1j), "sample weights are no numbers .*complex128"),
+        ([1j] * 300, "sample weights are no numbers"),
+        (np.full(300, 1j, object), "sample weights are no numbers"),
+        (np.full(300, "2026-01-01", "M8[D]"), "sample weights are no numbers .*datetime64"),
         (np.ma.masked_array(np.ones(300), np.arange(300) < 2), "2 entries of the sample weights are masked"),
     ],
 )
@@ -97,13 +101,32 @@ def test_class_weights_without_bounds_are_one_line(data):
         solvers.fit(*data, class_weight={0: 1e308}, sample_weight=np.full(300, 1e100))
 
 
-@pytest.mark.parametrize("C", ["abc", None, [1.0, "x"], {}, [[1.0, 2.0]]])
+NO_STRENGTHS = [True, [True, 1.0], np.array([True]), np.True_, 1 + 0j, np.array([1 + 1j]), 10**400]
+
+
+@pytest.mark.parametrize("C", ["abc", None, [1.0, "x"], {}, [[1.0, 2.0]], *NO_STRENGTHS])
 def test_a_c_that_is_no_number_is_one_line(data, C):
     with pytest.raises(ProblemError, match=r"^(C is|no C was given)[^\n]*expected [^\n]*$"):
         solvers.fit(*data, C=C)
     if C is not None:
         with pytest.raises(ProblemError, match="expected"):
             solvers.fit_layers({"h": data[0]}, data[1], C=C)
+
+
+@pytest.mark.parametrize("C", [None, [1.0, None], True, np.array([True, False])])
+def test_a_c_that_numpy_would_make_a_number_of_is_named(data, C):
+    for door in (lambda: solvers.fit(*data, C=C), lambda: solvers.LogisticProbePath(Cs=C, cv=2).fit(*data)):
+        with pytest.raises(ProblemError, match=r"^C is .*(None|True).*; expected a positive number"):
+            door()
+    if np.ndim(C) == 0:
+        with pytest.raises(ProblemError, match=f"^C is {C}; expected"):
+            solvers.LogisticProbe(C=C).fit(*data)
+
+
+def test_complex_class_weights_are_refused(data):
+    for weight in (1j, np.complex128(1 + 1j)):
+        with pytest.raises(ProblemError, match="expected a finite number of 0 or more"):
+            solvers.fit(*data, class_weight={0: weight})
 
 
 def test_what_was_certified_cannot_be_written_over(data):

@@ -43,6 +43,23 @@ NOTHING = {
 }
 
 
+@pytest.mark.parametrize("kind", ["Int64", "Int8", "UInt64", "boolean", "category"])
+def test_whole_numbers_beside_na_of_pandas_stay_whole(kind):
+    values = pd.array([1, 0, None, 1], dtype="Int64" if kind == "category" else kind)
+    for labels in (pd.Series(values, dtype=kind), pd.Index(pd.Series(values, dtype=kind)), values):
+        for classes in (
+            solvers.fit([[1.0], [2.0], [3.0], [1.5]], labels).classes,
+            solvers.fit_layers({"h": [[1.0], [2.0], [3.0], [1.5]]}, labels, C=1.0)["h", "label", 0].classes,
+        ):
+            assert classes.tolist() == [0, 1]
+            assert classes.dtype.kind in ("b" if kind == "boolean" else "iu")
+
+
+def test_whole_numbers_of_64_bits_beside_na_do_not_run_together():
+    values, missing = read_labels(pd.Series([2**53, 2**53 + 1, None], dtype="Int64"))
+    assert values[~missing].tolist() == [2**53, 2**53 + 1]
+
+
 @pytest.mark.parametrize("name", NOTHING)
 def test_what_is_no_label_is_none_at_every_door(name):
     labels = NOTHING[name]

@@ -242,6 +242,38 @@ def test_another_question_is_refused_and_loses_nothing(begun, changes, message):
     assert fit(begun)[1][0].startswith("2 of 3")
 
 
+class Slices:
+    """A row source that has nothing but what one must have."""
+
+    def __init__(self, rows):
+        self.rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
+
+    def __getitem__(self, rows):
+        return self.rows[rows]
+
+
+@pytest.mark.parametrize("given", [np.asarray, Slices, solvers.ConcatFeatures])
+def test_a_single_row_that_changed_is_another_question(begun, given, monkeypatch):
+    monkeypatch.setattr("solvers.probing.finished_layers._HASHED_BYTES", 1000)  # several blocks
+    layers = problem()[0]
+    assert fit(begun, layers={name: given(rows) for name, rows in layers.items()})[1][0].startswith("2 of 3")
+    for row in range(ROWS):
+        changed = {name: rows.copy() for name, rows in layers.items()}
+        changed["conv"][row, 5] += 5
+        with pytest.raises(ProbeFileError, match="the activations of 'conv' differ"):
+            fit(begun, layers={name: given(rows) for name, rows in changed.items()})
+
+
+def test_where_a_fingerprint_vouches_for_the_rows_they_are_not_read(parts):
+    class Unread(Slices):
+        def __getitem__(self, rows):
+            raise AssertionError("read")
+
+    fit(parts, fingerprint="f00")
+    layers = {name: Unread(rows) for name, rows in problem()[0].items()}
+    assert fit(parts, layers=layers, fingerprint="f00")[1][0].startswith("3 of 3")
+
+
 def test_overwrite_starts_anew_only_where_the_question_is_another(begun):
     assert fit(begun, overwrite=True)[1][0].startswith("2 of 3")
     probes, said = fit(begun, overwrite=True, C=[0.2, 2.0])

@@ -87,6 +87,13 @@ def test_a_series_in_another_order_is_refused(what):
         make_task(turned["labels"], RowRules(splits=turned["splits"], groups=turned["groups"]), "y")
 
 
+def test_a_mask_in_another_order_is_refused():
+    mask = pd.Series([True, True, False, False])
+    assert rows_of({"train": mask, "test": ~mask}) == {"train": [0, 1], "test": [2, 3]}
+    with pytest.raises(ProblemError, match="the rows of split 'train' are a pandas Series whose index"):
+        rows_of({"train": mask[::-1]})
+
+
 @pytest.mark.parametrize(
     ("labels", "ignore"),
     [

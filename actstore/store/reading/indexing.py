@@ -10,9 +10,13 @@ import numpy as np
 def as_rows(index: Any, rows: int) -> int | range | np.ndarray:
     """An index of the first axis, of length ``rows``, in its plain form, counted from 0.
 
+    ``(rows, ...)``, as scikit-learn asks for rows, is what ``rows`` is.
+
     Raises:
         IndexError, as NumPy does, for what is out of range or no index of rows.
     """
+    if isinstance(index, tuple) and len(index) == 2 and index[1] is Ellipsis and index[0] is not Ellipsis:
+        index = index[0]
     if index is Ellipsis:
         return range(rows)
     if isinstance(index, slice):
