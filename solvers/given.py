@@ -139,7 +139,10 @@ def _refuse_another_index(rows: Any, values: Any, what: str) -> None:
     if index is None or other is None or len(index) != len(other) or index.equals(other):
         return
     pairs = zip(index.tolist(), other.tolist(), strict=True)
-    row, (here, there) = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
+    differing = ((n, pair) for n, pair in enumerate(pairs) if repr(pair[0]) != repr(pair[1]))  # NaN is NaN here
+    row, (here, there) = next(differing, (0, (None, None)))
+    if (here, there) == (None, None):
+        return
     msg = (
         f"the index of {what} is not that of the activations: row {row} is {here!r} there and {there!r} here; put "
         "both in one order, y = y.loc[X.index], or give .to_numpy() where the order is right as it is"

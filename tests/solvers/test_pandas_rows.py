@@ -153,3 +153,10 @@ def test_ids_are_of_the_rows_too(data):
     fit_layers(frame, labels, ids=ids)
     with pytest.raises(ProblemError, match="the index of the ids is not that of the activations"):
         fit_layers(frame, labels, ids=ids[::-1])
+
+
+def test_the_first_row_that_differs_is_named():
+    frame, labels = problem([np.nan, *range(ROWS - 1)])
+    assert fit_layers(frame, labels)
+    with pytest.raises(ProblemError, match=r"row 59 is 58.0 there and 99.0 here"):
+        fit_layers(frame, labels.set_axis([np.nan, *range(ROWS - 2), 99]))

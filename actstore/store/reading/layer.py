@@ -32,7 +32,7 @@ PIECE_BYTES = 2**20  # rows that are converted on the way pass through a buffer 
 class Layer:
     """The activations of one layer, (rows, *features), read from disk as they are asked for.
 
-    ``layer[rows]`` takes an int, any slice, a list of ints in any order, or a mask, and ``layer[rows, ...]`` is the same.
+    ``layer[rows]`` takes an int, any slice, a list of ints in any order, or a mask; ``layer[rows, ...]`` is the same.
     What it gives may be a read-only view of the file: copy it before writing to it. The same bits come on every read,
     threads may read at the same time, and a layer can be pickled (by path and name). bfloat16 arrives as the same
     values in float32; see ``raw``.
