@@ -122,16 +122,23 @@ class SelfCheck:
         subject = self.subject
         row_bytes = sum(layer.bytes_per_row or 0 for layer in subject.layers)
         rows = max(2, min(ROWS, LAYER_BYTES // max(row_bytes, 1)))
+        few = None
         if arrays.count_rows(subject.inputs) > rows and subject.adapter.fixed_rows in (None, rows):
-            try:
-                head = subject.adapter.prepare(picked(subject.inputs, np.arange(rows)))
-                return head, run(head)
-            except ActstoreError:
-                raise
-            except Exception:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again just below
-                pass
+            few = self._few_rows(run, rows)
+        if few is not None:
+            return few
         head = subject.adapter.prepare(subject.inputs)
         return head, run(head)
+
+    def _few_rows(self, run: RunRows, rows: int) -> tuple[Prepared, Mapping[str, Captured]] | None:
+        """The first rows of the first batch and what they give; None where the model does not take so few."""
+        try:
+            head = self.subject.adapter.prepare(picked(self.subject.inputs, np.arange(rows)))
+            return head, run(head)
+        except ActstoreError:
+            raise
+        except Exception:  # noqa: BLE001 - a batch of a fixed size; any other reason comes again with the whole batch
+            return None
 
     def _refuse_rewritten(self, kept: Mapping[str, Captured], first: Mapping[str, Captured]) -> None:
         for layer in self.subject.layers:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,11 +60,10 @@ class FolderLock:
             except FileNotFoundError:  # whoever had it removed the folder just now
                 continue
             try:
-                exclusive = _lock(descriptor, folder)
-                if exclusive or os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                    return cls(folder, descriptor, exclusive)
-            except FileNotFoundError:
-                pass  # as above: what was locked is no longer there
+                with suppress(FileNotFoundError):  # as above: what was locked is no longer there
+                    exclusive = _lock(descriptor, folder)
+                    if exclusive or os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                        return cls(folder, descriptor, exclusive)
             except BaseException:
                 os.close(descriptor)
                 raise

@@ -155,7 +155,9 @@ def test_what_looks_like_no_label_is_warned_of(labels, said):
     "labels", [[1, -1] * 3, [0, 1, 2] * 2, [-2, -1, 0] * 2, [250, 255] * 3, [True, False] * 3]
 )
 def test_classes_are_not_warned_of(labels):
-    solvers.fit_layers({"h": np.eye(6)}, labels, C=1.0)
+    """A warning would be an error here."""
+    (probe,) = solvers.fit_layers({"h": np.eye(6)}, labels, C=1.0).values()
+    assert probe.classes.tolist() == sorted(set(labels))
 
 
 def test_folds_of_nothing_to_choose_are_refused():
