@@ -76,7 +76,6 @@ def test_existing_results_are_kept_without_overwrite(run, refused, store, folder
         ("net.py --target sign", "net.py"),
         ("{store} --target sing", "'sing'.*sign"),
         ("{store} --target sign --layers hiden", "'hiden'.*hidden"),
-        ("{store} --target sign --engine fortran", "fortran.*numpy"),
         ("{store} --target sign --C -1", "-1"),
         ("{store} --target sign=train.npz:y", "300.*400|400.*300"),
         ("train=train.npz:x --target train:sign=test.npz:y", "300.*100|100.*300"),
@@ -88,6 +87,12 @@ def test_fit_refuses_in_one_line_and_writes_nothing(refused, store, folder, argu
     np.save(folder / "ones.npy", np.ones(300, dtype=int))
     line = refused(f"probe fit {arguments.format(store=store)} -o p.h5")
     assert re.search(message, line), line
+    assert not (folder / "p.h5").exists()
+
+
+def test_an_engine_that_is_not_there_is_wrong_usage(run, store, folder):
+    said = run(f"probe fit {store} --target sign --engine fortran -o p.h5", code=2).output
+    assert re.search("fortran.*numpy", said)
     assert not (folder / "p.h5").exists()
 
 
