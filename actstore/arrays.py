@@ -44,7 +44,7 @@ def to_bits(value: object) -> tuple[np.ndarray, str]:
     May share memory with ``value``.
 
     Raises:
-        TypeError: ``value`` is no array, one that NumPy can not hold, or one with values under a mask.
+        TypeError: ``value`` is no array, one that NumPy cannot hold, or one with values under a mask.
     """
     if is_tensor(value):
         return _tensor_bits(value)
@@ -55,7 +55,7 @@ def to_bits(value: object) -> tuple[np.ndarray, str]:
     try:
         array = _as_numpy(value)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        msg = f"{describe(value)} can not become a NumPy array: {error}"
+        msg = f"{describe(value)} cannot become a NumPy array: {error}"
         raise TypeError(msg) from error
     if array.dtype.name == BFLOAT16:
         return array.view(np.uint16), BFLOAT16

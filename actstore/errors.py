@@ -1,4 +1,4 @@
-"""What can go wrong, one family: every message is one line that says what came, what was expected, what to do."""
+"""What can go wrong, one family: every message is one line that says what was given, what is needed, what to do."""
 
 
 class ActstoreError(Exception):
@@ -6,11 +6,11 @@ class ActstoreError(Exception):
 
 
 class StoreError(ActstoreError):
-    """A store can not be written, opened or read as asked."""
+    """A store cannot be written, opened or read as asked."""
 
 
 class LayerError(ActstoreError, KeyError):
-    """A layer that is not there, or that can not be stored. A KeyError too, so that ``layers.get`` works."""
+    """A layer that is not there, or that cannot be stored. A KeyError too, so that ``layers.get`` works."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes
 
@@ -22,19 +22,19 @@ class TargetError(ActstoreError, KeyError):
 
 
 class SourceError(ActstoreError):
-    """Inputs or labels that can not be read as asked."""
+    """Inputs or labels that cannot be read as asked."""
 
 
 class AdapterError(ActstoreError):
-    """A model whose activations can not be captured as asked."""
+    """A model whose activations cannot be captured as asked."""
 
 
 class DumpError(ActstoreError):
-    """A dump that can not start or go on as asked."""
+    """A dump that cannot start or go on as asked."""
 
 
 class RowError(DumpError):
-    """One row that can not be dumped: ``row`` is its place in the batch, ``what`` the rest of the sentence."""
+    """One row that cannot be dumped: ``row`` is its place in the batch, ``what`` the rest of the sentence."""
 
     def __init__(self, row: int, what: str) -> None:
         super().__init__(f"row {row} of the batch {what}")

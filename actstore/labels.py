@@ -119,9 +119,7 @@ def _places(path: Path, header: Sequence[str], column: str | None) -> tuple[int,
     id_place = 0 if named is None else header.index(named)
     others = [name for place, name in enumerate(header) if place != id_place]
     if not others:
-        msg = (
-            f"{path} has the columns {listed(header)}; one of row ids and one of labels at least were expected"
-        )
+        msg = f"{path} has the columns {listed(header)}; expected one of row ids and one of labels at least"
         raise SourceError(msg)
     if column is None and len(others) > 1:
         msg = f"{path} has several columns besides the row ids; say which has the labels (--column): {listed(others)}"

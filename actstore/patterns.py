@@ -53,7 +53,7 @@ def _picked(pattern: str, layers: Sequence[ModelLayer], names: Sequence[str]) ->
     storable = [layer for layer in meant if layer.shape is not None]
     if not storable or (pattern in names and len(storable) < len(meant)):
         layer = next(layer for layer in meant if layer.shape is None)
-        msg = f"layer {layer.name!r} can not be stored: {layer.note}"
+        msg = f"layer {layer.name!r} cannot be stored: {layer.note}"
         raise LayerError(msg)
     return storable
 

@@ -48,7 +48,7 @@ def plain_labels(values: object, what: str) -> np.ndarray:
     data = _as_array(values, what)
     if data.ndim != 1:
         hint = "" if data.ndim else ": put single examples into batches, with a DataLoader for example"
-        msg = f"{what} has shape {data.shape}; one label per row was expected, (rows,){hint}"
+        msg = f"{what} has shape {data.shape}; expected one label per row, (rows,){hint}"
         raise SourceError(msg)
     data, missing = _of_one_kind(data, _mask_of(values, data.shape), what)
     check_size(len(data), data.dtype, what)
@@ -110,7 +110,7 @@ def names_of(values: object, what: str) -> list[str]:
     data = _as_array(values, f"the {what}s")
     masked = _mask_of(values, data.shape)
     if data.ndim != 1:
-        msg = f"the {what}s have shape {data.shape}; one {what} per row was expected, (rows,)"
+        msg = f"the {what}s have shape {data.shape}; expected one {what} per row, (rows,)"
         raise SourceError(msg)
     for row, value in enumerate(data.tolist()):
         if masked[row] or _lacks_name(value, what):
@@ -150,7 +150,7 @@ def _as_array(values: object, what: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        msg = f"{what} can not be read as labels: {error}"
+        msg = f"{what} cannot be read as labels: {error}"
         raise SourceError(msg) from error
 
 

@@ -2,7 +2,7 @@
 (``actstore.sources``). ``docs/extending.md`` shows one of each.
 
 Ours are asked first, so that installing a package does not change what runs or reads what we know; theirs come in the
-order of their names, and plain functions last, since the models of others can be called, too. One that can not be used
+order of their names, and plain functions last, since the models of others can be called, too. One that cannot be used
 is left out with a line that says why.
 """
 
@@ -35,7 +35,7 @@ def of_other_packages(group: str, fault: Callable[[object], str]) -> list[object
         try:
             value = point.load()
         except Exception as error:  # noqa: BLE001 - somebody else's module, which may fail in any way as it is imported
-            why = f"it can not be loaded: {explain(error)}"
+            why = f"it cannot be loaded: {explain(error)}"
         else:
             why = fault(value)
         if why:

@@ -84,7 +84,7 @@ class InputHash:
             self._unseen = True
 
     def hexdigest(self) -> str:
-        """The hash so far; "not seen" where the batches held what can not be hashed."""
+        """The hash so far; "not seen" where the batches held what cannot be hashed."""
         if self._unseen:
             return "not seen"
         return hash_text(" ".join(f"{name}={state.hexdigest()}" for name, state in self._components.items()))
@@ -93,7 +93,7 @@ class InputHash:
         try:
             array, dtype = interop.to_bits(value)
             _update(self._state(f"{name}\0{dtype}\0{array.shape[1:]}"), array)
-        except TypeError:  # Python objects, and tensors that NumPy can not hold
+        except TypeError:  # Python objects, and tensors that NumPy cannot hold
             self._unseen = True
 
     def _state(self, name: str) -> xxhash.xxh3_128:

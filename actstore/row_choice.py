@@ -42,13 +42,13 @@ class RowChoice:
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
-            msg = f"limit is {self.limit}; at least 1 was expected"
+            msg = f"limit is {self.limit}; expected at least 1"
             raise DumpError(msg)
         if self.sample is not None and not 0 < self.sample < 1:
-            msg = f"sample is {self.sample}; a fraction between 0 and 1 was expected (all rows: leave it out)"
+            msg = f"sample is {self.sample}; expected a fraction between 0 and 1 (all rows: leave it out)"
             raise DumpError(msg)
         if self.seed < 0:
-            msg = f"seed is {self.seed}; 0 or more was expected"
+            msg = f"seed is {self.seed}; expected 0 or more"
             raise DumpError(msg)
 
     def limited(self, rows: int) -> int:

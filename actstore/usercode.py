@@ -46,7 +46,7 @@ def load_object(spec: str, error_type: type[ActstoreError]) -> object:
     """
     place, _, name = spec.rpartition(":")
     if not (place and name):
-        msg = f"{spec!r} was expected to be file.py:name or package.module:name"
+        msg = f"{spec!r} is not of the form file.py:name or package.module:name"
         raise error_type(msg)
     module = _from_file(Path(place), error_type) if place.endswith(".py") else _from_package(place, error_type)
     if not hasattr(module, name):
@@ -92,7 +92,7 @@ def _from_file(path: Path, error_type: type[ActstoreError]) -> ModuleType:
         SourceFileLoader(name, str(whole)).exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        msg = f"{path} can not be imported: {explain(error)}"
+        msg = f"{path} cannot be imported: {explain(error)}"
         raise error_type(msg) from error
     return module
 
@@ -102,7 +102,7 @@ def _from_package(name: str, error_type: type[ActstoreError]) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        msg = f"{name} can not be imported: {explain(error)}"
+        msg = f"{name} cannot be imported: {explain(error)}"
         raise error_type(msg) from error
 
 

@@ -81,7 +81,7 @@ class Notice:
 
     def __init__(self) -> None:
         self.number = 0
-        """The signal that came; 0 for none."""
+        """The signal received; 0 for none."""
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a fit, in one line each: what came, what was expected, what to do."""
+"""What goes wrong in a fit, in one line each: what was given, what is needed, what to do."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ class ProbeFileError(SolverError):
 
 
 class FigureError(SolverError):
-    """A figure can not be drawn: nothing to draw, an unknown kind of file, or a package that is missing."""
+    """A figure cannot be drawn: nothing to draw, an unknown kind of file, or a package that is missing."""

@@ -95,7 +95,7 @@ def encode(labels: ArrayLike, rows: int) -> tuple[NDArray[np.int64], Array]:
     try:
         classes, codes[~missing] = np.unique(values[~missing], return_inverse=True)
     except TypeError as error:
-        msg = f"labels can not be sorted ({error}); give labels of one type"
+        msg = f"labels cannot be sorted ({error}); give labels of one type"
         raise ProblemError(msg) from error
     return codes, classes
 

@@ -225,7 +225,7 @@ class ConcatFeatures:
         counts = [source.shape[0] for source in self.sources]
         if len(set(counts)) != 1:
             listed = ", ".join(f"{count:,}" for count in counts) or "none"
-            msg = f"sources of {listed} rows can not be set side by side; expected the same rows in each, in one order"
+            msg = f"sources of {listed} rows cannot be set side by side; expected the same rows in each, in one order"
             raise ProblemError(msg)
         self.names = tuple(names)
         self.dtype = np.result_type(*(source.dtype for source in self.sources))
@@ -252,7 +252,7 @@ class ConcatRows:
     def __init__(self, *sources: RowSource) -> None:
         shapes = {tuple(source.shape[1:]) for source in sources}
         if len(shapes) != 1:
-            msg = f"rows of shapes {sorted(shapes)} can not be joined; expected one shape of a row"
+            msg = f"rows of shapes {sorted(shapes)} cannot be joined; expected one shape of a row"
             raise ProblemError(msg)
         self.sources = sources
         self.starts = np.cumsum([0, *(source.shape[0] for source in sources)])

@@ -42,7 +42,7 @@ def row_weights(
 
     Raises:
         ProblemError: a class weight that is negative, not finite, or of a label that no row has; labels that
-            can not be sorted; another number of sample weights than of labels.
+            cannot be sorted; another number of sample weights than of labels.
     """
     if class_weight is None:
         return None if sample_weight is None else numbers(sample_weight)

@@ -48,7 +48,7 @@ def _is_of(value: type, module: str) -> bool:
 
 def _fault(value: object) -> str:
     if not (isinstance(value, type) and issubclass(value, Adapter)):
-        return f"a subclass of actstore.adapters.Adapter was expected, not {arrays.describe(value)}"
+        return f"an adapter is a subclass of actstore.adapters.Adapter, not {arrays.describe(value)}"
     missing = sorted(value.__abstractmethods__) or [name for name in ("name",) if not hasattr(value, name)]
     return f"it does not define {listed(missing)}" if missing else ""
 
@@ -71,7 +71,7 @@ def adapt(
         stop_early: end each pass after the deepest layer asked for.
 
     Raises:
-        AdapterError: no adapter knows such a model, or its adapter can not do what is asked.
+        AdapterError: no adapter knows such a model, or its adapter cannot do what is asked.
     """
     for adapter in adapters():
         if adapter.accepts(model):

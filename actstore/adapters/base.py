@@ -128,7 +128,7 @@ class Adapter(ABC):
         An adapter that can overrides this.
 
         Raises:
-            AdapterError: the adapter can not, or not this model.
+            AdapterError: the adapter cannot, or not this model.
         """
         for option, asked in (("autocast", autocast is not None), ("trace", trace)):
             if asked:
@@ -142,7 +142,7 @@ class Adapter(ABC):
         """The model that a whole MODEL spec of ``loads`` names. An adapter that has ``loads`` overrides this.
 
         Raises:
-            AdapterError: there is no such model, or it can not be read.
+            AdapterError: there is no such model, or it cannot be read.
         """
         raise NotImplementedError(spec)
 
@@ -150,10 +150,10 @@ class Adapter(ABC):
         """Load ``--weights``. An adapter that can overrides this.
 
         Returns:
-            the model with them: the same object, or another where a framework's models can not be changed.
+            the model with them: the same object, or another where a framework's models cannot be changed.
         """
         msg = (
-            f"weights for a {self.name} model can not be loaded from {path.name}: a pickle can run anything; "
+            f"weights for a {self.name} model cannot be loaded from {path.name}: a pickle can run anything; "
             "let the function that makes the model load them"
         )
         raise AdapterError(msg)
@@ -173,7 +173,7 @@ class Adapter(ABC):
             each position belongs to, -1 for none, or None where the adapter knows no words.
 
         Raises:
-            AdapterError: inputs that the model can not be given.
+            AdapterError: inputs that the model cannot be given.
             RowError: one row of them.
         """
         return inputs, None

@@ -75,7 +75,7 @@ def _check_names(
 ) -> None:
     names = [layer.name for layer in layers]
     if expected is not None and names != list(expected):
-        msg = f"adapter: describe gives the layers {names}, where {list(expected)} were expected in this order"
+        msg = f"adapter: describe gives the layers {names}, expected {list(expected)} in this order"
         raise AdapterError(msg)
     for layer in layers:
         found = whole[layer.name]

@@ -108,7 +108,7 @@ def _naming(name: str) -> Iterator[None]:
     try:
         yield
     except TypeError as error:
-        msg = f"layer {name!r} can not be stored: {error}"
+        msg = f"layer {name!r} cannot be stored: {error}"
         raise AdapterError(msg) from error
 
 

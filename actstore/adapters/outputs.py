@@ -34,7 +34,7 @@ def taken(
     if len(found) == 1:
         return found[0], f"the only {what} of {arrays.describe(output)}"
     article = "an" if what[0] in "aeiou" else "a"
-    return None, f"it returns {arrays.describe(output)}, where {article} {what} was expected"
+    return None, f"it returns {arrays.describe(output)}, expected {article} {what}"
 
 
 def fields(output: Any) -> Mapping[str, Any]:

@@ -106,7 +106,7 @@ def find_device(name: str) -> jax.Device:
         reason = explain(error)
     except (ValueError, IndexError):
         reason = f"JAX has {listed([f'{platform}:{index}' for index in range(len(devices))])}"
-    msg = f"the model can not go to device {name!r}: {reason}"
+    msg = f"the model cannot go to device {name!r}: {reason}"
     raise AdapterError(msg)
 
 

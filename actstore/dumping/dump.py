@@ -45,7 +45,7 @@ class DumpSettings:
         step: the training step; a store can have several, of the same rows. None for a store without steps.
         rank: which share of the rows this process dumps, from 0.
         world_size: how many processes share them.
-        skip_bad: leave out images that can not be read, and record which. All that are wanted are read once to know,
+        skip_bad: leave out images that cannot be read, and record which. All that are wanted are read once to know,
             before the first row is stored; the other rows keep their ids.
         overwrite: replace an existing store, once the new one is whole.
         resume: go on with what an interrupted dump of the same left, where there is such.
@@ -84,10 +84,10 @@ class DumpSettings:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            msg = f"batch_size is {self.batch_size}; at least 1 was expected"
+            msg = f"batch_size is {self.batch_size}; expected at least 1"
             raise DumpError(msg)
         if self.autocast not in (None, *AUTOCAST):
-            msg = f"autocast is {self.autocast!r}; {' or '.join(AUTOCAST)} was expected"
+            msg = f"autocast is {self.autocast!r}; expected {' or '.join(AUTOCAST)}"
             raise DumpError(msg)
         WritePlace(self.step, self.rank, self.world_size)
         self.loop(RowUnit() if self.row is None else RowUnit(self.row))
@@ -121,7 +121,7 @@ def dump(
 
     Raises:
         ActstoreError: unknown layers, labels of another length, a model or a source that fails, an existing ``out``,
-            a disk that is too small; and where a dump can not be resumed because something else would come of it.
+            a disk that is too small; and where a dump cannot be resumed because something else would come of it.
     """
     adapter = adapt(
         model,

@@ -203,14 +203,14 @@ class Recording:
         captured = _captured(activations)
         rows = max((len(layer.array) for layer in captured.values()), default=0)
         if not rows:
-            msg = "there are no activations to append; a mapping from layer names to arrays with rows was expected"
+            msg = "there are no activations to append; expected a mapping from layer names to arrays with rows"
             raise DumpError(msg)
         told = {"splits": [splits] * rows if isinstance(splits, str) else names_of(splits, "split")}
         told |= {} if groups is None else {"groups": names_of(groups, "group")}
         for what, names in told.items():
             if len(names) != rows:
                 wanted = "one for all, or one per row," if what == "splits" else "one per row"
-                msg = f"{rows} rows of activations came with {len(names)} {what}; {wanted} was expected"
+                msg = f"{rows} rows of activations came with {len(names)} {what}; expected {wanted}"
                 raise DumpError(msg)
         labels = labels_by_name(targets or {}, ids, as_several(ignore_label))
         self._labels_seen.add(labels)

@@ -75,6 +75,6 @@ def _all_alike(inputs: object) -> bool:
 def _rows_alike(array: object) -> bool:
     try:
         rows = arrays.to_bits(array)[0]
-    except TypeError:  # Python objects, and tensors that NumPy can not hold: they are not hashed either
+    except TypeError:  # Python objects, and tensors that NumPy cannot hold: they are not hashed either
         return False
     return not rows.shape or bool((rows == rows[:1]).all())

@@ -44,7 +44,7 @@ class Facts:
         for one in fields(self):
             mine, theirs = getattr(self, one.name), getattr(other, one.name)
             if mine and theirs and not _same(mine, theirs):
-                msg = f"{where} says other {one.name} than the file beside it; the same rows were expected in both"
+                msg = f"{where} says other {one.name} than the file beside it; expected the same rows in both"
                 raise SourceError(msg)
             merged[one.name] = mine or theirs
         return Facts(**merged)
@@ -81,7 +81,7 @@ class ArrayLayer:
             msg = f"{self.spec} is of dtype {self.dtype}; a layer is one of {', '.join(DTYPES)}"
             raise SourceError(msg)
         if not self.shape:
-            msg = f"{self.spec} is a single {self.dtype}; an array with rows was expected"
+            msg = f"{self.spec} is a single {self.dtype}; expected an array with rows"
             raise SourceError(msg)
 
     @property
@@ -118,8 +118,8 @@ class ArrayBlock:
         for other in others:
             if other.shape[0] != self.rows:
                 msg = (
-                    f"{other.spec} has {other.shape[0]:,} rows where {first.spec} has {self.rows:,}; layers of the "
-                    "same rows were expected. Name the arrays to import one by one (FILE.npz:KEY)"
+                    f"{other.spec} has {other.shape[0]:,} rows where {first.spec} has {self.rows:,}; expected layers "
+                    "of the same rows. Name the arrays to import one by one (FILE.npz:KEY)"
                 )
                 raise SourceError(msg)
         if not self.rows:

@@ -61,18 +61,18 @@ def export(
 
     Raises:
         LayerError: no layer of that name.
-        StoreError: the store is unfinished, ``path`` can not be written, or a name would stand for two things.
+        StoreError: the store is unfinished, ``path`` cannot be written, or a name would stand for two things.
     """
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
-        msg = f"{path} is not the name of an export; NAME{', NAME'.join(SUFFIXES)} was expected"
+        msg = f"{path} is not the name of an export; expected NAME{', NAME'.join(SUFFIXES)}"
         raise StoreError(msg)
     if not store.complete:
         msg = f"{store.path} is unfinished; only a complete store is exported. Finish the dump first"
         raise StoreError(msg)
     chosen = {name: store.layers[name] for name in layers}
     if not chosen or (suffix == ".npy" and len(chosen) > 1):
-        msg = f"{path}: {len(chosen)} layers were asked for; one was expected, or several for .npz and .safetensors"
+        msg = f"{path}: {len(chosen)} layers were asked for; expected one, or several for .npz and .safetensors"
         raise StoreError(msg)
     write = {".npy": _write_npy, ".npz": _write_npz, ".safetensors": _write_safetensors}[suffix]
     same_kind = {".npy": _is_npy, ".npz": _is_npz, ".safetensors": _is_safetensors}[suffix]

@@ -63,7 +63,7 @@ def _facts(path: Path, known: Mapping[str, np.ndarray]) -> Facts:
     """What an export says of its rows."""
     for name in ("ids", "splits", "groups", "layer", "row_unit"):
         if name in known and known[name].dtype.kind != "U":
-            msg = f"{path}:{name} is of dtype {known[name].dtype} where text was expected; {_ADVICE}"
+            msg = f"{path}:{name} is of dtype {known[name].dtype} where text is needed; {_ADVICE}"
             raise SourceError(msg)
     texts = {name: known[name].tolist() if name in known else None for name in ("ids", "splits", "groups")}
     positions = known["positions"].tolist() if "positions" in known else None

@@ -66,7 +66,7 @@ def import_files(
 
     Raises:
         ActstoreError: a file is not there, not sound or not safe to read; layers or rows do not go together; the
-            store exists, or can not be written.
+            store exists, or cannot be written.
     """
     settings = settings or ImportSettings()
     if not specs:

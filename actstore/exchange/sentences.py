@@ -85,7 +85,7 @@ class SentenceBlock:
     def _look(self, number: int, data: ForeignArray) -> tuple[str, int, int, int]:
         """Dtype, layers, features and tokens of a sentence."""
         if data.ndim not in (2, 3):
-            msg = f"{data.spec} has shape {data.shape}; (layers, tokens, features) was expected"
+            msg = f"{data.spec} has shape {data.shape}; expected (layers, tokens, features)"
             raise SourceError(msg)
         layers, tokens, features = (1, *data.shape)[-3:]
         if not layers:
@@ -101,7 +101,7 @@ class SentenceBlock:
             first = next(iter(self._sentences))
             msg = (
                 f"sentence {number} of {self._path} has {_kind(*found)}, sentence {first} has {_kind(*expected)}; "
-                "the same were expected throughout"
+                "expected the same throughout"
             )
             raise SourceError(msg)
         return tokens

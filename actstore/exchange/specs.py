@@ -43,7 +43,7 @@ def parse(text: str, split: str) -> Spec:
     """What ``[SPLIT=]FILE`` says; ``split`` where it names none. SourceError where it is none, or no file is there."""
     found = _SPEC.fullmatch(text)
     if found is None:
-        msg = f"{text!r} can not be imported; [SPLIT=] and one of {FORMS} was expected"
+        msg = f"{text!r} cannot be imported; expected [SPLIT=] and one of {FORMS}"
         raise SourceError(msg)
     path = existing(Path(found["file"]))
     return Spec(text, found["split"] or split, path, found["kind"].replace("hdf5", "h5"), found["key"] or None)
@@ -101,7 +101,7 @@ def _check_same(found: Sequence[Block]) -> None:
         if dict(other.layers) != dict(first.layers):
             msg = (
                 f"the rows of split {other.split!r} have {_listing(other.layers)} where those of split "
-                f"{first.split!r} have {_listing(first.layers)}; the same layers were expected. "
+                f"{first.split!r} have {_listing(first.layers)}; expected the same layers. "
                 "Name the files alike, or name the one layer with --layer"
             )
             raise SourceError(msg)
@@ -128,7 +128,7 @@ def _read(spec: Spec, layer: str | None, row_unit: str | None) -> Block:
     if layer is None:
         return block
     if len(arrays) > 1:
-        msg = f"{spec.text} has {len(arrays)} layers, so --layer can not name them; import one with {spec.path}:KEY"
+        msg = f"{spec.text} has {len(arrays)} layers, so --layer cannot name them; import one with {spec.path}:KEY"
         raise SourceError(msg)
     return block.renamed(layer)
 
@@ -155,7 +155,7 @@ def _safetensors(spec: Spec) -> dict[str, ArrayLayer]:
 def _tensor(path: Path, tensor: safetensors.Tensor) -> ArrayLayer:
     dtype = numpy_dtype(tensor.dtype)
     array: np.ndarray = np.empty(0 if tensor.nbytes else tensor.shape, dtype)
-    if tensor.nbytes:  # nothing can not be mapped
+    if tensor.nbytes:  # nothing cannot be mapped
         array = np.memmap(path, dtype, "r", tensor.offset, tensor.shape)
     return ArrayLayer(f"{path}:{tensor.name}", tensor.dtype, tensor.shape, sliced(array))
 

@@ -139,7 +139,7 @@ def _check_storage(dataset: h5d.DatasetID, spec: str) -> None:
 def _check_size(dataset: h5d.DatasetID, file_bytes: int, spec: str) -> None:
     space = dataset.get_space()
     if space.get_simple_extent_type() not in (h5s.SIMPLE, h5s.SCALAR):
-        msg = f"{spec} has no shape; an array was expected"
+        msg = f"{spec} has no shape; expected an array"
         raise SourceError(msg)
     creation = dataset.get_create_plist()
     shapes = [dataset.shape, creation.get_chunk() if creation.get_layout() == h5d.CHUNKED else ()]

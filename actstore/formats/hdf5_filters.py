@@ -62,7 +62,7 @@ class Pipeline:
         for code, nbytes in reversed(list(zip(applied, self._before(applied), strict=True))):
             result = self._undo_one(code, result, nbytes)
         if len(result) != self.chunk_bytes:
-            msg = f"it comes to {len(result):,} bytes where {self.chunk_bytes:,} were expected"
+            msg = f"it comes to {len(result):,} bytes where {self.chunk_bytes:,} are needed"
             raise ValueError(msg)
         return result
 
@@ -90,7 +90,7 @@ class Pipeline:
         else:
             result = _unshuffle(data, self.item_bytes)
         if nbytes is not None and len(result) != nbytes:
-            msg = f"{NAMES[code]} gives {len(result):,} bytes where {nbytes:,} were expected"
+            msg = f"{NAMES[code]} gives {len(result):,} bytes where {nbytes:,} are needed"
             raise ValueError(msg)
         return result
 

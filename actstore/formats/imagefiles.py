@@ -111,7 +111,7 @@ def read_image(path: Path, how: Preparation) -> np.ndarray:
 def as_rgb(image: Any) -> Any:
     """An image of Pillow's as RGB. ValueError where it has other than 8 bits a channel, which would be cut off."""
     if image.mode not in _MODES:
-        msg = f"it is in mode {image.mode}; 8 bits a channel were expected"
+        msg = f"it is in mode {image.mode}; expected 8 bits a channel"
         raise ValueError(msg)
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA").convert("RGB")  # the way that Pillow does not warn of
@@ -137,14 +137,14 @@ def _opened(path: Path) -> Iterator[Any]:
         with Image.open(path) as image:
             yield image
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        msg = f"{path} can not be read as an image: {explain(error)}; dump --skip-bad leaves such out"
+        msg = f"{path} cannot be read as an image: {explain(error)}; dump --skip-bad leaves such out"
         raise SourceError(msg) from error
 
 
 def _choice(name: str, value: str, spec: str) -> str:
     if value not in _CHOICES[name]:
         choices = " or ".join(f"{name}={choice}" for choice in _CHOICES[name])
-        msg = f"{spec}: {name}={value} came; {choices} was expected"
+        msg = f"{spec}: {name}={value}; expected {choices}"
         raise SourceError(msg)
     return value
 
@@ -152,6 +152,6 @@ def _choice(name: str, value: str, spec: str) -> str:
 def _extent(name: str, value: str, spec: str) -> tuple[int, int | None]:
     found = _EXTENT.fullmatch(value)
     if found is None:
-        msg = f"{spec}: {name}={value} came; {name}=N or {name}=HEIGHTxWIDTH, in pixels, was expected"
+        msg = f"{spec}: {name}={value}; expected {name}=N or {name}=HEIGHTxWIDTH, in pixels"
         raise SourceError(msg)
     return int(found[1]), int(found[2]) if found[2] else None

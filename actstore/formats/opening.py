@@ -41,7 +41,7 @@ def existing(path: Path) -> Path:
         raise SourceError(msg) from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        msg = f"there is no file {path}, but {kind}; an ordinary file was expected"
+        msg = f"there is no file {path}, but {kind}; expected an ordinary file"
         raise SourceError(msg)
     return path
 

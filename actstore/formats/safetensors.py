@@ -107,7 +107,7 @@ def _parse(data: bytes, file_bytes: int) -> list[Tensor]:
 
 def _tensor(name: str, entry: Mapping[str, Any], first: int) -> Tensor:
     if entry["dtype"] not in DTYPES:
-        msg = f"tensor {name!r} is of dtype {entry['dtype']!r}; one of {', '.join(DTYPES)} was expected"
+        msg = f"tensor {name!r} is of dtype {entry['dtype']!r}; expected one of {', '.join(DTYPES)}"
         raise ValueError(msg)
     start, end = (_natural(value) for value in entry["data_offsets"])
     tensor = Tensor(

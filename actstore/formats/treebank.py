@@ -114,7 +114,7 @@ class Treebank:
         if self._end_sentence(starts, heads, number + 1):
             self._comments.append(said.of_sentence())
         if not self.forms:
-            msg = f"{self.path} has no words; sentences in the CoNLL-U format were expected"
+            msg = f"{self.path} has no words; expected sentences in the CoNLL-U format"
             raise SourceError(msg)
         self.starts = np.array(starts, np.int64)
         self._distances = _distances(np.array(heads, np.int64), self.starts)
@@ -125,25 +125,21 @@ class Treebank:
         """The columns of a word; None for what is no word."""
         cells = text.split("\t")
         if len(cells) != _COLUMNS:
-            raise self._wrong(
-                number, f"{len(cells)} columns came where {_COLUMNS}, separated by tabs, were expected"
-            )
+            raise self._wrong(number, f"{len(cells)} columns, expected {_COLUMNS}, separated by tabs")
         if _WORD_ID.fullmatch(cells[_ID]):
             return cells
         if _OTHER_ID.fullmatch(cells[_ID]):
             return None
-        raise self._wrong(number, f"the ID {cells[_ID]!r} came where 1, 1-2 or 1.1 was expected")
+        raise self._wrong(number, f"the ID {cells[_ID]!r}, expected 1, 1-2 or 1.1")
 
     def _check_next(self, cells: Sequence[str], expected: int, number: int) -> None:
         if int(cells[_ID]) != expected:
-            what = f"word {cells[_ID]} came where word {expected} of the sentence was expected"
+            what = f"word {cells[_ID]}, expected word {expected} of the sentence"
             raise self._wrong(number, f"{what} (a blank line ends a sentence)")
         if not cells[_FORM]:
-            raise self._wrong(number, "word without a FORM came")
+            raise self._wrong(number, "word without a FORM")
         if not _HEAD_ID.fullmatch(cells[_HEAD]) or cells[_HEAD] == cells[_ID]:
-            raise self._wrong(
-                number, f"the HEAD {cells[_HEAD]!r} came where 0, _ or another word's ID was expected"
-            )
+            raise self._wrong(number, f"the HEAD {cells[_HEAD]!r}, expected 0, _ or another word's ID")
 
     def _end_sentence(self, starts: list[int], heads: Sequence[int], number: int) -> bool:
         """Note where the next sentence starts, if there was a word since the last; whether there was."""
@@ -190,7 +186,7 @@ def read_treebank(path: Path) -> Treebank:
     """The words of a ``.conllu`` or ``.conllu.gz`` file.
 
     Raises:
-        SourceError: no such file, one that can not be read, or a line that is not CoNLL-U.
+        SourceError: no such file, one that cannot be read, or a line that is not CoNLL-U.
     """
     treebank = Treebank(path)
     try:
@@ -198,7 +194,7 @@ def read_treebank(path: Path) -> Treebank:
         with opener(existing(path), "rt", encoding="utf-8-sig", newline="\n") as file:
             treebank.read(iter(file))
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        msg = f"{path} can not be read as CoNLL-U (UTF-8): {error}"
+        msg = f"{path} cannot be read as CoNLL-U (UTF-8): {error}"
         raise SourceError(msg) from error
     return treebank
 

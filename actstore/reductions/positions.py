@@ -13,9 +13,7 @@ from actstore.reductions.parts_of_examples import BatchRows
 from actstore.store.documents.bfloat16 import widened
 
 MASK = "attention_mask"
-EXPECTED = (
-    "of 0 and 1 were expected, with 1 for real tokens (a mask that is added, with 0 for these, is not read)"
-)
+EXPECTED = "of 0 and 1 is needed, with 1 for real tokens (a mask that is added, with 0 for these, is not read)"
 
 
 class RealPositions:

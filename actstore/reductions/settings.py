@@ -41,13 +41,13 @@ class ReductionSettings:
         for name in ("random_features", "random_projection"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                msg = f"{name} is {value}; at least 1 was expected"
+                msg = f"{name} is {value}; expected at least 1"
                 raise DumpError(msg)
         if self.dtype is not None and self.dtype not in FLOATS:
             msg = f"dtype {self.dtype!r} is none to cast to; expected {', '.join(FLOATS)}"
             raise DumpError(msg)
         if self.seed < 0:
-            msg = f"seed is {self.seed}; 0 or more was expected"
+            msg = f"seed is {self.seed}; expected 0 or more"
             raise DumpError(msg)
 
 
@@ -59,6 +59,6 @@ def pool_entry(entry: str) -> tuple[str | None, str]:
     """
     pattern, equals, pool = entry.rpartition("=")
     if pool not in POOLS or (equals and not pattern):
-        msg = f"pool {entry!r} was expected to be [PATTERN=]POOL, with a POOL of {', '.join(POOLS)}"
+        msg = f"pool {entry!r} is not of the form [PATTERN=]POOL, with a POOL of {', '.join(POOLS)}"
         raise DumpError(msg)
     return (pattern if equals else None), pool

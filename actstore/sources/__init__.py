@@ -66,7 +66,7 @@ def split_data(
     for text in data:
         found = _DATA.fullmatch(text)
         if found is None:
-            msg = "--data was given nothing; [SPLIT=]SPEC was expected"
+            msg = "--data was given nothing; expected [SPLIT=]SPEC"
             raise SourceError(msg)
         sources.extend(_resolve(found["spec"], found["split"] or ""))
     columns.check_splits([split for split, _ in sources])
@@ -151,7 +151,7 @@ def _modules() -> tuple[ModuleType, ...]:
 
 def _fault(value: object) -> str:
     missing = [name for name in ("FORMS", "resolve") if not hasattr(value, name)]
-    return f"a module with FORMS and resolve was expected; it has no {listed(missing)}" if missing else ""
+    return f"a source is a module with FORMS and resolve; it has no {listed(missing)}" if missing else ""
 
 
 def _resolve(spec: str, split: str) -> Sequence[tuple[str, Source]]:
@@ -173,7 +173,7 @@ def _targets_by_place(targets: Sequence[str]) -> Mapping[tuple[str, str], list[s
     for text in targets:
         found = _TARGET.fullmatch(text)
         if found is None:
-            msg = f"target {text!r} was expected to be [SPLIT:]NAME=SPEC"
+            msg = f"target {text!r} is not of the form [SPLIT:]NAME=SPEC"
             raise SourceError(msg)
         found_specs[found["split"] or "", found["name"]].append(found["spec"])
     return found_specs

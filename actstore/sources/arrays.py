@@ -110,14 +110,14 @@ def _slice_of(places: np.ndarray) -> slice | None:
 
 def _key(found: re.Match[str], spec: str, form: str) -> str:
     if not found["key"]:
-        msg = f"{spec} was expected to say which array: {found['file']}:{form}"
+        msg = f"{spec} does not say which array: {found['file']}:{form}"
         raise SourceError(msg)
     return found["key"]
 
 
 def _rows(array: Any, spec: str) -> int:
     if not array.shape:
-        msg = f"{spec} is a single {array.dtype}; an array with rows was expected"
+        msg = f"{spec} is a single {array.dtype}; expected an array with rows"
         raise SourceError(msg)
     if not array.shape[0]:
         msg = f"{spec} has no rows ({arrays.describe(array)})"

@@ -137,5 +137,5 @@ def check_labels(values: object, where: str) -> np.ndarray:
             values = arrays.to_bits(values)[0]
         return plain_labels(values, where)
     except (TypeError, ValueError) as error:
-        msg = f"{where} can not be read as labels: {error}"
+        msg = f"{where} cannot be read as labels: {error}"
         raise SourceError(msg) from error

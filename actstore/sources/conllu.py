@@ -72,7 +72,7 @@ class ConlluSource:
 
     def opened(self) -> AbstractContextManager[Any]:
         """Sentences are no array."""
-        msg = f"{self.spec} holds sentences; an array was expected"
+        msg = f"{self.spec} holds sentences; expected an array"
         raise SourceError(msg)
 
 
@@ -99,7 +99,7 @@ def labels(spec: str) -> np.ndarray | None:
     features = treebank.features()
     if name not in features:
         known = [*TARGETS, *features]
-        what = f"has no {name!r}" if name else "was expected to say which labels, FILE.conllu:NAME"
+        what = f"has no {name!r}" if name else "does not say which labels: FILE.conllu:NAME"
         msg = f"{found['file']} {what}; {hint(name or '', known)}"
         raise SourceError(msg)
     return treebank.feature(name)

@@ -81,7 +81,7 @@ class DatasetSource:
 
     def opened(self) -> AbstractContextManager[Any]:
         """A saved dataset is no array."""
-        msg = f"{self.spec} is a saved dataset; an array was expected"
+        msg = f"{self.spec} is a saved dataset; expected an array"
         raise SourceError(msg)
 
     def _check(self, inputs: Any, places: np.ndarray) -> None:
@@ -92,7 +92,7 @@ class DatasetSource:
                 raise SourceError(msg)
         elif not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "iufb":
             where = f"{self.spec}, rows {places[0]} to {places[-1]}"
-            msg = f"{where}: column {self._name!r} has rows of several shapes, or null; one shape was expected"
+            msg = f"{where}: column {self._name!r} has rows of several shapes, or null; expected one shape"
             raise SourceError(msg)
 
 
@@ -124,7 +124,7 @@ def labels(spec: str) -> LabelColumn | None:
         raise SourceError(msg)
     dataset = _loaded(folder)
     if column is None:
-        msg = f"{spec} was expected to say which column has the labels, {folder}:COLUMN; there are: {_names(dataset)}"
+        msg = f"{spec} does not say which column has the labels: {folder}:COLUMN; there are: {_names(dataset)}"
         raise SourceError(msg)
     _check_column(dataset, column, spec)
     ids = None if column == id_column([*dataset.features]) else _ids(dataset)
@@ -133,7 +133,7 @@ def labels(spec: str) -> LabelColumn | None:
     values = _values(dataset, column)
     said = [value for value in values if not is_missing(value)]
     if said and not isinstance(said[0], (bool, int, float, str)):
-        msg = f"column {column!r} of {folder} has {type(said[0]).__name__} in its rows; a label was expected"
+        msg = f"column {column!r} of {folder} has {type(said[0]).__name__} in its rows; expected a label"
         raise SourceError(msg)
     return LabelColumn(values, ids, file=folder)
 
@@ -182,7 +182,7 @@ def _loaded(folder: Path) -> Any:
     try:
         return load_from_disk(str(folder)).with_format(None)
     except Exception as error:
-        msg = f"{folder} can not be read as a saved dataset: {explain(error)}"
+        msg = f"{folder} cannot be read as a saved dataset: {explain(error)}"
         raise SourceError(msg) from error
 
 
@@ -192,11 +192,11 @@ def _source(folder: Path, column: str | None, spec: str) -> DatasetSource:
         of_text = [name for name, feature in dataset.features.items() if _leaf(feature) in _STRINGS]
         column = TEXT if TEXT in dataset.features else of_text[0] if len(of_text) == 1 else None
     if column is None:
-        msg = f"{spec} was expected to say which column is the input, {folder}:COLUMN; there are: {_names(dataset)}"
+        msg = f"{spec} does not say which column is the input: {folder}:COLUMN; there are: {_names(dataset)}"
         raise SourceError(msg)
     _check_column(dataset, column, spec)
     if _leaf(dataset.features[column]) not in _STRINGS and _numbers(_leaf(dataset.features[column])) is None:
-        msg = f"column {column!r} of {folder} holds {dataset.features[column]}; text, words or numbers were expected"
+        msg = f"column {column!r} of {folder} holds {dataset.features[column]}; expected text, words or numbers"
         raise SourceError(msg)
     return DatasetSource(dataset, column, spec, folder)
 

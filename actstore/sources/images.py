@@ -67,7 +67,7 @@ class ImageSource:
             yield take
 
     def bad_rows(self, places: Iterable[int]) -> dict[int, str]:
-        """Those of these places whose image can not be read, each with its file: all are decoded to know."""
+        """Those of these places whose image cannot be read, each with its file: all are decoded to know."""
 
         def is_bad(place: int) -> bool:
             try:
@@ -82,7 +82,7 @@ class ImageSource:
 
     def opened(self) -> AbstractContextManager[Any]:
         """Files are no array."""
-        msg = f"{self.spec} is a folder of images; an array was expected"
+        msg = f"{self.spec} is a folder of images; expected an array"
         raise SourceError(msg)
 
     def _compare_sizes(self) -> None:
@@ -137,7 +137,7 @@ def _listed(folder: Path) -> tuple[list[Path], np.ndarray | None]:
     files, folders = _contents(folder)
     if files and folders:
         what = f"images ({files[0].name}, ...) and sub-folders ({folders[0].name}, ...)"
-        msg = f"{folder} has both {what}; images, or else a sub-folder of images per class, were expected"
+        msg = f"{folder} has both {what}; expected images, or else a sub-folder of images per class"
         raise SourceError(msg)
     if not files and not folders:
         msg = f"{folder} has no images ({', '.join(SUFFIXES)})"
@@ -147,7 +147,7 @@ def _listed(folder: Path) -> tuple[list[Path], np.ndarray | None]:
         own, deeper = _contents(of_class)
         if deeper or not own:
             what = f"sub-folders itself ({deeper[0].name}, ...)" if deeper else "no images"
-            msg = f"{of_class} has {what}; {folder} was expected to have a sub-folder of images per class"
+            msg = f"{of_class} has {what}; expected {folder} to have a sub-folder of images per class"
             raise SourceError(msg)
         files.extend(own)
         classes.extend([of_class.name] * len(own))

@@ -61,7 +61,7 @@ class BatchSource:
 
     def opened(self) -> AbstractContextManager[Any]:
         """Batches are no array."""
-        msg = f"{self.spec} is an iterable of batches; an array was expected"
+        msg = f"{self.spec} is an iterable of batches; expected an array"
         raise SourceError(msg)
 
     def _warn_of_order(self) -> None:
@@ -87,7 +87,7 @@ class BatchSource:
         targets = {str(name): check_labels(values, f"{name!r} in {where}") for name, values in named.items()}
         for name, values in targets.items():
             if len(values) != rows:
-                msg = f"{where} has {rows} inputs but {len(values)} labels {name!r}; one label per row was expected"
+                msg = f"{where} has {rows} inputs but {len(values)} labels {name!r}; expected one label per row"
                 raise SourceError(msg)
         return targets
 
@@ -121,7 +121,7 @@ def from_object(value: object, spec: str, target: str = TARGET) -> Source:
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
         msg = (
             f"{spec} is no data but {arrays.describe(value)}; an array, or an iterable of batches "
-            "(a DataLoader, for example), was expected"
+            "(a DataLoader, for example), is needed"
         )
         raise SourceError(msg)
     return BatchSource(value, spec, target)
@@ -143,7 +143,7 @@ def _pair(item: object, where: str) -> tuple[object, object]:
         return item, None
     if len(item) > 2:
         msg = (
-            f"{where} is a {arrays.describe(item)}; inputs, or (inputs, labels), were expected: put several inputs "
+            f"{where} is a {arrays.describe(item)}; expected inputs, or (inputs, labels): put several inputs "
             "in a tuple or a dict of their own, ((a, b), labels)"
         )
         raise SourceError(msg)

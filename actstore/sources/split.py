@@ -97,7 +97,7 @@ class SplitData:
             choice: which rows. Batches that someone else made are thinned, and left out where no row is wanted.
             position: the place of this item in the list of data.
             numbers: only the batches with these numbers, counted from 0 among those that the item gives; None for all.
-                The others are not read where the source can be sliced, and read over where it can not.
+                The others are not read where the source can be sliced, and read over where it cannot.
 
         Raises:
             SourceError: no rows, none that the sample kept, or labels of another length.
@@ -185,7 +185,7 @@ class SplitData:
                 inputs = arrays.take_rows(batch.inputs, rows)
             return Batch(inputs, len(rows), targets, words=words)
         except (TypeError, IndexError) as error:
-            msg = f"rows of a batch of {self.source.spec} can not be picked: {error}"
+            msg = f"rows of a batch of {self.source.spec} cannot be picked: {error}"
             raise SourceError(msg) from error
 
     def _nothing_kept(self, rows: int) -> SourceError:
@@ -204,7 +204,5 @@ class SplitData:
                 what = f"{rows:,} rows; one label per row"
                 if words is not None:
                     what = f"{words:,} words in {rows:,} sentences; one label per word, or per sentence,"
-                msg = (
-                    f"target {name!r} has {len(labels):,} labels but {self.source.spec} has {what} was expected"
-                )
+                msg = f"target {name!r} has {len(labels):,} labels but {self.source.spec} has {what} is needed"
                 raise SourceError(msg)

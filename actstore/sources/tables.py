@@ -64,7 +64,7 @@ class TextSource:
 
     def opened(self) -> AbstractContextManager[Any]:
         """Texts are no array."""
-        msg = f"{self.spec} holds text; an array of numbers was expected"
+        msg = f"{self.spec} holds text; expected an array of numbers"
         raise SourceError(msg)
 
 
@@ -125,7 +125,7 @@ def labels(spec: str) -> LabelColumn | None:
     table = _read(Path(found["file"]), found["kind"])
     if not found["column"]:
         form = f"{found['file']}:COLUMN"
-        msg = f"{spec} was expected to say which column has the labels, {form}; there are: {listed([*table.columns])}"
+        msg = f"{spec} does not say which column has the labels: {form}; there are: {listed([*table.columns])}"
         raise SourceError(msg)
     values = table.column(found["column"])
     for row, value in enumerate(values):
@@ -152,7 +152,7 @@ def _check_kinds(table: _Table, name: str) -> None:
     for row in said:
         if _kind(values[row]) is not kind or kind is None:
             expected = "a number, a boolean or text" if kind is None else f"as in the other lines, {kind}"
-            msg = f"{table.place(row)}: column {name!r} has {_described(values[row])}; {expected} was expected"
+            msg = f"{table.place(row)}: column {name!r} has {_described(values[row])}; expected {expected}"
             raise SourceError(msg)
 
 
@@ -229,9 +229,9 @@ def _read_jsonl(file: Iterator[str], table: _Table) -> None:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            msg = f"{table.path}, line {number}: no JSON ({error}); an object per line was expected"
+            msg = f"{table.path}, line {number}: no JSON ({error}); expected an object per line"
             raise SourceError(msg) from error
         if not isinstance(record, dict):
-            msg = f"{table.path}, line {number}: {_described(record)} came; a JSON object was expected"
+            msg = f"{table.path}, line {number}: {_described(record)}; expected a JSON object"
             raise SourceError(msg)
         table.add(record, number)

@@ -38,7 +38,7 @@ class LinesSource:
         self._ends = ends
         self.rows = len(ends)
         if not self.rows:
-            msg = f"{spec} has no lines; a text per line was expected"
+            msg = f"{spec} has no lines; expected a text per line"
             raise SourceError(msg)
 
     @contextmanager
@@ -53,7 +53,7 @@ class LinesSource:
 
     def opened(self) -> AbstractContextManager[Any]:
         """Texts are no array."""
-        msg = f"{self.spec} holds text; an array of numbers was expected"
+        msg = f"{self.spec} holds text; expected an array of numbers"
         raise SourceError(msg)
 
 
@@ -69,7 +69,7 @@ def _read(path: Path) -> bytes:
         content = existing(path).read_bytes().removeprefix(_BOM)
         content.decode()  # here, and not at some line in the middle of a dump
     except OSError as error:
-        msg = f"{path} can not be read: {error.strerror}"
+        msg = f"{path} cannot be read: {error.strerror}"
         raise SourceError(msg) from error
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1

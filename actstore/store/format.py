@@ -167,9 +167,7 @@ def is_row_column(path: str) -> bool:
 def encode_text(text: object, what: str) -> bytes:
     """UTF-8 of a name, an id or a label. StoreError where a fixed-width text could not give it back."""
     if not isinstance(text, str):
-        msg = (
-            f"{what} {text!r} is of type {type(text).__name__}; text was expected. Turn it into one with str()"
-        )
+        msg = f"{what} {text!r} is of type {type(text).__name__}; expected text. Turn it into one with str()"
         raise StoreError(msg)
     try:
         data = text.encode("utf-8")
@@ -177,6 +175,6 @@ def encode_text(text: object, what: str) -> bytes:
         msg = f"{what} {text!r} is not valid Unicode text; rename it before it is stored"
         raise StoreError(msg) from None
     if b"\0" in data:
-        msg = f"{what} {text!r} contains a NUL character, which fixed-width text can not hold; rename it"
+        msg = f"{what} {text!r} contains a NUL character, which fixed-width text cannot hold; rename it"
         raise StoreError(msg)
     return data

@@ -118,7 +118,7 @@ _OPTIONS = (
         help="End each pass of a torch or Keras model after the deepest layer asked for. Not for models that keep "
         "something from one layer to the next (the skips of a U-net in a list).",
     ),
-    click.option("--skip-bad", is_flag=True, help="Leave out images that can not be read, and record which."),
+    click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
     click.option(
         "--resume-anyway",

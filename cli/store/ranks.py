@@ -63,6 +63,6 @@ def _pair(names: tuple[str, str], environment: Mapping[str, str]) -> tuple[int, 
             f"no {name}" if text is None else f"{name}={text}" for name, text in zip(names, texts, strict=True)
         )
         raise click.UsageError(
-            f"the environment has {found}; two whole numbers were expected: unset both, or give --rank and --world-size"
+            f"the environment has {found}; expected two whole numbers: unset both, or give --rank and --world-size"
         )
     return rank, world_size

@@ -100,7 +100,7 @@ def cells(values: np.ndarray) -> Iterator[object]:
 
 
 def warn_of_empty_labels(store: Store) -> None:
-    """A table can not tell a label that is an empty text from none."""
+    """A table cannot tell a label that is an empty text from none."""
     import numpy as np
 
     for name, labels in store.targets.items():

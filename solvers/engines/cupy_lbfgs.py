@@ -134,7 +134,7 @@ def _probe_device() -> str | None:
     try:
         import cupy
     except ImportError as error:
-        return f"cupy can not be imported ({error}); install actstore[gpu-cuda12] or actstore[gpu-cuda13]"
+        return f"cupy cannot be imported ({error}); install actstore[gpu-cuda12] or actstore[gpu-cuda13]"
     try:
         if not cupy.cuda.is_available():
             return "cupy is installed but finds no GPU (no CUDA driver, or no device)"
@@ -142,7 +142,7 @@ def _probe_device() -> str | None:
         float(cupy.exp(ones @ ones).sum())
     except Exception as error:  # noqa: BLE001 - a broken toolkit raises whatever it likes; the reason is kept
         return (
-            f"cupy finds a GPU but can not compute on it ({type(error).__name__}: {str(error).splitlines()[0]})"
+            f"cupy finds a GPU but cannot compute on it ({type(error).__name__}: {str(error).splitlines()[0]})"
         )
     return None
 

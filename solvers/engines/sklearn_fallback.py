@@ -67,7 +67,7 @@ class SklearnEngine:
         try:
             import sklearn.linear_model  # noqa: F401
         except ImportError as error:
-            return f"scikit-learn can not be imported ({error}); install scikit-learn"
+            return f"scikit-learn cannot be imported ({error}); install scikit-learn"
         return None
 
     def prepare(

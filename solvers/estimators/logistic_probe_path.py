@@ -164,7 +164,7 @@ def _cross_entropy(
         mass += weights[judged].sum()
     if not mass:
         msg = (
-            "no held-out row has a weight and a class that its fold was trained on, so C can not be chosen; "
+            "no held-out row has a weight and a class that its fold was trained on, so C cannot be chosen; "
             "give folds (cv) that hold out rows of the classes they train on"
         )
         raise ProblemError(msg)

@@ -50,7 +50,7 @@ class Validation:
         codes = np.full(len(values), UNSEEN)
         codes[~missing] = place_labels(values[~missing], problem.classes)
         if not np.any(codes >= 0):
-            msg = "no validation row has a label that occurs in training, so C can not be chosen by them"
+            msg = "no validation row has a label that occurs in training, so C cannot be chosen by them"
             raise ProblemError(msg)
         return cls(source, codes)
 

@@ -120,7 +120,7 @@ def fit_layers(
 
     Raises:
         ProblemError: when the layers, labels, splits and settings do not make a problem.
-        ProbeFileError: when ``parts`` can not be written, or holds layers of another fit.
+        ProbeFileError: when ``parts`` cannot be written, or holds layers of another fit.
         TypeError: a keyword that there is not; the message names the nearest.
         FitInterrupted: on Ctrl-C, with the finished probes in its ``probes``.
     """

@@ -70,7 +70,7 @@ def cut(sources: Mapping[str, RowSource], split_features: int | None) -> list[Fi
         width, rest = divmod(flat_width(source), split_features)
         if rest:
             msg = (
-                f"layer {name!r} has {flat_width(source):,} features, which can not be cut into {split_features:,} "
+                f"layer {name!r} has {flat_width(source):,} features, which cannot be cut into {split_features:,} "
                 "slices of one width; give a number that divides it, or choose other layers"
             )
             raise ProblemError(msg)

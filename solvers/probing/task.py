@@ -151,7 +151,7 @@ def _refuse_empty_val(target: str, task: Task) -> None:
     if VAL in task.rows and not np.any(task.codes[task.rows[VAL]] != UNSEEN):
         msg = (
             f"no row of the `val` split has a label for {target!r} that is known from training, so C "
-            "can not be chosen; give a single C, or leave `val` out and C is chosen by rows of `train`"
+            "cannot be chosen; give a single C, or leave `val` out and C is chosen by rows of `train`"
         )
         raise ProblemError(msg)
 

@@ -54,7 +54,7 @@ def find_starts(
 
 
 def _check(probe: Probe, layer: FitLayer, task: Task) -> None:
-    """Refuse a probe that can not act on the layer's rows, or tells other classes apart."""
+    """Refuse a probe that cannot act on the layer's rows, or tells other classes apart."""
     where = f"the warm start of layer {layer.name!r}, target {probe.target!r},"
     if probe.width != flat_width(layer.source):
         msg = (

@@ -52,7 +52,7 @@ class OnAnotherDevice(OnlyDlpack):
 
 def test_arrays_that_numpy_can_not_reach_are_named():
     with pytest.raises(
-        AdapterError, match=r"'a' can not be stored: OnAnotherDevice .* can not become a NumPy array: the"
+        AdapterError, match=r"'a' cannot be stored: OnAnotherDevice .* cannot become a NumPy array: the"
     ):
         layers(lambda batch: {"a": OnAnotherDevice(batch)})
 
@@ -126,7 +126,7 @@ def test_what_is_no_mapping_of_arrays_is_refused(returned, message):
 def test_what_can_not_be_stored_is_passed_over_and_refused_by_its_name(value, message):
     found = adapt(lambda batch: {"a": value, "b": batch}).layers(BATCH)
     assert [layer.name for layer in select(["*"], found)] == ["b"]
-    with pytest.raises(LayerError, match=f"^layer 'a' can not be stored: {message}") as caught:
+    with pytest.raises(LayerError, match=f"^layer 'a' cannot be stored: {message}") as caught:
         select(["a"], found)
     assert "\n" not in str(caught.value)
 

@@ -130,7 +130,7 @@ def test_a_sparse_layer_is_passed_over_and_refused_by_its_name():
     found = adapt(model).layers(Y[:, None])
     assert [layer.name for layer in select(["**"], found)] == ["less"]
     with pytest.raises(
-        LayerError, match=r"'hot' can not be stored: it is a sparse matrix; .*\(sparse_output=False\)"
+        LayerError, match=r"'hot' cannot be stored: it is a sparse matrix; .*\(sparse_output=False\)"
     ):
         select(["hot"], found)
 

@@ -69,7 +69,7 @@ def test_rows_are_what_follows_the_number_of_rows_whatever_lengths_are_alike(tmp
 @pytest.mark.parametrize("name", ["places", "place", "sequence first", "routed", "alike"])
 def test_what_is_no_row_is_refused_by_its_exact_name(name):
     layers = adapt(positions_and_more).layers(RNG.integers(1, 50, (12, 12)))
-    with pytest.raises(LayerError, match=rf"layer '{name}' can not be stored: no row per example: it is \("):
+    with pytest.raises(LayerError, match=rf"layer '{name}' cannot be stored: no row per example: it is \("):
         select([name], layers)
 
 

@@ -157,7 +157,7 @@ def test_a_model_that_fails_at_once_leaves_nothing(data, tmp_path):
 
 @pytest.mark.parametrize("settings", [{"batch_size": 0}, {"limit": 0}, {"limit": -3}])
 def test_settings_that_ask_for_no_rows_are_refused(settings):
-    with pytest.raises(DumpError, match=r"(batch_size|limit) is (0|-3); at least 1 was expected"):
+    with pytest.raises(DumpError, match=r"(batch_size|limit) is (0|-3); expected at least 1"):
         DumpSettings(("sum",), **settings)
 
 

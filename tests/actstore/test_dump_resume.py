@@ -305,5 +305,5 @@ def test_an_unfinished_store_that_nobody_can_write_to_is_refused(tmp_path, read_
         before.setattr("actstore.store.writing.claim.Lock", Lock)
         with pytest.raises(DumpError):
             dump(Net(7, ValueError, looks_of(data_of())), data_of(), out, SETTINGS)
-    with pytest.raises(StoreError, match="can not be written: Read-only file system"):
+    with pytest.raises(StoreError, match="cannot be written: Read-only file system"):
         dump(Net(), data_of(), out, replace(SETTINGS, resume=True))

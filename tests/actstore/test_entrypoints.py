@@ -1,4 +1,4 @@
-"""Adapters and sources of other packages: when they are asked, and what becomes of those that can not be used."""
+"""Adapters and sources of other packages: when they are asked, and what becomes of those that cannot be used."""
 
 from types import SimpleNamespace
 
@@ -86,7 +86,7 @@ def test_those_that_can_not_be_used_are_named_and_left_out(registered, caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3
     assert lines[0].startswith(
-        "adapter 'bad' of another package (theirs:bad) is left out: it can not be loaded: Runtime"
+        "adapter 'bad' of another package (theirs:bad) is left out: it cannot be loaded: Runtime"
     )
     assert "RuntimeError: no licence found" in lines[0]
     assert "it does not define 'accepts', 'capturing', 'describe', 'provenance'" in lines[1]

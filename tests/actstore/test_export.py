@@ -229,7 +229,7 @@ def test_the_safetensors_package_agrees(store, tmp_path):
             ["wide"],
             r"x\.csv is not the name of an export; NAME\.npy, NAME\.npz, NAME\.safetensors was exp",
         ),
-        ("x.npy", ["wide", "flag"], r"x\.npy: 2 layers were asked for; one was expected, or several for \.npz"),
+        ("x.npy", ["wide", "flag"], r"x\.npy: 2 layers were asked for; expected one, or several for \.npz"),
         ("x.npz", [], r"x\.npz: 0 layers were asked for"),
         ("none/x.npy", ["wide"], "there is no folder .*none. Make it first"),
         ("s.acts/x.npy/", ["wide"], r"x\.npy"),

@@ -232,7 +232,7 @@ ATTACKS = {
     absurd_text: "f.h5:/x declares 6,442,450,944 bytes in a file of",
     unwritten: "f.h5:/x declares 4,398,046,511,104 bytes in a file of",
     promised: "f.h5:/x was never written: the file has room for it but no values",
-    no_space: "f.h5:/x has no shape; an array was expected",
+    no_space: "f.h5:/x has no shape; expected an array",
     no_dataset: "f.h5:/x: there is no dataset '/x'; there is none$",
     named_type: "f.h5:/x: there is no dataset '/x'; there is none$",
 }

@@ -215,7 +215,7 @@ def test_progress_is_told(files, monkeypatch):
     [
         ([], {}, "there is no file to import; name some"),
         (["none.npy"], {}, "there is no file none.npy"),
-        (["a.pt"], {}, r"'a.pt' can not be imported; \[SPLIT=\] and one of FILE.npy, FILE.npz"),
+        (["a.pt"], {}, r"'a.pt' cannot be imported; \[SPLIT=\] and one of FILE.npy, FILE.npz"),
         (["a.npy:x"], {}, "a.npy:x: a .npy file holds one array; write a.npy$"),
         (["ab.npz:c"], {}, "ab.npz holds no 'c'; it holds 'a', 'b'"),
         (["ab.safetensors:c"], {}, "ab.safetensors holds no 'c'; it holds 'a', 'b'"),
@@ -239,10 +239,10 @@ def test_progress_is_told(files, monkeypatch):
         (
             ["ab.npz"],
             {"layer": "x"},
-            "ab.npz has 2 layers, so --layer can not name them; import one with ab.npz:KEY",
+            "ab.npz has 2 layers, so --layer cannot name them; import one with ab.npz:KEY",
         ),
         (["ab.h5"], {"layer": "x"}, "ab.h5 has the layers layer.0, layer.1, …; --layer names the one layer"),
-        (["a.npy"], {"row_unit": "pixel"}, "row unit 'pixel' came; one of example, token, word was expected"),
+        (["a.npy"], {"row_unit": "pixel"}, "row unit 'pixel' came; expected one of example, token, word"),
     ],
 )
 def test_what_can_not_be_imported_is_said_in_one_line(files, specs, settings, message):
@@ -256,7 +256,7 @@ def test_what_can_not_be_imported_is_said_in_one_line(files, specs, settings, me
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.float32(1), "is a single float32; an array with rows was expected"),
+        (np.float32(1), "is a single float32; expected an array with rows"),
         (np.empty((0, 3)), "has no rows"),
         (np.array(["a", "b"]), "is of dtype str.*; a layer is one of float16"),
         (np.array([1j]), "is of dtype complex128; a layer is one of"),

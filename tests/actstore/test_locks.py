@@ -28,7 +28,7 @@ REFUSALS = ["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]
 
 @pytest.fixture(params=["flock", "stand-in"])
 def way(request, monkeypatch):
-    """Both ways to lock. The second file system can not; it was warned of already."""
+    """Both ways to lock. The second file system cannot; it was warned of already."""
     monkeypatch.setattr(locks, "warned", True)
     if request.param == "stand-in":
         monkeypatch.setattr(fcntl, "flock", refusing("ENOLCK"))
@@ -162,7 +162,7 @@ def test_a_file_system_that_can_not_lock_is_warned_of_once(tmp_path, monkeypatch
     monkeypatch.setattr(locks, "warned", False)
     monkeypatch.setattr(fcntl, "flock", refusing(name))
     with pytest.warns(
-        UserWarning, match=r"lock: this file system can not lock \(.*\); lock\.held beside it keeps"
+        UserWarning, match=r"lock: this file system cannot lock \(.*\); lock\.held beside it keeps"
     ):
         first = Lock(tmp_path / "lock")
     with warnings.catch_warnings():

@@ -135,11 +135,11 @@ def test_what_is_no_model_is_told_in_one_line(net, name, arguments, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 / 0", r"bad.py can not be imported: ZeroDivisionError: division by zero \(bad.py, line 1\)$"),
-        ("def f(:", r"bad.py can not be imported: SyntaxError: invalid syntax \(bad.py, line 1\)$"),
-        ("import no_such_package", r"bad.py can not be imported: ModuleNotFoundError: .* \(bad.py, line 1\)$"),
-        ("import sys; sys.exit(3)", r"bad.py can not be imported: SystemExit: 3 \(bad.py, line 1\)$"),
-        ("raise ValueError", r"bad.py can not be imported: ValueError \(bad.py, line 1\)$"),
+        ("1 / 0", r"bad.py cannot be imported: ZeroDivisionError: division by zero \(bad.py, line 1\)$"),
+        ("def f(:", r"bad.py cannot be imported: SyntaxError: invalid syntax \(bad.py, line 1\)$"),
+        ("import no_such_package", r"bad.py cannot be imported: ModuleNotFoundError: .* \(bad.py, line 1\)$"),
+        ("import sys; sys.exit(3)", r"bad.py cannot be imported: SystemExit: 3 \(bad.py, line 1\)$"),
+        ("raise ValueError", r"bad.py cannot be imported: ValueError \(bad.py, line 1\)$"),
     ],
 )  # fmt: skip
 def test_a_file_that_can_not_be_imported(tmp_path, text, message):
@@ -157,7 +157,7 @@ def test_a_file_that_can_not_be_imported(tmp_path, text, message):
         ("none.py", "'none.py' was expected to be file.py:name or package.module:name"),
         (
             "no_such.package:model",
-            "no_such.package can not be imported: ModuleNotFoundError: No module named 'no_such'",
+            "no_such.package cannot be imported: ModuleNotFoundError: No module named 'no_such'",
         ),
         ("demo:mnist", "there is no demo 'mnist'; there is 'digits'"),
         (
@@ -182,6 +182,6 @@ def test_weights_that_are_not_there(net, missing):
 def test_weights_of_models_that_only_a_pickle_would_hold_are_refused(net, tmp_path, name, kind):
     (tmp_path / "model.pkl").write_bytes(b"")
     with pytest.raises(
-        AdapterError, match=f"weights for a {kind} model can not be loaded from model.pkl: a pickle"
+        AdapterError, match=f"weights for a {kind} model cannot be loaded from model.pkl: a pickle"
     ):
         load_model(f"{net}:{name}", {}, f"{tmp_path}/model.pkl")

@@ -148,9 +148,9 @@ def test_what_goes_into_a_layer_is_refused_where_nothing_shows_it():
 def test_a_layer_without_output_is_an_error_by_name_and_passed_over_by_a_glob():
     layers = rows("fc", blocks="it was not called for this batch")
     assert [layer.name for layer in select(["*"], layers)] == ["fc"]
-    with pytest.raises(LayerError, match="layer 'blocks' can not be stored: it was not called for this batch"):
+    with pytest.raises(LayerError, match="layer 'blocks' cannot be stored: it was not called for this batch"):
         select(["blocks"], layers)
-    with pytest.raises(LayerError, match="layer 'blocks' can not be stored"):
+    with pytest.raises(LayerError, match="layer 'blocks' cannot be stored"):
         select(["b*"], layers)
 
 

@@ -69,7 +69,7 @@ def test_nothing_at_all(values):
         ([0.5, None, 1.0], r"y has dtype float64; labels are whole numbers"),
         (np.array([[1, 2]]), r"y has shape \(1, 2\); one label per row"),
         (pd.Series(pd.to_datetime(["2020-01-01", None])), r"y has dtype datetime64"),
-        ([[1], [2, 3], None], r"y can not be read as labels"),
+        ([[1], [2, 3], None], r"y cannot be read as labels"),
         ([1, "one"], r"y holds int, str"),
         ([True, 2], r"y holds bool, int"),
         ([[1, 2], [3, 4]], r"y has shape \(2, 2\)"),

@@ -74,7 +74,7 @@ def test_an_existing_store_is_refused(tmp_path):
     [
         ({}, {}, DumpError, "there are no activations to append"),
         ({"x": X[:0]}, {}, DumpError, "there are no activations to append"),
-        ({"x": "text"}, {}, AdapterError, "layer 'x' can not be stored: str is no array"),
+        ({"x": "text"}, {}, AdapterError, "layer 'x' cannot be stored: str is no array"),
         ({"x": X, "y": X[:2]}, {}, StoreError, "'y'"),
         ({"x": X}, {"targets": {"digit": [1, 2]}}, StoreError, "'digit'"),
         ({"x": X}, {"targets": {"digit": [0.5] * 6}}, SourceError, "target 'digit' has dtype float64"),

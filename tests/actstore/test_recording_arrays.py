@@ -73,7 +73,7 @@ FRAMEWORKS = [
 @pytest.mark.parametrize("wrap", [np.asarray, BareDlpack, BareArray, OnGpu, *FRAMEWORKS])
 def test_arrays_and_labels_of_any_library_are_stored(tmp_path, wrap):
     if wrap is OnGpu and np.lib.NumpyVersion(np.__version__) < "2.1.0":
-        pytest.skip("NumPy before 2.1 can not ask for a copy to the CPU")
+        pytest.skip("NumPy before 2.1 cannot ask for a copy to the CPU")
     activations, digits = {"x": wrap(X), "y": wrap(X[:, 0].copy())}, wrap(Y)
     with actstore.create(tmp_path / "run.h5") as recording:
         recording.append(activations, targets={"digit": digits})
@@ -99,13 +99,13 @@ def test_what_is_appended_is_copied(tmp_path):
     [
         (
             OnGpu(X, reachable=False),
-            "'x' can not be stored: OnGpu .* can not become a NumPy array: the memory is a GPU's",
+            "'x' cannot be stored: OnGpu .* cannot become a NumPy array: the memory is a GPU's",
         ),
-        ([[1.0, 2.0]], "'x' can not be stored: list of 1 .* is no array"),
-        (BareDlpack(np.zeros((), np.float32)), "'x' can not be stored: BareDlpack has no rows"),
+        ([[1.0, 2.0]], "'x' cannot be stored: list of 1 .* is no array"),
+        (BareDlpack(np.zeros((), np.float32)), "'x' cannot be stored: BareDlpack has no rows"),
         (
             BareArray(np.array(["a"])),
-            r"'x' can not be stored: BareArray is not of a dtype that a store holds \(",
+            r"'x' cannot be stored: BareArray is not of a dtype that a store holds \(",
         ),
     ],
 )

@@ -224,11 +224,11 @@ def test_the_record_does_not_depend_on_the_length_of_the_first_batch():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"random_features": 0}, "random_features is 0; at least 1 was expected"),
-        ({"random_projection": -2}, "random_projection is -2; at least 1 was expected"),
+        ({"random_features": 0}, "random_features is 0; expected at least 1"),
+        ({"random_projection": -2}, "random_projection is -2; expected at least 1"),
         ({"dtype": "int8"}, "dtype 'int8' is none to cast to; expected float16, float32, float64, bfloat16"),
         ({"dtype": "half"}, "dtype 'half' is none to cast to"),
-        ({"seed": -1}, "seed is -1; 0 or more was expected"),
+        ({"seed": -1}, "seed is -1; expected 0 or more"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):

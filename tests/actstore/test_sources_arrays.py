@@ -1,4 +1,4 @@
-"""Arrays in files as inputs and as labels: npy, npz, HDF5; what can not be read safely is refused."""
+"""Arrays in files as inputs and as labels: npy, npz, HDF5; what cannot be read safely is refused."""
 
 import pickle
 
@@ -75,7 +75,7 @@ def test_labels_keep_their_type_but_whole_floats_become_integers(tmp_path, value
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros((4, 10)), r"y.npy has shape \(4, 10\); one label per row was expected, \(rows,\)$"),
+        (np.zeros((4, 10)), r"y.npy has shape \(4, 10\); expected one label per row, \(rows,\)$"),
         (np.array([0.5, 1.0]), "y.npy has dtype float64; labels are whole numbers, booleans or text"),
         (np.array([np.inf, 1.0]), "y.npy has dtype float64; labels are whole numbers"),
         (np.array([np.nan, 1.5]), "y.npy has dtype float64; labels are whole numbers"),
@@ -103,7 +103,7 @@ def test_what_is_no_label_is_refused(tmp_path, values, message):
         ("text.npy", "text.npy cannot be read as an array of numbers or text"),
         ("text.npz:x", "text.npz:x cannot be read as an array of numbers or text"),
         ("text.h5:/x", "text.h5 is not an HDF5 file"),
-        ("scalar.npy", "scalar.npy is a single int64; an array with rows was expected"),
+        ("scalar.npy", "scalar.npy is a single int64; expected an array with rows"),
         ("empty.npy", r"empty.npy has no rows \(ndarray float64 \(0, 3\)\)|memmap float64 \(0, 3\)"),
         (
             "x.jpeg",
@@ -122,7 +122,7 @@ def test_a_spec_that_names_nothing_says_what_there_is(files, spec, message):
 
 
 def test_ragged_labels_are_refused():
-    with pytest.raises(SourceError, match="mine can not be read as labels: setting an array element"):
+    with pytest.raises(SourceError, match="mine cannot be read as labels: setting an array element"):
         check_labels([[1, 2], [3]], "mine")
 
 

@@ -276,7 +276,7 @@ def test_rows_are_picked_of_whatever_a_batch_is_made(wrap, unwrap, choice):
 def test_a_part_of_a_batch_without_its_rows_is_named():
     item = SplitData("", from_object(Loader(lambda rows: {"a": INPUTS[rows], "b": INPUTS[:1]}), "loader"))
     match = (
-        r"rows of a batch of loader can not be picked: ndarray float32 \(1, 3\) has not 7 rows as the batch has"
+        r"rows of a batch of loader cannot be picked: ndarray float32 \(1, 3\) has not 7 rows as the batch has"
     )
     with pytest.raises(SourceError, match=match):
         read(item, choice=RowChoice(sample=0.5))
@@ -285,11 +285,11 @@ def test_a_part_of_a_batch_without_its_rows_is_named():
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"limit": 0}, "limit is 0; at least 1 was expected"),
-        ({"sample": 0}, "sample is 0; a fraction between 0 and 1 was expected"),
-        ({"sample": 1}, "sample is 1; a fraction between 0 and 1 was expected"),
-        ({"sample": float("nan")}, "sample is nan; a fraction between 0 and 1 was expected"),
-        ({"seed": -1}, "seed is -1; 0 or more was expected"),
+        ({"limit": 0}, "limit is 0; expected at least 1"),
+        ({"sample": 0}, "sample is 0; expected a fraction between 0 and 1"),
+        ({"sample": 1}, "sample is 1; expected a fraction between 0 and 1"),
+        ({"sample": float("nan")}, "sample is nan; expected a fraction between 0 and 1"),
+        ({"seed": -1}, "seed is -1; expected 0 or more"),
     ],
 )
 def test_a_choice_that_means_nothing_is_refused(choice, message):

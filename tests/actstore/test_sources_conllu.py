@@ -131,9 +131,9 @@ WORD = "1\tone\t_\t_\t_\t_\t0\t_\t_\t_\n"
         (WORD.replace("\t0\t", "\t\t"), "line 1: the HEAD '' came"),
         ("# c\n" + WORD.replace("\t0\t", "\t7\t") + "\n" + WORD, "line 2: the sentence that ends here has 1 words, b"),
         (WORD.replace("\t0\t", "\t7\t"), "line 1: the sentence that ends here has 1 words, but a HEAD is 7"),
-        ("# only a comment\n\n", "has no words; sentences in the CoNLL-U format were expected"),
+        ("# only a comment\n\n", "has no words; expected sentences in the CoNLL-U format"),
         ("", "has no words"),
-        (WORD.replace("one", "é").encode("latin-1"), r"can not be read as CoNLL-U \(UTF-8\): .*invalid continuation"),
+        (WORD.replace("one", "é").encode("latin-1"), r"cannot be read as CoNLL-U \(UTF-8\): .*invalid continuation"),
     ],
 )  # fmt: skip
 def test_what_is_no_treebank_is_refused(bank, text, message):
@@ -149,7 +149,7 @@ def test_files_that_can_not_be_read_are_named(bank, tmp_path):
     (tmp_path / "cut.conllu.gz").write_bytes(whole[:-20])
     (tmp_path / "plain.conllu.gz").write_text(BANK)
     for name in ("cut", "plain"):
-        with pytest.raises(SourceError, match=rf"{name}.conllu.gz can not be read as CoNLL-U \(UTF-8\): "):
+        with pytest.raises(SourceError, match=rf"{name}.conllu.gz cannot be read as CoNLL-U \(UTF-8\): "):
             split_data([f"{tmp_path}/{name}.conllu.gz"])
 
 
@@ -165,7 +165,7 @@ def test_names_that_are_not_there_say_which_are(bank):
     ):
         split_data([f"{bank()}:upos"])
     (item,) = split_data([bank()])
-    with pytest.raises(SourceError, match=r"bank.conllu holds sentences; an array was expected"):
+    with pytest.raises(SourceError, match=r"bank.conllu holds sentences; expected an array"):
         item.source.opened()
 
 

@@ -56,11 +56,11 @@ def test_a_sub_folder_is_a_class(folder, tmp_path):
         ),
         (
             ["cat/a.png", "dog/x.txt"],
-            r"photos/dog has no images; photos was expected to have a sub-folder of images per",
+            r"photos/dog has no images; expected photos to have a sub-folder of images per",
         ),
         (
             ["train/cat/a.png"],
-            r"photos/train has sub-folders itself \(cat, ...\); photos was expected to have a sub-fol",
+            r"photos/train has sub-folders itself \(cat, ...\); expected photos to have a sub-fol",
         ),
     ],
 )
@@ -87,10 +87,10 @@ def test_options_in_any_order(options, how):
     [
         ("resise=3", "option 'resise' is not known; the nearest: 'resize'"),
         ("resize=3,resize=4", "option 'resize' came twice; give it once"),
-        ("resize=0", "resize=0 came; resize=N or resize=HEIGHTxWIDTH, in pixels, was expected"),
+        ("resize=0", "resize=0 came; expected resize=N or resize=HEIGHTxWIDTH, in pixels,"),
         ("crop=3x", "crop=3x came; crop=N or crop=HEIGHTxWIDTH"),
-        ("layout=nhwc", "layout=nhwc came; layout=hwc or layout=chw was expected"),
-        ("dtype=float16", "dtype=float16 came; dtype=uint8 or dtype=float32 was expected"),
+        ("layout=nhwc", "layout=nhwc came; expected layout=hwc or layout=chw"),
+        ("dtype=float16", "dtype=float16 came; expected dtype=uint8 or dtype=float32"),
         ("resize=224,crop=256", "the crop is larger than what it is cut out of"),
         ("resize=9x5,crop=7", "the crop is larger than what it is cut out of"),
     ],

@@ -116,11 +116,11 @@ def test_labels_of_another_length_than_batches_are_found_at_their_end(spec, tmp_
     [
         (
             "short",
-            "batch 1 of .*data.py:short has 4 inputs but 3 labels 'label'; one label per row was expected",
+            "batch 1 of .*data.py:short has 4 inputs but 3 labels 'label'; expected one label per row",
         ),
         (
             "triple",
-            r"batch 1 of .* is a tuple of 3 .*; inputs, or \(inputs, labels\), were expected: put several",
+            r"batch 1 of .* is a tuple of 3 .*; expected inputs, or \(inputs, labels\),: put several",
         ),
         (
             "single",
@@ -143,5 +143,5 @@ def test_what_gives_no_batches_is_told_in_one_line(read, name, message):
 
 def test_batches_are_no_features_of_ones_own(spec):
     (item,) = split_data([spec("plain")])
-    with pytest.raises(SourceError, match=r"data\.py:plain is an iterable of batches; an array was expected"):
+    with pytest.raises(SourceError, match=r"data\.py:plain is an iterable of batches; expected an array"):
         item.source.opened()

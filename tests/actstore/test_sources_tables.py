@@ -116,7 +116,7 @@ def test_a_csv_without_one_column_of_texts_is_refused(table, content, message):
             '{"text": "a"}\n\n{"text"\n',
             r"line 3: no JSON \(Expecting ':' delimiter.*\); an object per line was",
         ),
-        ('["a"]\n', r"line 1: \[\"a\"\] \(list\) came; a JSON object was expected"),
+        ('["a"]\n', r"line 1: \[\"a\"\] \(list\) came; expected a JSON object"),
         ("[" * 100_000, r"line 1: no JSON \(maximum recursion depth"),
         ("\n", r"has no rows; a JSON object per line expected"),
         ('{"n": 1}\n', r"has no column of text; the inputs are texts; there are: 'n'"),
@@ -140,16 +140,16 @@ def test_a_column_that_is_not_there_is_told_from_those_that_are(spec, tmp_path):
     with pytest.raises(SourceError, match=r"there is no file .*none.jsonl"):
         read_labels(f"{tmp_path}/none.jsonl:x")
     (item,) = split_data([spec])
-    with pytest.raises(SourceError, match=r"holds text; an array of numbers was expected"):
+    with pytest.raises(SourceError, match=r"holds text; expected an array of numbers"):
         item.source.opened()
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([1, "one"], r"line 2: column 'y' has \"one\" \(text\); as in the other lines, a number was expected"),
-        ([True, 1], r"line 2: column 'y' has 1 \(a number\); as in the other lines, a boolean was expected"),
-        ([None, [1]], r"line 2: column 'y' has \[1\] \(list\); a number, a boolean or text was expected"),
+        ([1, "one"], r"line 2: column 'y' has \"one\" \(text\); expected as in the other lines, a number"),
+        ([True, 1], r"line 2: column 'y' has 1 \(a number\); expected as in the other lines, a boolean"),
+        ([None, [1]], r"line 2: column 'y' has \[1\] \(list\); expected a number, a boolean or text"),
         (["a", "b\0"], r"line 2: a NUL character came in a label"),
     ],
 )

@@ -61,7 +61,7 @@ def test_any_rows_can_be_read_without_the_others(text):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"lines.txt has no lines; a text per line was expected"),
+        (b"", r"lines.txt has no lines; expected a text per line"),
         (
             b"one\ntwo\nthr\xe9e\n",
             r"lines.txt, line 3: no UTF-8 \(invalid continuation byte\); save the text as UTF-8",
@@ -78,14 +78,14 @@ def test_a_text_that_can_not_be_read_is_named(text, tmp_path, monkeypatch):
         split_data([f"{tmp_path}/none.txt"])
     spec = text(b"one\n")
     (item,) = split_data([spec])
-    with pytest.raises(SourceError, match=r"lines.txt holds text; an array of numbers was expected"):
+    with pytest.raises(SourceError, match=r"lines.txt holds text; expected an array of numbers"):
         item.source.opened()
 
     def forbidden(path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)
-    with pytest.raises(SourceError, match=r"lines.txt can not be read: Permission denied"):
+    with pytest.raises(SourceError, match=r"lines.txt cannot be read: Permission denied"):
         split_data([spec])
 
 

@@ -87,7 +87,7 @@ def test_labels_by_id_may_be_masked_and_none_may_come(store):
 @pytest.mark.parametrize(
     ("values", "ids", "message"),
     [
-        (np.arange(39), None, r"'new' has 39 labels for 40 rows; one label per row was expected"),
+        (np.arange(39), None, r"'new' has 39 labels for 40 rows; expected one label per row"),
         (np.arange(2), ["row/1"], r"'new' has 2 labels for 1 ids"),
         (
             np.arange(6),
@@ -109,11 +109,11 @@ def test_labels_of_other_rows_are_refused(store, values, ids, message, names_in)
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("new", np.linspace(0, 1, ROWS), "float64; one int, bool or text per row was expected"),
+        ("new", np.linspace(0, 1, ROWS), "float64; expected one int, bool or text per row"),
         ("new", np.zeros((ROWS, 2), int), "2-dimensional"),
         ("new", ["a\0b"] * ROWS, "NUL"),
         ("ne\0w", np.arange(ROWS), "NUL"),
-        (3, np.arange(ROWS), "of type int; text was expected"),
+        (3, np.arange(ROWS), "of type int; expected text"),
     ],
 )
 def test_what_is_no_label_is_refused(store, name, values, message):
@@ -211,7 +211,7 @@ def test_a_full_disk_is_one_line(store, monkeypatch):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(durable, "write_at", full)
-    with pytest.raises(StoreError, match=r"targets can not be written: No space left.* The store is as it was"):
+    with pytest.raises(StoreError, match=r"targets cannot be written: No space left.* The store is as it was"):
         store.attach("new", np.arange(ROWS))
     assert list(actstore.open(store.path).targets) == ["digit"]
 

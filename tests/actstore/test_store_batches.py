@@ -1,4 +1,4 @@
-"""A batch that can not be stored is refused as a whole, and changes nothing."""
+"""A batch that cannot be stored is refused as a whole, and changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAD_BATCHES = {
     "row counts": (
         changed_layer(b=Captured(np.zeros((5, 2), np.float32), "float32", ("f",))),
         StoreError,
-        r"layer 'a' has 4 rows in a batch where layer 'b' has 5; the same rows were expected everywhere",
+        r"layer 'a' has 4 rows in a batch where layer 'b' has 5; expected the same rows everywhere",
     ),
     "ids": ({"ids": ["1", "2"]}, StoreError, r"layer 'norm' has 4 rows in a batch where ids has 2"),
     "splits": ({"splits": ["a"] * 5}, StoreError, r"ids has 4 rows in a batch where splits has 5"),
@@ -48,7 +48,7 @@ BAD_BATCHES = {
     "an id that is no text": (
         {"ids": ["1", 2, "3", "4"]},
         StoreError,
-        "id 2 is of type int; text was expected",
+        "id 2 is of type int; expected text",
     ),
     "surrogate in a split": (
         {"splits": ["\ud800"] * 4},

@@ -32,7 +32,9 @@ def single(write_store):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    message = r"none\.h5 can not be opened \(No such file or directory\); a store was expected: a NAME\.acts folder or"
+    message = (
+        r"none\.h5 cannot be opened \(No such file or directory\); expected a store: a NAME\.acts folder or"
+    )
     with pytest.raises(StoreError, match=message):
         actstore.open(tmp_path / "none.h5")
 
@@ -41,7 +43,7 @@ def test_an_unfinished_dump_is_pointed_to(tmp_path, batch_of):
     writer = actstore.Writer(tmp_path / "out.h5")
     writer.append(batch_of(3))
     with pytest.raises(
-        StoreError, match=r"out\.h5 can not be opened .*out\.h5\.partial is an unfinished dump of it"
+        StoreError, match=r"out\.h5 cannot be opened .*out\.h5\.partial is an unfinished dump of it"
     ):
         actstore.open(tmp_path / "out.h5")
     writer.abandon()
@@ -49,14 +51,14 @@ def test_an_unfinished_dump_is_pointed_to(tmp_path, batch_of):
 
 def test_a_numpy_file_is_no_store(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
-    with pytest.raises(StoreError, match=r"x\.npy is not an HDF5 file; a store was expected"):
+    with pytest.raises(StoreError, match=r"x\.npy is not an HDF5 file; expected a store"):
         actstore.open(tmp_path / "x.npy")
 
 
 def test_another_hdf5_file_is_no_store(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = np.zeros(3)
-    with pytest.raises(StoreError, match=r"other\.h5 is another HDF5 file; a store was expected"):
+    with pytest.raises(StoreError, match=r"other\.h5 is another HDF5 file; expected a store"):
         actstore.open(tmp_path / "other.h5")
 
 
@@ -80,9 +82,9 @@ def test_another_folder_is_no_store(tmp_path):
         ("store.json", False, r"store\.acts holds no rows yet: there is no store\.json in it"),
         ("journal", True, r"journal is damaged: it does not list step 0, which is complete"),
         ("journal", False, r"store\.acts has no rows yet"),
-        ("steps/0/step.json", True, r"step\.json can not be read \(No such file"),
-        ("steps/0/step.json", False, r"step\.json can not be read \(No such file"),
-        (f"{RANK}/journal", True, r"rank-0000/journal can not be read \(No such file"),
+        ("steps/0/step.json", True, r"step\.json cannot be read \(No such file"),
+        ("steps/0/step.json", False, r"step\.json cannot be read \(No such file"),
+        (f"{RANK}/journal", True, r"rank-0000/journal cannot be read \(No such file"),
     ],
 )
 def test_a_missing_document_is_an_error(folder, name, complete, message):
@@ -203,9 +205,9 @@ def test_a_store_that_is_being_written_can_be_opened_from_the_first_sealed_rows_
 def test_a_missing_shard_is_an_error_never_zeros(folder):
     store = actstore.open(folder)
     (folder / RANK / "shard-000001.h5").unlink()
-    with pytest.raises(StoreError, match=r"shard-000001\.h5 can not be read \(No such file"):
+    with pytest.raises(StoreError, match=r"shard-000001\.h5 cannot be read \(No such file"):
         store.layers["conv1"][:]
-    with pytest.raises(StoreError, match=r"shard-000001\.h5 can not be read .*; what it holds is missing"):
+    with pytest.raises(StoreError, match=r"shard-000001\.h5 cannot be read .*; what it holds is missing"):
         actstore.open(folder)
 
 

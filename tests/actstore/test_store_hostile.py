@@ -1,4 +1,4 @@
-"""What damage can not do, malice can: checksums that fit, files outside the profile. Refused before it is read."""
+"""What damage cannot do, malice can: checksums that fit, files outside the profile. Refused before it is read."""
 
 from __future__ import annotations
 

@@ -338,7 +338,7 @@ def test_another_disk_takes_a_copy(share, part, tmp_path, monkeypatch, number):
     with monkeypatch.context() as patch:
         patch.setattr(transfer.os, "link", refuse)
         with pytest.raises(
-            StoreError, match=r"shard-000000\.h5 can not be linked to .*; pass copy=True \(--copy\)"
+            StoreError, match=r"shard-000000\.h5 cannot be linked to .*; pass copy=True \(--copy\)"
         ):
             merge(sources, tmp_path / "out.acts")
     assert not list(tmp_path.glob("out*"))
@@ -377,7 +377,7 @@ def test_a_shard_that_is_missing_or_short_is_named(share, tmp_path):
         with pytest.raises(StoreError, match=r"shard-000001\.h5 has .* bytes where"):
             merge(sources, tmp_path / "out.acts", copy=merge_copies)
     path.unlink()
-    with pytest.raises(StoreError, match=r"shard-000001\.h5 can not be read"):
+    with pytest.raises(StoreError, match=r"shard-000001\.h5 cannot be read"):
         merge(sources, tmp_path / "out.acts")
     assert not list(tmp_path.glob("out*"))
 
@@ -460,7 +460,7 @@ def test_an_interrupted_merge_leaves_nothing(share, tmp_path, monkeypatch, error
     with monkeypatch.context() as patch:
         patch.setattr(completion, "write_new", fail)
         with pytest.raises(
-            (StoreError, KeyboardInterrupt), match=r"^$|out\.acts can not be written: No space left"
+            (StoreError, KeyboardInterrupt), match=r"^$|out\.acts cannot be written: No space left"
         ):
             merge(sources, tmp_path / "out.acts")
     assert not list(tmp_path.glob("out*"))

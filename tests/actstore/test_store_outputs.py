@@ -42,7 +42,7 @@ def test_a_missing_folder_is_refused(tmp_path):
 
 
 def test_impossible_settings_are_refused(out):
-    with pytest.raises(StoreError, match="row unit 'pixel' came; one of example, token, word was expected"):
+    with pytest.raises(StoreError, match="row unit 'pixel' came; expected one of example, token, word"):
         Writer(out, row_unit="pixel")
     with pytest.raises(StoreError, match="shards of 0 bytes were asked for; 1 or more"):
         Writer(out, shard_bytes=0)

@@ -237,7 +237,7 @@ OUTSIDE = {
         "a link",
     ),
     "a group": (lambda file, name, data: file.create_group(name), "is not a dataset"),
-    "nothing": (lambda file, name, data: None, "can not be opened"),
+    "nothing": (lambda file, name, data: None, "cannot be opened"),
     "chunks": (
         lambda file, name, data: file.create_dataset(name, data=data, chunks=True),
         "in one piece",
@@ -289,7 +289,7 @@ def test_what_is_outside_the_profile_is_refused(single, make, reason):
 
 def test_what_hdf5_can_not_open_is_damaged(single):
     single.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
-    with pytest.raises(StoreError, match=r"store\.h5 is damaged: HDF5 can not open it"):
+    with pytest.raises(StoreError, match=r"store\.h5 is damaged: HDF5 cannot open it"):
         HDF5File(single)
 
 
@@ -407,7 +407,7 @@ def test_bfloat16_ties_go_to_even_also_from_float64():
 
 @pytest.mark.parametrize("dtype", ["int8", "S3", "float8", ""])
 def test_a_cast_to_what_is_no_float_is_refused(mixed, tmp_path, dtype):
-    with pytest.raises(StoreError, match=rf"dtype '{dtype}' came; one of float16, float32, .* was expected"):
+    with pytest.raises(StoreError, match=rf"dtype '{dtype}' came; expected one of float16, float32, .*"):
         packed(mixed, tmp_path / "cast.h5", dtype)
 
 

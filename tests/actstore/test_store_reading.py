@@ -155,7 +155,7 @@ def test_numpy_takes_a_layer_for_an_array(store, arrays):
     np.testing.assert_array_equal(np.asarray(layer), expected, strict=True)
     np.testing.assert_array_equal(np.asarray(layer, np.float64), expected.astype(np.float64), strict=True)
     np.array(layer)[0] = 1.0  # a copy, so it can be written to
-    with pytest.raises(ValueError, match="can not be had as float64 without a copy"):
+    with pytest.raises(ValueError, match="cannot be had as float64 without a copy"):
         layer.__array__(np.dtype(np.float64), copy=False)
 
 
@@ -191,7 +191,7 @@ def test_a_pickled_layer_of_a_store_that_was_replaced_is_refused(store, write_st
 
 def test_an_open_store_notices_that_it_was_replaced(store, write_store):
     write_store(store.path.name, 39, overwrite=True)
-    with pytest.raises(StoreError, match=r"has changed since the store was opened|can not be read"):
+    with pytest.raises(StoreError, match=r"has changed since the store was opened|cannot be read"):
         store.layers["conv1"][0:2]
 
 

@@ -93,12 +93,12 @@ def test_an_error_of_the_progress_is_passed_on(folder):
 @pytest.mark.parametrize("name", ["none.acts", "empty.acts"])
 def test_what_is_no_store_is_an_error_not_damage(tmp_path, name):
     (tmp_path / "empty.acts").mkdir()
-    with pytest.raises(StoreError, match=rf"{name} (can not be opened|is no store).*a store was expected"):
+    with pytest.raises(StoreError, match=rf"{name} (cannot be opened|is no store).*a store was expected"):
         actstore.verify(tmp_path / name)
 
 
 def test_fewer_workers_than_one_are_refused(folder):
-    with pytest.raises(ValueError, match="0 workers came; 1 or more were expected"):
+    with pytest.raises(ValueError, match="0 workers came; expected 1 or more"):
         actstore.verify(folder, workers=0)
 
 
@@ -221,7 +221,7 @@ def test_a_disk_that_can_not_read_is_damage_and_does_not_end_the_search(folder, 
     monkeypatch.setattr(durable, "read_at", read)
     found = actstore.verify(folder).damages
     assert {damage.place for damage in found} == {"layer 'wide', rows 4 to 7"}
-    assert {damage.reason for damage in found} == {"can not be read (Input/output error)"}
+    assert {damage.reason for damage in found} == {"cannot be read (Input/output error)"}
     assert {str(damage.path.parent.parent.name) for damage in found} == {"0", "7"}
 
 

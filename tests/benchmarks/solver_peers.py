@@ -53,7 +53,7 @@ class Variant:
         return "raw" not in self.setting and "history 100" not in self.setting
 
     def refuses(self, width: int, classes: int) -> str | None:
-        """Why it can not be tried on a problem of that size here, or None."""
+        """Why it cannot be tried on a problem of that size here, or None."""
         if find_spec(self.package) is None:
             return f"{self.package} is not installed"
         if self.small_only and width * classes > CHOLESKY_COEFFICIENTS:

@@ -54,7 +54,7 @@ def paired(
 def drop_cache(paths: Iterable[Path]) -> float | None:
     """Write files out and drop them from the page cache; nothing may have them mapped.
 
-    Returns the share of their bytes that is still in memory, 0.0 where all is cold; None where that can not be known.
+    Returns the share of their bytes that is still in memory, 0.0 where all is cold; None where that cannot be known.
     """
     shares, sizes = [], []
     for path in paths:

@@ -182,7 +182,7 @@ def h5py_flushed(folder: Path, batches: Sequence[Batch]) -> None:
 
 
 def _h5py(folder: Path, batches: Sequence[Batch], chunk_bytes: int | None, *, flush: bool = False) -> None:
-    """One file of resizable datasets. Killed halfway, it can not be opened again."""
+    """One file of resizable datasets. Killed halfway, it cannot be opened again."""
     with h5py.File(folder / "plain.h5", "w") as file:
         for layer, array in batches[0].items():
             width = array.shape[1]

@@ -52,7 +52,7 @@ def test_durations_are_for_people(seconds, text):
         ("--resume --overwrite", 2, "--resume goes on with what is there, --overwrite replaces it: choose one"),
         ("--dtype float12", 1, "dtype 'float12' is none to cast to"),
         ("--pool median", 1, "pool 'median' was expected to be"),
-        ("--sample-rows 2", 1, "sample is 2.0; a fraction between 0 and 1 was expected"),
+        ("--sample-rows 2", 1, "sample is 2.0; expected a fraction between 0 and 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_before_anything_is_made(

@@ -208,7 +208,7 @@ def test_slices_of_layers_are_evaluated_on_the_stored_layer(run, refused, store)
     for layer, target in shown:
         assert by_hand[layer, "test"] == shown[layer, target]["error"]["test"]
     said = refused(f"probe fit {store} --target sign --split-features 3 -o p.h5")
-    assert "layer 'hidden' has 4 features, which can not be cut into 3 slices" in said
+    assert "layer 'hidden' has 4 features, which cannot be cut into 3 slices" in said
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_options_come_together_whatever_the_environment_says(options):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"RANK": "1"}, "RANK=1 and no WORLD_SIZE; two whole numbers were expected"),
+        ({"RANK": "1"}, "RANK=1 and no WORLD_SIZE; expected two whole numbers"),
         ({"WORLD_SIZE": "2"}, "no RANK and WORLD_SIZE=2"),
         ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK=one and WORLD_SIZE=2"),
         ({"SLURM_STEP_NUM_TASKS": "2"}, "no SLURM_PROCID and SLURM_STEP_NUM_TASKS=2"),
@@ -72,7 +72,7 @@ def test_jax_is_asked_only_where_its_processes_were_joined(monkeypatch):
     joined[0] = True
     assert jax_process() == (3, 4)
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(distributed=SimpleNamespace()))
-    assert jax_process() is None, "an older one, which can not be asked"
+    assert jax_process() is None, "an older one, which cannot be asked"
 
 
 def test_the_tasks_of_a_slurm_step_write_one_store(run, net, monkeypatch):

@@ -71,7 +71,7 @@ def test_an_unfinished_store_says_so(run, folder):
 
 
 def test_what_is_no_store_is_one_line(refused):
-    assert "none.acts can not be opened" in refused("actstore verify none.acts")
+    assert "none.acts cannot be opened" in refused("actstore verify none.acts")
 
 
 def test_progress_says_how_much_and_how_fast(monkeypatch):

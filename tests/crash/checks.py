@@ -61,7 +61,7 @@ def _open(path: Path) -> Shown | None:
         return Shown.of(path)
     except ActstoreError as error:
         if "no rows yet" not in str(error) or "\n" in str(error):
-            raise LostError(f"{path.name} can not be opened: {error}") from error
+            raise LostError(f"{path.name} cannot be opened: {error}") from error
         return None
 
 
@@ -84,7 +84,7 @@ def sealed_rows(place: Path, job: Job) -> int:
     try:
         rank = read_rank(place, read_header(place), job.number, job.rank)
     except StoreError as error:
-        raise LostError(f"a journal can not be read: {error}") from error
+        raise LostError(f"a journal cannot be read: {error}") from error
     return rank.rows if rank else 0
 
 

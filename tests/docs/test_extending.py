@@ -142,7 +142,7 @@ def test_one_that_is_broken_is_named_in_a_line_and_the_others_work(folder):
     assert [line.split(" of another")[0] for line in lines] == [
         "adapter 'bad'", "adapter 'gone'", "adapter 'half'", "source 'void'",
     ]  # fmt: skip
-    assert "(waves.adapter:keep) is left out: it can not be loaded: AttributeError" in lines[0]
+    assert "(waves.adapter:keep) is left out: it cannot be loaded: AttributeError" in lines[0]
     assert "ModuleNotFoundError: No module named 'waves.nowhere'" in lines[1]
     assert "a subclass of actstore.adapters.Adapter was expected, not float" in lines[2]
     assert "a module with FORMS and resolve was expected; it has no 'FORMS', 'resolve'" in lines[3]

@@ -80,9 +80,7 @@ def test_images_of_pil_of_more_than_8_bits_are_refused(hf_folder, dtype):
     image = pytest.importorskip("PIL.Image", reason="pillow is not installed: make test-frameworks")
     adapter = adapt(load_model(f"hf:{hf_folder('vit')}"))
     deep = np.arange(480, dtype=dtype).reshape(20, 24) * 100
-    with pytest.raises(
-        AdapterError, match=r"it is in mode (I|I;16|F); 8 bits a channel were expected\. Scale it"
-    ):
+    with pytest.raises(AdapterError, match=r"it is in mode (I|I;16|F); expected 8 bits a channel\. Scale it"):
         adapter.prepared([image.fromarray(deep)] * 2)
 
 

@@ -1,4 +1,4 @@
-"""What models of transformers can not be given, and what is no such model: one line each."""
+"""What models of transformers cannot be given, and what is no such model: one line each."""
 
 import sys
 
@@ -97,7 +97,7 @@ def test_what_is_no_processor(hf_folder):
         ),
         ("hf:", "hf:: there is no folder ''"),
         ("hf:.@main", "hf:.@main: . is a folder, which has no revisions; write hf:."),
-        ("hf:.", r"hf:. can not be loaded: (OSError|ValueError)"),
+        ("hf:.", r"hf:. cannot be loaded: (OSError|ValueError)"),
     ],
 )
 def test_models_that_there_are_not(tmp_path, monkeypatch, spec, message):
@@ -115,7 +115,7 @@ def test_a_hub_that_is_out_of_reach(monkeypatch):
 
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", unreachable)
     with pytest.raises(
-        AdapterError, match=r"^hf:some/model@v1 can not be loaded \(and there is no folder .*connect to"
+        AdapterError, match=r"^hf:some/model@v1 cannot be loaded \(and there is no folder .*connect to"
     ):
         load_model("hf:some/model@v1")
 

@@ -98,7 +98,7 @@ def test_a_palette_with_transparency_warns_of_nothing(tmp_path):
 def test_more_than_eight_bits_are_refused_not_cut_off(tmp_path):
     Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(
-        SourceError, match=r"deep.png can not be read as an image: .*mode I;16; 8 bits a channel"
+        SourceError, match=r"deep.png cannot be read as an image: .*mode I;16; 8 bits a channel"
     ):
         read(str(tmp_path))
 
@@ -150,7 +150,7 @@ def broken(folder, tmp_path):
 
 def test_a_broken_image_is_named_in_one_line(broken):
     with pytest.raises(
-        SourceError, match=r"photos/cat/03.png can not be read as an image: .*--skip-bad leaves"
+        SourceError, match=r"photos/cat/03.png cannot be read as an image: .*--skip-bad leaves"
     ) as caught:
         dumped("photos", "run.h5")
     assert "\n" not in str(caught.value)
@@ -189,7 +189,7 @@ def test_a_dump_without_broken_images_is_resumed_as_such(broken, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     with actstore.open("run.acts") as begun:
         assert 0 < begun.rows < 10
-    with pytest.raises(SourceError, match=r"03.png can not be read"):
+    with pytest.raises(SourceError, match=r"03.png cannot be read"):
         dumped("photos", "run.acts", resume=True)
     with dumped("photos", "run.acts", skip_bad=True, resume=True) as store:
         assert [*store.ids] == [f"train/{place}" for place in broken]
@@ -200,7 +200,7 @@ def test_a_dump_that_was_begun_with_all_images_does_not_go_on_without_some(folde
     """How many rows come is announced with the first of them."""
     monkeypatch.setattr("actstore.store.writing.pending.SHARD_BYTES", (8, 8))  # a shard per batch
     break_file(tmp_path / "photos" / "dog" / "11.png")
-    with pytest.raises(SourceError, match=r"11.png can not be read"):
+    with pytest.raises(SourceError, match=r"11.png cannot be read"):
         dumped("photos", "run.acts")
     with pytest.raises(StoreError, match=r"run.acts was begun differently: data\[0\].rows was 12, now 11"):
         dumped("photos", "run.acts", skip_bad=True, resume=True)
@@ -227,7 +227,7 @@ def test_the_command_says_what_was_left_out(broken, tmp_path):
     command = ["dump", "net.py:run", "--data", "train=photos", "--layers", "mean", "-o", "run.h5"]
     failed = CliRunner().invoke(program, command)
     assert failed.exit_code == 1
-    assert "photos/cat/03.png can not be read as an image" in failed.stderr
+    assert "photos/cat/03.png cannot be read as an image" in failed.stderr
     done = CliRunner().invoke(program, [*command, "--skip-bad"])
     assert done.exit_code == 0
     warning = "warning: 2 images were left out; the first is train/3, photos/cat/03.png"

@@ -102,7 +102,7 @@ def test_every_kind_of_model_is_dumped_by_the_program(net, tmp_path, name, layer
 def test_users_mistakes_are_one_line(net, tmp_path):
     for name, options, message in [
         ("unready", [], "Net came with no variables: give it bound"),
-        ("linen", ["--device", "gpu:7"], "the model can not go to device 'gpu:7'"),
+        ("linen", ["--device", "gpu:7"], "the model cannot go to device 'gpu:7'"),
         ("linen", ["--layers", "Dense_7"], "no layer matches 'Dense_7'; the nearest: 'Dense_"),
     ]:
         done = by_program(f"{net}:{name}", tmp_path, "--layers", "Dense_1", *options)
@@ -230,7 +230,7 @@ def test_weights_that_do_not_fit_are_refused(net, tmp_path, name, tree, message)
 @pytest.mark.parametrize(
     ("file", "key", "message"),
     [
-        ("w.npy", "", r"can not be loaded from w.npy: a .safetensors or .msgpack \(flax.serialization\) file"),
+        ("w.npy", "", r"cannot be loaded from w.npy: a .safetensors or .msgpack \(flax.serialization\) file"),
         ("w.msgpack", "", "w.msgpack is no file that flax.serialization wrote: "),
         ("good.msgpack", ":nothing", "good.msgpack holds nothing under 'nothing' but 'scale'"),
     ],

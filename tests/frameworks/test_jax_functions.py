@@ -113,7 +113,7 @@ def test_floats_come_in_the_dtype_of_the_parameters():
 
 def test_the_device_is_looked_up():
     assert layers((lambda params, x: {"x": x}, []), device="cpu")[1]["x"].dtype == "float32"
-    with pytest.raises(AdapterError, match="can not go to device 'gpu:7': "):
+    with pytest.raises(AdapterError, match="cannot go to device 'gpu:7': "):
         layers((lambda params, x: {"x": x}, []), device="gpu:7")
 
 

@@ -96,7 +96,7 @@ def test_steps_of_a_scanned_part_are_told_from_rows(steps):
     model = made(Outer(), vectors())
     assert rows_by_name(model, vectors())["last"].shape == (2,)
     for name in ("dense", "half"):
-        note = rf"'steps\.{name}' can not be stored: .* gives its {steps} steps before the rows"
+        note = rf"'steps\.{name}' cannot be stored: .* gives its {steps} steps before the rows"
         with pytest.raises(LayerError, match=note):
             run_batches(model, [f"steps.{name}"], vectors())
 
@@ -128,7 +128,7 @@ def test_outputs_of_several_arrays():
     rows = rows_by_name(model, vectors())
     assert rows["tuple"].note == "the first of tuple of 2 (ArrayImpl, ArrayImpl)"
     assert rows["dict"].note == "the only array of dict of 'a', 'b'"
-    with pytest.raises(LayerError, match=r"'nested' can not be stored: it returns list of 1 \(list\)"):
+    with pytest.raises(LayerError, match=r"'nested' cannot be stored: it returns list of 1 \(list\)"):
         run_batches(model, ["nested"], vectors())
 
 
@@ -146,7 +146,7 @@ def test_modules_that_a_scan_does_not_hand_out_are_listed():
         == "it is called within a part that is jitted or scanned, which hands out its own result alone"
     )
     with pytest.raises(
-        LayerError, match=r"'cell\.i' can not be stored: it is called within a part that is jitted"
+        LayerError, match=r"'cell\.i' cannot be stored: it is called within a part that is jitted"
     ):
         run_batches(model, ["cell.i"], vectors()[:, None])
 

@@ -161,7 +161,7 @@ def test_layers_inside_a_jitted_part_have_the_same_bits_alone():
     [("nonsense", "Unknown backend"), ("cpu:99", "JAX has 'cpu:0'"), ("cpu:x", "JAX has 'cpu:0'")],
 )
 def test_a_device_that_is_not_there_is_refused(convnet, device, reason):
-    with pytest.raises(AdapterError, match=f"the model can not go to device '{device}': .*{reason}") as caught:
+    with pytest.raises(AdapterError, match=f"the model cannot go to device '{device}': .*{reason}") as caught:
         adapt(convnet, device).layers(pixels())
     assert "\n" not in str(caught.value)
 

@@ -166,7 +166,7 @@ class Scanned(nnx.Module):
 
 
 class Recurrent(nnx.Module):
-    """A recurrent layer, whose scan can not carry what its cell sows, between a jitted and a plain layer."""
+    """A recurrent layer, whose scan cannot carry what its cell sows, between a jitted and a plain layer."""
 
     def __init__(self):
         rngs = nnx.Rngs(0)

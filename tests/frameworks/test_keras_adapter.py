@@ -161,7 +161,7 @@ def test_a_layer_inside_a_compiled_loop_is_told_apart():
     inputs = keras.Input((5, 3))
     model = keras.Model(inputs, layers.RNN(layers.LSTMCell(4), name="rnn")(inputs))
     with pytest.raises(
-        LayerError, match=r"'rnn.cell' can not be stored: it is called inside a loop that the backend"
+        LayerError, match=r"'rnn.cell' cannot be stored: it is called inside a loop that the backend"
     ):
         select(["rnn.cell"], adapt(model).layers(np.ones((2, 5, 3))))
 

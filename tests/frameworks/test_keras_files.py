@@ -72,7 +72,7 @@ def test_a_lambda_layer_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((3,)), layers.Lambda(lambda x: x * 2)])
     model.save(tmp_path / "net.keras")
     with pytest.raises(
-        AdapterError, match=r"net.keras can not be loaded: it has a Lambda layer, whose code could"
+        AdapterError, match=r"net.keras cannot be loaded: it has a Lambda layer, whose code could"
     ):
         load_model(f"{tmp_path}/net.keras")
 
@@ -80,7 +80,7 @@ def test_a_lambda_layer_is_refused(tmp_path):
 def test_a_class_of_the_users_own_is_named(tmp_path):
     residual().save(tmp_path / "net.keras")
     with pytest.raises(
-        AdapterError, match="can not be loaded: it needs the class 'Residual'; load it by a function"
+        AdapterError, match="cannot be loaded: it needs the class 'Residual'; load it by a function"
     ):
         load_model(f"{tmp_path}/net.keras")
 

@@ -80,7 +80,7 @@ def test_a_first_axis_that_is_not_the_batch_is_told(images):
     described = adapt(model).layers(np.zeros((8, 2), np.float32))
     turned = r"no row per example: it is \(2, 2\) for 2 rows and \(2, 3\) for 3, the rows along axis 1"
     for name, note in (("turned", turned), ("sum", "it is a single number, and no row per example")):
-        with pytest.raises(LayerError, match=rf"{name}' can not be stored: {note}"):
+        with pytest.raises(LayerError, match=rf"{name}' cannot be stored: {note}"):
             select([name], described)
 
 
@@ -92,7 +92,7 @@ def test_what_no_store_holds_is_told():
         zero=np.array(0),
     )
     with pytest.raises(
-        LayerError, match=r"'list' can not be stored: it is a seq\(tensor\(float\)\), which no store"
+        LayerError, match=r"'list' cannot be stored: it is a seq\(tensor\(float\)\), which no store"
     ):
         select(["list"], adapt(model).layers(np.zeros((2, 2), np.float32)))
 
@@ -109,7 +109,7 @@ def test_dtypes_that_no_store_holds_are_told(captured, kind, name):
     model = cast_model(onnx.TensorProto.DataType.Value(kind))
     x = np.array([[1, 2], [3, 4]], np.float32)
     with pytest.raises(
-        LayerError, match=rf"'cast' can not be stored: it is a tensor\({name}\), which no store holds"
+        LayerError, match=rf"'cast' cannot be stored: it is a tensor\({name}\), which no store holds"
     ):
         select(["cast"], adapt(model).layers(x))
     np.testing.assert_array_equal(captured(model, x, "y")["y"].array, x)

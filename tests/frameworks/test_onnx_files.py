@@ -99,9 +99,9 @@ def test_weights_outside_the_folder_are_not_read(saved, location):
 
 def test_weights_that_were_cut_short(captured, images, saved):
     (saved.parent / "net.data").write_bytes(b"short")
-    with pytest.raises(AdapterError, match="the weights 'conv_w' can not be read: "):
+    with pytest.raises(AdapterError, match="the weights 'conv_w' cannot be read: "):
         adapt(load_model(str(saved))).provenance()
-    with pytest.raises(AdapterError, match=r"onnxruntime .* can not run the model: "):
+    with pytest.raises(AdapterError, match=r"onnxruntime .* cannot run the model: "):
         captured(load_model(str(saved)), images, "fc")
 
 
@@ -116,9 +116,7 @@ def test_a_model_in_memory_without_its_weights(saved):
 def test_a_model_that_onnxruntime_does_not_know(captured, images):
     model = convnet()
     model.graph.node[2].op_type = "NoSuchOperation"
-    with pytest.raises(
-        AdapterError, match=r"onnxruntime .* can not run the model: .*NoSuchOperation"
-    ) as caught:
+    with pytest.raises(AdapterError, match=r"onnxruntime .* cannot run the model: .*NoSuchOperation") as caught:
         captured(model, images, "fc")
     assert "\n" not in str(caught.value)
 
@@ -128,7 +126,7 @@ def test_what_makes_models_or_fills_them_is_refused(saved):
         AdapterError, match="is a whole model, no function that makes one; it takes no --arg width"
     ):
         load_model(str(saved), {"width": "3"})
-    with pytest.raises(AdapterError, match=r"net\.data can not be loaded into it: leave --weights out"):
+    with pytest.raises(AdapterError, match=r"net\.data cannot be loaded into it: leave --weights out"):
         load_model(str(saved), weights=str(saved.parent / "net.data"))
 
 

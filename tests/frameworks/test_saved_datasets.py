@@ -110,7 +110,7 @@ def test_splits_are_those_of_the_dataset_or_the_one_that_is_named(folder):
     ("column", "message"),
     [
         ("texts", r"one:texts has no column 'texts'; the nearest: 'text'"),
-        ("mapped", r"column 'mapped' of .*one holds .*; text, words or numbers were expected"),
+        ("mapped", r"column 'mapped' of .*one holds .*; expected text, words or numbers"),
         ("ragged", r"one:ragged, rows 0 to 2: column 'ragged' has rows of several shapes"),
         ("colour", r"one:colour, row 1: column 'colour' lacks its text; the inputs are texts"),
     ],
@@ -128,7 +128,7 @@ def test_columns_that_are_no_inputs_are_refused(folder, column, message):
             "one",
             r"one was expected to say which column has the labels, .*one:COLUMN; there are: 'text', 'words'",
         ),
-        ("one:vector", r"column 'vector' of .*one has list in its rows; a label was expected"),
+        ("one:vector", r"column 'vector' of .*one has list in its rows; expected a label"),
         ("one:half", r"one:half has dtype float64; labels are whole numbers, booleans or text"),
     ],
 )
@@ -147,10 +147,10 @@ def test_which_of_several_columns_is_asked_for(tmp_path):
 
 def test_folders_that_can_not_be_read_are_named(folder, tmp_path):
     (tmp_path / "state.json").write_text("{}")
-    with pytest.raises(SourceError, match=r"can not be read as a saved dataset: FileNotFoundError: "):
+    with pytest.raises(SourceError, match=r"cannot be read as a saved dataset: FileNotFoundError: "):
         split_data([str(tmp_path)])
     (item,) = split_data([str(folder / "one")])
-    with pytest.raises(SourceError, match=r"one is a saved dataset; an array was expected"):
+    with pytest.raises(SourceError, match=r"one is a saved dataset; expected an array"):
         item.source.opened()
 
 

@@ -142,7 +142,7 @@ def test_layers_whose_batch_sizes_disagree(captured):
     model = Calls(lambda self, x: self.keep(x.T).T, keep=Counting())
     with pytest.raises(
         LayerError,
-        match=r"'keep' can not be stored: .* it is \(3, 2\) for 2 rows and \(3, 3\) for 3, the rows along axis 1",
+        match=r"'keep' cannot be stored: .* it is \(3, 2\) for 2 rows and \(3, 3\) for 3, the rows along axis 1",
     ):
         captured(model, vectors(), "keep")
     odd = Calls(lambda self, x: self.keep(x if len(x) < 4 else x[1:]), keep=Counting())
@@ -157,7 +157,7 @@ def test_a_module_that_gives_one_row_for_the_whole_batch_is_passed_over_by_globs
     assert [*captured(model, vectors(), "**", "**:in")] == ["drop:in", "drop"]
     for name in ("position", "position:in"):
         with pytest.raises(
-            LayerError, match=f"layer '{name}' can not be stored: no row per example: .*, whatever the rows"
+            LayerError, match=f"layer '{name}' cannot be stored: no row per example: .*, whatever the rows"
         ):
             captured(model, vectors(), name)
 
@@ -291,7 +291,7 @@ def test_no_gradients_are_tracked_and_the_model_can_train_afterwards():
 def test_a_device_that_is_not_there_is_refused_and_the_model_stays(captured):
     model = nn.Linear(3, 2)
     for device in ("cuda:77", "nonsense"):
-        with pytest.raises(AdapterError, match=f"the model can not go to device '{device}': "):
+        with pytest.raises(AdapterError, match=f"the model cannot go to device '{device}': "):
             captured(model, vectors(), "output", device=device)
     assert model.weight.device.type == "cpu"
 

@@ -118,5 +118,5 @@ def test_a_device_that_can_not_is_named(monkeypatch):
 
 
 def test_other_words_are_refused():
-    with pytest.raises(DumpError, match="autocast is 'float16'; bf16 or fp16 was expected"):
+    with pytest.raises(DumpError, match="autocast is 'float16'; expected bf16 or fp16"):
         DumpSettings(("0",), autocast="float16")

@@ -86,7 +86,7 @@ def test_dump_runs_under_autocast(run):
     [
         ("net.py:function --data x.npy --autocast bf16", "only torch models take the option autocast"),
         ("net.py:function --data x.npy --trace", "only torch models take the option trace"),
-        ("net.py:Branching --data x.npy --trace", "torch.fx can not trace Branching: TraceError: "),
+        ("net.py:Branching --data x.npy --trace", "torch.fx cannot trace Branching: TraceError: "),
     ],
 )
 def test_what_can_not_be_had_is_said_in_one_line(run, line, reason):

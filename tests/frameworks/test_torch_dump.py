@@ -269,7 +269,7 @@ def test_the_weights_hash_sees_every_bit_and_every_name(net_file):
 
 def test_without_torch_the_extra_is_named(tmp_path, net_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(AdapterError, match=r"net.py can not be imported: .*pip install 'actstore\[torch\]'$"):
+    with pytest.raises(AdapterError, match=r"net.py cannot be imported: .*pip install 'actstore\[torch\]'$"):
         load_model(net_file)
 
 

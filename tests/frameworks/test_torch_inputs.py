@@ -99,21 +99,19 @@ def test_the_first_positional_tensor_is_taken_or_the_only_named_one(captured, ca
 def test_an_input_that_is_no_one_tensor_is_named(captured, call, given):
     inner = Calls(lambda self, *inputs, **named: torch.zeros(4, 1))
     model = Calls(lambda self, x: call(self.inner, x), inner=inner)
-    with pytest.raises(LayerError, match=f"layer 'inner:in' can not be stored: it is given {given}"):
+    with pytest.raises(LayerError, match=f"layer 'inner:in' cannot be stored: it is given {given}"):
         captured(model, vectors(), "inner:in")
 
 
 def test_a_module_that_is_not_called_has_none(captured):
     model = Calls(lambda self, x: self.first(x), first=nn.Linear(3, 3), spare=nn.ReLU())
-    with pytest.raises(
-        LayerError, match="layer 'spare:in' can not be stored: it was not called for this batch"
-    ):
+    with pytest.raises(LayerError, match="layer 'spare:in' cannot be stored: it was not called for this batch"):
         captured(model, vectors(), "spare:in")
 
 
 def test_an_input_that_is_no_batch_is_refused(captured):
     model = Calls(lambda self, x: self.inner(x.T).T, inner=nn.Identity())
-    with pytest.raises(LayerError, match=r"'inner:in' can not be stored: no row per example: .* along axis 1"):
+    with pytest.raises(LayerError, match=r"'inner:in' cannot be stored: no row per example: .* along axis 1"):
         captured(model, vectors(), "inner:in")
 
 

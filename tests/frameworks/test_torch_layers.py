@@ -41,7 +41,7 @@ def test_layers_are_listed_in_call_order_with_what_is_not_called_last():
     assert (layers["first"].type, layers["first"].shape, layers["first"].bytes_per_row) == ("Linear", (4,), 16)
     assert (layers["spare"].shape, layers["spare"].bytes_per_row) == (None, None)
     assert layers["output"].explicit
-    with pytest.raises(LayerError, match="layer 'spare' can not be stored: it was not called for this batch"):
+    with pytest.raises(LayerError, match="layer 'spare' cannot be stored: it was not called for this batch"):
         select(["spare"], list(layers.values()))
 
 
@@ -66,7 +66,7 @@ def test_a_module_of_several_names_is_one_layer_of_several_calls(captured):
     model = nn.Sequential(shared, nn.Sequential(nn.ReLU(), shared))
     layers = described(model, np.zeros((2, 3), np.float32))
     assert [name for name in layers if layers[name].shape] == ["input", "0", "1.0", "0#1", "1", "output"]
-    with pytest.raises(LayerError, match=r"layer '1.1' can not be stored: it is the same module as '0'"):
+    with pytest.raises(LayerError, match=r"layer '1.1' cannot be stored: it is the same module as '0'"):
         captured(model, np.zeros((2, 3), np.float32), "1.1")
 
 
@@ -125,7 +125,7 @@ def test_the_one_tensor_of_an_output_is_taken(captured, wrap, note):
 )
 def test_an_output_without_one_tensor_is_named(captured, wrap, returned):
     model = Calls(lambda self, x: (self.odd(x), x)[1], odd=Returning(wrap), even=nn.ReLU())
-    with pytest.raises(LayerError, match=f"layer 'odd' can not be stored: it returns {returned}"):
+    with pytest.raises(LayerError, match=f"layer 'odd' cannot be stored: it returns {returned}"):
         captured(model, np.zeros((2, 3), np.float32), "odd")
 
 
@@ -133,7 +133,7 @@ def test_an_output_that_changes_its_kind_is_named():
     model = Calls(lambda self, x: self.odd(x), odd=Calls(lambda _, x: x if len(x) < 4 else None))
     adapter = adapt(model)
     layers = select(["odd"], adapter.layers(np.zeros((2, 3), np.float32)))
-    with pytest.raises(AdapterError, match="layer 'odd' can not be stored: it returns None"):  # noqa: SIM117
+    with pytest.raises(AdapterError, match="layer 'odd' cannot be stored: it returns None"):  # noqa: SIM117
         with adapter.running(layers) as run:
             run(np.zeros((4, 3), np.float32))
 

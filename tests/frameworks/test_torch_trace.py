@@ -203,9 +203,9 @@ def test_parameters_by_name_and_defaults_are_those_of_the_batch(images):
 def test_what_has_no_row_for_each_of_the_batch_is_passed_over_and_named(images):
     model = Calls(lambda self, x: x + self.fc.weight.abs().mean(), fc=nn.Linear(8, 3))
     assert list(traced(model, images, "**")) == ["add"]
-    with pytest.raises(LayerError, match="layer 'abs' can not be stored: no row per example"):
+    with pytest.raises(LayerError, match="layer 'abs' cannot be stored: no row per example"):
         traced(model, images, "abs")
-    with pytest.raises(LayerError, match="layer 'mean' can not be stored: it returns Tensor float32"):
+    with pytest.raises(LayerError, match="layer 'mean' cannot be stored: it returns Tensor float32"):
         traced(model, images, "mean")
 
 
@@ -228,7 +228,7 @@ def counting(_self, x):
 )
 def test_a_model_that_can_not_be_traced_is_explained_in_one_line(forward, why):
     with pytest.raises(
-        AdapterError, match=f"torch.fx can not trace Calls: {why}.*; leave the trace out"
+        AdapterError, match=f"torch.fx cannot trace Calls: {why}.*; leave the trace out"
     ) as caught:
         traced(Calls(forward), np.ones((2, 3), np.float32), "**")
     assert "\n" not in str(caught.value)
@@ -239,7 +239,7 @@ def test_a_model_that_can_not_be_copied_is_not_traced(images):
     model = nn.Sequential(nn.ReLU())
     model.lock = threading.Lock()
     with pytest.raises(
-        AdapterError, match=r"can not trace Sequential: TypeError: cannot pickle '_thread.lock' object; leave"
+        AdapterError, match=r"cannot trace Sequential: TypeError: cannot pickle '_thread.lock' object; leave"
     ):
         traced(model, images, "**")
 

@@ -158,7 +158,7 @@ def test_around_a_scripted_module_layers_are_there_and_inside_they_are_named(cap
     assert all(module.training for module in model.modules())
     for name in ("1", "1.1", "1:in"):
         with pytest.raises(
-            LayerError, match=f"'{name}' can not be stored: it is a torch.jit.ScriptModule, which takes"
+            LayerError, match=f"'{name}' cannot be stored: it is a torch.jit.ScriptModule, which takes"
         ):
             captured(model, vectors(), name)
 
@@ -167,6 +167,6 @@ def test_around_a_scripted_module_layers_are_there_and_inside_they_are_named(cap
 def test_a_capture_names_scripted_modules_too():
     model = network()
     model[1] = torch.jit.script(model[1])
-    with pytest.raises(LayerError, match=r"layer '1' can not be stored: it is a torch.jit.ScriptModule"):  # noqa: SIM117
+    with pytest.raises(LayerError, match=r"layer '1' cannot be stored: it is a torch.jit.ScriptModule"):  # noqa: SIM117
         with actstore.capture(model, ["1"]):
             pytest.fail("a scripted module should not get here")

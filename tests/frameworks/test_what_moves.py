@@ -67,14 +67,14 @@ def test_embeddings_of_positions_and_a_recurrent_layer_that_is_sequence_first(tm
     assert list(found) == ["tokens", "mix"]
     assert list(notes) == ["places", "steps"]
     assert notes["steps"].endswith("(12, 2, 8) for 2 rows and (12, 3, 8) for 3, the rows along axis 1")
-    with pytest.raises(LayerError, match="layer 'places' can not be stored: no row per example"):
+    with pytest.raises(LayerError, match="layer 'places' cannot be stored: no row per example"):
         run(tmp_path / "no", Positions(), ids, ("places",), batch_size=12)
 
 
 def test_xlnet_works_sequence_first_and_is_refused(tmp_path):
     model = made("XLNetModel", "XLNetConfig", vocab_size=40, d_model=24, n_layer=2, n_head=2, d_inner=28)
     batches = [batch(*[12] * 12) for _ in range(2)]
-    with pytest.raises(LayerError, match=r"'layer\.0' can not be stored: no row per example: .* along axis 1"):
+    with pytest.raises(LayerError, match=r"'layer\.0' cannot be stored: no row per example: .* along axis 1"):
         run(tmp_path, model, batches, ("layer.*",), row="token")
 
 

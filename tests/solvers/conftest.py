@@ -131,7 +131,7 @@ def _factor(matrix):
 
 @pytest.fixture
 def device():
-    """A backend whose arrays can not reach the host unasked: it runs the code that runs on a GPU."""
+    """A backend whose arrays cannot reach the host unasked: it runs the code that runs on a GPU."""
     mine = Stream()
 
     @contextlib.contextmanager

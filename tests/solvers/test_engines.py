@@ -352,7 +352,7 @@ def test_missing_cupy_is_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     _probe_device.cache_clear()
     try:
-        assert "cupy can not be imported" in engines.available("cupy")
+        assert "cupy cannot be imported" in engines.available("cupy")
     finally:
         _probe_device.cache_clear()
 
@@ -378,7 +378,7 @@ class BrokenCupy:
     [
         (
             True,
-            r"can not compute on it \(ImportError: libcublas.so.12: cannot open shared object file\); choose",
+            r"cannot compute on it \(ImportError: libcublas.so.12: cannot open shared object file\); choose",
         ),
         (False, "finds no GPU"),
     ],

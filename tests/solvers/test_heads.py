@@ -65,7 +65,7 @@ def test_slices_with_random_features(layers, labels):
     [
         (
             5,
-            "layer 'attn' has 12 features, which can not be cut into 5 slices of one width; give a number that",
+            "layer 'attn' has 12 features, which cannot be cut into 5 slices of one width; give a number that",
         ),
         (0, "split_features is 0; expected a number of slices, 1 or more"),
     ],

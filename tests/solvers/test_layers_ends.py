@@ -98,7 +98,7 @@ def test_a_gap_that_is_missed_is_said(layers, labels):
         ),
         (
             {"labels": [0, 1] * 100 + [2] * 100, "splits": ["train"] * 200 + ["val"] * 100},
-            "no row of the `val` split has a label for 'label' that is known from training, so C can not be",
+            "no row of the `val` split has a label for 'label' that is known from training, so C cannot be",
         ),
     ],
 )

@@ -183,7 +183,7 @@ NAN_ROWS[[1, 4], 0] = np.nan, np.inf
         (ROWS, ["a"] * 6, None, "all labels are 'a'; a probe needs rows of at least two classes"),
         (ROWS, np.ma.masked_all(6, dtype=int), None, "no labelled rows to train on"),
         (ROWS[:0], LABELS[:0], None, "no labelled rows to train on"),
-        (ROWS, [1, "a", None, 2, 3, 4], None, "labels can not be sorted .*; give labels of one type"),
+        (ROWS, [1, "a", None, 2, 3, 4], None, "labels cannot be sorted .*; give labels of one type"),
         (NAN_ROWS, LABELS, None, "2 of 6 rows hold NaN or infinite activations; expected finite numbers"),
         (ROWS, LABELS, [1, 1], r"sample weights have shape \(2,\) for 6 rows; expected one weight per row"),
         (ROWS, LABELS, [1, -1, np.nan, 1, 1, np.inf], "3 of 6 sample weights are negative or not finite"),

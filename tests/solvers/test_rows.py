@@ -131,7 +131,7 @@ def test_concatenated_sources_are_one(source):
 
 
 def test_rows_of_another_shape_can_not_be_joined(source):
-    with pytest.raises(ProblemError, match="can not be joined; expected one shape of a row"):
+    with pytest.raises(ProblemError, match="cannot be joined; expected one shape of a row"):
         ConcatRows(source, np.zeros((3, 5)))
 
 
@@ -158,7 +158,7 @@ def test_features_side_by_side(source):
 
 
 def test_what_is_not_of_the_same_rows_is_not_set_side_by_side():
-    with pytest.raises(ProblemError, match="sources of 3, 4 rows can not be set side by side"):
+    with pytest.raises(ProblemError, match="sources of 3, 4 rows cannot be set side by side"):
         ConcatFeatures(np.zeros((3, 2)), np.zeros((4, 2)))
     with pytest.raises(ProblemError, match="sources of none rows"):
         ConcatFeatures()

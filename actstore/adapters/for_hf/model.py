@@ -87,7 +87,7 @@ def given(value: Any) -> Pretrained:
         if what in found or (what == "images" and not hasattr(other, "preprocess")):
             msg = (
                 f"{arrays.describe(value)} is no model with its processors; (model, tokenizer) or "
-                "(model, image_processor) was expected"
+                "(model, image_processor) is needed"
             )
             raise AdapterError(msg)
         found[what] = other
@@ -124,7 +124,7 @@ def _place(spec: str) -> tuple[str, dict[str, Any]]:
         msg = f"{spec}: {name} is a folder, which has no revisions; write {PREFIX}{name}"
         raise AdapterError(msg)
     if not name or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        msg = f"{spec}: there is no folder {name!r}; {PREFIX}FOLDER or {PREFIX}NAME[@REVISION] was expected"
+        msg = f"{spec}: there is no folder {name!r}; expected {PREFIX}FOLDER or {PREFIX}NAME[@REVISION]"
         raise AdapterError(msg)
     return name, {"revision": revision} if revision else {}
 
@@ -141,7 +141,7 @@ def _model(transformers: Any, spec: str, where: str, options: dict[str, Any]) ->
             )
     except Exception as error:  # of transformers, of the hub's client, of the readers of weights
         hint = "" if options.get("local_files_only") else " (and there is no folder of that name)"
-        msg = f"{spec} can not be loaded{hint}: {explain(error)}"
+        msg = f"{spec} cannot be loaded{hint}: {explain(error)}"
         raise AdapterError(msg) from error
     return model.eval(), tuple(sorted(about["missing_keys"]))
 

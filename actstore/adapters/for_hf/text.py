@@ -41,7 +41,7 @@ class Texts:
 
     def prepared(self, texts: Sequence[Any] | np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """What the model takes, and (examples, positions) whose word each position is (``Adapter.prepared``; None of
-        a tokenizer that is written in Python, which can not tell).
+        a tokenizer that is written in Python, which cannot tell).
 
         Args:
             texts: (examples,) texts, or lists of the words of each. A word without any token (control characters)

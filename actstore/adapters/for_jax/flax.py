@@ -52,7 +52,7 @@ class FlaxAdapter(Adapter):
     """Runs a Flax model; ``passing`` is what linen and nnx do each in its own way."""
 
     _inside = True
-    """Whether layers within jitted and scanned parts are kept; not where a scan can not hand them out."""
+    """Whether layers within jitted and scanned parts are kept; not where a scan cannot hand them out."""
 
     @abstractmethod
     def passing(self, device: jax.Device | None) -> AbstractContextManager[Pass]:
@@ -128,7 +128,7 @@ class FlaxAdapter(Adapter):
                     recorder = Recorder(wanted, self._inside)
                     try:
                         return recorder, recorder.calls(pass_once(args, named, recorder))
-                    except Exception:  # a scan that can not carry what its modules sow; or the model's own
+                    except Exception:  # a scan that cannot carry what its modules sow; or the model's own
                         if not (recorder.was_inside and self._inside):
                             raise
                     recorder = Recorder(wanted, inside=False)
@@ -157,6 +157,6 @@ def _uncompiled() -> AbstractContextManager[None]:
 def _taken(call: FlaxCall) -> Any:
     array, note = jax_layers.taken(call.output)
     if array is None:
-        msg = f"layer {call.layer!r} can not be stored: {note}"
+        msg = f"layer {call.layer!r} cannot be stored: {note}"
         raise AdapterError(msg)
     return array

@@ -87,7 +87,7 @@ class JaxAdapter(FunctionAdapter):
             tree = self._run(inputs)
         arrays = trees.named(tree)
         if not arrays:
-            msg = f"{self._called} returned {interop.describe(tree)}, where a tree of arrays was expected"
+            msg = f"{self._called} returned {interop.describe(tree)}, expected a tree of arrays"
             raise AdapterError(msg)
         return arrays
 

@@ -27,8 +27,8 @@ def read(path: Path, key: str | None) -> dict[str, Any]:
         found = trees.named(_msgpack(path))
     else:
         msg = (
-            f"weights for a JAX model can not be loaded from {path.name}: a .safetensors or .msgpack "
-            "(flax.serialization) file was expected; or let the function that makes the model load them"
+            f"weights for a JAX model cannot be loaded from {path.name}: a .safetensors or .msgpack "
+            "(flax.serialization) file is needed; or let the function that makes the model load them"
         )
         raise AdapterError(msg)
     if key is None:
@@ -61,7 +61,7 @@ def filled(tree: Any, arrays: Mapping[str, Any], path: Path) -> Any:
         if jnp.shape(leaf) != jnp.shape(arrays[name]):
             msg = (
                 f"the weights in {path} are not those of the model: {name} is {interop.describe(arrays[name])}, "
-                f"where {interop.describe(leaf)} was expected"
+                f"where {interop.describe(leaf)} is needed"
             )
             raise AdapterError(msg)
 

@@ -90,7 +90,7 @@ def describe(call: str, layer: Any, output: object, axis_names: AxisNames) -> Mo
     try:
         bits, dtype = arrays.to_bits(array)
     except Exception:  # noqa: BLE001 - each backend says in its own words that a value is not there yet
-        note = "it is called inside a loop that the backend compiles, where its values can not be seen"
+        note = "it is called inside a loop that the backend compiles, where its values cannot be seen"
         return ModelLayer(call, kind, note=note)
     if bits.ndim == 0 or dtype not in DTYPES:
         return ModelLayer(call, kind, note=f"it returns {arrays.describe(array)}, which no store holds")

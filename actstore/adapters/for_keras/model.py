@@ -41,7 +41,7 @@ def read(path: Path) -> object:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras stumbles over in a file
-        msg = f"{path} can not be loaded: {_reason(error)}"
+        msg = f"{path} cannot be loaded: {_reason(error)}"
         raise AdapterError(msg) from error
 
 

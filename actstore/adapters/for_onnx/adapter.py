@@ -120,7 +120,7 @@ class OnnxAdapter(Adapter):
         Raises:
             AdapterError: always.
         """
-        msg = f"an ONNX model comes with its weights, so {path.name} can not be loaded into it: leave --weights out"
+        msg = f"an ONNX model comes with its weights, so {path.name} cannot be loaded into it: leave --weights out"
         raise AdapterError(msg)
 
     def _found(self, feeds: Mapping[str, np.ndarray]) -> dict[str, ModelLayer]:

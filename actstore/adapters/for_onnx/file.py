@@ -65,7 +65,7 @@ def read(path: Path) -> OnnxFile:
 
 
 def check_in_memory(proto: ModelProto) -> None:
-    """Refuse a model that can not be handed over to onnxruntime from memory.
+    """Refuse a model that cannot be handed over to onnxruntime from memory.
 
     Raises:
         AdapterError: its weights were left in a file, or take more than 2 GB.
@@ -79,7 +79,7 @@ def check_in_memory(proto: ModelProto) -> None:
         raise AdapterError(msg)
     if proto.ByteSize() > _MOST_BYTES:
         msg = (
-            f"a model of {proto.ByteSize():,} bytes can not be handed over in memory (2 GB at most): save it with "
+            f"a model of {proto.ByteSize():,} bytes cannot be handed over in memory (2 GB at most): save it with "
             'save_as_external_data=True, and read it by actstore.models.load_model("FILE.onnx")'
         )
         raise AdapterError(msg)
@@ -119,7 +119,7 @@ def _arrays(proto: ModelProto, folder: Path | None) -> Iterator[tuple[str, np.nd
         try:
             array: Any = numpy_helper.to_array(tensor, str(folder or ""))
         except Exception as error:  # whatever onnx finds wrong with a file of weights
-            msg = f"the weights {tensor.name!r} can not be read: {explain(error)}"
+            msg = f"the weights {tensor.name!r} cannot be read: {explain(error)}"
             raise AdapterError(msg) from error
         yield tensor.name, np.array(repr(array.tolist())) if array.dtype == object else array
 

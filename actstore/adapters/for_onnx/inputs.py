@@ -76,7 +76,7 @@ class Inputs:
 
         kind = value.type.tensor_type.elem_type
         if not kind:
-            msg = f"input {value.name!r} is no tensor, and other inputs can not be given"
+            msg = f"input {value.name!r} is no tensor, and other inputs cannot be given"
             raise AdapterError(msg)
         array = _cast(value.name, given, np.dtype(helper.tensor_dtype_to_np_dtype(kind)))
         dims = _dims(value)
@@ -99,7 +99,7 @@ def _cast(name: str, given: object, declared: np.dtype) -> np.ndarray:
     if kind == BFLOAT16:
         array = widened(array)
     if declared.name == BFLOAT16:
-        msg = f"input {name!r} is declared bfloat16, which can not be handed over: export the model with float32 inputs"
+        msg = f"input {name!r} is declared bfloat16, which cannot be handed over: export the model with float32 inputs"
         raise AdapterError(msg)
     alike = any(array.dtype.kind in kinds and declared.kind in kinds for kinds in ("f", "iu", "b", "UO"))
     if not alike:

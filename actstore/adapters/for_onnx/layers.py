@@ -22,7 +22,7 @@ _ONLY_A_BATCH = "only a batch tells its shape: give --data"
 
 
 def found_layers(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, ModelLayer]:
-    """A layer for each tensor of a session, as a batch shows it; without a shape where a store can not hold it."""
+    """A layer for each tensor of a session, as a batch shows it; without a shape where a store cannot hold it."""
     values = session.run(feeds)
     return {
         tensor: _found(tensor, values[tensor])

@@ -26,7 +26,7 @@ _STORED = {
     _BFLOAT16, "tensor(bool)", "tensor(double)", "tensor(float)", "tensor(float16)", "tensor(int16)", "tensor(int32)",
     "tensor(int64)", "tensor(int8)", "tensor(uint16)", "tensor(uint32)", "tensor(uint64)", "tensor(uint8)",
 }  # fmt: skip
-"""Of the others some come as bits (float8 as uint8), and some can not be fetched at all."""
+"""Of the others some come as bits (float8 as uint8), and some cannot be fetched at all."""
 
 
 class Session:
@@ -43,7 +43,7 @@ class Session:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``coreml``, ...; None for the CPU.
 
     Raises:
-        AdapterError: onnxruntime can not run the model, or not on this device.
+        AdapterError: onnxruntime cannot run the model, or not on this device.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Session:
                 part.SerializeToString(), options, providers=[provider]
             )
         except Exception as error:  # its own exceptions, which have no base of their own
-            msg = f"onnxruntime {self._runtime.__version__} can not run the model: {explain(error)}"
+            msg = f"onnxruntime {self._runtime.__version__} cannot run the model: {explain(error)}"
             raise AdapterError(msg) from error
         found = self._session.get_providers()[0]
         if found != provider[0]:
@@ -90,7 +90,7 @@ def _array(value: Any) -> np.ndarray:
     from onnx import TensorProto, helper
 
     if value.device_name() != "cpu":
-        msg = f"a bfloat16 layer can not be fetched from {value.device_name()}: leave --device out"
+        msg = f"a bfloat16 layer cannot be fetched from {value.device_name()}: leave --device out"
         raise AdapterError(msg)
     shape = tuple(value.shape())
     bits = (ctypes.c_uint16 * prod(shape)).from_address(value.data_ptr()) if prod(shape) else b""

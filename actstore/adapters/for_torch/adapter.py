@@ -65,7 +65,7 @@ class TorchAdapter(Adapter):
         return any(base.__module__ == "torch.nn.modules.module" for base in type(model).__mro__)
 
     def ask(self, *, autocast: str | None = None, trace: bool = False) -> None:
-        """Both can be had of any model but one that can not be traced, which shows when it is described."""
+        """Both can be had of any model but one that cannot be traced, which shows when it is described."""
         self._autocast, self._tracing = autocast, trace
 
     def describe(self, inputs: object | None) -> list[ModelLayer]:

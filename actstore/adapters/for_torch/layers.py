@@ -167,7 +167,7 @@ def is_script(place: ModulePlace) -> bool:
 def tensor_of(call: ModuleCall, value: Value) -> Tensor:
     """AdapterError where there is none."""
     if value.tensor is None:
-        msg = f"layer {call.name!r} can not be stored: {value.note}"
+        msg = f"layer {call.name!r} cannot be stored: {value.note}"
         raise AdapterError(msg)
     return value.tensor
 

@@ -61,7 +61,7 @@ def _on_device(model: Module, device: str | None) -> Iterator[None]:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # how torch says that there is no such device
         model.to(*homes)
-        msg = f"the model can not go to device {device!r}: {explain(error)}"
+        msg = f"the model cannot go to device {device!r}: {explain(error)}"
         raise AdapterError(msg) from error
     try:
         yield
@@ -117,7 +117,7 @@ def _autocast(device_type: str, autocast: str | None) -> AbstractContextManager[
     with warnings.catch_warnings():
         warnings.simplefilter(
             "error", UserWarning
-        )  # torch warns of a dtype that a device can not, and goes on without it
+        )  # torch warns of a dtype that a device cannot, and goes on without it
         try:
             return torch.autocast(device_type, getattr(torch, _AUTOCAST[autocast]))
         except (UserWarning, RuntimeError) as error:

@@ -44,7 +44,7 @@ def trace(
     """The trace of a model that is given these inputs; of parameters that are not given, the defaults are fixed.
 
     Raises:
-        AdapterError: fx can not trace it, with its reason.
+        AdapterError: fx cannot trace it, with its reason.
     """
     from torch import fx
 
@@ -58,7 +58,7 @@ def trace(
             graph = tracer.trace(copied, _fixed(copied, arguments, keywords))
     except Exception as error:  # fx, or the model's own code that got a stand-in for a tensor
         msg = (
-            f"torch.fx can not trace {type(model).__name__}: {explain(error)}; leave the trace out and name modules, "
+            f"torch.fx cannot trace {type(model).__name__}: {explain(error)}; leave the trace out and name modules, "
             "or call what you want to see through a module (nn.Identity() gives what it is given)"
         )
         raise AdapterError(msg) from error
@@ -74,7 +74,7 @@ def checked(
     """``trace``, once it was seen to give what the model gives for these inputs.
 
     Raises:
-        AdapterError: it can not be traced, or gives something else: a trace keeps what does not come from the inputs.
+        AdapterError: it cannot be traced, or gives something else: a trace keeps what does not come from the inputs.
     """
     given: Any = arrays.copied((arguments, keywords))  # a pass may change them in place
     expected = model(*given[0], **given[1])

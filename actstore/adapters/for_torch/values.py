@@ -58,7 +58,7 @@ def given(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Value:
         (name,) = named
         return Value(named[name], f"given by name, {name!r}")
     found = f"{len(named)} tensors by name ({', '.join(named)})" if named else arrays.describe(arguments)
-    return Value(None, f"it is given {found}, where one positional tensor was expected")
+    return Value(None, f"it is given {found}, expected one positional tensor")
 
 
 def is_tensor(value: object) -> bool:

@@ -29,7 +29,7 @@ def watching(model: Module, patterns: Sequence[str]) -> Iterator[Mapping[str, Ca
     """Captures the latest forward pass of ``model``; warns of modules in training mode.
 
     Raises:
-        LayerError: a pattern picks nothing, or what can not be seen.
+        LayerError: a pattern picks nothing, or what cannot be seen.
     """
     places = layers.places(model)
     meant = _meant(patterns, places)
@@ -73,7 +73,7 @@ def _meant(
             raise unknown(pattern, names)
         scripted = [name for name in found & {pattern, module_of(pattern)} if _is_script(places, name)]
         if scripted:
-            msg = f"layer {scripted[0]!r} can not be stored: {layers.SCRIPTED}"
+            msg = f"layer {scripted[0]!r} cannot be stored: {layers.SCRIPTED}"
             raise LayerError(msg)
         for name in found:
             meant.setdefault(name, []).append(test)

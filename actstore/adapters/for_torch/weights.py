@@ -94,7 +94,7 @@ def load_weights(model: Module, path: Path, key: str | None) -> None:
             raise AdapterError(msg)
         found = found[key]
     if not isinstance(found, Mapping) or not any(arrays.is_array(value) for value in found.values()):
-        msg = f"{path} holds {arrays.describe(found)}, where a state dict was expected; say which by {path.name}:KEY"
+        msg = f"{path} holds {arrays.describe(found)}, expected a state dict; say which by {path.name}:KEY"
         raise AdapterError(msg)
     try:
         model.load_state_dict(_without_prefix(found, model))

@@ -1,4 +1,4 @@
-"""File operations that a crash can not leave half done, with the fallbacks for macOS: the one file that syncs."""
+"""File operations that a crash cannot leave half done, with the fallbacks for macOS: the one file that syncs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_at(fd: int, buffer: memoryview, offset: int) -> int:
 
 
 def in_memory(fd: int, offset: int) -> bool:
-    """Whether the byte at ``offset`` can be had without waiting for the disk; False where a system can not say so."""
+    """Whether the byte at ``offset`` can be had without waiting for the disk; False where a system cannot say so."""
     try:
         return hasattr(os, "RWF_NOWAIT") and os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
     except OSError:  # not in memory, or a file system that does not know the question
@@ -65,7 +65,7 @@ def in_memory(fd: int, offset: int) -> bool:
 
 
 def will_read(fd: int, offset: int, length: int) -> None:
-    """Let the disk begin to read what will be asked for soon; where a system can not be told, nothing happens."""
+    """Let the disk begin to read what will be asked for soon; where a system cannot be told, nothing happens."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
 
@@ -161,11 +161,11 @@ def read_file(path: Path, most: int = -1) -> bytes:
 
 
 def read_whole(path: Path) -> bytes:
-    """The bytes of a small file. StoreError where it can not be read, or is a pipe or a device."""
+    """The bytes of a small file. StoreError where it cannot be read, or is a pipe or a device."""
     try:
         return read_file(path)
     except OSError as error:
-        msg = f"{path} can not be read ({error.strerror}); a store can not be read without it"
+        msg = f"{path} cannot be read ({error.strerror}); a store cannot be read without it"
         raise StoreError(msg) from error
 
 

@@ -164,13 +164,13 @@ class HDF5File:
     """An HDF5 file opened to see that its datasets lie where a record says. What is outside the profile is refused."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``. StoreError where HDF5 can not."""
+        """Open ``path``. StoreError where HDF5 cannot."""
         self._path = path
         self._file_bytes = path.stat().st_size
         try:
             self._file = h5py.File(path, "r", locking=False)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            msg = f"{path} is damaged: HDF5 can not open it ({str(error).splitlines()[0]})"
+            msg = f"{path} is damaged: HDF5 cannot open it ({str(error).splitlines()[0]})"
             raise StoreError(msg) from error
 
     def __enter__(self) -> Self:
@@ -197,7 +197,7 @@ class HDF5File:
                     raise self._refusal(path, "is reached through a link")
                 group = h5o.open(group, component)
         except (KeyError, RuntimeError, OSError, ValueError) as error:
-            raise self._refusal(path, "can not be opened") from error
+            raise self._refusal(path, "cannot be opened") from error
         if not isinstance(group, h5d.DatasetID):
             raise self._refusal(path, "is not a dataset")
         return group

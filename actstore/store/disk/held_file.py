@@ -1,4 +1,4 @@
-"""Keep two writers apart where a file system can not lock: a file that is there as long as its process says so."""
+"""Keep two writers apart where a file system cannot lock: a file that is there as long as its process says so."""
 
 from __future__ import annotations
 

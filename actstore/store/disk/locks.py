@@ -26,7 +26,7 @@ warned = False
 class Lock:
     """An exclusive lock on a file for as long as this process lives (flock); forked children do not hold it on.
 
-    Where the file system can not lock, a file beside it stands in (see ``held_file``).
+    Where the file system cannot lock, a file beside it stands in (see ``held_file``).
     """
 
     def __init__(self, path: Path, wait_s: float = 0.0) -> None:
@@ -59,7 +59,7 @@ class Lock:
                 _warn(self._path, error)
                 self._held = HeldFile(self._path)
                 return True
-            if is_held(self._path):  # by a process whose file system can not lock
+            if is_held(self._path):  # by a process whose file system cannot lock
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
                 raise BlockingIOError
         except BlockingIOError:
@@ -102,7 +102,7 @@ class Lock:
         if self._fd >= 0:
             if self._held is not None:
                 self._held.release()
-            with suppress(OSError):  # a file system that can not lock has nothing to unlock
+            with suppress(OSError):  # a file system that cannot lock has nothing to unlock
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
             self.close()
 
@@ -132,7 +132,7 @@ def is_locked(path: Path) -> bool:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # a file system that can not lock: what stands in for it is all there is
+    except OSError:  # a file system that cannot lock: what stands in for it is all there is
         return is_held(path)
     finally:
         os.close(fd)
@@ -144,7 +144,7 @@ def _warn(path: Path, error: OSError) -> None:
     if not warned:
         warned = True
         warnings.warn(
-            f"{path}: this file system can not lock ({error.strerror}); {held_path(path).name} beside it keeps other "
+            f"{path}: this file system cannot lock ({error.strerror}); {held_path(path).name} beside it keeps other "
             f"writers away, and is touched every {BEAT_S:.0f} s as long as this process lives",
             stacklevel=4,
         )

@@ -61,7 +61,9 @@ class Cast:
 def check_float(dtype: str) -> None:
     """StoreError unless floats can be cast to ``dtype``."""
     if dtype not in FLOATS:
-        msg = f"dtype {dtype!r} came; one of {', '.join(FLOATS)} was expected (layers of integers are kept as they are)"
+        msg = (
+            f"dtype is {dtype!r}; expected one of {', '.join(FLOATS)} (layers of integers are kept as they are)"
+        )
         raise StoreError(msg)
 
 

@@ -24,7 +24,7 @@ def as_labels(name: str, values: np.ndarray) -> np.ma.MaskedArray:
         data = data.astype(np.str_)
     if data.dtype.kind not in _CLASSES or data.ndim != 1:
         msg = (
-            f"target {name!r} is {data.ndim}-dimensional {data.dtype}; one int, bool or text per row was expected. "
+            f"target {name!r} is {data.ndim}-dimensional {data.dtype}; expected one int, bool or text per row. "
             "Mask the rows without a label (numpy.ma), turn other values into classes"
         )
         raise StoreError(msg)
@@ -39,7 +39,7 @@ def common_dtype(name: str, dtypes: Sequence[np.dtype]) -> np.dtype:
     if common is None or common.kind not in _CLASSES:
         msg = (
             f"target {name!r} came as {' and '.join(str(dtype) for dtype in dtypes)}; "
-            "one kind of label was expected throughout. Cast them alike"
+            "expected one kind of label throughout. Cast them alike"
         )
         raise StoreError(msg)
     return common

@@ -143,7 +143,7 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     try:
         data = durable.read_file(path)
     except OSError as error:
-        msg = f"{path} can not be read ({error.strerror}); a store can not be read without its journal"
+        msg = f"{path} cannot be read ({error.strerror}); a store cannot be read without its journal"
         raise StoreError(msg) from error
     lines, tail = _lines(data)
     if tail and whole:

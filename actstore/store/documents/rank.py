@@ -93,7 +93,7 @@ def ranks_of(folder: Path) -> list[int]:
     try:
         names = [entry.name for entry in folder.iterdir()]
     except OSError as error:
-        msg = f"{folder} can not be read ({error.strerror}); restore it from a copy"
+        msg = f"{folder} cannot be read ({error.strerror}); restore it from a copy"
         raise StoreError(msg) from error
     begun = [name for name in names if is_rank_folder(name) and has_records(folder / name / JOURNAL)]
     return sorted(map(rank_number, begun))
@@ -119,7 +119,7 @@ def check_size(path: Path, file_bytes: int) -> tuple[int, int]:
     try:
         found = stamp(path)
     except OSError as error:
-        msg = f"{path} can not be read ({error.strerror}); what it holds is missing. Restore it from a copy"
+        msg = f"{path} cannot be read ({error.strerror}); what it holds is missing. Restore it from a copy"
         raise StoreError(msg) from error
     if found[0] != file_bytes:
         msg = f"{path} has {found[0]:,} bytes where {file_bytes:,} were written; restore it from a copy"

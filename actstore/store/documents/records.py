@@ -284,5 +284,5 @@ def check_targets(extents: Mapping[str, Extent], rows: int) -> None:
     """ValueError unless the one target of a file of its own has a code for each of ``rows`` rows."""
     codes = [extent for path, extent in extents.items() if is_row_column(path)]
     if TARGET_NAMES not in extents or len(codes) != 1 or codes[0].shape != (rows,):
-        msg = f"it has {len(codes)} targets where one of {rows} rows was expected"
+        msg = f"it has {len(codes)} targets where one of {rows} rows is needed"
         raise ValueError(msg)

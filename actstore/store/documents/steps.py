@@ -64,7 +64,7 @@ def read_ended(folder: Path, header: Header, step: int) -> list[Rank] | None:
         if (begin.rank, begin.world_size, begin.first_row) != (number, len(sound), rows):
             msg = (
                 f"{rank.folder} is rank {begin.rank} of {begin.world_size} from row {begin.first_row:,} on, where rank "
-                f"{number} of {len(sound)} from row {rows:,} on was expected; the ranks are not shares of one dump"
+                f"{number} of {len(sound)} from row {rows:,} on is needed; the ranks are not shares of one dump"
             )
             raise StoreError(msg)
         rows += rank.rows

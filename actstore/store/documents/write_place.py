@@ -27,12 +27,12 @@ class WritePlace:
 
     def __post_init__(self) -> None:
         if self.step is not None and not 0 <= self.step < 10**12:
-            msg = f"step {self.step} came; a training step counted from 0 was expected"
+            msg = f"step is {self.step}; expected 0 or more"
             raise StoreError(msg)
         if not 0 <= self.rank < self.world_size < 10**9:
             msg = (
-                f"rank {self.rank} of a world size of {self.world_size} came; "
-                "a rank from 0 to the world size less one was expected"
+                f"rank {self.rank} of a world size of {self.world_size}; "
+                "expected a rank from 0 to the world size less one"
             )
             raise StoreError(msg)
 

@@ -77,11 +77,11 @@ def merge(
             sources that are unfinished or being written, an ``out`` that exists, or a disk that takes no more.
     """
     if not sources:
-        msg = "no store to merge came; name one at least"
+        msg = "no store to merge; name one at least"
         raise StoreError(msg)
     if out is None:
         if len(sources) > 1:
-            msg = f"{len(sources)} stores came; say where the store goes that is made of them (-o NAME{FOLDER_SUFFIX})"
+            msg = f"there are {len(sources)} stores; say where the merged store goes (-o NAME{FOLDER_SUFFIX})"
             raise StoreError(msg)
         return complete(sources[0])
     final = new_folder(out, sources)
@@ -106,7 +106,7 @@ def merge(
                     write_target(staging, journal, name, labels)
     except OSError as error:
         msg = (
-            f"{final} can not be written: {error.strerror or error}. Make room there, or write elsewhere; the sources "
+            f"{final} cannot be written: {error.strerror or error}. Make room there, or write elsewhere; the sources "
             "are as they were"
         )
         raise StoreError(msg) from error
@@ -124,7 +124,7 @@ def complete(path: str | PathLike[str]) -> Store:
     """
     folder = Path(os.path.abspath(path))
     if not folder.is_dir():
-        msg = f"{path} is no folder; a store of several ranks (NAME{FOLDER_SUFFIX}) was expected"
+        msg = f"{path} is no folder; expected a store of several ranks (NAME{FOLDER_SUFFIX})"
         raise StoreError(msg)
     header = read_header(folder)
     check_not_written(folder)

@@ -190,7 +190,7 @@ def _check_numbers(step: int, ranks: Sequence[Rank]) -> None:
         one, other, *_ = sizes.values()
         msg = (
             f"{one.folder} is a rank of {one.begin.world_size}, {other.folder} one of {other.begin.world_size}; "
-            "ranks of one dump were expected"
+            "expected ranks of one dump"
         )
         raise StoreError(msg)
     known: dict[int, Rank] = {}

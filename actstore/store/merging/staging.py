@@ -23,15 +23,15 @@ MERGING_SUFFIX = ".merging"  # what has it was left by a merge, never by a dump,
 
 
 def new_folder(out: str | PathLike[str], sources: Sequence[str | PathLike[str]]) -> Path:
-    """The folder to make. StoreError where that can not be, or a source is there twice."""
+    """The folder to make. StoreError where that cannot be, or a source is there twice."""
     final = Path(os.path.abspath(out))
     real = [os.path.realpath(source) for source in sources]
     twice = [source for source, place in zip(sources, real, strict=True) if real.count(place) > 1]
     msg = ""
     if final.suffix != FOLDER_SUFFIX:
-        msg = f"{out} is not the name of a folder of a store; NAME{FOLDER_SUFFIX} was expected"
+        msg = f"{out} is not the name of a folder of a store; expected NAME{FOLDER_SUFFIX}"
     elif not final.parent.is_dir():
-        msg = f"{out} can not be written: there is no folder {final.parent}. Make it first"
+        msg = f"{out} cannot be written: there is no folder {final.parent}. Make it first"
     elif os.path.lexists(final):
         msg = f"{out} already exists; remove it, or choose another name"
     elif twice:

@@ -25,14 +25,14 @@ _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EM
 
 
 def link(source: Path, path: Path) -> None:
-    """Give a file a second name. StoreError where the file system can not."""
+    """Give a file a second name. StoreError where the file system cannot."""
     try:
         os.link(os.path.realpath(source), path)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         msg = (
-            f"{source} can not be linked to {path.parent} ({error.strerror}); pass copy=True (--copy) to copy the "
+            f"{source} cannot be linked to {path.parent} ({error.strerror}); pass copy=True (--copy) to copy the "
             "activations instead"
         )
         raise StoreError(msg) from error

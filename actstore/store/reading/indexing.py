@@ -23,7 +23,7 @@ def as_rows(index: Any, rows: int) -> int | range | np.ndarray:
         return range(*index.indices(rows))
     if isinstance(index, tuple):
         msg = (
-            f"rows are indexed by one index, {len(index)} came; index what comes back: layer[rows][:, features]"
+            f"rows are indexed by one index, not {len(index)}; index what comes back: layer[rows][:, features]"
         )
         raise IndexError(msg)
     asked = np.asarray(index)

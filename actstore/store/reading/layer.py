@@ -122,7 +122,7 @@ class Layer:
         """All rows in memory, as ``np.asarray`` asks for them."""
         rows = self[:]
         if copy is False and (rows.flags.writeable or rows.dtype != (dtype or rows.dtype)):
-            msg = f"layer {self.name!r} can not be had as {dtype or self.dtype} without a copy"
+            msg = f"layer {self.name!r} cannot be had as {dtype or self.dtype} without a copy"
             raise ValueError(msg)
         return np.array(rows, dtype) if copy else np.asarray(rows, dtype)
 
@@ -133,7 +133,7 @@ class Layer:
         are views. Memory does not grow with the layer.
         """
         if block_rows < 1:
-            msg = f"blocks of {block_rows} rows were asked for; 1 or more were expected"
+            msg = f"blocks of {block_rows} rows were asked for; expected 1 or more"
             raise ValueError(msg)
         if all(self._check(part).covers(0, part.rows) for part in self._contents.parts):
             return self._mapped(block_rows)
@@ -197,9 +197,7 @@ class Layer:
         """Rows by number, ascending, repeats allowed; a copy. IndexError where they are not, or out of range."""
         rows = np.asarray(ascending_rows, np.int64)
         if len(rows) and (rows[0] < 0 or rows[-1] >= len(self) or (rows[1:] < rows[:-1]).any()):
-            msg = (
-                f"rows from {rows.min()} to {rows.max()} came; ascending ones below {len(self):,} were expected"
-            )
+            msg = f"rows go from {rows.min()} to {rows.max()}; expected ascending ones below {len(self):,}"
             raise IndexError(msg)
         out = np.empty((len(rows), *self.info.shape), self._stored)
         if not len(rows) or not self.info.row_bytes:

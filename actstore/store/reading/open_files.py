@@ -41,7 +41,7 @@ class OpenFile:
         except OSError as error:
             many = error.errno in (errno.EMFILE, errno.ENFILE)
             cure = "close some, or raise the limit (ulimit -n)" if many else "restore it from a copy"
-            msg = f"{part.path} can not be read ({error.strerror}); {cure}"
+            msg = f"{part.path} cannot be read ({error.strerror}); {cure}"
             raise StoreError(msg) from error
         self._check_unchanged()
 
@@ -56,7 +56,7 @@ class OpenFile:
         try:
             got = durable.read_at(self._fd, buffer, offset)
         except OSError as error:
-            msg = f"{self._path} can not be read at byte {offset:,} ({error.strerror}); restore it from a copy"
+            msg = f"{self._path} cannot be read at byte {offset:,} ({error.strerror}); restore it from a copy"
             raise StoreError(msg) from error
         if got < buffer.nbytes:
             msg = f"{self._path} ends {buffer.nbytes - got:,} bytes too early; restore it from a copy"

@@ -38,7 +38,7 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FOOTER_BYTES = 64
 FOOTER_WORDS = 5  # format, version, offset and length of the manifest, checksum
 HEAD_BYTES = 2**16
-EXPECTED = f"a store was expected: a NAME{FOLDER_SUFFIX} folder or a NAME{FILE_SUFFIX} file that actstore wrote"
+EXPECTED = f"a store is a NAME{FOLDER_SUFFIX} folder or a NAME{FILE_SUFFIX} file that actstore wrote"
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def check_is_hdf5(path: Path) -> tuple[int, int]:
     except OSError as error:
         partial = path.with_name(path.name + PARTIAL_SUFFIX)
         hint = f"{partial} is an unfinished dump of it" if partial.exists() else EXPECTED
-        msg = f"{path} can not be opened ({error.strerror}); {hint}"
+        msg = f"{path} cannot be opened ({error.strerror}); {hint}"
         raise StoreError(msg) from error
     if signature != HDF5_SIGNATURE:
         msg = f"{path} is not an HDF5 file; {EXPECTED}"

@@ -50,7 +50,7 @@ class Account:
         self.damages.append(Damage(path, place, reason))
 
     def document(self, path: Path) -> dict[str, Any] | None:
-        """What a sealed document says; None, and a damage, where that can not be told."""
+        """What a sealed document says; None, and a damage, where that cannot be told."""
         try:
             data = durable.read_whole(path)
             self.document_bytes += len(data)
@@ -95,7 +95,7 @@ class Account:
         """What no record lists: left by a writer that was killed, unless nothing is to be missing any more."""
         passing = path.name.endswith(durable.TEMPORARY_SUFFIX) or path.name.startswith((LOCK, "."))
         if strict and not passing and not path.name.endswith(f".{LOCK}"):
-            self.damage(path, UNLISTED, "no sound record lists it, so it can not be checked")
+            self.damage(path, UNLISTED, "no sound record lists it, so it cannot be checked")
         elif LOCK not in path.name:
             self.leftovers.append(path)
 

@@ -159,7 +159,7 @@ class _Check:
         try:
             self._fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            self._whole = rows, f"the file can not be opened ({error.strerror})"
+            self._whole = rows, f"the file cannot be opened ({error.strerror})"
             return
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
@@ -183,7 +183,7 @@ class _Check:
                 if self._hash(span.pieces) != span.expected:
                     found.append((span, OTHER_BYTES))
             except OSError as error:
-                found.append((span, f"can not be read ({error.strerror})"))
+                found.append((span, f"cannot be read ({error.strerror})"))
         return found
 
     def _hash(self, pieces: Iterable[tuple[int, int]]) -> str:

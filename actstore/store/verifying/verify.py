@@ -43,7 +43,7 @@ def verify(
     """
     place = Path(os.path.abspath(path))
     if workers is not None and workers < 1:
-        msg = f"{workers} workers came; 1 or more were expected"
+        msg = f"workers is {workers}; expected 1 or more"
         raise ValueError(msg)
     count = workers or min(WORKERS, os.cpu_count() or 1)
     return _folder(place, progress, count) if place.is_dir() else _single_file(place, progress, count)
@@ -75,7 +75,7 @@ def _single_file(path: Path, progress: Callable[[VerifyProgress], None] | None, 
     try:
         status = path.stat()
     except OSError as error:
-        msg = f"{path} can not be opened ({error.strerror}); {EXPECTED}"
+        msg = f"{path} cannot be opened ({error.strerror}); {EXPECTED}"
         raise StoreError(msg) from error
     if not stat.S_ISREG(status.st_mode):
         msg = f"{path} is no file; {EXPECTED}"

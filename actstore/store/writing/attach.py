@@ -110,7 +110,7 @@ def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.Masked
         journal.append({TARGET: name, "file": file, "rows": len(labels), **record})
     except OSError as error:
         reason = error.strerror or error
-        msg = f"{folder / TARGETS} can not be written: {reason}. The store is as it was; make room there"
+        msg = f"{folder / TARGETS} cannot be written: {reason}. The store is as it was; make room there"
         raise StoreError(msg) from error
 
 
@@ -152,7 +152,7 @@ def _plain(name: str, values: ArrayLike) -> np.ndarray:
     except SourceError as error:
         came = np.asarray(values)
         msg = (
-            f"target {name!r} is {came.ndim}-dimensional {came.dtype}; one int, bool or text per row was expected. "
+            f"target {name!r} is {came.ndim}-dimensional {came.dtype}; expected one int, bool or text per row. "
             f"Mask the rows without a label (numpy.ma), turn other values into classes ({error})"
         )
         raise StoreError(msg) from error
@@ -161,7 +161,7 @@ def _plain(name: str, values: ArrayLike) -> np.ndarray:
 def _by_position(name: str, labels: np.ma.MaskedArray, rows: int) -> np.ma.MaskedArray:
     if len(labels) != rows:
         msg = (
-            f"target {name!r} has {len(labels):,} labels for {rows:,} rows; one label per row was expected. "
+            f"target {name!r} has {len(labels):,} labels for {rows:,} rows; expected one label per row. "
             "Mask the rows without a label (numpy.ma), or give the ids of those that have one"
         )
         raise TargetError(msg)
@@ -172,7 +172,7 @@ def _by_id(name: str, given: np.ma.MaskedArray, ids: ArrayLike, known: np.ndarra
     """Labels of all rows, of which only ``ids`` have one."""
     asked = _texts(name, ids)
     if len(asked) != len(given):
-        msg = f"target {name!r} has {len(given):,} labels for {len(asked):,} ids; one label per id was expected"
+        msg = f"target {name!r} has {len(given):,} labels for {len(asked):,} ids; expected one label per id"
         raise TargetError(msg)
     return place_by_id(given, asked, known.tolist(), lambda what: TargetError(f"target {name!r}: {what}"))
 
@@ -184,6 +184,6 @@ def _texts(name: str, ids: ArrayLike) -> list[str]:
         found = found.astype(np.str_)
     if found.dtype.kind not in "UT" or found.ndim != 1:
         came = f"{found.ndim}-dimensional {found.dtype}"
-        msg = f"target {name!r}: its ids came as {came}; one text per label was expected"
+        msg = f"target {name!r}: its ids came as {came}; expected one text per label"
         raise TargetError(msg)
     return found.tolist()

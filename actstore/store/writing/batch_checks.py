@@ -23,9 +23,9 @@ MOST_AXES = 32  # of a dataset in HDF5 (H5S_MAX_RANK)
 
 
 def describe_layers(activations: Mapping[str, Captured]) -> tuple[StoredLayer, ...]:
-    """The layers of a batch, in its order. LayerError where a store can not hold one."""
+    """The layers of a batch, in its order. LayerError where a store cannot hold one."""
     if not activations:
-        msg = "a batch came without a layer; one layer at least was expected. Check the layer patterns"
+        msg = "a batch came without a layer; expected one layer at least. Check the layer patterns"
         raise StoreError(msg)
     return tuple(_describe(name, captured, order) for order, (name, captured) in enumerate(activations.items()))
 
@@ -46,7 +46,7 @@ def _describe(name: str, captured: Captured, order: int) -> StoredLayer:
     if array.ndim != 1 + len(captured.axes):
         msg = (
             f"layer {name!r} has shape {array.shape} and axis names {captured.axes}; "
-            "(rows, *features) and a name for each feature axis were expected"
+            "expected (rows, *features) and a name for each feature axis"
         )
         raise LayerError(msg)
     return StoredLayer(name, dtype, array.shape[1:], tuple(captured.axes), order)
@@ -78,7 +78,7 @@ def _kind(layer: StoredLayer) -> str:
 
 
 def check_rows(batch: RowBatch) -> TableRows:
-    """What is known of the rows, ready to be stored. StoreError where counts disagree or a value can not be held."""
+    """What is known of the rows, ready to be stored. StoreError where counts disagree or a value cannot be held."""
     counts = {f"layer {name!r}": len(captured.array) for name, captured in batch.activations.items()}
     counts |= {"ids": len(batch.ids), "splits": len(batch.splits)}
     counts |= {f"target {name!r}": len(values) for name, values in batch.targets.items()}
@@ -88,7 +88,7 @@ def check_rows(batch: RowBatch) -> TableRows:
         if rows != other:
             msg = (
                 f"{first} has {rows:,} rows in a batch where {second} has {other:,}; "
-                "the same rows were expected everywhere. A layer without one entry per row can not be stored with them"
+                "expected the same rows everywhere. A layer without one entry per row cannot be stored with them"
             )
             raise StoreError(msg)
     check_texts(batch.splits, "split")
@@ -139,6 +139,6 @@ def check_positions(positions: Sequence[int] | np.ndarray) -> np.ndarray:
     """(rows,) int64. StoreError where they are not ints."""
     values = np.asarray(positions)
     if values.size and values.dtype.kind not in "iu":
-        msg = f"positions came as {values.dtype}; ints (the index within the group) were expected"
+        msg = f"positions came as {values.dtype}; expected ints (the index within the group)"
         raise StoreError(msg)
     return values.astype(np.int64)

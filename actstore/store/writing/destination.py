@@ -123,8 +123,8 @@ def _check_name(
     msg = ""
     if final.suffix not in (FOLDER_SUFFIX, FILE_SUFFIX):
         msg = (
-            f"{path} is not the name of a store: NAME{FOLDER_SUFFIX} (a folder) "
-            f"or NAME{FILE_SUFFIX} (a single file) was expected"
+            f"{path} is not the name of a store; expected NAME{FOLDER_SUFFIX} (a folder) "
+            f"or NAME{FILE_SUFFIX} (a single file)"
         )
     elif not final.parent.is_dir():
         msg = f"{path} cannot be written: there is no folder {final.parent}. Make it first"

@@ -93,10 +93,10 @@ def pack_store(
     """Pack one step of the store at ``path`` into the file ``out``, which appears only whole.
 
     Raises:
-        StoreError: see ``pack``; ``out`` is no ``NAME.h5``, exists, or can not be written.
+        StoreError: see ``pack``; ``out`` is no ``NAME.h5``, exists, or cannot be written.
     """
     if Path(out).suffix != FILE_SUFFIX:
-        msg = f"{out} is not the name of a single file; NAME{FILE_SUFFIX} was expected"
+        msg = f"{out} is not the name of a single file; expected NAME{FILE_SUFFIX}"
         raise StoreError(msg)
     with (
         open_store(path) as store,

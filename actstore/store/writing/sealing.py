@@ -175,7 +175,7 @@ class RankWriter:
     def seal(self, shard: Unsealed) -> None:
         """Wait until a shard is on the disk, and list it: now its rows are there. Shards come in their order."""
         if self._journal is None:
-            msg = "a shard can not be sealed before it is written"
+            msg = "a shard cannot be sealed before it is written"
             raise RuntimeError(msg)
         with shard.file as file:
             file.commit()

@@ -71,13 +71,13 @@ class Writer:
             resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
 
         Raises:
-            StoreError where the output exists, or can not be written there.
+            StoreError where the output exists, or cannot be written there.
         """
         if row_unit not in ROW_UNITS:
-            msg = f"row unit {row_unit!r} came; one of {', '.join(ROW_UNITS)} was expected"
+            msg = f"row unit is {row_unit!r}; expected one of {', '.join(ROW_UNITS)}"
             raise StoreError(msg)
         if shard_bytes is not None and shard_bytes < 1:
-            msg = f"shards of {shard_bytes} bytes were asked for; 1 or more were expected"
+            msg = f"shards of {shard_bytes} bytes were asked for; expected 1 or more"
             raise StoreError(msg)
         self._place = place or WritePlace()
         self._destination = choose(path, self._place, overwrite=overwrite, resume=resume, inputs=inputs)
@@ -182,7 +182,7 @@ class Writer:
             seen: how far the dump is with them, for ``begin`` to return when it is resumed.
 
         Raises:
-            LayerError where layers differ from the first batch's, or a dtype can not be stored.
+            LayerError where layers differ from the first batch's, or a dtype cannot be stored.
             StoreError where counts disagree, an id came before, or the disk takes no more. Only in the last case has
             the store changed, and takes nothing more; ``abandon`` it.
         """
@@ -280,7 +280,7 @@ class Writer:
             yield
         except OSError as error:
             place = self._destination.staging
-            msg = f"{place} can not be written: {error.strerror or error}. Make room there, or write elsewhere"
+            msg = f"{place} cannot be written: {error.strerror or error}. Make room there, or write elsewhere"
             raise StoreError(msg) from error
         self._state = "open"
 
