@@ -216,7 +216,7 @@ def each_part(inputs: object, pick: Callable[[Any], object]) -> object:
 
 
 def describe(value: object) -> str:
-    """What ``value`` is, for a message: ``Tensor float32 (8, 3)``, ``tuple of 2 (Tensor, int)``, ``dict of 'a'``."""
+    """Describe ``value`` for a message: ``Tensor float32 (8, 3)``, ``tuple of 2 (Tensor, int)``, ``dict of 'a'``."""
     kind = type(value).__name__
     if is_array(value):
         dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")

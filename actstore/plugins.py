@@ -24,7 +24,7 @@ _log = logging.getLogger("actstore")
 
 
 def of_other_packages(group: str, fault: Callable[[object], str]) -> list[object]:
-    """What other packages registered in ``group``.
+    """Return what other packages registered in ``group``.
 
     Args:
         group: ``ADAPTERS`` or ``SOURCES``.

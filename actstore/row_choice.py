@@ -120,7 +120,7 @@ class RowColumns:
                 whole(values, f"--{what}-by {name!r} of {source.spec}", what)
 
     def document(self) -> dict[str, JSON]:
-        """What was asked for, for the provenance; nothing where nothing was."""
+        """Return what was asked for, for the provenance; nothing where nothing was."""
         ignored: list[JSON] = [str(value) for value in self.ignore]
         asked: dict[str, JSON] = {"split_by": self.split_by, "group_by": self.group_by, "ignore_label": ignored}
         return {name: value for name, value in asked.items() if value}

@@ -112,7 +112,7 @@ def place_by_id(
     if len(counts) and counts.max() > 1:
         names = list(place_of)
         twice = [names[row] for row in np.flatnonzero(counts > 1)]
-        msg = f"{some(twice)} came more than once; expected one label per id"
+        msg = f"{some(twice)} appears more than once; expected one label per id"
         raise fault(msg)
     placed = np.ma.MaskedArray(np.zeros(len(place_of), np.ma.getdata(labels).dtype), mask=True)
     placed[places] = labels

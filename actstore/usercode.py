@@ -39,7 +39,7 @@ _NOT_THE_USERS = (
 
 
 def load_object(spec: str, error_type: type[ActstoreError]) -> object:
-    """What ``file.py:name`` or ``package.module:name`` names; the user's folder is appended to the import path.
+    """Return what ``file.py:name`` or ``package.module:name`` names; the user's folder is appended to the import path.
 
     Raises:
         ActstoreError: (as ``error_type``) no such file, module or name, or the user's file raises.

@@ -69,7 +69,7 @@ class Prepared(Protocol):
 
     @property
     def readings(self) -> Sequence[Readings]:
-        """What was read so far."""
+        """Return what was read so far."""
         ...
 
     def sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:

@@ -81,7 +81,7 @@ class _Tally:
         self.nats += float(np.sum(row_nats(logits[seen], truth[seen])))
 
     def score(self) -> Score:
-        """What the rows counted come to."""
+        """Return what the rows counted come to."""
         total, unseen = int(np.sum(self.codes != LEFT_OUT)), int(np.sum(self.codes == UNSEEN))
         error = self.errors / total if total and not self.nonfinite else np.nan
         cross_entropy = self.nats / (total - unseen) if total > unseen and not self.nonfinite else np.nan

@@ -1,6 +1,7 @@
 """Who may import whom (DESIGN section 2), seen from outside: what an import really loads."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -134,3 +135,16 @@ def test_importing_solvers_and_fitting_loads_no_h5py_no_click_and_no_sklearn():
 def test_help_loads_neither_numpy_nor_h5py_nor_sklearn(program):
     code = f"from cli.main import {program}\ntry: {program}(['--help'])\nexcept SystemExit: pass"
     assert not modules_after(code) & {"numpy", "h5py", "sklearn", "scipy", "altair", "pandas"}
+
+
+def test_the_words_of_messages_and_comments() -> None:
+    """HOUSE section 5: what reads as if translated is not written."""
+    banned = re.compile(r"\bcan not\b| came;|\b(was|were) expected\b")
+    found = [
+        f"{path.relative_to(HOUSE)}:{number}: {line.strip()}"
+        for package in ("actstore", "solvers", "cli")
+        for path in sorted((HOUSE / package).rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if banned.search(line)
+    ]
+    assert not found, "\n".join(found)

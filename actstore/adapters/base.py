@@ -120,7 +120,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def provenance(self) -> dict[str, JSON]:
-        """What identifies the model: ``weights`` (a hash, or "not seen") and whatever else helps."""
+        """Return what identifies the model: ``weights`` (a hash, or "not seen") and whatever else helps."""
 
     def ask(self, *, autocast: str | None = None, trace: bool = False) -> None:
         """Run otherwise from now on: in the precision ``autocast``, or showing functional calls (``trace``).
@@ -164,7 +164,7 @@ class Adapter(ABC):
         raise AdapterError(msg)
 
     def prepared(self, inputs: object) -> tuple[object, np.ndarray | None]:
-        """What the model takes for a batch of the source, and which words are in it.
+        """Return what the model takes for a batch of the source, and which words are in it.
 
         An adapter that turns inputs into others (text into token ids) overrides this.
 

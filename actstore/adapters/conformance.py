@@ -98,7 +98,7 @@ def _check_errors(adapter: Adapter, layers: Sequence[ModelLayer]) -> None:
     except ZeroDivisionError:
         return
     except ActstoreError as error:
-        msg = f"adapter: an error inside `capturing` came out as another: {error}"
+        msg = f"adapter: an error inside `capturing` comes out as another: {error}"
         raise AdapterError(msg) from error
 
 

@@ -193,7 +193,7 @@ def _movable(of_rows: Mapping[str, ModelLayer], glimpses: _Glimpses, inputs: obj
 
 
 def _roles(movable: Sequence[_Cut], known: set[str]) -> list[str | None]:
-    """What each movable axis of the batch is; None where that cannot be told.
+    """Return what each movable axis of the batch is; None where that cannot be told.
 
     Args:
         movable: of an array whose other axes are of a fixed size.

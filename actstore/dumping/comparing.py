@@ -99,7 +99,7 @@ class Columns:
 
     @property
     def allowed(self) -> np.ndarray:
-        """What is rounding in each column."""
+        """Return what is rounding in each column."""
         if not _is_float(self.dtype):
             return np.zeros_like(self.magnitudes)
         floor = self.floor * self.magnitudes.max(initial=0.0)

@@ -178,7 +178,7 @@ def _warn_of_same_weights(model: Mapping[str, JSON], other_steps: Mapping[int, M
 
 
 def _reported(reductions: Reductions, stored: Seen) -> dict[str, JSON]:
-    """What casts lost: of the batches that ran, which are those after the ``stored`` ones where a dump was resumed."""
+    """Return what casts lost in the batches that ran, those after the ``stored`` ones where a dump was resumed."""
     report = {name: vars(cast) for name, cast in reductions.report().items()}
     if not report:
         return {}

@@ -210,7 +210,7 @@ class Recording:
         for what, names in told.items():
             if len(names) != rows:
                 wanted = "one for all, or one per row," if what == "splits" else "one per row"
-                msg = f"{rows} rows of activations came with {len(names)} {what}; expected {wanted}"
+                msg = f"{rows} rows of activations come with {len(names)} {what}; expected {wanted}"
                 raise DumpError(msg)
         labels = labels_by_name(targets or {}, ids, as_several(ignore_label))
         self._labels_seen.add(labels)

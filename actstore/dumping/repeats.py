@@ -46,13 +46,13 @@ class Repeats:
         self._marks.add(mark)
 
     def warn(self) -> None:
-        """Warn of batches that came twice; a row that is alone in its batch may well be like another."""
+        """Warn of batches that appear twice; a row that is alone in its batch may well be like another."""
         repeated = sum(self._repeated)
         alone = max(self._repeated, default=0) < 2
         if not repeated or "not seen" in self._marks or (alone and 2 * repeated < self._rows):
             return
         msg = (
-            f"{repeated:,} of {self._rows:,} rows of {self._spec} came in batches whose inputs came before, so rows "
+            f"{repeated:,} of {self._rows:,} rows of {self._spec} are in batches whose inputs appeared before, so rows "
             "are stored more than once: does every worker of an IterableDataset read all of it? Divide it among "
             "them (torch.utils.data.get_worker_info), or use one worker"
         )

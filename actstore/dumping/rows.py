@@ -65,7 +65,7 @@ class RowUnit:
 
     @property
     def counted(self) -> str:
-        """What the provenance counts of the data."""
+        """Return what the provenance counts of the data."""
         return "rows" if self.whole else "examples"
 
     def examples(self, choice: RowChoice) -> RowChoice:

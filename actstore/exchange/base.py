@@ -30,7 +30,7 @@ class Facts:
     row_unit: str | None = None
 
     def part(self, rows: slice) -> Facts:
-        """What is known of some of the rows."""
+        """Return what is known of some of the rows."""
         known = {name: getattr(self, name) for name in ("ids", "splits", "groups", "positions")}
         return replace(
             self,
@@ -39,7 +39,7 @@ class Facts:
         )
 
     def joined(self, other: Facts, where: str) -> Facts:
-        """What two files say of the same rows. SourceError where they disagree."""
+        """Return what two files say of the same rows. SourceError where they disagree."""
         merged = {}
         for one in fields(self):
             mine, theirs = getattr(self, one.name), getattr(other, one.name)

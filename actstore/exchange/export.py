@@ -181,7 +181,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile._ZipWriteHandle:  # 
 
 
 def _row_arrays(store: Store, layers: Mapping[str, Layer]) -> Iterator[tuple[str, object]]:
-    """What is known of the rows, as arrays by name."""
+    """Yield what is known of the rows, as arrays by name."""
     yield from (("ids", store.ids), ("splits", store.splits))
     yield from (
         (name, getattr(store, name)) for name in ("groups", "positions") if getattr(store, name) is not None

@@ -60,7 +60,7 @@ _ADVICE = (
 
 
 def _facts(path: Path, known: Mapping[str, np.ndarray]) -> Facts:
-    """What an export says of its rows."""
+    """Return what an export says of its rows."""
     for name in ("ids", "splits", "groups", "layer", "row_unit"):
         if name in known and known[name].dtype.kind != "U":
             msg = f"{path}:{name} is of dtype {known[name].dtype} where text is needed; {_ADVICE}"

@@ -40,7 +40,7 @@ class Spec:
 
 
 def parse(text: str, split: str) -> Spec:
-    """What ``[SPLIT=]FILE`` says; ``split`` where it names none. SourceError where it is none, or no file is there."""
+    """Parse ``[SPLIT=]FILE``, of ``split`` where it names none. SourceError where no such file is there."""
     found = _SPEC.fullmatch(text)
     if found is None:
         msg = f"{text!r} cannot be imported; expected [SPLIT=] and one of {FORMS}"

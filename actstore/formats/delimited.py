@@ -95,7 +95,7 @@ def _records(path: Path, lines: csv._reader, header: Sequence[str]) -> Iterator[
         if not cells:
             continue  # an empty line
         if len(cells) != len(header):
-            msg = f"{path}, line {lines.line_num}: {len(cells)} cells came for {len(header)} columns; mend the line"
+            msg = f"{path}, line {lines.line_num}: {len(cells)} cells for {len(header)} columns; mend the line"
             raise SourceError(msg)
         yield lines.line_num, cells
 

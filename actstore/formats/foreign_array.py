@@ -114,7 +114,7 @@ class ForeignArray:
         return found if all(span.step == 1 for span in ranges) else found[steps]
 
     def _ranges(self, place: Any) -> list[range]:
-        """What slices mean along each axis; of the axes that they leave out, all."""
+        """Return what slices mean along each axis; of the axes that they leave out, all."""
         parts = place if isinstance(place, tuple) else (place,)
         if not all(isinstance(part, slice) for part in parts) or len(parts) > self.ndim:
             msg = f"{self.spec} is read in slices; {place!r} was given"
@@ -216,7 +216,7 @@ class ForeignArray:
         return found
 
     def _understood(self, values: np.ndarray, box: Box) -> np.ndarray:
-        """What the bits of elements stand for."""
+        """Return what the bits of elements stand for."""
         if self._told.how == BFLOAT16:
             values = widened(values.astype(np.uint16, copy=False))
         for fill in self._told.fills:

@@ -71,7 +71,7 @@ class Preparation:
 
 
 def preparation(options: str, spec: str) -> Preparation:
-    """What ``resize=N,crop=N,...`` asks for, in any order; nothing where nothing is written.
+    """Return what ``resize=N,crop=N,...`` asks for, in any order; nothing where nothing is written.
 
     Raises:
         SourceError: unknown options, values that mean nothing, or a crop larger than what it is cut out of.
@@ -83,7 +83,7 @@ def preparation(options: str, spec: str) -> Preparation:
             msg = f"{spec}: option {name!r} is not known; {hint(name, OPTIONS)}"
             raise SourceError(msg)
         if name in given:
-            msg = f"{spec}: option {name!r} came twice; give it once"
+            msg = f"{spec}: option {name!r} appears twice; give it once"
             raise SourceError(msg)
         given[name] = _choice(name, value, spec) if name in _CHOICES else _extent(name, value, spec)
     if "crop" in given:

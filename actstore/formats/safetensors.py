@@ -56,7 +56,7 @@ class Tensor:
 
 
 def write_header(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str]) -> bytes:
-    """What a file begins with whose tensors, name to (dtype, shape), follow in this order."""
+    """Return what a file begins with whose tensors, name to (dtype, shape), follow in this order."""
     header: dict[str, Any] = {METADATA: dict(metadata)}
     end = 0
     for name, (dtype, shape) in tensors.items():

@@ -177,7 +177,7 @@ class _Comments:
             self._own[name] = value
 
     def of_sentence(self) -> dict[str, str]:
-        """What is said of the sentence that ends here."""
+        """Return what is said of the sentence that ends here."""
         said, self._own = {**self._lasting, **self._own}, {}
         return said
 

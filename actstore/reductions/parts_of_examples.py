@@ -141,7 +141,7 @@ class BatchRows:
 
 
 def choose_rows(unit: str, entries: Sequence[str], layers: Sequence[ModelLayer]) -> dict[str, Pool]:
-    """What makes the positions of each layer rows, by name.
+    """Return what makes the positions of each layer rows, by name.
 
     Args:
         unit: "token" or "word".

@@ -52,7 +52,7 @@ class LayerReduction:
         return any(self._done())
 
     def document(self) -> dict[str, JSON]:
-        """What it was, and the steps."""
+        """Return what it was, and the steps."""
         steps = [
             step.document() for step in (self.pool, self.random_features, self.projection) if step is not None
         ]
@@ -86,11 +86,11 @@ class Reductions:
         }
 
     def of(self, layer: str) -> LayerReduction | None:
-        """What happens to a layer; None for one that was not planned for."""
+        """Return what happens to a layer; None for one that was not planned for."""
         return self._reductions.get(layer)
 
     def document(self) -> dict[str, JSON]:
-        """What was asked for and what it comes to, as plain JSON: enough to do the same to a dump of whole layers.
+        """Return what was asked for and its outcome, as plain JSON: enough to do the same to a dump of whole layers.
 
         The same for the same settings and layers, whatever the number of rows or positions in the batch that showed
         the layers. Values stay in the dtype of their sums (float64 for float64, else float32) from the first mean or
@@ -137,7 +137,7 @@ class Reductions:
 def plan_reductions(
     settings: ReductionSettings, layers: Sequence[ModelLayer], row: str = EXAMPLE
 ) -> Reductions:
-    """What ``settings`` come to for ``layers``, whose shapes are known, where a ``row`` is an example, token or word.
+    """Plan ``settings`` for ``layers`` whose shapes are known, where a ``row`` is an example, token or word.
 
     Raises:
         LayerError: a pattern picks no layer, a layer has not the axes that its pool needs, or its projection would be

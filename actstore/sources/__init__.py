@@ -46,7 +46,7 @@ _TARGET = re.compile(r"(?:(?P<split>[\w-]+):)?(?P<name>[^:=/]+)=(?P<spec>.+)", r
 def split_data(
     data: Sequence[str], targets: Sequence[str] = (), columns: RowColumns | None = None
 ) -> list[SplitData]:
-    """What ``--data [SPLIT=]SPEC`` and ``--target [SPLIT:]NAME=SPEC`` name, checked against each other.
+    """Return what ``--data [SPLIT=]SPEC`` and ``--target [SPLIT:]NAME=SPEC`` name, checked against each other.
 
     A split is a plain word before ``=``; ``./a=b.npy`` is a file of such a name. A target without a split belongs to
     the only data there is. Of several specs for one split, targets of one name go to the data in their order. Labels

@@ -93,7 +93,7 @@ class RowNames:
 
 
 def row_names(sources: Sequence[tuple[str, Source]]) -> list[RowNames]:
-    """What the rows of each item of data, with its split, are called.
+    """Return what the rows of each item of data, with its split, are called.
 
     Where the files of all items of a split name their rows, each by another name, these are the names; else they are
     counted within the split.

@@ -43,7 +43,7 @@ class SplitData:
 
     @property
     def row_unit(self) -> str:
-        """What the source would have a row be."""
+        """Return what the source would have a row be."""
         return getattr(self.source, "row_unit", EXAMPLE)
 
     @property

@@ -130,7 +130,7 @@ def labels(spec: str) -> LabelColumn | None:
     values = table.column(found["column"])
     for row, value in enumerate(values):
         if isinstance(value, str) and "\0" in value:
-            msg = f"{table.place(row)}: a NUL character came in a label; mend the line"
+            msg = f"{table.place(row)}: a NUL character in a label; mend the line"
             raise SourceError(msg)
     cells = values if found["kind"] == "csv" else None
     if table.delimited is not None:

@@ -231,7 +231,7 @@ def _target_names(data: Sequence[SplitData]) -> list[str]:
     names = list(dict.fromkeys(name for item in data for name in item.targets))
     if not names:
         raise click.UsageError(
-            "features of your own take labels, --target [SPLIT:]NAME=SPEC; came: only a name"
+            "features of your own take labels, --target [SPLIT:]NAME=SPEC; this is only a name"
         )
     return names
 

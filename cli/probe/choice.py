@@ -71,7 +71,7 @@ def chosen_line(probe: Probe) -> str:
 
 
 def _called(chosen: Mapping[str, Any]) -> str:
-    """What the user calls the split."""
+    """Return what the user calls the split."""
     return f" (called `{safe(str(chosen['named']))}`)" if "named" in chosen else ""
 
 

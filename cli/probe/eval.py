@@ -129,7 +129,7 @@ def _in_words(steps: Any) -> str:
 
 
 def _notes(probe: Probe, store: Store, probes: str, where: str) -> Iterator[str]:
-    """What one should know of a probe on these rows: a line each."""
+    """Yield what one should know of a probe on these rows: a line each."""
     from cli.probe.bridge import described
 
     for layer in probe.where.layers:
@@ -149,7 +149,7 @@ def _note_of_ids(roles: Iterable[np.ndarray], probes: str, where: str) -> list[s
 
 
 def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], np.ndarray]) -> np.ndarray:
-    """What each row of a store (rows,) was for a probe: `fit`, `select`, `held_out`, or `same_ids`.
+    """Return what each row of a store (rows,) was for a probe: `fit`, `select`, `held_out`, or `same_ids`.
 
     ``digests`` gives those of the store's ids.
     """

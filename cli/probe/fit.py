@@ -125,7 +125,7 @@ _OPTIONS = (
 
 
 def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What is fitted, how, and where it goes."""
+    """Return what is fitted, how, and where it goes."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -50,7 +50,7 @@ def show(probes: str, other: str | None, as_json: bool) -> None:
 
 
 def as_document(probes: Sequence[Probe], store: str = "") -> dict[str, Any]:
-    """What `probe show --json` prints (DESIGN section 6)."""
+    """Return what `probe show --json` prints (DESIGN section 6)."""
     return {
         "format": "probe show",
         "version": 1,
@@ -117,7 +117,7 @@ def score_rows(probe: Probe) -> list[dict[str, Any]]:
 
 
 def role_of(probe: Probe, split: str) -> str:
-    """What the rows of a split were for: `fit`, `select`, or `held_out`."""
+    """Return what the rows of a split were for: `fit`, `select`, or `held_out`."""
     if split == "train":
         return "fit"
     return "select" if split == probe.proof.chosen.get("split") else "held_out"

@@ -130,7 +130,7 @@ _OPTIONS = (
 
 
 def dump_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What is stored, and where."""
+    """Return what is stored, and where."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -225,7 +225,7 @@ def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
 
 
 def _read(given: dict[str, Any]) -> Iterator[str]:
-    """What is read, as SPECs without the names before them."""
+    """Yield what is read, as SPECs without the names before them."""
     yield given["model"]
     if given["weights"]:
         yield given["weights"]

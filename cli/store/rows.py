@@ -95,7 +95,7 @@ def as_csv(lines: Iterable[Iterable[object]]) -> str:
 
 
 def cells(values: np.ndarray) -> Iterator[object]:
-    """What stands in the table: nothing for a row without a label."""
+    """Return what stands in the table: nothing for a row without a label."""
     return ("" if value is None else value for value in values.tolist())
 
 

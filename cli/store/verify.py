@@ -79,7 +79,7 @@ def _summary(store: str, report: Report) -> list[str]:
 
 
 def describe(report: Report) -> dict[str, Any]:
-    """What `verify` prints, as plain values."""
+    """Return what `verify` prints, as plain values."""
     return {
         "path": str(report.path),
         "rows": report.rows,

@@ -73,7 +73,7 @@ class PagedMemory(io.RawIOBase):
             yield offset, bytes(self._pages[page][: max(0, self.size - offset)])
 
     def _parts(self, length: int) -> Iterator[tuple[int, int, slice]]:
-        """What of the next ``length`` bytes lies in which page: (page, start within it, part of the bytes)."""
+        """Yield what of the next ``length`` bytes lies in which page: (page, start within it, part of the bytes)."""
         done = 0
         while done < length:
             page, start = divmod(self._position + done, self._PAGE)

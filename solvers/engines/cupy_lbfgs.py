@@ -106,7 +106,7 @@ def _backend(number: int) -> Backend:
 
 
 def _free_bytes() -> int:
-    """What the current device has left, and what CuPy's pool holds of it for arrays that are gone."""
+    """Return what the current device has left, and what CuPy's pool holds of it for arrays that are gone."""
     import cupy
 
     free, _ = cupy.cuda.runtime.memGetInfo()

@@ -254,7 +254,7 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
 
 
 def _of(given: Any, name: Any) -> Any:
-    """What was given for one target: its own where there is a dict of them."""
+    """Return what was given for one target: its own where there is a dict of them."""
     if not isinstance(given, Mapping):
         return given
     if name not in given:

@@ -66,7 +66,7 @@ class FoldPaths:
 
 
 def _filled(nats: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What was not reached (NaN) as what was reached last."""
+    """Return what was not reached (NaN) as what was reached last."""
     last = np.maximum.accumulate(np.where(np.isnan(nats), 0, np.arange(len(nats))))
     return nats[last]
 

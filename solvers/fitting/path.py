@@ -140,7 +140,7 @@ class PathSolver:
         return sum(rows.bytes_read for rows in self._readings())
 
     def goal(self, index: int) -> Goal:
-        """What the first solver is to do for one problem."""
+        """Return what the first solver is to do for one problem."""
         start = self._tracks[index].start
         aim = _MARGIN * self._rough(index)
         return Goal(self._C, aim, index, start, stopped=lambda: self._stopped(index))
@@ -170,7 +170,7 @@ class PathSolver:
         return sum(not point.interrupted for points in self._points for point in points.values())
 
     def left(self) -> list[SolvedPath]:
-        """What an interrupt left of each path: the points certified, and those in flight, certified where they stood.
+        """Return each path as an interrupt left it: the points certified, and those in flight, certified where they were.
 
         In few readings of the rows, as somebody waits for it.
         """

@@ -81,7 +81,7 @@ class FitInterrupted(KeyboardInterrupt):
 
     @cached_property
     def result(self) -> Any:
-        """What was reached by the time of the interrupt."""
+        """Return what was reached by the time of the interrupt."""
         return self._result()
 
     @property

@@ -72,7 +72,7 @@ def _turned(renamed: Mapping[str, str]) -> dict[str, str]:
 
 
 def _renamed(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, str]:
-    """What the splits are called here that are called otherwise there."""
+    """Return what the splits are called here that are called otherwise there."""
     renamed = _asked_for(splits, split_as)
     if VAL not in split_as:
         renamed |= dict.fromkeys(_also_val(splits, renamed), VAL)
@@ -81,7 +81,7 @@ def _renamed(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, st
 
 
 def _asked_for(splits: Sequence[str], split_as: Mapping[str, str]) -> dict[str, str]:
-    """What is meant by each split that was named; refused where it is not there, or named twice."""
+    """Return what is meant by each split that was named; refused where it is not there, or named twice."""
     renamed: dict[str, str] = {}
     for here, theirs in split_as.items():
         if theirs not in splits:

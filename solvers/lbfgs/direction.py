@@ -84,7 +84,7 @@ def advance(backend: Backend, state: State, there: State) -> State:
 
 
 def gap_estimate(backend: Backend, state: State) -> float:
-    """What the certificate will say, about: ‖∇_W f‖² / 2λ once the intercept is exact, or the loss if that is less.
+    """Estimate the certificate: ‖∇_W f‖² / 2λ once the intercept is exact, or the loss if that is less.
 
     Without a penalty it is ‖∇_W f‖.
     """

@@ -90,7 +90,7 @@ class Metric:
 
 
 NO_METRIC = Metric()
-"""The identity: what is known before any curvature was looked at."""
+"""The identity metric, used until curvature has been measured."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _turned_spread(backend: Backend, x: Any, v: Any, about: tuple[Any, Any], fra
 
 
 def _by_class(backend: Backend, work: Callable[[list[int]], list[Any]], classes: int) -> list[Any]:
-    """What ``work`` makes of each class, the classes dealt to the backend's workers."""
+    """Return what ``work`` makes of each class, the classes dealt to the backend's workers."""
     shares = [[part.start for part in mine] for mine in backend.workers.shares(classes, 1)]
     return [made for found in backend.workers.map(work, shares) for made in found]
 

@@ -46,7 +46,7 @@ _HASHED_BYTES = 4 * 2**20
 
 
 def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: LayerSettings) -> dict[str, Any]:
-    """What a fit is asked, as a JSON object: layers fitted for the same question may stand in one file.
+    """Return what a fit is asked, as a JSON object: layers fitted for the same question may stand in one file.
 
     How it is computed (memory, device, where it starts) is no part of it.
     """
@@ -215,7 +215,7 @@ def _digest(asked: Mapping[str, Any]) -> str:
 
 
 def _tied(beside: Beside, question: str) -> Beside:
-    """What a part holds beside its probes: the digest of its question, too."""
+    """Return what a part holds beside its probes: the digest of its question, too."""
     return replace(beside, extra={**beside.extra, "question": question})
 
 
@@ -248,7 +248,7 @@ def _take_over(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
 
 
 def _identity(folder: Path) -> dict[str, Any]:
-    """What the layers in a folder were fitted for; empty where that is not said."""
+    """Return what the layers in a folder were fitted for; empty where that is not said."""
     file = folder / IDENTITY
     try:
         found = json.loads(file.read_bytes()) if file.is_file() else None

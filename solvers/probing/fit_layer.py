@@ -144,7 +144,7 @@ def _choose_where_sound(
     warm: Mapping[str, Start | None],
     progress: Callable[[FitProgress], None] | None,
 ) -> tuple[dict[str, _Chosen], dict[str, str]]:
-    """What is chosen for the targets whose rows are finite, and why the others have nothing."""
+    """Return what is chosen for the targets whose rows are finite, and why the others have nothing."""
     try:
         return _choose(rows, tasks, settings, warm, progress), {}
     except ProblemError:

@@ -204,7 +204,7 @@ def _tell(tasks: Mapping[str, Task], say: Callable[[str], None]) -> None:
 
 
 def _noticed(target: str, task: Task) -> Iterator[str]:
-    """What is to be said of a task: classes that look like no label, and groups that are in ``train`` and elsewhere."""
+    """Yield notices on a task: classes that look like no label, and groups that are in ``train`` and elsewhere."""
     marks = task.marks()
     if marks:
         named = " and ".join(f"{value!r} ({count:,} rows)" for value, count in marks.items())

@@ -105,7 +105,7 @@ class Probe:
 
     @property
     def layer(self) -> str:
-        """What the probe is called by: the stored layer, followed by ``@SLICE`` for a slice of it."""
+        """Return what the probe is called by: the stored layer, followed by ``@SLICE`` for a slice of it."""
         return self.stored_layer if self.head is None else f"{self.stored_layer}@{self.head}"
 
     @property

@@ -215,7 +215,7 @@ def _opened(path: Path) -> Iterator[FileArrays]:
 
 
 def _datasets(path: Path, file: h5py.File) -> dict[str, Placed]:
-    """What the root group holds, by name; refused where that is more than the file has room for."""
+    """Return what the root group holds, by name; refused where that is more than the file has room for."""
     names = list(file.id)
     if HEADER.encode() not in names:
         msg = f"{path} is HDF5 but not a probe file: it has no dataset `header`; give a file of `probe fit`"

@@ -104,7 +104,7 @@ class Task:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells these labelled rows and splits from others, whatever the layer."""
+        """Return what tells these labelled rows and splits from others, whatever the layer."""
         digest = hashlib.sha256(repr((self.classes.dtype.kind, self.classes.tolist())).encode())
         for split, rows in self.rows.items():
             digest.update(repr((split, len(rows))).encode() + rows.tobytes() + self.codes[rows].tobytes())
@@ -112,7 +112,7 @@ class Task:
 
     @cached_property
     def mark(self) -> str:
-        """What tells this task from others: the fingerprint, and the folds that C is chosen by."""
+        """Return what tells this task from others: the fingerprint, and the folds that C is chosen by."""
         if self.folds is None:
             return self.fingerprint
         return hashlib.sha256(self.fingerprint.encode() + self.folds.tobytes()).hexdigest()
@@ -190,7 +190,7 @@ def make_task(labels: ArrayLike, rules: RowRules, target: str) -> Task:
 
 
 def _left_out(found: Splits, rules: RowRules, count: int) -> JSON:
-    """What a probe remembers of its splits: what ``val`` is called, labels that are none, and rows in no split."""
+    """Return a probe's record of its splits: what ``val`` is called, labels that are none, and rows in no split."""
     told: JSON = {}
     if VAL in found.named and rules.choose:
         told["named"] = found.named[VAL]

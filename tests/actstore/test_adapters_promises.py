@@ -104,11 +104,11 @@ class Unhashed(FunctionAdapter):
     [
         (OtherShape, r"layer 'a' is \(3,\), described as \(4,\)"),
         (OtherType, "layer 'a' is float32, described as float64"),
-        (OtherOrder, r"gives the layers \['b', 'a'\], where \['a', 'b'\] were expected in this order"),
+        (OtherOrder, r"gives the layers \['b', 'a'\], expected \['a', 'b'\] in this order"),
         (Sharing, "layer 'a' is rewritten by the next run: copy it"),
         (Depending, "layer 'a' has other values than expected"),
         (Forgetful, "the model is not left as it was found"),
-        (Swallowing, "an error inside `capturing` came out as another: something else"),
+        (Swallowing, "an error inside `capturing` comes out as another: something else"),
         (Unhashed, "provenance gives weights 3, not KIND:HASH or 'not seen'"),
     ],
 )

@@ -58,7 +58,7 @@ REFUSED = {
     "a\tb\n1\t2\t3\n": r"t\.csv has tabs in its header, but its lines have not as many cells as that: what",
     "a;b\n1;2;3\nx\n": r"t\.csv has semicolons in its header",
     "a;b\nx;1,5\ny;-2,5\n": r"t\.csv: column 'b' has numbers with a decimal comma \(1,5\); write 1\.5",
-    "a,b\nx,1,5\n": r"t\.csv, line 2: 3 cells came for 2 columns; mend the line",
+    "a,b\nx,1,5\n": r"t\.csv, line 2: 3 cells for 2 columns; mend the line",
 }
 
 

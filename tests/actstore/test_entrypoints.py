@@ -90,4 +90,4 @@ def test_those_that_can_not_be_used_are_named_and_left_out(registered, caplog):
     )
     assert "RuntimeError: no licence found" in lines[0]
     assert "it does not define 'accepts', 'capturing', 'describe', 'provenance'" in lines[1]
-    assert "a subclass of actstore.adapters.Adapter was expected, not int" in lines[2]
+    assert "an adapter is a subclass of actstore.adapters.Adapter, not int" in lines[2]

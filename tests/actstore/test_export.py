@@ -154,7 +154,7 @@ def test_a_split_that_is_named_stands_above_the_files(store, tmp_path):
         (
             "ids",
             np.arange(5),
-            "x.npz:ids is of dtype int64 where text was expected; names that an export gives",
+            "x.npz:ids is of dtype int64 where text is needed; names that an export gives",
         ),
         ("ids", np.array(["a"] * 4), r"x.npz:ids has shape \(4,\) where the layers have 5 rows"),
         ("positions", np.zeros((5, 2)), r"x.npz:positions has shape \(5, 2\)"),

@@ -242,7 +242,7 @@ def test_progress_is_told(files, monkeypatch):
             "ab.npz has 2 layers, so --layer cannot name them; import one with ab.npz:KEY",
         ),
         (["ab.h5"], {"layer": "x"}, "ab.h5 has the layers layer.0, layer.1, …; --layer names the one layer"),
-        (["a.npy"], {"row_unit": "pixel"}, "row unit 'pixel' came; expected one of example, token, word"),
+        (["a.npy"], {"row_unit": "pixel"}, "row unit is 'pixel'; expected one of example, token, word"),
     ],
 )
 def test_what_can_not_be_imported_is_said_in_one_line(files, specs, settings, message):

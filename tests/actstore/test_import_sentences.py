@@ -98,7 +98,7 @@ def test_one_layer_may_do_without_its_axis_and_sentences_may_be_packed(tmp_path)
 def test_two_files_of_one_split_are_refused_by_their_ids(tmp_path):
     for name in ("x", "y"):
         neurox(tmp_path / f"{name}.hdf5", sentences())
-    with pytest.raises(Exception, match="id 'train/0/0' came twice"):
+    with pytest.raises(Exception, match="id 'train/0/0' appears twice"):
         import_files([f"train={tmp_path}/x.hdf5", f"train={tmp_path}/y.hdf5"], tmp_path / "out.h5")
 
 

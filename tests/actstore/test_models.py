@@ -154,7 +154,7 @@ def test_a_file_that_can_not_be_imported(tmp_path, text, message):
     ("spec", "message"),
     [
         ("none.py:model", "there is no file none.py"),
-        ("none.py", "'none.py' was expected to be file.py:name or package.module:name"),
+        ("none.py", "'none.py' is not of the form file.py:name or package.module:name"),
         (
             "no_such.package:model",
             "no_such.package cannot be imported: ModuleNotFoundError: No module named 'no_such'",
@@ -164,7 +164,7 @@ def test_a_file_that_can_not_be_imported(tmp_path, text, message):
             "builtins:dict",
             "builtins:dict does not say what arguments it takes; wrap it in a function of your own",
         ),
-        ("", "'' was expected to be file.py:name"),
+        ("", "'' is not of the form file.py:name"),
     ],
 )
 def test_a_spec_that_names_nothing(spec, message):

@@ -232,5 +232,5 @@ def test_a_row_without_a_split_or_a_group_is_refused(nothing):
 
 def test_what_no_label_can_be_is_refused_by_a_store_too(tmp_path):
     store = store_of(tmp_path / "a.acts", {})
-    with pytest.raises(StoreError, match=r"one int, bool or text per row was expected.*holds int, str"):
+    with pytest.raises(StoreError, match=r"expected one int, bool or text per row.*holds int, str"):
         store.attach("y", [1, "one", None])

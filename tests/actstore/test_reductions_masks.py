@@ -87,8 +87,8 @@ def test_a_mask_says_nothing_of_layers_without_positions(reduced):
             DumpError,
             r"attention_mask is ndarray float64 \(2, 4\); to pool by it, \(3 rows, pos",
         ),
-        (np.full((3, 4), 2), DumpError, "of 0 and 1 were expected, with 1 for real tokens"),
-        (np.full((3, 4), "1"), DumpError, "of 0 and 1 were expected, with 1 for real tokens"),
+        (np.full((3, 4), 2), DumpError, "of 0 and 1 is needed, with 1 for real tokens"),
+        (np.full((3, 4), "1"), DumpError, "of 0 and 1 is needed, with 1 for real tokens"),
         ([[1], [1, 1], [1]], DumpError, r"attention_mask is list of 3 \(list, list, list\); to pool by it"),
     ],
 )

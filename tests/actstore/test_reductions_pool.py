@@ -136,7 +136,7 @@ def test_a_pool_that_does_not_fit_its_layer_is_refused(pool, message):
 @pytest.mark.parametrize("entry", ["average", "blocks.*=average", "=mean", "blocks.0=", ""])
 def test_a_pool_that_there_is_not_is_refused(entry):
     with pytest.raises(
-        DumpError, match=f"pool '{entry.replace('*', '.')}' was expected to be .*mean, max, cls, fir"
+        DumpError, match=f"pool '{entry.replace('*', '.')}' is not of the form .*mean, max, cls, fir"
     ):
         ReductionSettings(("mean", entry))
 

@@ -169,7 +169,7 @@ def test_append_takes_groups(tmp_path):
         recording.append(rows, groups=["x", "x", "y", "y"])
     assert actstore.open(tmp_path / "a.acts").groups.tolist() == ["0", "0", "1", "1", "x", "x", "y", "y"]
     for groups, error, message in (
-        ([0, 0, 1], DumpError, "4 rows of activations came with 3 groups; expected one per row"),
+        ([0, 0, 1], DumpError, "4 rows of activations come with 3 groups; expected one per row"),
         ([0, None, 1, 1], SourceError, "row 1 has no group"),
     ):
         with pytest.raises(error, match=message), actstore.create(tmp_path / "b.acts") as recording:
@@ -181,7 +181,7 @@ def test_append_takes_groups(tmp_path):
         recording.append(rows, splits=["a", "b", None, "a"])
     recording = actstore.create(tmp_path / "c.acts")
     recording.append(rows, groups=[0, 0, 1, 1])
-    with pytest.raises(StoreError, match="came without groups"):
+    with pytest.raises(StoreError, match="comes without groups"):
         recording.append(rows)
 
 

@@ -60,7 +60,7 @@ def test_rows_that_the_file_leaves_out_have_no_label_and_twice_is_refused(folder
     found = targets_of("train=x.npy", "y=some.csv:y")
     assert {row: label for row, label in enumerate(found) if label is not None} == {4: 1, 2: 0}
     (folder / "twice.csv").write_text("id,y\ntrain/4,1\ntrain/4,0\n")
-    with pytest.raises(SourceError, match=r"twice.csv:y: 1 \('train/4'\) came more than once"):
+    with pytest.raises(SourceError, match=r"twice.csv:y: 1 \('train/4'\) appears more than once"):
         split_data(["train=x.npy"], ["y=twice.csv:y"])
 
 
@@ -217,7 +217,7 @@ def test_rows_that_come_twice_are_warned_of(tmp_path, rows):
     model = lambda x: {"out": x}  # noqa: E731
     with (
         pytest.warns(
-            UserWarning, match="20 of 40 rows of loader list came in batches whose inputs came before"
+            UserWarning, match="20 of 40 rows of loader list are in batches whose inputs appeared before"
         ),
         actstore.create(tmp_path / "a.acts", ["out"]) as recording,
     ):

@@ -121,7 +121,7 @@ def test_long_pieces_are_written_without_a_copy(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("count", [4, 6])
 def test_more_or_fewer_rows_than_were_planned_are_refused(tmp_path, count):
-    message = f"x: {count * 8} bytes came for a dataset of 40"
+    message = f"x: {count * 8} bytes for a dataset of 40"
     with (
         NewFile(WholeFile(tmp_path / "t.h5"), {"x": ("int32", (5, 2))}) as file,
         pytest.raises(ValueError, match=message),
@@ -131,7 +131,7 @@ def test_more_or_fewer_rows_than_were_planned_are_refused(tmp_path, count):
 
 
 def test_bytes_for_a_dataset_without_any_are_refused(tmp_path):
-    message = "x: 20 bytes came for a dataset of 0"
+    message = "x: 20 bytes for a dataset of 0"
     with (
         NewFile(WholeFile(tmp_path / "t.h5"), {"x": ("int32", (5, 0))}) as file,
         pytest.raises(ValueError, match=message),

@@ -69,8 +69,8 @@ def test_several_files_of_one_split_have_their_targets_in_order(folder):
             ["x:digit=y5.npy"],
             "target 'digit' of split 'x' was given 1 times for 2 data",
         ),
-        (["train=x5.npy"], ["digit"], r"target 'digit' was expected to be \[SPLIT:\]NAME=SPEC"),
-        (["train=x5.npy"], ["a/b=y5.npy"], r"target 'a/b=y5.npy' was expected to be \[SPLIT:\]NAME=SPEC"),
+        (["train=x5.npy"], ["digit"], r"target 'digit' is not of the form \[SPLIT:\]NAME=SPEC"),
+        (["train=x5.npy"], ["a/b=y5.npy"], r"target 'a/b=y5.npy' is not of the form \[SPLIT:\]NAME=SPEC"),
         (
             ["train=x5.npy"],
             ["digit=y5.tsv"],

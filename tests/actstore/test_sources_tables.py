@@ -91,7 +91,7 @@ def test_a_text_may_be_as_long_as_a_book(table):
             r"several columns of text; say which is the input, .*table.csv:COLUMN; there are: 'a', 'b'",
         ),
         ("a,a\nx,y\n", r"table.csv has more than one column 'a'; give each a name of its own"),
-        ("a,b\nx,y\nz\n", r"table.csv, line 3: 1 cells came for 2 columns; mend the line"),
+        ("a,b\nx,y\nz\n", r"table.csv, line 3: 1 cells for 2 columns; mend the line"),
         ("a,b\n", r"table.csv has no rows; a header and records expected"),
         ("", r"table.csv has no rows"),
         ('a\n"x\n', r"table.csv cannot be read as a table \(.csv\): unexpected end of data"),
@@ -116,7 +116,7 @@ def test_a_csv_without_one_column_of_texts_is_refused(table, content, message):
             '{"text": "a"}\n\n{"text"\n',
             r"line 3: no JSON \(Expecting ':' delimiter.*\); an object per line was",
         ),
-        ('["a"]\n', r"line 1: \[\"a\"\] \(list\) came; expected a JSON object"),
+        ('["a"]\n', r"line 1: \[\"a\"\] \(list\); expected a JSON object"),
         ("[" * 100_000, r"line 1: no JSON \(maximum recursion depth"),
         ("\n", r"has no rows; a JSON object per line expected"),
         ('{"n": 1}\n', r"has no column of text; the inputs are texts; there are: 'n'"),
@@ -133,9 +133,7 @@ def test_a_column_that_is_not_there_is_told_from_those_that_are(spec, tmp_path):
         read_labels(f"{spec}:colours")
     with pytest.raises(SourceError, match=r"table.\w+ has no column 'zzz'; there are: .*'text'.*'stars'"):
         split_data([f"{spec}:zzz"])
-    with pytest.raises(
-        SourceError, match=r"was expected to say which column has the labels, .*:COLUMN; there are: '"
-    ):
+    with pytest.raises(SourceError, match=r"does not say which column has the labels: .*:COLUMN; there are: '"):
         read_labels(spec)
     with pytest.raises(SourceError, match=r"there is no file .*none.jsonl"):
         read_labels(f"{tmp_path}/none.jsonl:x")
@@ -150,7 +148,7 @@ def test_a_column_that_is_not_there_is_told_from_those_that_are(spec, tmp_path):
         ([1, "one"], r"line 2: column 'y' has \"one\" \(text\); expected as in the other lines, a number"),
         ([True, 1], r"line 2: column 'y' has 1 \(a number\); expected as in the other lines, a boolean"),
         ([None, [1]], r"line 2: column 'y' has \[1\] \(list\); expected a number, a boolean or text"),
-        (["a", "b\0"], r"line 2: a NUL character came in a label"),
+        (["a", "b\0"], r"line 2: a NUL character in a label"),
     ],
 )
 def test_labels_of_several_types_are_refused(table, values, message):

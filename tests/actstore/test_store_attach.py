@@ -94,9 +94,9 @@ def test_labels_by_id_may_be_masked_and_none_may_come(store):
             ["row/1", "a", "b", "c", "d", "row/2"],
             r"4 \('a', 'b', 'c', ...\) of 6 ids are not in the store, whose ids look like 'row/0'",
         ),
-        (np.arange(3), ["row/1", "row/2", "row/1"], r"1 \('row/1'\) came more than once"),
-        (np.arange(2), [1, 2], r"its ids came as 1-dimensional int64; one text per label"),
-        (np.arange(2), [["row/1", "row/2"]], r"its ids came as 2-dimensional"),
+        (np.arange(3), ["row/1", "row/2", "row/1"], r"1 \('row/1'\) appears more than once"),
+        (np.arange(2), [1, 2], r"its ids are 1-dimensional int64; one text per label"),
+        (np.arange(2), [["row/1", "row/2"]], r"its ids are 2-dimensional"),
     ],
 )
 def test_labels_of_other_rows_are_refused(store, values, ids, message, names_in):

@@ -16,7 +16,7 @@ def changed_layer(**changes):
 
 
 BAD_BATCHES = {
-    "no layer": ({"activations": {}}, StoreError, "a batch came without a layer; one layer at least"),
+    "no layer": ({"activations": {}}, StoreError, "a batch comes without a layer; one layer at least"),
     "row counts": (
         changed_layer(b=Captured(np.zeros((5, 2), np.float32), "float32", ("f",))),
         StoreError,
@@ -27,7 +27,7 @@ BAD_BATCHES = {
     "target": ({"targets": {"t": np.zeros(3, int)}}, StoreError, r"splits has 4 rows .* target 't' has 3"),
     "groups": ({"groups": []}, StoreError, r"target 'digit' has 4 rows in a batch where groups has 0"),
     "positions": ({"positions": [1]}, StoreError, r"where positions has 1"),
-    "float positions": ({"positions": [0.5] * 4}, StoreError, "positions came as float64; ints"),
+    "float positions": ({"positions": [0.5] * 4}, StoreError, "positions are float64; ints"),
     "float labels": (
         {"targets": {"t": np.zeros(4)}},
         StoreError,
@@ -42,7 +42,7 @@ BAD_BATCHES = {
     "ids that repeat": (
         {"ids": ["x", "y", "x", "y"]},
         StoreError,
-        "id 'x' came twice, as did 1 others of its batch",
+        "id 'x' appears twice, as did 1 others of its batch",
     ),
     "NUL in an id": ({"ids": ["1", "2", "3\0", "4"]}, StoreError, r"id '3\\x00' contains a NUL character"),
     "an id that is no text": (
@@ -68,12 +68,12 @@ BAD_BATCHES = {
     "complex layer": (
         changed_layer(b=Captured(np.zeros((4, 2), complex), "complex128", ("f",))),
         LayerError,
-        "layer 'b' came as complex128 named 'complex128'; a store holds float16",
+        "layer 'b' is complex128 named 'complex128'; a store holds float16",
     ),
     "dtype that is not the array's": (
         changed_layer(b=Captured(np.zeros((4, 2), np.float32), "bfloat16", ("f",))),
         LayerError,
-        "layer 'b' came as float32 named 'bfloat16'",
+        "layer 'b' is float32 named 'bfloat16'",
     ),
     "axes": (
         changed_layer(b=Captured(np.zeros((4, 2), np.float32), "float32", ())),
@@ -100,24 +100,27 @@ LATER_BATCHES = {
     ),
     "shape": (
         changed_layer(b=Captured(np.zeros((4, 3), np.int8), "int8", ("f",))),
-        r"layer 'b' came as int8 \(3,\) \('f',\) where the first batch had int8 \(\) \(\); a row is the same size",
+        r"layer 'b' is int8 \(3,\) \('f',\) where the first batch had int8 \(\) \(\); a row is the same size",
     ),
     "dtype": (
         changed_layer(b=Captured(np.zeros(4, np.int16), "int16", ())),
-        r"layer 'b' came as int16 \(\) \(\) where the first batch had int8",
+        r"layer 'b' is int16 \(\) \(\) where the first batch had int8",
     ),
-    "groups": ({"groups": ["g"] * 4}, "a batch came with groups, unlike the first one; give them throughout"),
-    "positions": ({"positions": [1] * 4}, "a batch came with positions, unlike the first one"),
+    "groups": ({"groups": ["g"] * 4}, "a batch comes with groups, unlike the first one; give them throughout"),
+    "positions": ({"positions": [1] * 4}, "a batch comes with positions, unlike the first one"),
     "kind of label": (
         {"targets": {"digit": np.array(["a"] * 4)}},
-        "target 'digit' came as int64 and <U1; one kind",
+        "target 'digit' is int64 and <U1; one kind",
     ),
     "labels without a common dtype": (
         {"targets": {"digit": np.array([2**63] * 4, np.uint64)}},
-        "target 'digit' came as int64 and uint64",
+        "target 'digit' is int64 and uint64",
     ),
-    "ids that wait": ({"ids": ["a", "row/8", "b", "c"]}, "id 'row/8' came twice, as did 0 others of its batch"),
-    "ids that are sealed": ({"ids": ["row/1", "row/2", "b", "c"]}, "id 'row/1' came twice, as did 1 others"),
+    "ids that wait": (
+        {"ids": ["a", "row/8", "b", "c"]},
+        "id 'row/8' appears twice, as did 0 others of its batch",
+    ),
+    "ids that are sealed": ({"ids": ["row/1", "row/2", "b", "c"]}, "id 'row/1' appears twice, as did 1 others"),
 }
 
 

@@ -133,9 +133,11 @@ def test_a_missing_rank_is_named(share, tmp_path, ranks, message):
 def test_a_rank_that_came_twice_is_named(share, tmp_path):
     one, other = share(0), share(1)
     shutil.copytree(other, tmp_path / "again.acts")
-    with pytest.raises(StoreError, match=r"rank 1 of step 0 came twice, in .*rank1of2.* and in .*again\.acts"):
+    with pytest.raises(
+        StoreError, match=r"rank 1 of step 0 appears twice, in .*rank1of2.* and in .*again\.acts"
+    ):
         merge([one, other, tmp_path / "again.acts"], tmp_path / "out.acts")
-    with pytest.raises(StoreError, match=r"rank1of2\.acts came twice; name each store once"):
+    with pytest.raises(StoreError, match=r"rank1of2\.acts appears twice; name each store once"):
         merge([other, one, tmp_path / "." / other.name], tmp_path / "out.acts")
 
 
@@ -212,7 +214,7 @@ def test_rows_that_came_twice_are_refused_before_anything_is_made(part, tmp_path
         ({}, {"provenance": {"model": 2}}, r"model was 1, now 2"),
         ({}, {"provenance": {"model": 1, "reductions": "mean"}}, r"reductions is new"),
         ({}, {"provenance": {"model": 1}, "place": WritePlace(3)}, r"steps\[0\] was 0, now 3"),
-        ({"targets": {"digit": ["a"] * 10}}, {"provenance": {"model": 1}}, r"one kind of label was expected"),
+        ({"targets": {"digit": ["a"] * 10}}, {"provenance": {"model": 1}}, r"expected one kind of label"),
         (
             {"groups": ["g"] * 10},
             {"provenance": {"model": 1}},
@@ -267,7 +269,7 @@ def test_a_target_that_one_store_lacks_leaves_its_rows_without_a_label(part, tmp
 def test_attached_labels_of_another_kind_are_refused(part, tmp_path):
     sources = [part("a.acts", 0, 10), part("b.acts", 10, 10)]
     actstore.open(sources[0]).attach("digit", ["a"] * 10, overwrite=True)
-    with pytest.raises(StoreError, match="'digit' came as <U1 and int64; one kind of label"):
+    with pytest.raises(StoreError, match="'digit' is <U1 and int64; one kind of label"):
         merge(sources, tmp_path / "out.acts")
 
 
@@ -309,13 +311,13 @@ def test_a_source_that_is_being_written_is_refused(share, tmp_path):
 @pytest.mark.parametrize(
     ("sources", "out", "message"),
     [
-        ([], "out.acts", "no store to merge came"),
+        ([], "out.acts", "no store to merge"),
         (["a.acts"], "out.h5", r"out\.h5 is not the name of a folder of a store"),
         (["a.acts"], "no/out.acts", r"there is no folder .*no\. Make it first"),
         (["a.acts"], "a.acts", r"a\.acts already exists"),
         (["b.h5"], "out.acts", r"b\.h5 is one file; stores that are merged are folders"),
         (["c.acts"], "out.acts", r"c\.acts is not there"),
-        (["a.acts", "a.acts"], None, r"2 stores came; say where"),
+        (["a.acts", "a.acts"], None, r"there are 2 stores; say where"),
         (["b.h5"], None, r"b\.h5 is no folder"),
         (["."], "out.acts", r"is no store"),
     ],

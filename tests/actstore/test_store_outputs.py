@@ -42,7 +42,7 @@ def test_a_missing_folder_is_refused(tmp_path):
 
 
 def test_impossible_settings_are_refused(out):
-    with pytest.raises(StoreError, match="row unit 'pixel' came; expected one of example, token, word"):
+    with pytest.raises(StoreError, match="row unit is 'pixel'; expected one of example, token, word"):
         Writer(out, row_unit="pixel")
     with pytest.raises(StoreError, match="shards of 0 bytes were asked for; 1 or more"):
         Writer(out, shard_bytes=0)
@@ -56,7 +56,7 @@ def test_nothing_is_made_before_the_first_row(out, batch_of, names_in):
     writer = Writer(out)
     writer.append(batch_of(0))
     assert names_in(out.parent) == []
-    with pytest.raises(StoreError, match=r"was not written: no row came\. Check the data and its limit"):
+    with pytest.raises(StoreError, match=r"was not written: there are no rows\. Check the data and its limit"):
         writer.finish()
     assert names_in(out.parent) == []
 

@@ -407,7 +407,7 @@ def test_bfloat16_ties_go_to_even_also_from_float64():
 
 @pytest.mark.parametrize("dtype", ["int8", "S3", "float8", ""])
 def test_a_cast_to_what_is_no_float_is_refused(mixed, tmp_path, dtype):
-    with pytest.raises(StoreError, match=rf"dtype '{dtype}' came; expected one of float16, float32, .*"):
+    with pytest.raises(StoreError, match=rf"dtype is '{dtype}'; expected one of float16, float32, .*"):
         packed(mixed, tmp_path / "cast.h5", dtype)
 
 

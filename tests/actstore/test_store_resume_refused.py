@@ -125,14 +125,14 @@ def test_rows_that_are_there_are_refused(out, batches, layers, batch_of, write):
     write(out, batches, layers, stop=4)
     writer = Writer(out, shard_bytes=SMALL, provenance=NOTED, resume=True)
     writer.begin(layers)
-    with pytest.raises(StoreError, match="id 'row/18' came twice, as did 5 others of its batch"):
+    with pytest.raises(StoreError, match="id 'row/18' appears twice, as did 5 others of its batch"):
         writer.append(batches[3])
-    with pytest.raises(StoreError, match="a batch came without groups, unlike the first one"):
+    with pytest.raises(StoreError, match="a batch comes without groups, unlike the first one"):
         writer.append(batch_of(3, 24, positions=[0, 1, 2]))
-    with pytest.raises(StoreError, match="target 'digit' came as int64 and <U1"):
+    with pytest.raises(StoreError, match="target 'digit' is int64 and <U1"):
         writer.append(replace(batches[4], targets={"digit": np.array(["a"] * 6)}))
     other = {**batches[4].activations, "norm": Captured(np.zeros(6, np.int8), "int8", ())}
-    with pytest.raises(LayerError, match="layer 'norm' came as int8"):
+    with pytest.raises(LayerError, match="layer 'norm' is int8"):
         writer.append(replace(batches[4], activations=other))
     for batch in batches[4:]:
         writer.append(batch)

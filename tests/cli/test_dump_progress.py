@@ -48,10 +48,10 @@ def test_durations_are_for_people(seconds, text):
     ("options", "code", "message"),
     [
         ("--rank 1", 2, "--rank and --world-size come together"),
-        ("--rank 2 --world-size 2", 1, "rank 2 of a world size of 2 came"),
+        ("--rank 2 --world-size 2", 1, "rank 2 of a world size of 2"),
         ("--resume --overwrite", 2, "--resume goes on with what is there, --overwrite replaces it: choose one"),
         ("--dtype float12", 1, "dtype 'float12' is none to cast to"),
-        ("--pool median", 1, "pool 'median' was expected to be"),
+        ("--pool median", 1, "pool 'median' is not of the form"),
         ("--sample-rows 2", 1, "sample is 2.0; expected a fraction between 0 and 1"),
     ],
 )

@@ -104,7 +104,7 @@ def test_pack_says_what_a_cast_loses(run, store, folder):
         ("actstore export s.h5 --layer hidden -o x.csv", r"x\.csv is not the name of an export"),
         ("actstore export none.h5 --layer hidden -o x.npy", r"none\.h5 cannot be opened"),
         ("actstore pack s.h5 -o x.acts", r"x\.acts is not the name of a single file; expected NAME\.h5"),
-        ("actstore pack s.h5 -o x.h5 --dtype int8", "dtype 'int8' came; one of float16, float32"),
+        ("actstore pack s.h5 -o x.h5 --dtype int8", "dtype is 'int8'; expected one of float16, float32"),
         ("actstore pack s.h5 -o s.h5", r"s\.h5 is an input \(s\.h5\), which an output never replaces"),
         ("actstore pack none.acts -o x.h5", r"none\.acts"),
         ("actstore pack s.h5 -o none/x.h5", "there is no folder .*none"),

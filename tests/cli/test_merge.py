@@ -58,7 +58,7 @@ def test_whole_stores_follow_one_another(run, net, folder):
     ("arguments", "message"),
     [
         ("r0.acts -o out.acts", "ranks are missing: 1"),
-        ("r0.acts r1.acts r1.acts -o out.acts", "r1.acts came twice"),
+        ("r0.acts r1.acts r1.acts -o out.acts", "r1.acts appears twice"),
         ("r0.acts r1.acts -o r0.acts", "already exists"),
         ("r0.acts r1.acts -o out.h5", "NAME.acts"),
         ("r0.acts r1.acts", "-o NAME.acts"),

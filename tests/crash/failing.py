@@ -53,7 +53,7 @@ def fail_at(scenario: Scenario, folder: Path, call: int, number: int) -> bool:
             _check_told(error, number, where)
             _check_note(scenario, out, error, where)
         except OSError as error:
-            raise LostError(f"{where}: {type(error).__name__} where one line was expected: {error}") from error
+            raise LostError(f"{where}: {type(error).__name__} and not one line: {error}") from error
         try:
             check_crashed(scenario, folder, {job: rows for _, job, rows in events})
             check_refused(scenario, folder)

@@ -144,5 +144,5 @@ def test_one_that_is_broken_is_named_in_a_line_and_the_others_work(folder):
     ]  # fmt: skip
     assert "(waves.adapter:keep) is left out: it cannot be loaded: AttributeError" in lines[0]
     assert "ModuleNotFoundError: No module named 'waves.nowhere'" in lines[1]
-    assert "a subclass of actstore.adapters.Adapter was expected, not float" in lines[2]
-    assert "a module with FORMS and resolve was expected; it has no 'FORMS', 'resolve'" in lines[3]
+    assert "an adapter is a subclass of actstore.adapters.Adapter, not float" in lines[2]
+    assert "a source is a module with FORMS and resolve; it has no 'FORMS', 'resolve'" in lines[3]

@@ -113,21 +113,26 @@ def test_a_processor_that_is_missing_in_the_folder(refused, tmp_path, hf_folder,
     transformers.AutoModel.from_pretrained(hf_folder("vit")).save_pretrained(tmp_path / "bare")
     line = refused(load_model(f"hf:{tmp_path}/bare"), pictures)
     assert line.startswith(
-        "images came, but there is no image processor for ViTModel: the folder bare has none ("
+        "the input is images, but there is no image processor for ViTModel: the folder bare has none ("
     )
     assert "preprocessor_config.json" in line
 
 
 def test_images_for_a_model_of_text_and_text_for_one_of_images(refused, hf_folder, pictures):
     line = refused(load_model(f"hf:{hf_folder('bert')}"), pictures)
-    assert line == "images came, but BertModel is a model of text (it takes input_ids); give it text"
+    assert line == "the input is images, but BertModel is a model of text (it takes input_ids); give it text"
     line = refused(load_model(f"hf:{hf_folder('vit')}"), [(["a cat", "a dog"], None)])
-    assert line == "text came, but ViTModel is a model of images (it takes pixel_values); give it images"
+    assert (
+        line == "the input is text, but ViTModel is a model of images (it takes pixel_values); give it images"
+    )
 
 
 def test_images_without_a_processor(refused, hf_folder, pictures):
     image = pytest.importorskip("PIL.Image", reason="pillow is not installed: make test-frameworks")
     model = transformers.AutoModel.from_pretrained(hf_folder("vit"))
     line = refused(model, [([image.fromarray(picture) for picture in pictures], None)])
-    assert line == "images came, but there is no image processor for ViTModel: give (model, image processor)"
+    assert (
+        line
+        == "the input is images, but there is no image processor for ViTModel: give (model, image processor)"
+    )
     assert adapt(model).prepared(pictures)[0] is pictures, "an array is the caller's business"

@@ -49,9 +49,11 @@ def refused(tmp_path):
 
 def test_text_without_a_tokenizer(refused, hf_folder, without_tokenizer):
     line = refused(load_model(f"hf:{without_tokenizer}"), TEXTS)
-    assert line.startswith("text came, but there is no tokenizer for BertModel: the folder bare has none (")
+    assert line.startswith(
+        "the input is text, but there is no tokenizer for BertModel: the folder bare has none ("
+    )
     alone = refused(loaded(hf_folder("bert"))[0], SENTENCES)
-    assert alone == "text came, but there is no tokenizer for BertModel: give (model, tokenizer)"
+    assert alone == "the input is text, but there is no tokenizer for BertModel: give (model, tokenizer)"
 
 
 @pytest.mark.parametrize(("kind", "tokens", "most"), [("bert", 14, 12), ("gpt2", 47, 32)])

@@ -101,7 +101,7 @@ def test_every_kind_of_model_is_dumped_by_the_program(net, tmp_path, name, layer
 
 def test_users_mistakes_are_one_line(net, tmp_path):
     for name, options, message in [
-        ("unready", [], "Net came with no variables: give it bound"),
+        ("unready", [], "Net comes with no variables: give it bound"),
         ("linen", ["--device", "gpu:7"], "the model cannot go to device 'gpu:7'"),
         ("linen", ["--layers", "Dense_7"], "no layer matches 'Dense_7'; the nearest: 'Dense_"),
     ]:
@@ -210,7 +210,7 @@ def test_a_pair_takes_weights_from_a_file(net, tmp_path):
         (
             "pair",
             {"scale": np.ones(4)},
-            r"scale is ndarray float64 \(4,\), where ndarray float32 \(3,\) was expected",
+            r"scale is ndarray float64 \(4,\), where ndarray float32 \(3,\) is needed",
         ),
         ("pair", {"other": np.ones(3)}, "it lacks 'scale' and has 'other' besides"),
         (

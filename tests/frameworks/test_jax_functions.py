@@ -70,7 +70,7 @@ def test_two_leaves_of_one_name_are_refused():
 
 
 def test_a_function_that_returns_nothing_is_refused():
-    with pytest.raises(AdapterError, match=r"returned None, where a tree of arrays was expected"):
+    with pytest.raises(AdapterError, match=r"returned None, expected a tree of arrays"):
         layers(jax.jit(lambda x: None))
 
 

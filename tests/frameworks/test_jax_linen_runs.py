@@ -28,7 +28,9 @@ def test_a_bound_module_and_a_pair_are_the_same_model(convnet):
 @pytest.mark.parametrize("variables", [None, 3])
 def test_a_module_without_variables_is_refused(variables):
     model = ConvNet() if variables is None else (ConvNet(), variables)
-    with pytest.raises(AdapterError, match=r"ConvNet came with (no variables|int): give it bound, module.bind"):
+    with pytest.raises(
+        AdapterError, match=r"ConvNet comes with (no variables|int): give it bound, module.bind"
+    ):
         adapt(model)
 
 

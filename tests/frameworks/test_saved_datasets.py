@@ -126,7 +126,7 @@ def test_columns_that_are_no_inputs_are_refused(folder, column, message):
         ("one:texts", r"one:texts has no column 'texts'; the nearest: 'text'"),
         (
             "one",
-            r"one was expected to say which column has the labels, .*one:COLUMN; there are: 'text', 'words'",
+            r"one does not say which column has the labels: .*one:COLUMN; there are: 'text', 'words'",
         ),
         ("one:vector", r"column 'vector' of .*one has list in its rows; expected a label"),
         ("one:half", r"one:half has dtype float64; labels are whole numbers, booleans or text"),
@@ -139,9 +139,7 @@ def test_columns_that_are_no_labels_are_refused(folder, spec, message):
 
 def test_which_of_several_columns_is_asked_for(tmp_path):
     datasets.Dataset.from_dict({"a": ["x"], "b": ["y"]}).save_to_disk(tmp_path / "two")
-    with pytest.raises(
-        SourceError, match=r"two was expected to say which column is the input, .*there are: 'a', 'b'"
-    ):
+    with pytest.raises(SourceError, match=r"two does not say which column is the input: .*there are: 'a', 'b'"):
         split_data([f"{tmp_path}/two"])
 
 

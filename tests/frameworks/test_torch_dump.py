@@ -220,7 +220,7 @@ def test_weights_are_loaded_from_a_state_dict_or_a_key_of_a_file(tmp_path, net_f
         ("none.pt", "there is no file .*none.pt to load weights from"),
         (
             "nested.pt",
-            "holds dict of 'epoch', 'model', where a state dict was expected; say which by nested.pt:KEY",
+            "holds dict of 'epoch', 'model', expected a state dict; say which by nested.pt:KEY",
         ),
         ("nested.pt:weights", "holds no 'weights' but dict of 'epoch', 'model'"),
         ("whole.pt", "does not hold tensors alone .*save the state_dict"),

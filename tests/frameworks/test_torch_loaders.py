@@ -77,6 +77,6 @@ def test_workers_that_all_read_everything_are_warned_of(tmp_path, divided):
     """In an interpreter of its own: workers are forks, which JAX, if it is loaded here, forbids."""
     command = [sys.executable, "-c", WORKERS, str(tmp_path / "a.acts"), str(divided)]
     rows, *warned = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    said = "24 of 48 rows of loader DataLoader came in batches whose inputs"
+    said = "24 of 48 rows of loader DataLoader are in batches whose inputs"
     assert int(rows) == (ROWS if divided else 2 * ROWS)
     assert any(said in line for line in warned) is not divided

@@ -110,11 +110,14 @@ class HfAdapter(TorchAdapter):
             return
         others = {name: what for what, name in _TAKES.items() if what != came}
         if takes in others:
-            msg = f"{came} came, but {kind} is a model of {others[takes]} (it takes {takes}); give it {others[takes]}"
+            msg = (
+                f"the input is {came}, but {kind} is a model of {others[takes]} (it takes {takes}); "
+                f"give it {others[takes]}"
+            )
             raise AdapterError(msg)
         need, why = _PROCESSORS[came], dict(self._given.missing).get(came)
         where = f"the folder {self._given.name} has none" if self._given.name else f"give (model, {need})"
-        msg = f"{came} came, but there is no {need} for {kind}: {where}" + (f" ({why})" if why else "")
+        msg = f"the input is {came}, but there is no {need} for {kind}: {where}" + (f" ({why})" if why else "")
         raise AdapterError(msg)
 
 

@@ -50,7 +50,7 @@ class Pretrained:
         return self.tokenizer is None and self.images is None and not self.name
 
     def document(self) -> dict[str, JSON]:
-        """What identifies the processors, for the provenance."""
+        """Return what identifies the processors, for the provenance."""
         found: dict[str, JSON] = {
             name: getattr(self, name) for name in ("name", "revision") if getattr(self, name)
         }

@@ -82,7 +82,7 @@ class Recorder:
             self._dimensions[path] = array.ndim
 
     def calls(self, sown: Mapping[Any, Any]) -> list[FlaxCall]:
-        """What was kept, in call order, of a tree of modules with a tuple of outputs for each ``__call__``."""
+        """Return what was kept, in call order, of a tree of modules with a tuple of outputs for each ``__call__``."""
         found: list[tuple[float, FlaxCall]] = []
         leaves = [*_leaves(sown, ())]
         scanned = {

@@ -102,7 +102,7 @@ class LinenAdapter(FlaxAdapter):
 
 
 def _seeing(recorder: Recorder) -> Any:
-    """What ``nn.intercept_methods`` takes, to show the recorder every output where it is returned."""
+    """Return what ``nn.intercept_methods`` takes, to show the recorder every output where it is returned."""
 
     def see(method: Any, args: Any, named: Any, context: Any) -> Any:
         output = method(*args, **named)
@@ -120,7 +120,7 @@ def _parted(model: Any) -> tuple[Any, Mapping[str, Any]]:
     if variables is not None or module.scope is None:
         found = "no variables" if variables is None else arrays.describe(variables)
         msg = (
-            f"{type(module).__name__} came with {found}: give it bound, module.bind(variables), or as the pair "
+            f"{type(module).__name__} comes with {found}: give it bound, module.bind(variables), or as the pair "
             "(module, variables), where variables is what module.init gave"
         )
         raise AdapterError(msg)

@@ -123,6 +123,6 @@ class KerasAdapter(Adapter):
         }
 
     def load_weights(self, path: Path, key: str | None) -> object:
-        """What ``model.save_weights`` wrote: ``FILE.weights.h5``."""
+        """Return what ``model.save_weights`` wrote: ``FILE.weights.h5``."""
         keras_model.load_weights(self.model, path, key)
         return self.model

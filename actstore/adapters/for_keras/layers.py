@@ -126,7 +126,7 @@ def _own_kinds(layer: Any) -> Iterator[str]:
 
 
 def _children(parent: Any) -> dict[str, Any]:
-    """What a layer is made of, by name: its layers, and the operations of a functional model."""
+    """Return what a layer is made of, by name: its layers, and the operations of a functional model."""
     operations = getattr(parent, "operations", None)
     if operations is None and any(kind.__name__ == "Sequential" for kind in type(parent).__mro__):
         operations = parent.layers

@@ -28,7 +28,7 @@ class Computed:
 
 
 def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
-    """What a batch has to give, in order (old files list their weights as inputs, too)."""
+    """Return what a batch has to give, in order (old files list their weights as inputs, too)."""
     weights = _weights(graph)
     return [value for value in graph.input if value.name not in weights]
 

@@ -174,7 +174,7 @@ class TorchAdapter(Adapter):
 
 
 def _silent(place: ModulePlace, inputs: object | None) -> ModelLayer | None:
-    """What is told of a place that was not called; nothing of an operation that gave no tensor."""
+    """Return what is told of a place that was not called; nothing of an operation that gave no tensor."""
     note = "" if inputs is None else "it was not called for this batch"
     if torch_layers.is_script(place):
         note = torch_layers.SCRIPTED

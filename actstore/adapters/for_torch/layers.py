@@ -107,7 +107,7 @@ def aliases(model: Module) -> dict[str, str]:
 class Watch:
     """Hands each call of some places to ``see``, and counts them; ``calls`` is for the caller to clear.
 
-    Counted is when something goes in or comes out: the same numbers, but for a module that calls itself.
+    Counts entries or exits of a module; the two agree unless a module calls itself.
     """
 
     def __init__(self, watched_places: Sequence[ModulePlace], see: See) -> None:
@@ -152,7 +152,7 @@ def watched(watched_places: Sequence[ModulePlace], see: See) -> Iterator[Watch]:
 
 
 def _told(find: Callable[..., Value], *found: Any) -> Value:
-    """What ``find`` takes of an output; nothing of tensors that cannot even be asked for their shape."""
+    """Return what ``find`` takes of an output; nothing of tensors that cannot even be asked for their shape."""
     try:
         return find(*found)
     except Exception as error:  # noqa: BLE001 - nested and other tensors raise whatever they like

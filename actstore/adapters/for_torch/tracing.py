@@ -1,7 +1,7 @@
 """Tracing a model with ``torch.fx``, to find what its forward methods do between modules.
 
 An operation is called as fx names its node, numbered within the module that it lies in: ``layer1.0.add``,
-``layer1.0.relu_1``. Traced is a copy that shares the tensors; the model itself stays as it is.
+``layer1.0.relu_1``. Traces a copy that shares the tensors; the model is not modified.
 """
 
 from __future__ import annotations

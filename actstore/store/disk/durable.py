@@ -144,7 +144,7 @@ def new_mark() -> str:
 
 
 def temporary_of(name: str) -> str:
-    """What a temporary file of ours was to be called; "" where ``name`` is no name of one."""
+    """Return what a temporary file of ours was to be called; "" where ``name`` is no name of one."""
     found = re.fullmatch(rf"(.+?)(\.{MARK})?{re.escape(TEMPORARY_SUFFIX)}", name)
     return found[1] if found else ""
 

@@ -116,7 +116,7 @@ class Lock:
 
 
 def read_note(path: Path) -> str:
-    """What the last holder of the lock on ``path`` noted in its file; "" where there is none."""
+    """Return what the last holder of the lock on ``path`` noted in its file; "" where there is none."""
     with suppress(OSError, UnicodeDecodeError):
         return read_file(path).decode("utf-8")
     return ""

@@ -161,7 +161,7 @@ def followed(path: str | PathLike[str]) -> Path:
 
 
 def identity(path: Path) -> tuple[int, ...] | None:
-    """What tells a file from every other, and from itself once it was written to; None where there is none."""
+    """Return what tells a file from every other, and from itself once it was written to; None where there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:

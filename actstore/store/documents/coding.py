@@ -38,7 +38,7 @@ def common_dtype(name: str, dtypes: Sequence[np.dtype]) -> np.dtype:
     common = np.result_type(*dtypes) if len({_CLASSES[dtype.kind] for dtype in dtypes}) == 1 else None
     if common is None or common.kind not in _CLASSES:
         msg = (
-            f"target {name!r} came as {' and '.join(str(dtype) for dtype in dtypes)}; "
+            f"target {name!r} is {' and '.join(str(dtype) for dtype in dtypes)}; "
             "expected one kind of label throughout. Cast them alike"
         )
         raise StoreError(msg)

@@ -23,7 +23,7 @@ SHOWN = 80  # characters of a value in a message
 
 
 def digest(data: bytes) -> str:
-    """What identifies a document or a file's bytes: xxh3, 128 bits, as hexadecimal digits."""
+    """Return what identifies a document or a file's bytes: xxh3, 128 bits, as hexadecimal digits."""
     return xxhash.xxh3_128_hexdigest(data)
 
 
@@ -94,7 +94,7 @@ def versioned(**fields: JSON) -> dict[str, JSON]:
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """What differs between two pieces of JSON: each place by its dotted name, with both values."""
+    """Return what differs between two pieces of JSON: each place by its dotted name, with both values."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = [*before, *(key for key in now if key not in before)]
         return [
@@ -150,7 +150,7 @@ class Header:
         return versioned(row_unit=self.row_unit, layers=layers)
 
     def by_name(self) -> dict[str, JSON]:
-        """What to compare with another header: the row unit, and the layers by name."""
+        """Return what to compare with another header: the row unit, and the layers by name."""
         layers = {layer.name: f"{layer.dtype} {layer.shape} {layer.axes}" for layer in self.layers}
         return {"row_unit": self.row_unit, "layers": layers, "order": list(layers)}
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def read_folder(folder: Path) -> Catalog:
-    """What is in the store in ``folder``. StoreError, naming the file, where it is not sound."""
+    """Return what is in the store in ``folder``. StoreError, naming the file, where it is not sound."""
     header = read_header(folder)
     whole = [path.parent.name for path in (folder / STEPS).glob(f"*/{COMPLETE}")]  # before what lists them
     steps = listed_steps(folder, header)
@@ -146,7 +146,7 @@ def _contiguous(found: Sequence[Rank | None]) -> list[Rank]:
 
 
 def _provenance(shared: Mapping[str, Any], ranks: Sequence[Rank]) -> dict[str, Any]:
-    """What all ranks have in common; what each said of its own, under "ranks" where there are several."""
+    """Return what all ranks have in common; what each said of its own, under "ranks" where there are several."""
     own = [{**rank.begin.provenance, **(rank.end.provenance if rank.end else {})} for rank in ranks]
     if len(own) == 1:
         return {**shared, **own[0]}

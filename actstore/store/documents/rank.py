@@ -49,7 +49,7 @@ class Rank:
 
 
 def journal_start(header: Header, step: int, rank: int) -> str:
-    """What the checksums of a rank's journal begin with: no record fits another store, step or rank."""
+    """Return what the checksums of a rank's journal begin with: no record fits another store, step or rank."""
     return digest(f"{header.identity} step {step} rank {rank}".encode("ascii"))
 
 
@@ -67,7 +67,7 @@ def read_rank(folder: Path, header: Header, step: int, rank: int, *, whole: bool
 def parse_records(
     place: Path, entries: Sequence[Mapping[str, Any]], header: Header, rank: int, checksum: str
 ) -> Rank | None:
-    """What records say; ValueError, KeyError or TypeError where they do not follow one another."""
+    """Return what records say; ValueError, KeyError or TypeError where they do not follow one another."""
     if not entries:
         return None
     first, *others = entries

@@ -132,7 +132,7 @@ class Seen:
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> Seen:
-        """What ``asdict`` made of it."""
+        """Return what ``asdict`` made of it."""
         return cls(natural(entry["batches"]), text(entry["inputs"]), text(entry["targets"]))
 
 
@@ -216,7 +216,7 @@ class Begin:
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any], rank: int) -> Begin:
-        """What ``asdict`` made of it; ValueError where it is not of this ``rank``."""
+        """Return what ``asdict`` made of it; ValueError where it is not of this ``rank``."""
         rows = entry["rows"]
         begin = cls(
             natural(entry["rank"]),
@@ -247,7 +247,7 @@ class End:
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any], rows: int) -> End:
-        """What ``asdict`` made of it; ValueError where it does not end after ``rows`` rows."""
+        """Return what ``asdict`` made of it; ValueError where it does not end after ``rows`` rows."""
         if natural(entry["rows"]) != rows:
             msg = f"it ends after {entry['rows']} rows where {rows} are listed"
             raise ValueError(msg)

@@ -80,5 +80,5 @@ class RowTableHash:
 
 
 def fingerprint(identity: str, ranks: Sequence[tuple[int, Mapping[str, str]]]) -> str:
-    """What identifies the rows and activations of a step: from the rows and the hashes of each rank."""
+    """Return what identifies the rows and activations of a step: from the rows and the hashes of each rank."""
     return digest(f"{identity} {json.dumps(ranks, sort_keys=True)}".encode("ascii"))

@@ -107,7 +107,7 @@ class NewFile:
                 output.write(span)
         output.flush()
         if output.offset != extent.offset + extent.nbytes:
-            msg = f"{path}: {output.offset - extent.offset:,} bytes came for a dataset of {extent.nbytes:,}"
+            msg = f"{path}: {output.offset - extent.offset:,} bytes for a dataset of {extent.nbytes:,}"
             raise ValueError(msg)
         return Extent(extent.dtype, extent.shape, extent.offset, hashes.digests(extent.blocks))
 

@@ -72,6 +72,6 @@ def read_ended(folder: Path, header: Header, step: int) -> list[Rank] | None:
 
 
 def proven(step: int, world_size: int) -> list[str]:
-    """What COMPLETE has the hashes of."""
+    """Return what COMPLETE has the hashes of."""
     journals = [f"{rank_folder(step, rank)}/{JOURNAL}" for rank in range(world_size)]
     return [STORE_JSON, f"{step_folder(step)}/{STEP_JSON}", *journals]

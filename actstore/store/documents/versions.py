@@ -18,7 +18,7 @@ RESUMED = "resumed"  # the key of the provenance that lists which rows other ver
 
 
 def other_versions(before: object, now: object) -> list[str]:
-    """What differs between two records of versions, each by its name with both values.
+    """Return what differs between two records of versions, each by its name with both values.
 
     What only one of them knows does not count: a package that was not loaded computed nothing. Of the platform the
     machine and the C library count, not the kernel's release, in which the nodes of a cluster differ.

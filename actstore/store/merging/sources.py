@@ -197,7 +197,10 @@ def _check_numbers(step: int, ranks: Sequence[Rank]) -> None:
     for rank in ranks:
         twin = known.setdefault(rank.begin.rank, rank)
         if twin is not rank:
-            msg = f"rank {rank.begin.rank} of step {step} came twice, in {twin.folder} and in {rank.folder}; name one"
+            msg = (
+                f"rank {rank.begin.rank} of step {step} appears twice, in {twin.folder} and in {rank.folder}; "
+                "name one"
+            )
             raise StoreError(msg)
     world_size = ranks[0].begin.world_size
     missing = [number for number in range(world_size) if number not in known]

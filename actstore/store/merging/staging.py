@@ -35,7 +35,7 @@ def new_folder(out: str | PathLike[str], sources: Sequence[str | PathLike[str]])
     elif os.path.lexists(final):
         msg = f"{out} already exists; remove it, or choose another name"
     elif twice:
-        msg = f"{twice[0]} came twice; name each store once"
+        msg = f"{twice[0]} appears twice; name each store once"
     if msg:
         raise StoreError(msg)
     check_not_input(final, sources)

@@ -33,7 +33,7 @@ def as_rows(index: Any, rows: int) -> int | range | np.ndarray:
         return int(_counted(asked, rows))
     if asked.ndim == 1 and (asked.dtype.kind in "iu" or not asked.size):
         return _counted(asked, rows)
-    msg = f"rows are indexed by an int, a slice, ({rows},) bools or a list of ints; {asked.dtype} {asked.shape} came"
+    msg = f"rows are indexed by an int, a slice, ({rows},) bools or a list of ints, not by {asked.dtype} {asked.shape}"
     raise IndexError(msg)
 
 

@@ -21,7 +21,7 @@ RUNS = 8  # within such a block: each thread that reads here and there in it nee
 
 
 class Checked:
-    """What of one layer in one file was compared with its hashes; threads may share it.
+    """Tracks which hash blocks of one layer in one file have been verified. Thread-safe.
 
     A block is hashed once, when the rows that were read cover it: at once where one read covers it; along the way
     where reads follow one another; and where several such runs meet in it, what came too early is read again.

@@ -88,12 +88,12 @@ class Store:
 
     @property
     def header(self) -> Header:
-        """What every row of every step is."""
+        """Return what every row of every step is."""
         return self._catalog.header
 
     @property
     def row_unit(self) -> str:
-        """What a row is: "example", "token" or "word"."""
+        """Return what a row is: "example", "token" or "word"."""
         return self._catalog.header.row_unit
 
     @property
@@ -137,13 +137,13 @@ class Store:
 
     @property
     def fingerprint(self) -> str:
-        """What identifies these rows and activations, wherever the store lies and in whatever shards or file."""
+        """Return what identifies these rows and activations, wherever the store lies and in whatever shards or file."""
         marks = list(self.fingerprints.values())
         return marks[0] if len(marks) == 1 else digest(" ".join(marks).encode("ascii"))
 
     @property
     def fingerprints(self) -> dict[int, str]:
-        """What identifies the rows and activations of each step."""
+        """Return what identifies the rows and activations of each step."""
         return {step: contents.fingerprint for step, contents in self._catalog.steps.items()}
 
     @property
@@ -194,7 +194,7 @@ class Store:
         overwrite: bool = False,
         ignore_label: object = (),
     ) -> None:
-        """Give the rows labels, from now on: ``targets[name]``. What another target of that name had is out of sight.
+        """Give the rows labels, from now on: ``targets[name]``. An older one of that name is hidden, its file stays.
 
         Args:
             name: the target's.

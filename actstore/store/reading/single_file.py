@@ -93,7 +93,7 @@ def is_single_file(path: Path) -> bool:
 
 
 def read_packed(path: Path) -> Contents:
-    """What is in a single-file store. StoreError where ``path`` is none, or not sound."""
+    """Return what is in a single-file store. StoreError where ``path`` is none, or not sound."""
     return examine(path).contents
 
 
@@ -147,7 +147,7 @@ def _manifest_place(path: Path, file_bytes: int) -> Extent:
 
 
 def _without_footer(path: Path, head: bytes, file_bytes: int) -> str:
-    """What an HDF5 file is that does not end like a store."""
+    """Return what an HDF5 file is that does not end like a store."""
     if is_shard_name(path.name):
         return f"{path} is one shard of a store: open its folder"
     if file_bytes < _end_of_hdf5(head):

@@ -50,7 +50,7 @@ class Account:
         self.damages.append(Damage(path, place, reason))
 
     def document(self, path: Path) -> dict[str, Any] | None:
-        """What a sealed document says; None, and a damage, where that cannot be told."""
+        """Return what a sealed document says; None, and a damage, where that cannot be told."""
         try:
             data = durable.read_whole(path)
             self.document_bytes += len(data)
@@ -85,14 +85,14 @@ class Account:
         return any(damage.path == path for damage in self.damages)
 
     def mark(self, name: str) -> str:
-        """What identifies the bytes of a document."""
+        """Return what identifies the bytes of a document."""
         try:
             return digest(durable.read_whole(self.folder / name))
         except StoreError:  # reported where it was to be read
             return ""
 
     def unlisted(self, path: Path, *, strict: bool) -> None:
-        """What no record lists: left by a writer that was killed, unless nothing is to be missing any more."""
+        """Return what no record lists: left by a writer that was killed, unless nothing is to be missing any more."""
         passing = path.name.endswith(durable.TEMPORARY_SUFFIX) or path.name.startswith((LOCK, "."))
         if strict and not passing and not path.name.endswith(f".{LOCK}"):
             self.damage(path, UNLISTED, "no sound record lists it, so it cannot be checked")
@@ -101,5 +101,5 @@ class Account:
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """What is in a folder, in order of name; nothing where there is none."""
+    """Return what is in a folder, in order of name; nothing where there is none."""
     return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -202,7 +202,7 @@ class _Check:
         return state.hexdigest()
 
     def conclude(self) -> list[Damage]:
-        """What is wrong with the file, once every span was checked: only a sound one is shown to HDF5."""
+        """Return what is wrong with the file, once every span was checked: only a sound one is shown to HDF5."""
         self.close()
         found = [self._whole] if self._whole else []
         found += [(self._place(span), reason) for span, reason in _joined(self.failures)]

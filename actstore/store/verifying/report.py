@@ -82,7 +82,7 @@ class RowNumbers:
 
 
 def dataset_place(path: str, start: int, stop: int, numbers: RowNumbers) -> str:
-    """What the entries ``start`` to ``stop`` of a dataset are to whoever knows the store by its layers and rows."""
+    """Describe the entries ``start`` to ``stop`` of a dataset by the layers and rows of the store."""
     if path in NAMES:
         return NAMES[path]
     kind, _, rest = path.partition("/")

@@ -68,7 +68,7 @@ class StepSurvey:
         self._take_down_unlisted(place, numbers, strict=strict)
 
     def _take_down_unlisted(self, place: Path, numbers: Sequence[int], *, strict: bool) -> None:
-        """What is in the folder of the step besides its documents and its ranks."""
+        """Return what is in the folder of the step besides its documents and its ranks."""
         ranks = (place.parent.joinpath(rank_folder(self._step, number)).name for number in numbers)
         known = {STEP_JSON, COMPLETE, *ranks}
         for path in entries_of(place):

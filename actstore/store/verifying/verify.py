@@ -63,7 +63,7 @@ def _folder(path: Path, progress: Callable[[VerifyProgress], None] | None, worke
 
 
 def _unreadable(path: Path) -> list[Damage]:
-    """What keeps a store from being read though every byte is as it was written."""
+    """Return what keeps a store from being read though every byte is as it was written."""
     try:
         read_folder(path)
     except StoreError as error:

@@ -184,6 +184,6 @@ def _texts(name: str, ids: ArrayLike) -> list[str]:
         found = found.astype(np.str_)
     if found.dtype.kind not in "UT" or found.ndim != 1:
         came = f"{found.ndim}-dimensional {found.dtype}"
-        msg = f"target {name!r}: its ids came as {came}; expected one text per label"
+        msg = f"target {name!r}: its ids are {came}; expected one text per label"
         raise TargetError(msg)
     return found.tolist()

@@ -25,7 +25,7 @@ MOST_AXES = 32  # of a dataset in HDF5 (H5S_MAX_RANK)
 def describe_layers(activations: Mapping[str, Captured]) -> tuple[StoredLayer, ...]:
     """The layers of a batch, in its order. LayerError where a store cannot hold one."""
     if not activations:
-        msg = "a batch came without a layer; expected one layer at least. Check the layer patterns"
+        msg = "a batch comes without a layer; expected one layer at least. Check the layer patterns"
         raise StoreError(msg)
     return tuple(_describe(name, captured, order) for order, (name, captured) in enumerate(activations.items()))
 
@@ -36,7 +36,7 @@ def _describe(name: str, captured: Captured, order: int) -> StoredLayer:
         encode_text(text, what)
     if dtype not in DTYPES or array.dtype.newbyteorder("<") != numpy_dtype(dtype):
         msg = (
-            f"layer {name!r} came as {array.dtype} named {dtype!r}; a store holds {', '.join(DTYPES)} "
+            f"layer {name!r} is {array.dtype} named {dtype!r}; a store holds {', '.join(DTYPES)} "
             "(bfloat16 as its bits in uint16). Cast the layer, or leave it out"
         )
         raise LayerError(msg)
@@ -67,7 +67,7 @@ def check_same_layers(found: Sequence[StoredLayer], expected: Sequence[StoredLay
         other = by_name[layer.name]
         if (other.dtype, other.shape, other.axes) != (layer.dtype, layer.shape, layer.axes):
             msg = (
-                f"layer {layer.name!r} came as {_kind(other)} where the first batch had {_kind(layer)}; "
+                f"layer {layer.name!r} is {_kind(other)} where the first batch had {_kind(layer)}; "
                 "a row is the same size throughout a store. Pad the inputs alike, or cast the layer"
             )
             raise LayerError(msg)
@@ -78,7 +78,7 @@ def _kind(layer: StoredLayer) -> str:
 
 
 def check_rows(batch: RowBatch) -> TableRows:
-    """What is known of the rows, ready to be stored. StoreError where counts disagree or a value cannot be held."""
+    """Return the row table, ready to be stored. StoreError where counts disagree or a value cannot be held."""
     counts = {f"layer {name!r}": len(captured.array) for name, captured in batch.activations.items()}
     counts |= {"ids": len(batch.ids), "splits": len(batch.splits)}
     counts |= {f"target {name!r}": len(values) for name, values in batch.targets.items()}
@@ -126,7 +126,7 @@ class KnownColumns:
             ("positions", self.positions, new.positions),
         ):
             if before != now:
-                msg = f"a batch came {'with' if now else 'without'} {what}, unlike the first one; give them throughout"
+                msg = f"a batch comes {'with' if now else 'without'} {what}, unlike the first one; give them throughout"
                 raise StoreError(msg)
         dtypes = {
             name: common_dtype(name, [self.dtypes.get(name, dtype), dtype])
@@ -139,6 +139,6 @@ def check_positions(positions: Sequence[int] | np.ndarray) -> np.ndarray:
     """(rows,) int64. StoreError where they are not ints."""
     values = np.asarray(positions)
     if values.size and values.dtype.kind not in "iu":
-        msg = f"positions came as {values.dtype}; expected ints (the index within the group)"
+        msg = f"positions are {values.dtype}; expected ints (the index within the group)"
         raise StoreError(msg)
     return values.astype(np.int64)

@@ -122,7 +122,7 @@ def _check_columns(ranks: Sequence[Rank]) -> None:
 
 
 def _columns(rank: Rank) -> dict[str, np.dtype]:
-    """What a rank has in its row table beside ids and splits: the groups, the positions, the labels of each target."""
+    """Return a rank's row table beside ids and splits: the groups, the positions, the labels of each target."""
     found: dict[str, np.dtype] = {}
     for path, extent in [item for record in rank.shards for item in record.file.extents.items()]:
         labels = path.startswith(f"{TARGETS}/") and path.endswith(values_path(""))

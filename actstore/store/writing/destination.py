@@ -64,7 +64,7 @@ class Destination:
 
     @property
     def partial(self) -> Path:
-        """What lies beside the final name until the output is whole."""
+        """Return what lies beside the final name until the output is whole."""
         return self.final.with_name(self.final.name + PARTIAL_SUFFIX)
 
     @property
@@ -189,7 +189,7 @@ def check_replaces(destination: Destination, asked: str) -> None:
 
 
 def store_mark(path: Path) -> str:
-    """What tells a store from others, whoever copied it where: of its rows where they are all there, else of its bytes.
+    """Return what tells a store from others wherever it was copied: of its rows where all are there, else of its bytes.
 
     "" where there is nothing to tell.
     """
@@ -216,7 +216,7 @@ def _joins(destination: Destination) -> bool:
 
 
 def taken(destination: Destination, path: Path) -> StoreError:
-    """What to say where ``path`` is there, and nobody asked to go on with it or to replace it."""
+    """Return what to say where ``path`` is there, and nobody asked to go on with it or to replace it."""
     place = destination.place
     if place.shared and path == destination.staging:
         done = (path / step_folder(place.number) / COMPLETE).exists()
@@ -230,7 +230,7 @@ def taken(destination: Destination, path: Path) -> StoreError:
 
 
 def in_use(folder: Path) -> StoreError:
-    """What to say where another process holds a lock."""
+    """Return what to say where another process holds a lock."""
     return StoreError(f"{folder} is being written by another process; wait for it, or choose another name")
 
 

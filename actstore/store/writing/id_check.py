@@ -59,8 +59,8 @@ class IdCheck:
             repeated |= suspects.intersection(stored()) if suspects else set()
         if repeated:
             msg = (
-                f"id {min(repeated).decode('utf-8')!r} came twice, as did {len(repeated) - 1:,} others of its batch; "
-                "every row of a store needs an id of its own"
+                f"id {min(repeated).decode('utf-8')!r} appears twice, as did {len(repeated) - 1:,} others of its "
+                "batch; every row of a store needs an id of its own"
             )
             raise StoreError(msg)
 

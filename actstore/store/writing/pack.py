@@ -136,7 +136,7 @@ def _commit(file: NewFile, path: Path, contents: Contents, extents: Mapping[str,
 
 
 def _as_packed(contents: Contents, casts: Mapping[str, Cast], dtype: str | None) -> Contents:
-    """What the file says of itself: as the store does, but for the layers that were cast."""
+    """Return what the file says of itself: as the store does, but for the layers that were cast."""
     if not casts:
         return contents
     layers = tuple(

@@ -93,5 +93,5 @@ def shard_bytes(header: Header, rows: int) -> int:
 
 
 def row_bytes(header: Header) -> int:
-    """What a row takes on the disk, its place in the row table included."""
+    """Return what a row takes on the disk, its place in the row table included."""
     return sum(layer.row_bytes for layer in header.layers) + ROW_TABLE_BYTES

@@ -96,12 +96,12 @@ def _other_data(before: Any, now: Any) -> list[str]:
 
 
 def shared(provenance: Mapping[str, JSON]) -> dict[str, JSON]:
-    """What all ranks of a dump have in common of its provenance."""
+    """Return what all ranks of a dump have in common of its provenance."""
     return {key: value for key, value in provenance.items() if key not in PER_RANK}
 
 
 def refusal(where: Path, names: list[str]) -> StoreError:
-    """What to say where something was begun with other settings than these."""
+    """Return what to say where something was begun with other settings than these."""
     return StoreError(
         f"{where} was begun differently: {'; '.join(names)}. Go on with what it was begun with, "
         "or dump to another name"

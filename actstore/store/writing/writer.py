@@ -219,12 +219,12 @@ class Writer:
             the store, open.
 
         Raises:
-            StoreError where no row came (nothing is left then), or the disk takes no more (``abandon`` it).
+            StoreError where there are no rows (nothing is left then), or the disk takes no more (``abandon`` it).
         """
         self._check_going()
         if self._begun is None or not self._rows:
             self.abandon()
-            msg = f"{self._destination.final} was not written: no row came. Check the data and its limit"
+            msg = f"{self._destination.final} was not written: there are no rows. Check the data and its limit"
             raise StoreError(msg)
         rank, destination = self._begun.rank, self._destination
         with self._writing():

@@ -224,7 +224,7 @@ def _predictions(
     owned: Mapping[tuple[Any, ...], list[str]],
     tables: tuple[RowTable, ...],
 ) -> dict[TableKey, dict[str, Array]]:
-    """What a probe says of the rows of each table, by the names of the arrays."""
+    """Return what a probe says of the rows of each table, by the names of the arrays."""
     predictions: dict[TableKey, dict[str, Array]] = {}
     for of_table, table in enumerate(tables):
         for name in owned.get((number, of_table), []):
