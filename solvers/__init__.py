@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from solvers.certifying import certify
     from solvers.errors import EngineError, FigureError, ProbeFileError, ProblemError, SolverError
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from solvers.probing.fit_layers import fit_layers
     from solvers.probing.probe import Probe, Probes
     from solvers.probing.probe_file import load
+    from solvers.proof.certifying import certify
     from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Rows
 
 _HOME = {
@@ -44,7 +44,7 @@ _HOME = {
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
     "Status": "solvers.fitting.result",
-    "certify": "solvers.certifying",
+    "certify": "solvers.proof.certifying",
     "evaluate": "solvers.probing.evaluate",
     "fit": "solvers.fitting.fit",
     "fit_layers": "solvers.probing.fit_layers",

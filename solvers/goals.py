@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from solvers.arrays import Array, Backend
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["Bid", "Engine", "Goal", "Prepared", "Readings", "Solution"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from actstore.adapters.base import Prepared, RunRows
     from actstore.dumping.plan import DumpPlan
-    from actstore.row_ids import RowIds
+    from actstore.rows.ids import RowIds
 
 CheckBatch: TypeAlias = "Callable[[Prepared, Sequence[str]], None]"
 """Checks a batch, of examples with these ids, before it runs."""

@@ -15,7 +15,7 @@ from actstore.dumping.ranks import share_of
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, SourceError
 from actstore.reductions import ReductionSettings
-from actstore.row_choice import RowChoice
+from actstore.rows.choice import RowChoice
 from actstore.store.disk.output import named_paths
 from actstore.store.documents.write_place import WritePlace
 from actstore.store.writing.writer import Writer

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actstore.adapters import Adapter
     from actstore.adapters.describing import Description
     from actstore.dumping.plan import DumpPlan
-    from actstore.row_ids import RowIds
+    from actstore.rows.ids import RowIds
     from actstore.sources import Batch
 
 DESCRIBED_ROWS = 3

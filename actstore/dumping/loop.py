@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from actstore.dumping.plan import DumpPlan
     from actstore.dumping.ranks import Share
     from actstore.reductions import Reductions
-    from actstore.row_ids import RowIds
+    from actstore.rows.ids import RowIds
     from actstore.sources import SplitData
     from actstore.store.format import JSON
     from actstore.store.writing.writer import Writer

@@ -19,14 +19,14 @@ from actstore.errors import SourceError
 from actstore.patterns import by_name, matching, select, with_axes
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
 from actstore.reductions.parts_of_examples import has_positions
-from actstore.row_choice import RowChoice
+from actstore.rows.choice import RowChoice
 from actstore.store.format import StoredLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from actstore.adapters import Adapter, ModelLayer
-    from actstore.row_ids import RowIds
+    from actstore.rows.ids import RowIds
     from actstore.sources import Batch, SplitData
     from actstore.store.format import JSON
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from actstore.dumping.plan import LoopSettings
     from actstore.dumping.rows import RowUnit
-    from actstore.row_choice import RowChoice
+    from actstore.rows.choice import RowChoice
     from actstore.sources import SplitData
 
 

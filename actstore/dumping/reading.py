@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from actstore.dumping.repeats import Repeats
 from actstore.errors import DumpError
 from actstore.provenance import InputHash, LabelHash, hash_text
-from actstore.row_ids import RowIds
+from actstore.rows.ids import RowIds
 from actstore.store.documents.records import Seen
 
 if TYPE_CHECKING:

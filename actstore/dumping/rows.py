@@ -10,7 +10,7 @@ import numpy as np
 from actstore.activations import RowBatch
 from actstore.errors import DumpError, SourceError
 from actstore.reductions.parts_of_examples import BatchRows
-from actstore.row_choice import KeptRows
+from actstore.rows.choice import KeptRows
 from actstore.store.format import EXAMPLE, ROW_UNITS, WORD
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from actstore.activations import Captured
     from actstore.reductions.parts_of_examples import Spots
-    from actstore.row_choice import RowChoice
+    from actstore.rows.choice import RowChoice
     from actstore.sources import Batch, SplitData
 
 

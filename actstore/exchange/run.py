@@ -14,7 +14,7 @@ from actstore.activations import RowBatch
 from actstore.errors import SourceError
 from actstore.exchange.specs import Spec, blocks, check_once, parse
 from actstore.provenance import versions
-from actstore.row_ids import RowIds
+from actstore.rows.ids import RowIds
 from actstore.store.disk.output import check_room
 from actstore.store.format import FILE_SUFFIX, ROW_UNITS, numpy_dtype
 from actstore.store.writing.writer import Writer

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.row_ids import index_of
+from actstore.rows.ids import index_of
 from actstore.sources.arrays import ArraySource
 from actstore.sources.base import Batch, LabelColumn, Source, check_labels
 from actstore.usercode import explain, load_object

@@ -110,7 +110,7 @@ class StoreColumns:
         Raises:
             SourceError: nothing of that name, or a row of which nothing is said.
         """
-        from actstore.row_choice import whole
+        from actstore.rows.choice import whole
 
         return whole(self._values(name), f"--{what}-by {name!r}", what)
 
@@ -177,7 +177,7 @@ def told_of_features(
         SourceError: nothing of that name, or not of every row.
     """
     from actstore.errors import SourceError
-    from actstore.row_choice import whole
+    from actstore.rows.choice import whole
     from actstore.sources import read_labels
 
     told = {}

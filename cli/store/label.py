@@ -38,7 +38,7 @@ def label(store: str, labels: str, name: str | None, column: str | None, overwri
     """
     import actstore
     from actstore.labels import place, read_file
-    from actstore.row_choice import whole
+    from actstore.rows.choice import whole
 
     with actstore.open(store) as opened, shown_warnings():
         ids = opened.ids.tolist()

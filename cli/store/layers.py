@@ -127,7 +127,7 @@ def _row_count(data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> in
     """How many rows a dump of the data would have; None where only reading tells, or where they are no examples."""
     from actstore.dumping.ranks import all_of
     from actstore.dumping.rows import RowUnit
-    from actstore.row_choice import RowChoice
+    from actstore.rows.choice import RowChoice
 
     unit = RowUnit.of(given.get("row"), data or ())
     if not data or not unit.whole:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from solvers.goals import Engine, Prepared
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["Choice", "available", "choose", "get", "names"]
 

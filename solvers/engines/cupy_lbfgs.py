@@ -15,7 +15,7 @@ from solvers.workers.threads import Threads
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["ENGINE", "CupyEngine", "device_name"]
 

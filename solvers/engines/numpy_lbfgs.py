@@ -11,7 +11,7 @@ from solvers.lbfgs.sweep import ColumnSolver
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["ENGINE", "NumpyEngine"]
 

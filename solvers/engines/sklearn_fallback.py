@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.arrays import Array
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["ENGINE", "SklearnEngine"]
 

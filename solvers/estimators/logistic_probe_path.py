@@ -17,10 +17,10 @@ from solvers.fitting.path import ROUGH_GAP_NATS
 from solvers.fitting.result import Status
 from solvers.labels import UNSEEN, place_labels
 from solvers.linear_map import output_blocks
-from solvers.problem import read_strengths
+from solvers.problem.problem import read_strengths
+from solvers.problem.weights import row_weights
 from solvers.rows import Rows
-from solvers.scores import row_nats
-from solvers.weights import row_weights
+from solvers.scoring.scores import row_nats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -18,9 +18,9 @@ from solvers.fitting.to_fit import ToFit
 from solvers.fitting.validation import Validation
 from solvers.given import refuse_other_rows
 from solvers.linear_map import LinearMap
-from solvers.problem import check_strength, pose_together, read_strengths
+from solvers.problem.problem import check_strength, pose_together, read_strengths
+from solvers.problem.weights import row_weights
 from solvers.rows import Columns, RowSource, as_source, draw_columns, flat_width
-from solvers.weights import row_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from solvers.arrays import Array
     from solvers.fitting.path import SolvedPath
     from solvers.fitting.result import Fit, FitPath
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["FitInputs", "FittedWeights", "fit"]
 

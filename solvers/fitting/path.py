@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.certificate import MAX_PASSES, Certificate, Certifier, Claim
 from solvers.fitting.result import FitProgress
 from solvers.goals import Goal
+from solvers.proof.certificate import MAX_PASSES, Certificate, Certifier, Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from solvers.arrays import Array
     from solvers.fitting.validation import Validation
     from solvers.goals import Prepared, Solution
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["PathPlan", "PathProblem", "Point", "SolvedPath", "follow"]
 
@@ -170,7 +170,7 @@ class PathSolver:
         return sum(not point.interrupted for points in self._points for point in points.values())
 
     def left(self) -> list[SolvedPath]:
-        """Return each path as an interrupt left it: the points certified, and those in flight, certified where they were.
+        """Return each path as an interrupt left it: the points certified, and those in flight, there, too.
 
         In few readings of the rows, as somebody waits for it.
         """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from solvers.arrays import Array
     from solvers.engines.choice import Choice
     from solvers.fitting.path import Point, SolvedPath
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["ToFit"]
 

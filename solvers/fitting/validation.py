@@ -9,14 +9,14 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.labels import UNSEEN, place_labels, read_labels
-from solvers.moments import not_finite
+from solvers.problem.moments import not_finite
 from solvers.rows import as_source, blocks, flat_width
-from solvers.scores import row_nats
+from solvers.scoring.scores import row_nats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
     from solvers.rows import RowSource
 
 __all__ = ["Validation"]

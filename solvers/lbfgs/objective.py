@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Backend
     from solvers.lbfgs.working import Blocks, WorkingRows
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["Answer", "Ask", "Targets", "evaluate", "logits", "padded", "residual_block", "softmax"]
 

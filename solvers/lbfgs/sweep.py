@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Backend
     from solvers.goals import Goal
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["ColumnSolver"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.arrays import Array, Backend
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
     from solvers.rows import RowSource
 
 __all__ = ["DOUBLE_ELEMENTS", "Blocks", "Frame", "WorkingRows"]

@@ -10,7 +10,7 @@ from solvers.errors import ProblemError
 from solvers.given import refuse_other_rows
 from solvers.labels import place_labels, plain_labels
 from solvers.rows import Rows, as_source
-from solvers.scores import Score, score
+from solvers.scoring.scores import Score, score
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

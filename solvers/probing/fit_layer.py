@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from solvers.probing.task import Task
     from solvers.probing.warm_starts import Start
     from solvers.rows import RowSource
-    from solvers.scores import Score
+    from solvers.scoring.scores import Score
 
 __all__ = ["fit_layer"]
 

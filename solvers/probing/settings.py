@@ -9,7 +9,7 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.fitting.settings import FitSettings
-from solvers.problem import read_strengths
+from solvers.problem.problem import read_strengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

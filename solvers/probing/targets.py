@@ -14,7 +14,7 @@ from solvers.labels import UNSEEN
 from solvers.probing.holdout import ALWAYS
 from solvers.probing.row_table import RowTable
 from solvers.rows import Rows
-from solvers.scores import LEFT_OUT, Score, Scored, nonfinite_rows, score_each
+from solvers.scoring.scores import LEFT_OUT, Score, Scored, nonfinite_rows, score_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ from actstore.errors import ActstoreError
 from actstore.exchange import specs
 from actstore.formats import foreign_hdf5, hdf5_child, safetensors
 from actstore.formats.hdf5_filters import LZF, Pipeline
-from actstore.row_choice import RowChoice
+from actstore.rows.choice import RowChoice
 from actstore.sources import read_labels, split_data
 from tests.actstore import mutation_bytes
 from tests.actstore.mutation_checksums import seal, sealed_blocks

@@ -11,7 +11,7 @@ import pytest
 from actstore.errors import SourceError
 from actstore.formats.delimited import open_table
 from actstore.labels import read_file
-from actstore.row_choice import RowChoice
+from actstore.rows.choice import RowChoice
 from actstore.sources import read_labels, split_data
 
 RECORDS = [["id", "text", "label"], ["a", "one, two; three", "0"], ["b", 'say "so"', "1"], ["c", "", "0"]]

@@ -9,7 +9,7 @@ import pytest
 from actstore.dumping.dump import without_bad
 from actstore.errors import SourceError
 from actstore.formats.imagefiles import Preparation, preparation
-from actstore.row_choice import RowChoice
+from actstore.rows.choice import RowChoice
 from actstore.sources import images, split_data
 
 

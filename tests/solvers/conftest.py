@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from solvers.arrays import NUMPY, Backend
 from solvers.engines import choice
 from solvers.engines.cupy_lbfgs import device_name
-from solvers.problem import pose
+from solvers.problem.problem import pose
 from solvers.workers.threads import Threads
 from tests.solvers.stand_in import DeviceModule, Stream, _lifted, installed, to_host
 

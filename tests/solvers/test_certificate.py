@@ -7,8 +7,8 @@ import pytest
 from scipy.special import logsumexp
 
 from solvers.arrays import NUMPY
-from solvers.certificate import Certifier, Claim
-from solvers.problem import pose, pose_together
+from solvers.problem.problem import pose, pose_together
+from solvers.proof.certificate import Certifier, Claim
 from solvers.workers.threads import Threads
 
 # Newton's optimum is good to the rounding of a loss of order 1.

@@ -7,14 +7,14 @@ import pytest
 
 import solvers
 from solvers.arrays import NUMPY
-from solvers.certificate import Certifier, Claim
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject, Kind
 from solvers.lbfgs.objective import Answer, Targets, evaluate
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import Frame, WorkingRows
-from solvers.problem import pose
+from solvers.problem.problem import pose
+from solvers.proof.certificate import Certifier, Claim
 
 RATIO = math.sqrt(10) * (1 + 1e-9)
 

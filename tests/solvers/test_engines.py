@@ -8,14 +8,14 @@ import pytest
 
 import solvers
 from solvers.arrays import NUMPY
-from solvers.certificate import Certifier, Claim
 from solvers.engines import choice as engines
 from solvers.engines.cupy_lbfgs import CupyEngine, _probe_device
 from solvers.engines.sklearn_fallback import SklearnEngine
 from solvers.errors import EngineError
 from solvers.goals import Bid, Goal
 from solvers.lbfgs.sweep import ColumnSolver
-from solvers.problem import pose, pose_together
+from solvers.problem.problem import pose, pose_together
+from solvers.proof.certificate import Certifier, Claim
 
 GAP = 1e-6
 

@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import (
 import solvers
 from solvers import LogisticProbe, LogisticProbePath
 from solvers.errors import EngineError
-from solvers.weights import row_weights
+from solvers.problem.weights import row_weights
 
 TIGHT = 1e-11
 """A gap at which coefficients of these well-conditioned problems agree to about 1e-5."""

@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold, c
 import solvers
 from solvers import LogisticProbe, LogisticProbePath
 from solvers.errors import ProblemError
-from solvers.weights import row_weights
+from solvers.problem.weights import row_weights
 
 TIGHT = 1e-11
 """A gap at which cross-entropies on held-out rows agree to about 1e-5."""

@@ -46,7 +46,7 @@ def test_one_fit_is_certified_where_it_stood(data, stop_after, newton, count):
     assert fit.status == "interrupted"
     assert fit.gap_nats > 1e-10
     assert fit.evaluations == count
-    optimum = newton(solvers.problem.pose(*data), 1.0)
+    optimum = newton(solvers.problem.problem.pose(*data), 1.0)
     assert fit.loss - optimum.loss <= fit.gap_nats
     assert np.isfinite(fit.predict_proba(data[0])).all()
 

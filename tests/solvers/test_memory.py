@@ -9,7 +9,7 @@ import pytest
 
 import solvers
 from solvers.engines.numpy_lbfgs import ENGINE
-from solvers.problem import pose
+from solvers.problem.problem import pose
 
 ROWS, WIDTH = 3000, 20
 

@@ -10,7 +10,7 @@ from solvers.lbfgs.metric import NO_METRIC, Curvature, Metric, Point, measure
 from solvers.lbfgs.objective import Targets
 from solvers.lbfgs.sampling import Sample, Sampler
 from solvers.lbfgs.working import Frame, WorkingRows
-from solvers.problem import pose
+from solvers.problem.problem import pose
 from solvers.workers.threads import Threads
 
 

@@ -8,7 +8,7 @@ import pytest
 from solvers.arrays import NUMPY
 from solvers.lbfgs.objective import Ask, Targets, evaluate, logits, padded, softmax
 from solvers.lbfgs.working import Frame, WorkingRows
-from solvers.problem import pose, pose_together
+from solvers.problem.problem import pose, pose_together
 from solvers.workers.threads import Threads
 
 STEP = 1e-6

@@ -11,7 +11,7 @@ from solvers.errors import ProblemError
 from solvers.fitting.path import PathPlan, PathProblem, follow
 from solvers.fitting.validation import Validation
 from solvers.lbfgs.sweep import ColumnSolver
-from solvers.problem import pose_together
+from solvers.problem.problem import pose_together
 
 STRENGTHS = [1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0]
 

@@ -5,7 +5,7 @@ import pytest
 
 from solvers.errors import ProblemError
 from solvers.labels import encode
-from solvers.problem import check_strength, pose, pose_together
+from solvers.problem.problem import check_strength, pose, pose_together
 
 ROWS = np.random.default_rng(0).standard_normal((6, 3))
 LABELS = np.array(["a", "b", "a", "c", "b", "a"])
@@ -66,7 +66,7 @@ def test_mean_and_scale_are_weighted_and_population():
 @pytest.mark.parametrize("rows", [1, 2, 4])
 def test_moments_do_not_depend_on_blocks(monkeypatch, rows):
     whole = pose(ROWS + 1e6, LABELS, scale=True)
-    monkeypatch.setattr("solvers.moments.BLOCK_ELEMENTS", 3 * rows)
+    monkeypatch.setattr("solvers.problem.moments.BLOCK_ELEMENTS", 3 * rows)
     blocked = pose(ROWS + 1e6, LABELS, scale=True)
     np.testing.assert_allclose(blocked.scale, whole.scale, rtol=1e-9)  # 1e6 + x holds x to 1e-10
     np.testing.assert_allclose(blocked.mean, whole.mean, rtol=1e-15)
@@ -198,7 +198,7 @@ def test_what_is_no_problem_is_refused_in_one_line(activations, labels, weights,
 
 
 def test_every_bad_row_of_every_block_is_counted(monkeypatch):
-    monkeypatch.setattr("solvers.moments.BLOCK_ELEMENTS", 3)
+    monkeypatch.setattr("solvers.problem.moments.BLOCK_ELEMENTS", 3)
     with pytest.raises(ProblemError, match="2 of 6 rows hold NaN"):
         pose(NAN_ROWS, LABELS)
 

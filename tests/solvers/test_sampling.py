@@ -7,7 +7,7 @@ from solvers.arrays import NUMPY
 from solvers.lbfgs.objective import Targets
 from solvers.lbfgs.sampling import Sampler, _chances
 from solvers.lbfgs.working import Frame, WorkingRows
-from solvers.problem import pose
+from solvers.problem.problem import pose
 
 
 @pytest.fixture

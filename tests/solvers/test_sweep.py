@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from solvers.arrays import NUMPY
-from solvers.certificate import Certifier, Claim
 from solvers.goals import Goal
 from solvers.lbfgs.sweep import ColumnSolver
-from solvers.problem import pose, pose_together
+from solvers.problem.problem import pose, pose_together
+from solvers.proof.certificate import Certifier, Claim
 from solvers.workers.threads import Threads
 
 STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)

@@ -6,7 +6,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import solvers
 from solvers.errors import ProblemError
-from solvers.weights import row_weights
+from solvers.problem.weights import row_weights
 
 LABELS = np.array(["b", "a", "b", "b", "c", "b", "a"])
 SAMPLE = np.array([1.0, 2.0, 0.5, 0.0, 3.0, 1.5, 0.25])

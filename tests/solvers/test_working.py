@@ -7,7 +7,7 @@ import pytest
 
 from solvers.arrays import NUMPY
 from solvers.lbfgs.working import Frame, WorkingRows
-from solvers.problem import pose, pose_together
+from solvers.problem.problem import pose, pose_together
 from solvers.workers.threads import Threads
 
 ROWS = 300

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Array, Backend
     from solvers.lbfgs.working import Blocks
-    from solvers.problem import Problem
+    from solvers.problem.problem import Problem
 
 __all__ = ["MAX_PASSES", "Certificate", "Certifier", "Claim"]
 

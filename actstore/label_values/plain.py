@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.row_ids import index_of, is_pandas
+from actstore.rows.ids import index_of, is_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

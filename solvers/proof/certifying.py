@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvers.arrays import NUMPY
-from solvers.certificate import Certifier, Claim
 from solvers.errors import ProblemError
-from solvers.problem import check_strength, pose
+from solvers.problem.problem import check_strength, pose
+from solvers.proof.certificate import Certifier, Claim
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from solvers.arrays import Array
-    from solvers.certificate import Certificate
+    from solvers.proof.certificate import Certificate
     from solvers.rows import RowSource
 
 __all__ = ["certify"]

@@ -11,7 +11,7 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.given import numbers
 from solvers.labels import encode
-from solvers.moments import all_moments, common_range, spread
+from solvers.problem.moments import all_moments, common_range, spread
 from solvers.rows import Rows, as_source
 
 if TYPE_CHECKING:

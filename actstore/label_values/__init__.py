@@ -1,0 +1,1 @@
+"""Labels as values: one plain type, and marks that mean "no label"."""

@@ -1,0 +1,1 @@
+"""Which rows: their ids, and the choice among them."""

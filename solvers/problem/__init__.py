@@ -1,0 +1,1 @@
+"""The problem that is solved: rows, labels, weights of rows, and their moments."""
