@@ -20,7 +20,7 @@ from solvers.linear_map import output_blocks
 from solvers.problem.problem import read_strengths
 from solvers.problem.weights import row_weights
 from solvers.rows import Rows
-from solvers.scoring.scores import row_nats
+from solvers.scoring.split_score import row_nats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

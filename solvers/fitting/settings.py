@@ -47,7 +47,7 @@ class FitSettings:
 
     Args:
         scale: take the penalty in columns of unit standard deviation (weighted, population, over the training rows).
-        class_weight: None, "balanced", or weights by label; :func:`solvers.problem.weights.row_weights` has the formula.
+        class_weight: None, "balanced", or weights by label; ``solvers.problem.weights`` has the formula.
         gap_nats: certified distance from the optimum, in nats per row; with validation that of the chosen C,
             while those it is compared with need 1e-3.
         full_path: try every C, whatever validation says.

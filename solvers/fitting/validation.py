@@ -11,7 +11,7 @@ from solvers.errors import ProblemError
 from solvers.labels import UNSEEN, place_labels, read_labels
 from solvers.problem.moments import not_finite
 from solvers.rows import as_source, blocks, flat_width
-from solvers.scoring.scores import row_nats
+from solvers.scoring.split_score import row_nats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

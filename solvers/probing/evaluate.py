@@ -10,7 +10,7 @@ from solvers.errors import ProblemError
 from solvers.given import refuse_other_rows
 from solvers.labels import place_labels, plain_labels
 from solvers.rows import Rows, as_source
-from solvers.scoring.scores import Score, score
+from solvers.scoring.split_score import SplitScore, score
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
-def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> Score:
+def evaluate(probe: Probe, source: RowSource | ArrayLike, labels: ArrayLike) -> SplitScore:
     """Score a fitted probe on other rows of its layer; rows without a label (masked) are skipped.
 
     Raises:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from solvers.probing.task import Task
     from solvers.probing.warm_starts import Start
     from solvers.rows import RowSource
-    from solvers.scoring.scores import Score
+    from solvers.scoring.split_score import SplitScore
 
 __all__ = ["fit_layer"]
 
@@ -128,7 +128,7 @@ def _proof(found: _Chosen, task: Task) -> Proof:
     return Proof(status=str(found.fit.status), path=found.path, chosen=task.chosen, **of_fit)
 
 
-def _scores(scores: dict[str, Score], task: Task) -> Scores:
+def _scores(scores: dict[str, SplitScore], task: Task) -> Scores:
     by_split = {
         name: {split: getattr(found, name) for split, found in scores.items()}
         for name in ("error", "cross_entropy", "rows", "unseen")

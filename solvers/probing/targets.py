@@ -14,7 +14,7 @@ from solvers.labels import UNSEEN
 from solvers.probing.holdout import ALWAYS
 from solvers.probing.row_table import RowTable
 from solvers.rows import Rows
-from solvers.scoring.scores import LEFT_OUT, Score, Scored, nonfinite_rows, score_each
+from solvers.scoring.split_score import LEFT_OUT, Scored, SplitScore, nonfinite_rows, score_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,9 +53,9 @@ def _union(tasks: Mapping[str, Task], split: str) -> NDArray[np.int64]:
 
 def score_targets(
     rows: RowSource, tasks: Mapping[str, Task], fits: Mapping[str, Fit]
-) -> dict[str, dict[str, Score]]:
+) -> dict[str, dict[str, SplitScore]]:
     """The score of each target's probe on each of its splits; the rows of a split are read once for all targets."""
-    scores: dict[str, dict[str, Score]] = {target: {} for target in fits}
+    scores: dict[str, dict[str, SplitScore]] = {target: {} for target in fits}
     fitted = {target: tasks[target] for target in fits}
     for split in dict.fromkeys(split for task in fitted.values() for split in task.rows):
         numbers = _union(fitted, split)

@@ -35,7 +35,7 @@ def row_weights(
     Args:
         labels: (rows,) of any type that sorts; rows without one (:mod:`solvers.labels`) weigh 0 and count nowhere.
         class_weight: None, "balanced", or weights by label; a class that is not named weighs 1.
-        sample_weight: (rows,). Whether they are finite and not negative is for :func:`solvers.problem.problem.pose` to say.
+        sample_weight: (rows,). Whether they are finite and not negative is for ``problem.pose`` to say.
 
     Returns:
         (rows,), or None where all rows weigh 1.

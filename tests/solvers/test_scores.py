@@ -11,7 +11,7 @@ from solvers.linear_map import LinearMap
 from solvers.probing.evaluate import evaluate
 from solvers.probing.probe import Probe
 from solvers.probing.records import ProbeMap, Proof, Scores, Where
-from solvers.scoring.scores import LEFT_OUT, Scored, nonfinite_rows, score, score_each
+from solvers.scoring.split_score import LEFT_OUT, Scored, nonfinite_rows, score, score_each
 
 
 @pytest.fixture

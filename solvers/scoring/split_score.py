@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEFT_OUT",
-    "Score",
     "Scored",
+    "SplitScore",
     "nonfinite_rows",
     "row_nats",
     "score",
@@ -37,7 +37,7 @@ _BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
 
 
 @dataclass(frozen=True)
-class Score:
+class SplitScore:
     """What a probe reaches on labelled rows.
 
     ``error`` counts every row; a row of an unseen class is an error. ``cross_entropy`` (nats per row) leaves
@@ -65,7 +65,7 @@ class Scored:
 
 
 class _Tally:
-    """The sums behind a ``Score``, block by block."""
+    """The sums behind a ``SplitScore``, block by block."""
 
     def __init__(self, codes: NDArray[np.int64]) -> None:
         self.codes = codes
@@ -80,21 +80,21 @@ class _Tally:
         self.errors += int(np.sum((logits.argmax(axis=1) != truth) & counted))
         self.nats += float(np.sum(row_nats(logits[seen], truth[seen])))
 
-    def score(self) -> Score:
+    def score(self) -> SplitScore:
         """Return what the rows counted come to."""
         total, unseen = int(np.sum(self.codes != LEFT_OUT)), int(np.sum(self.codes == UNSEEN))
         error = self.errors / total if total and not self.nonfinite else np.nan
         cross_entropy = self.nats / (total - unseen) if total > unseen and not self.nonfinite else np.nan
-        return Score(error, cross_entropy, total, unseen, self.nonfinite)
+        return SplitScore(error, cross_entropy, total, unseen, self.nonfinite)
 
 
-def score(source: RowSource, codes: NDArray[np.int64], probe: LinearMap) -> Score:
+def score(source: RowSource, codes: NDArray[np.int64], probe: LinearMap) -> SplitScore:
     """Score one probe, the softmax of a map's outputs; ``codes`` as in ``Scored``, ``source`` as in ``score_each``."""
     (only,) = score_each(source, [Scored(codes, probe)])
     return only
 
 
-def score_each(source: RowSource, probes: Sequence[Scored]) -> list[Score]:
+def score_each(source: RowSource, probes: Sequence[Scored]) -> list[SplitScore]:
     """Score several probes on rows whose classes are known, reading each row once.
 
     Args:

@@ -1,0 +1,1 @@
+"""Decoders: from the activations of a layer back to the input of the network."""

@@ -1,0 +1,1 @@
+"""Metrics: one function of predictions a file; docs/metrics.md."""

@@ -1,0 +1,61 @@
+"""A score: one number with its interval, as one tidy row. Tables, figures and the report read nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ["COLUMNS", "Score"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number about one probe, with where it is from and how far it can be trusted.
+
+    An interval is of the fitted probe on new rows of the same population, and only a split of role ``held_out`` has
+    one. What refitting, another seed or another network would change is another number, never mixed with it.
+
+    Args:
+        store: fingerprint of the store, or the path that it was read from.
+        layer, step, target: whose probe.
+        kind: ``task``, ``path`` (another C of the path), ``majority`` (always the commonest training class), later
+            ``control``, ``permuted``, ``subset``, ``input``.
+        method: ``logistic``, later ``ridge``, ``mean_difference`` and others.
+        part: "" for all rows; a class, ``true>predicted``, or a bin.
+        C, seed, fold: of the fit; ``fold`` is None without folds.
+        split: the rows' split.
+        role: what these rows were for: ``fit``, ``select`` (they chose C), ``held_out``, or ``exploratory`` (looked
+            at for more than the chosen probe).
+        metric, unit: what the number is: ``error`` in ``share``, ``cross_entropy`` in ``nats``.
+        value: the number; NaN where there is none (no rows, a class absent).
+        low, high: the interval of 95%; NaN where there is none.
+        interval: how they were made: ``wilson``, ``exact``, ``bootstrap``, ``groups`` (bootstrap over groups),
+            ``t_groups`` (t over the means of few groups); "" without.
+        rows, groups: how many the number is over; ``groups`` is None without groups.
+        status: the fit's, a word of ``solvers.Status``.
+    """
+
+    store: str
+    layer: str
+    step: int
+    target: str
+    kind: str
+    method: str
+    part: str
+    C: float
+    seed: int
+    fold: int | None
+    split: str
+    role: str
+    metric: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    interval: str
+    rows: int
+    groups: int | None
+    status: str
+
+
+COLUMNS = tuple(each.name for each in fields(Score))
+"""The columns of scores, in their order; some may be appended, none is renamed."""
