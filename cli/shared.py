@@ -46,11 +46,16 @@ class Size(click.ParamType):
         return count
 
 
-def echo_json(value: Any) -> None:
-    """Print a value as JSON; what JSON has no number for (NaN, infinity) becomes null."""
+def as_json_text(value: Any) -> str:
+    """A value as JSON; what JSON has no number for (NaN, infinity) becomes null."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
     # JSON may write any character as its number; those that would act on a terminal are.
-    click.echo(re.sub(r"[^\n -~]", lambda found: _as_number(found[0]), text))
+    return re.sub(r"[^\n -~]", lambda found: _as_number(found[0]), text)
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(as_json_text(value))
 
 
 def _as_number(character: str) -> str:

@@ -105,7 +105,7 @@ def test_a_folder_store_is_read_by_every_command(run, net):
 
 
 def test_doctor_says_what_works_and_what_does_not(run):
-    engines = {row["engine"]: row for row in json.loads(run("probe doctor --json").stdout)}
+    engines = {row["engine"]: row for row in json.loads(run("probe doctor --json").stdout)["engines"]}
     assert engines["numpy"]["works"]
     assert engines["sklearn"]["works"]
     assert engines["cupy"]["works"] or engines["cupy"]["why_not"]
