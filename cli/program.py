@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cli.result import USAGE_CODE, debug_option, echo_error, wants_json, wants_traceback
+from cli.result import USAGE, USAGE_CODE, WrongUsage, debug_option, echo_error, wants_json, wants_traceback
 from cli.shared import printable
 
 _HOME = Path(__file__).resolve().parent.parent
@@ -30,14 +30,9 @@ _CODES = {
     "FigureError": "figure",
 }
 """Error codes of the libraries' own errors by the name of their class; a class that is not here has its parent's."""
-USAGE, SYSTEM, MEMORY, INTERRUPTED, FAILED, UNEXPECTED = (
-    "usage",
-    "system",
-    "memory",
-    "interrupted",
-    "failed",
-    "unexpected",
-)
+
+SYSTEM, MEMORY, INTERRUPTED, FAILED, UNEXPECTED = "system", "memory", "interrupted", "failed", "unexpected"
+"""The other error codes, beside those of a ``Failure``."""
 
 
 class Program(click.Group):
@@ -135,7 +130,7 @@ def in_printable_words(error: click.ClickException) -> click.ClickException:
     message = "\n".join(printable(line) for line in error.message.split("\n"))
     if type(error) is click.UsageError:
         return click.UsageError(message, error.ctx)
-    return click.ClickException(message) if type(error) is click.ClickException else error
+    return type(error)(message) if type(error) in (click.ClickException, WrongUsage) else error
 
 
 class Notice:

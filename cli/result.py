@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import as_json_text, echo_table, printable
+from cli.shared import as_json_text, echo_table, noticed, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,8 @@ VERSION = 1
 """Version of a document that ``--json`` prints, unless the command says otherwise."""
 USAGE_CODE, FAILURE_CODE = 2, 1
 """Exit codes: wrong usage, and everything else that fails."""
+USAGE = "usage"
+"""The error code of wrong usage."""
 _JSON, _DEBUG = "cli.result.json", "cli.result.debug"
 
 
@@ -40,11 +42,13 @@ class Failure:
         code: the kind of failure in one or two words, for programs: ``damaged``.
         lines: what went wrong, a line each, printed on stderr after ``error:``.
         exit_code: 1, or 2 for wrong usage; never 0.
+        in_text: whether the text of the result says so already, so that stderr need not.
     """
 
     code: str
     lines: Sequence[str]
     exit_code: int = FAILURE_CODE
+    in_text: bool = False
 
     def __post_init__(self) -> None:
         if not self.lines or not self.exit_code:
@@ -84,6 +88,12 @@ class Result:
         return self.failure.code if self.failure else ""
 
 
+class WrongUsage(click.ClickException):
+    """A line that cannot be right, told by what it asks for: one line, exit code 2, without the usage of options."""
+
+    exit_code = USAGE_CODE
+
+
 class Command(click.Command):
     """A command that returns a ``Result``; it is printed here, and nowhere else.
 
@@ -98,7 +108,7 @@ class Command(click.Command):
         """Run the command and print its result."""
         result = super().invoke(ctx)
         if isinstance(result, Result):
-            _print(result, title(ctx), as_json=wants_json(ctx))
+            _print(result, ctx)
             if result.failure:
                 ctx.exit(result.exit_code)
         return result
@@ -137,37 +147,43 @@ def title(ctx: click.Context) -> str:
     return " ".join(reversed(names))
 
 
-def _print(result: Result, format_name: str, *, as_json: bool) -> None:
-    if as_json:
-        more: dict[str, Any] = {"messages": list(result.messages)} if result.messages else {}
+def _print(result: Result, ctx: click.Context) -> None:
+    if wants_json(ctx):
+        fields = {**result.data, **_messages([*noticed(ctx), *result.messages])}
         if result.failure:
-            more["error"] = {"code": result.failure.code, "message": "; ".join(result.failure.lines)}
-        echo_document(format_name, result.version, {**result.data, **more})
+            fields |= _error(result.failure.code, "; ".join(result.failure.lines))
+        echo_document(title(ctx), result.version, fields)
     else:
         for block in result.text:
             if isinstance(block, Table):
                 echo_table(block.header, block.rows, block.left)
             else:
                 click.echo(printable(block))
-    lines = [*result.messages, *(f"error: {line}" for line in (result.failure.lines if result.failure else ()))]
-    for line in lines:
+    failed = result.failure.lines if result.failure and not result.failure.in_text else ()
+    for line in [*result.messages, *(f"error: {line}" for line in failed)]:
         click.echo(printable(line), err=True)
 
 
-def echo_document(format_name: str, version: int, data: Mapping[str, Any]) -> None:
+def echo_document(format_name: str, version: int, fields: Mapping[str, Any]) -> None:
     """Print a document of ``--json``: its format and version, then its fields."""
-    click.echo(as_json_text({"format": format_name, "version": version, **data}))
+    click.echo(as_json_text({"format": format_name, "version": version, **fields}))
 
 
-def echo_error(ctx: click.Context, command: str, code: str, message: str) -> None:
-    """Print the document of a command that failed without a result; stderr has the line for a person as well."""
-    name = f"{title(ctx)} {command}".rstrip()
-    echo_document(name, VERSION, {"error": {"code": code, "message": json_line(message)}})
+def echo_error(ctx: click.Context, name: str, code: str, message: str) -> None:
+    """Print the document of a command that failed without a result; stderr has the line for a person as well.
+
+    ``ctx`` is the program's, ``name`` the command's, empty where there is none of that name.
+    """
+    fields = {**_messages(noticed(ctx)), **_error(code, " ".join(message.split()))}
+    echo_document(f"{title(ctx)} {name}".rstrip(), VERSION, fields)
 
 
-def json_line(message: str) -> str:
-    """A message on one line."""
-    return " ".join(message.split())
+def _messages(lines: Sequence[str]) -> dict[str, Any]:
+    return {"messages": list(lines)} if lines else {}
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}
 
 
 def command(name: str | None = None) -> Any:

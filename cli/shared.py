@@ -27,6 +27,7 @@ step_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it is there already.")
 
 
+_NOTICED = "cli.shared.noticed"
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -167,15 +168,36 @@ def shown_warnings() -> Iterator[None]:
             yield
         finally:
             for warning in caught:
-                click.echo(f"warning: {warning.message}", err=True)
+                notice(f"warning: {warning.message}")
+
+
+def notice(text: str) -> None:
+    """Show a line on stderr at once; the document of ``--json`` has it among its messages, too."""
+    line = " ".join(text.split())
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta.setdefault(_NOTICED, []).append(line)
+    click.echo(printable(line), err=True)
+
+
+def noticed(context: click.Context) -> list[str]:
+    """The lines that a command has shown so far, one after the other."""
+    return list(context.meta.get(_NOTICED, ()))
+
+
+def describe_labels(labels: np.ndarray) -> dict[str, int]:
+    """How many classes a target has, and how many rows lack a label."""
+    import numpy as np
+
+    present = np.ma.compressed(labels)
+    return {"classes": len(np.unique(present)), "unlabelled": len(labels) - len(present)}
 
 
 def count_labels(name: str, labels: np.ndarray) -> str:
     """How many rows have a label, and how many classes these are."""
-    import numpy as np
-
-    present = np.ma.compressed(labels)
-    return f"{name}: {len(present):,} of {len(labels):,} rows have a label, {len(np.unique(present)):,} classes"
+    found = describe_labels(labels)
+    labelled = len(labels) - found["unlabelled"]
+    return f"{name}: {labelled:,} of {len(labels):,} rows have a label, {found['classes']:,} classes"
 
 
 def layers_of(rows: int, layers: int) -> str:

@@ -6,10 +6,12 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.result import USAGE, USAGE_CODE, Failure, Result, command
 from cli.shared import (
     ProgressLine,
     duration,
@@ -18,9 +20,9 @@ from cli.shared import (
     shown_warnings,
     size,
 )
-from cli.store.layers import echo_layers, model_options, parse_arguments
+from cli.store.layers import layers_result, model_options, parse_arguments
 from cli.store.ranks import rank_and_world_size
-from cli.store.summary import echo_summary
+from cli.store.summary import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,17 +131,17 @@ _OPTIONS = (
 )
 
 
-def dump_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def dump_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return what is stored, and where."""
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        function = option(function)
+    return function
 
 
-@click.command()
+@command()
 @model_options
 @dump_options
-def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
+def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> Result:
     """Run MODEL over the data and store the activations of the layers asked for.
 
     MODEL is file.py:name or package.module:name (a model, a function that makes one, or a function of a batch),
@@ -169,10 +171,8 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     with shown_warnings():
         data = split_data(given["data"], given["targets"], columns)
     if not patterns:
-        echo_layers(model, data, given)
-        raise click.UsageError(
-            "--layers is missing: choose from the layers above, for example --layers '**' for all"
-        )
+        reason = "--layers is missing: choose from the layers above, for example --layers '**' for all"
+        return replace(layers_result(model, data, given), failure=Failure(USAGE, [reason], USAGE_CODE))
     if output is None:
         raise click.UsageError("-o is missing: where is the store to go? For example -o run.h5")
     settings = _settings(patterns, given)
@@ -182,7 +182,7 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
             model, data, output, settings, lambda progress: line.show(speed.text(progress))
         )
     with store:
-        echo_summary(store, output, settings)
+        return summary(store, output, settings)
 
 
 def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.result import Result, Table, command
-from cli.shared import shape, size
+from cli.shared import describe_labels, shape, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,10 +84,7 @@ def describe(store: Store) -> dict[str, Any]:
         }
         for name, layer in base.layers.items()
     }
-    targets = {}
-    for name, labels in store.targets.items():
-        present = np.ma.compressed(labels)
-        targets[name] = {"classes": len(np.unique(present)), "unlabelled": len(labels) - len(present)}
+    targets = {name: describe_labels(labels) for name, labels in store.targets.items()}
     return {
         "path": str(store.path),
         "complete": store.complete,

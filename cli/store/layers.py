@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option, shape, shown_warnings, size
+from cli.result import Result, Table, command
+from cli.shared import shape, shown_warnings, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from actstore.adapters import ModelLayer
     from actstore.sources import SplitData
@@ -48,11 +49,11 @@ _MODEL_OPTIONS = (
 )
 
 
-def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The argument and options that say which model runs on what."""
     for option in reversed(_MODEL_OPTIONS):
-        command = option(command)
-    return command
+        function = option(function)
+    return function
 
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
@@ -64,10 +65,9 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in pairs)
 
 
-@click.command()
+@command()
 @model_options
-@json_option
-def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> None:
+def layers(model: str, data: tuple[str, ...], **given: Any) -> Result:
     """List the layers of MODEL in call order; with --data, two rows are run to know shapes, axes and sizes.
 
     A layer that gives nothing to store says why.
@@ -82,13 +82,11 @@ def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> No
     made = load_model(model, parse_arguments(given["arguments"]), given["weights"])
     with shown_warnings():
         rows = split_data(data) if data else None
-    echo_layers(made, rows, given, as_json=as_json)
+    return layers_result(made, rows, given)
 
 
-def echo_layers(
-    model: Any, data: Sequence[SplitData] | None, given: Mapping[str, Any], *, as_json: bool = False
-) -> None:
-    """Print the layers in call order, with what a dump of the data would take, as a table or as JSON.
+def layers_result(model: Any, data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> Result:
+    """Return the layers in call order, with what a dump of the data would take.
 
     ``given`` has the options of the command. What goes into layers is left out.
     """
@@ -103,24 +101,21 @@ def echo_layers(
     first = 0 if described and described[0].type == INPUT else 1
     rows = _row_count(data, given)
     found = [_described(order, layer, rows) for order, layer in enumerate(described, start=first)]
-    if as_json:
-        echo_json(found)
-    else:
-        _echo(found, rows, hidden=len(described) < len(every))
+    return Result({"rows": rows, "layers": found}, list(_text(found, rows, hidden=len(described) < len(every))))
 
 
-def _echo(found: Sequence[dict[str, Any]], rows: int | None, *, hidden: bool) -> None:
-    """Print a row per layer, and what a dump of so many rows would take; ``hidden`` layers are told how to name."""
-    echo_table(
+def _text(found: Sequence[dict[str, Any]], rows: int | None, *, hidden: bool) -> Iterator[str | Table]:
+    """Yield a row per layer, and what a dump of so many rows would take; ``hidden`` layers are told how to name."""
+    yield Table(
         ["layer", "order", "type", "shape of a row", "axes", "dtype", "bytes per row", "note"],
         [_cells(layer) for layer in found],
         left=(0, 2, 4, 7),
     )
     if rows is not None:
         globbed = sum(layer["dump_bytes"] or 0 for layer in found if not layer["explicit"])
-        click.echo(f"{rows:,} rows: {size(globbed)} for all layers that '**' picks")
+        yield f"{rows:,} rows: {size(globbed)} for all layers that '**' picks"
     if hidden:
-        click.echo("NAME:in is what goes into a layer; name it, or **:in, to store it")
+        yield "NAME:in is what goes into a layer; name it, or **:in, to store it"
 
 
 def _row_count(data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> int | None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-
 import click
 
-from cli.shared import layers_of
+from cli.result import Result, command
+from cli.shared import layers_of, shown_warnings
+from cli.store.summary import outline
 
 
-@click.command()
+@command()
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="STORE", help="The folder to make, NAME.acts.")
 @click.option("--copy", is_flag=True, help="Copy the activations, checked on the way: -o is on another disk.")
 @click.option("--anyway", is_flag=True, help="Merge also what other versions of the libraries computed.")
-def merge(stores: tuple[str, ...], output: str | None, copy: bool, anyway: bool) -> None:
+def merge(stores: tuple[str, ...], output: str | None, copy: bool, anyway: bool) -> Result:
     """Make one store of the folders STORE..., without moving activations: both keep their shards, as the same files.
 
     These are the ranks of one dump, in any order; or whole stores of the same layers, model and reductions, whose rows
@@ -27,10 +27,10 @@ def merge(stores: tuple[str, ...], output: str | None, copy: bool, anyway: bool)
     """
     from actstore.store.merging.merge import merge as merge_stores
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with shown_warnings():
         merged = merge_stores(stores, output, copy=copy, anyway=anyway)
-    for warning in caught:
-        click.echo(f"warning: {warning.message}", err=True)
+    where = output or stores[0]
     with merged:
-        click.echo(f"{output or stores[0]}: {layers_of(merged.rows, len(merged.layers))}, complete")
+        return Result(
+            outline(merged, where), [f"{where}: {layers_of(merged.rows, len(merged.layers))}, complete"]
+        )
