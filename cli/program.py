@@ -13,11 +13,12 @@ from typing import Any
 import click
 
 from cli.result import USAGE, USAGE_CODE, WrongUsage, debug_option, echo_error, wants_json, wants_traceback
-from cli.shared import printable
+from cli.shared import one_line, printable
 
 _HOME = Path(__file__).resolve().parent.parent
 _TYPED = "cli.program.typed"  # the words of the command line after the program's own options
 _CODES = {
+    "InUseError": "in-use",
     "StoreError": "store",
     "LayerError": "layer",
     "TargetError": "target",
@@ -164,12 +165,6 @@ class Notice:
         elif not self.number:
             self.number = number
             raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error with its notes, on one line."""
-    parts = [str(error), *getattr(error, "__notes__", [])]
-    return printable(" ".join("; ".join(part for part in parts if part).split()))
 
 
 def check_packages_are_ours() -> None:

@@ -6,15 +6,16 @@ options that belong to every command (``--json``, ``--debug``) stand here once.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import as_json_text, echo_table, noticed, printable
+from cli.shared import as_json_text, echo_table, noticed, one_line, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 VERSION = 1
 """Version of a document that ``--json`` prints, unless the command says otherwise."""
@@ -92,6 +93,22 @@ class WrongUsage(click.ClickException):
     """A line that cannot be right, told by what it asks for: one line, exit code 2, without the usage of options."""
 
     exit_code = USAGE_CODE
+
+
+@contextmanager
+def checked_beforehand() -> Iterator[None]:
+    """Turn what the libraries refuse within into wrong usage, exit code 2: nothing was run yet.
+
+    A store that another process is writing is no fault of the line; a disk or a memory that fails is none, either.
+    """
+    from actstore.errors import ActstoreError, InUseError
+
+    try:
+        yield
+    except InUseError:
+        raise
+    except ActstoreError as error:
+        raise WrongUsage(one_line(error)) from error
 
 
 class Command(click.Command):

@@ -159,6 +159,12 @@ ignore_label_option = click.option(
 )
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error with its notes, on one line."""
+    parts = [str(error), *getattr(error, "__notes__", [])]
+    return printable(" ".join("; ".join(part for part in parts if part).split()))
+
+
 @contextmanager
 def shown_warnings() -> Iterator[None]:
     """Show each warning of what happens within as a line on stderr, also where it ends in an error."""
@@ -202,4 +208,9 @@ def count_labels(name: str, labels: np.ndarray) -> str:
 
 def layers_of(rows: int, layers: int) -> str:
     """Return `1,000 rows of 2 layers`, or of `1 layer`."""
-    return f"{rows:,} row{'s' * (rows != 1)} of {layers:,} layer{'s' * (layers != 1)}"
+    return f"{rows:,} row{'s' * (rows != 1)} of {layer_count(layers)}"
+
+
+def layer_count(layers: int) -> str:
+    """Return `2 layers`, or `1 layer`."""
+    return f"{layers:,} layer{'s' * (layers != 1)}"
