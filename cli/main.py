@@ -19,6 +19,7 @@ from cli.store.layers import layers
 from cli.store.merge import merge
 from cli.store.pack import pack
 from cli.store.rows import rows
+from cli.store.unpack import unpack
 from cli.store.verify import verify
 
 
@@ -46,7 +47,7 @@ def probe() -> None:
     """
 
 
-for command in (dump, layers, info, verify, rows, label, merge, import_, export, pack):
+for command in (dump, layers, info, verify, rows, label, merge, import_, export, pack, unpack):
     actstore.add_command(command)
 for command in (fit, show, evaluate, plot, doctor):
     probe.add_command(command)
