@@ -209,7 +209,7 @@ class Recording:
         told |= {} if groups is None else {"groups": names_of(groups, "group")}
         for what, names in told.items():
             if len(names) != rows:
-                wanted = "one for all, or one per row," if what == "splits" else "one per row"
+                wanted = "one for all, or one per row" if what == "splits" else "one per row"
                 msg = f"{rows} rows of activations come with {len(names)} {what}; expected {wanted}"
                 raise DumpError(msg)
         labels = labels_by_name(targets or {}, ids, as_several(ignore_label))
