@@ -12,8 +12,8 @@ import pytest
 
 from actstore.errors import LayerError, SourceError
 from actstore.exchange import import_files
-from actstore.label_values.plain import labels_of, plain_labels
 from actstore.labels import read_file
+from actstore.rows.labels import labels_of, plain_labels
 from actstore.sources import read_labels
 
 LONG = "has labels of up to 120,000 characters; 4,096 at most"

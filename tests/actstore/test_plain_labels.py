@@ -9,8 +9,8 @@ import pytest
 
 import actstore
 from actstore.errors import SourceError, StoreError
-from actstore.label_values.marks import LabelCount, SentinelWarning, marks_among
-from actstore.label_values.plain import labels_of, names_of, plain_labels, without
+from actstore.rows.label_marks import LabelCount, SentinelWarning, marks_among
+from actstore.rows.labels import labels_of, names_of, plain_labels, without
 from actstore.sources import RowChoice, RowColumns, read_labels, split_data
 
 ROWS = 6
