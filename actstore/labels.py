@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from actstore.errors import SourceError
 from actstore.formats.delimited import open_table
-from actstore.label_values.plain import labels_of
+from actstore.rows.labels import labels_of
 from actstore.sources import read_row_labels
 from actstore.sources.row_names import RowLabels, check_no_names, id_column, place_labels_of
 from actstore.wording import listed

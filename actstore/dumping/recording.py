@@ -16,11 +16,11 @@ from actstore.dumping.loop import DumpLoop
 from actstore.dumping.plan import LoopSettings
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, LayerError
-from actstore.label_values.marks import LabelCount
-from actstore.label_values.plain import as_several, names_of
 from actstore.provenance import versions
 from actstore.reductions import ReductionSettings
 from actstore.rows.choice import RowColumns
+from actstore.rows.label_marks import LabelCount
+from actstore.rows.labels import as_several, names_of
 from actstore.sources import SplitData
 from actstore.sources.python import TARGET, from_object
 from actstore.sources.row_names import labels_by_name
@@ -209,7 +209,7 @@ class Recording:
         told |= {} if groups is None else {"groups": names_of(groups, "group")}
         for what, names in told.items():
             if len(names) != rows:
-                wanted = "one for all, or one per row," if what == "splits" else "one per row"
+                wanted = "one for all, or one per row" if what == "splits" else "one per row"
                 msg = f"{rows} rows of activations come with {len(names)} {what}; expected {wanted}"
                 raise DumpError(msg)
         labels = labels_by_name(targets or {}, ids, as_several(ignore_label))

@@ -11,7 +11,7 @@ from actstore.errors import SourceError
 from actstore.exchange.base import ArrayLayer, Facts, sliced
 from actstore.exchange.export import MISSING, ONE_LAYER, ROW_NAMES, TARGET
 from actstore.formats.numpy_files import Member, open_npy, open_npz
-from actstore.label_values.plain import check_size, plain_labels
+from actstore.rows.labels import check_size, plain_labels
 from actstore.wording import listed
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import SourceError
-from actstore.label_values.marks import warn_of_marks
-from actstore.label_values.plain import labels_of, without
 from actstore.plugins import SOURCES, of_other_packages
 from actstore.rows.choice import RowChoice, RowColumns
+from actstore.rows.label_marks import warn_of_marks
+from actstore.rows.labels import labels_of, without
 from actstore.sources.base import Batch, LabelColumn, Source, check_labels
 from actstore.sources.row_names import RowLabels, RowNames, place_labels, row_names
 from actstore.sources.split import SplitData

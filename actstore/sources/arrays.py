@@ -18,7 +18,7 @@ from actstore.formats.foreign_array import ForeignArray
 from actstore.formats.foreign_hdf5 import open_array
 from actstore.formats.numpy_files import Member, open_npy, open_npz
 from actstore.formats.opening import existing
-from actstore.label_values.plain import check_size
+from actstore.rows.labels import check_size
 from actstore.sources.base import Batch, Source, check_labels
 from actstore.wording import listed
 

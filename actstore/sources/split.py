@@ -9,8 +9,8 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.label_values.marks import LabelCount
 from actstore.rows.choice import KeptRows, RowChoice, RowColumns
+from actstore.rows.label_marks import LabelCount
 from actstore.sources.base import Batch, SlicedSource
 from actstore.store.format import EXAMPLE
 

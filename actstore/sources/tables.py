@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from actstore.errors import SourceError
 from actstore.formats.delimited import Delimited, open_table
 from actstore.formats.opening import existing
-from actstore.label_values.plain import is_missing
+from actstore.rows.labels import is_missing
 from actstore.sources.base import Batch, LabelColumn, Source
 from actstore.sources.row_names import column_of, id_column, texts_of
 from actstore.wording import hint, listed

@@ -128,8 +128,8 @@ def open_store(path: str, step: int | None = None) -> Store:
 def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], rows: RowOptions) -> LayerProblem:
     import numpy as np
 
-    from actstore.label_values.plain import without
     from actstore.labels import labels_for
+    from actstore.rows.labels import without
 
     labels: dict[str, np.ndarray] = {}
     ids = store.ids.tolist()

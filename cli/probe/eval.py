@@ -218,7 +218,7 @@ def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]
     import numpy as np
 
     import solvers
-    from actstore.label_values.plain import without
+    from actstore.rows.labels import without
     from cli.probe.row_columns import features_of, target_of
     from solvers.fitting.splits import shown_names
 

@@ -95,7 +95,7 @@ def test_a_column_is_chosen_by_name(table):
         ("id,a,b\n", "c", r"has no column 'c' besides the row ids; there are 'a', 'b'"),
         ("id,a,b\n", "id", r"has no column 'id' besides the row ids"),
         ("id,a,a\n", "a", r"has more than one column 'a'"),
-        ("id\nx\n", None, r"has the columns 'id'; one of row ids and one of labels"),
+        ("id\nx\n", None, r"has the columns 'id'; expected one of row ids and one of labels"),
         ("", None, r"has the columns none"),
         ("id,a\nx,1\ny\n", None, r"labels.csv, line 3: 1 cells for 2 columns"),
         ("id,a\nx,1,2\n", None, r"line 2: 3 cells"),

@@ -9,8 +9,8 @@ import pytest
 
 import actstore
 from actstore.errors import SourceError, StoreError
-from actstore.label_values.marks import LabelCount, SentinelWarning, marks_among
-from actstore.label_values.plain import labels_of, names_of, plain_labels, without
+from actstore.rows.label_marks import LabelCount, SentinelWarning, marks_among
+from actstore.rows.labels import labels_of, names_of, plain_labels, without
 from actstore.sources import RowChoice, RowColumns, read_labels, split_data
 
 ROWS = 6
@@ -67,7 +67,7 @@ def test_nothing_at_all(values):
         ([1, "one", None], r"y holds int, str; labels are .* all of one kind"),
         ([True, 2, None], r"y holds bool, int"),
         ([0.5, None, 1.0], r"y has dtype float64; labels are whole numbers"),
-        (np.array([[1, 2]]), r"y has shape \(1, 2\); one label per row"),
+        (np.array([[1, 2]]), r"y has shape \(1, 2\); expected one label per row"),
         (pd.Series(pd.to_datetime(["2020-01-01", None])), r"y has dtype datetime64"),
         ([[1], [2, 3], None], r"y cannot be read as labels"),
         ([1, "one"], r"y holds int, str"),

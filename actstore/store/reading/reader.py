@@ -208,7 +208,7 @@ class Store:
             TargetError: labels for other rows than these, or a name that is taken.
             StoreError: the store is one file, unfinished or replaced since, or the disk takes no more.
         """
-        from actstore.label_values.plain import as_several
+        from actstore.rows.labels import as_several
         from actstore.store.writing.attach import attach
 
         attached = attach(self, name, values, ids, overwrite=overwrite, ignore=as_several(ignore_label))
