@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.result import Failure, Result, Table, WrongUsage, command
-from cli.shared import step_option
+from cli.shared import reductions_in_words, step_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -119,36 +119,12 @@ def refuse_another_layer(probe: Probe, store: Store, probes: str, where: str) ->
         before = probe.provenance.stored.get(layer, {}).get("reductions")
         now = described(store, layer).get("reductions") if layer in store.layers else None
         if before is not None and now is not None and before != now:
-            told, there = _in_words(before), _in_words(now)
+            told, there = reductions_in_words(before), reductions_in_words(now)
             there = f"others of {there}" if told == there else there
             raise StoreError(
                 f"layer {layer!r} of {where} is not what {probes} was fitted on: that was reduced by {told}, this by "
                 f"{there}; dump it with the same reductions and the same --seed"
             )
-
-
-def _in_words(steps: Any) -> str:
-    """Reductions as words: `pool mean, random_features 8 of 128`."""
-    if not isinstance(steps, list) or not steps:
-        return "nothing"
-    words = []
-    for step in steps:
-        if not isinstance(step, dict):
-            return "something unknown"
-        indices = step.get("indices")
-        count = (
-            indices.get("count")
-            if isinstance(indices, dict)
-            else len(indices)
-            if isinstance(indices, list)
-            else None
-        )
-        given = [
-            str(step[name]) for name in ("how", "kind", "pool", "to") if isinstance(step.get(name), str | int)
-        ]
-        number = [f"{count} of {step.get('of')}"] if count is not None else []
-        words.append(" ".join([str(step.get("step")), *given, *number]))
-    return ", ".join(words)
 
 
 def _notes(probe: Probe, store: Store, probes: str, where: str) -> Iterator[str]:
