@@ -151,6 +151,13 @@ class ProgressLine:
         self.clear()
 
 
+exclude_option = click.option(
+    "--exclude-layers",
+    "exclude_layers",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers to leave out, whatever --layers picks; repeatable.",
+)
 ignore_label_option = click.option(
     "--ignore-label",
     multiple=True,
