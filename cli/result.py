@@ -6,7 +6,8 @@ options that belong to every command (``--json``, ``--debug``) stand here once.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,9 @@ class Command(click.Command):
         self.params += [_switch("--json", _JSON, "Print the result as JSON."), debug_option()]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command and print its result."""
-        result = super().invoke(ctx)
+        """Run the command and print its result; with ``--json``, what a model's file prints goes to stderr."""
+        with redirect_stdout(sys.stderr) if wants_json(ctx) else nullcontext():
+            result = super().invoke(ctx)
         if isinstance(result, Result):
             _print(result, ctx)
             if result.failure:

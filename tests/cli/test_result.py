@@ -184,6 +184,19 @@ def test_debugging_set_to_0_is_off(monkeypatch):
     assert "Traceback" not in call(raising(ValueError("bad"))).stderr
 
 
+def test_what_a_model_prints_is_no_part_of_the_document(run, folder):
+    (folder / "loud.py").write_text(
+        "print('loading')\ndef run(batch):\n    print('batch')\n    return {'a': batch}\n"
+    )
+    np.save("x.npy", np.zeros((4, 3), "f4"))
+    line = "actstore dump loud.py:run --data x.npy --layers a -o s.h5"
+    done = run(f"{line} --json")
+    assert json.loads(done.stdout)["rows"] == 4
+    assert "loading" in done.stderr
+    assert "batch" in done.stderr
+    assert "batch" in run(f"{line} --overwrite").stdout
+
+
 def test_an_interrupt_is_never_hidden():
     def function():
         os.kill(os.getpid(), signal.SIGTERM)
