@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import numpy as np
 import pytest
 
 import actstore
 from actstore import StoreError
-from actstore.store.merging.side_by_side import merge_layers
+from actstore.store.merging.side_by_side import UnprovenRowsWarning, merge_layers
 from actstore.store.verifying.verify import verify
 from actstore.store.writing.pack import pack_store
 
+pytestmark = pytest.mark.filterwarnings("ignore::actstore.store.merging.side_by_side.UnprovenRowsWarning")
 ROWS = 12
 X = np.random.default_rng(0).normal(size=(ROWS, 4)).astype("f4")
 IDS = [f"r{row}" for row in range(ROWS)]
@@ -174,12 +176,12 @@ def dumped(stores):
     from actstore.models import load_model
     from actstore.sources import split_data
 
-    def call(name, layer, data="x.npy", scale=1):
+    def call(name, layer, data="x.npy", scale=1, **settings):
         np.save("x.npy", X)
         np.save("y.npy", X[::-1].copy())
         (stores / f"net{scale}.py").write_text(NET.format(scale=scale))
-        settings = DumpSettings((layer,), selfcheck=False, command=f"dump of {layer}")
-        return dump(load_model(f"net{scale}.py:run"), split_data([data]), name, settings)
+        asked = DumpSettings((layer,), selfcheck=False, command=f"dump of {layer}", **settings)
+        return dump(load_model(f"net{scale}.py:run"), split_data([data]), name, asked)
 
     return call
 
@@ -217,3 +219,31 @@ def test_another_model_is_refused_unless_asked(dumped):
     with merge_layers(["d.acts", "e.acts"], "f.acts", anyway=True) as store:
         assert "model" not in store.provenance
         assert all("model" in each for each in store.provenance["joined"])
+
+
+def test_rows_that_only_their_ids_vouch_for_are_warned_of(stores, dumped):
+    with pytest.warns(
+        UnprovenRowsWarning, match="nothing but ids, splits and labels says that the rows of .*a.acts"
+    ):
+        merge_layers(["a.acts", "b.acts"], "c.acts").close()
+    dumped("d.acts", "a")
+    dumped("e.acts", "b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        merge_layers(["d.acts", "e.acts"], "f.acts").close()
+
+
+def test_ranks_are_compared_share_by_share(dumped):
+    for rank in range(2):
+        dumped("d.acts", "a", rank=rank, world_size=2, batch_size=4)
+        dumped("e.acts", "b", data="y.npy", rank=rank, world_size=2, batch_size=4)
+        dumped("g.acts", "b", rank=rank, world_size=2, batch_size=4)
+    with pytest.raises(StoreError, match="the inputs of its rows are others"):
+        merge_layers(["d.acts", "e.acts"], "f.acts")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        merge_layers(["d.acts", "g.acts"], "f.acts").close()
+    assert verify("f.acts").damages == []
+    dumped("h.acts", "b")
+    with pytest.warns(UnprovenRowsWarning, match="h.acts are those of the others"):
+        merge_layers(["d.acts", "h.acts"], "i.acts").close()
