@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from actstore.store.verifying.verify import verify as verify
     from actstore.store.writing.writer import Writer as Writer
 
+__version__: str
+"""Of the package ``actstore``, as it is installed."""
+
 _HOMES = {
     "TrainingModeWarning": "adapters.base",
     "Captured": "activations",
@@ -57,6 +60,10 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - names of the table above, each loade
 
 def __getattr__(name: str) -> object:
     """Load the module that holds ``name`` (PEP 562): importing actstore itself loads nothing."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("actstore")
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

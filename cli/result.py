@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.completion import complete_files
 from cli.shared import as_json_text, echo_table, noticed, one_line, printable
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
+        complete_files(self.params)
         self.params += [_switch("--json", _JSON, "Print the result as JSON."), debug_option()]
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from solvers.proof.certifying import certify
     from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Rows
 
+__version__: str
+"""Of the package ``actstore``, which this one belongs to, as it is installed."""
+
 _HOME = {
     "Columns": "solvers.rows",
     "Concat": "solvers.rows",
@@ -84,6 +87,10 @@ _FORMER = {"Path": "FitPath"}  # names before 0.2, still understood
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("actstore")
     name = _FORMER.get(name, name)
     if name not in _HOME:
         msg = f"module 'solvers' has no attribute {name!r}"

@@ -16,7 +16,7 @@ from actstore.dumping.rows import RowUnit
 from actstore.dumping.selfcheck import SelfCheck
 from actstore.dumping.subject import SelfCheckWarning, Subject
 from actstore.errors import SourceError
-from actstore.patterns import by_name, excluded, matching, select, with_axes
+from actstore.patterns import by_name, matching, named_by, select, with_axes
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
 from actstore.reductions.parts_of_examples import has_positions
 from actstore.rows.choice import RowChoice
@@ -192,7 +192,7 @@ def _chosen(
 ) -> tuple[Sequence[ModelLayer], Mapping[str, str]]:
     """The layers that are dumped, and those that a glob passes over since they have no row, with the reason."""
     layers = select(settings.layers, every, settings.exclude)
-    left_out = excluded(settings.exclude, every)
+    left_out = named_by(settings.exclude, every)
     passed_over = {
         name: note for name, note in _without_rows(settings.layers, every).items() if name not in left_out
     }

@@ -65,6 +65,10 @@ def open_problem(
                 raise click.UsageError("--step chooses a step of a store; features of your own have none")
             if patterns:
                 raise click.UsageError("--layers chooses layers of a store; features of your own are one layer")
+            if rows.exclude:
+                raise click.UsageError(
+                    "--exclude-layers leaves out layers of a store; features of your own are one layer"
+                )
             if rows.concat:
                 raise click.UsageError(
                     "--concat joins layers of a store; join features of your own in their file"
@@ -129,6 +133,7 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
     import numpy as np
 
     from actstore.labels import labels_for
+    from actstore.patterns import pick_names
     from actstore.rows.labels import without
 
     labels: dict[str, np.ndarray] = {}
@@ -144,8 +149,9 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
     columns = StoreColumns(store, targets)
     splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
     names = list(store.layers)
-    wanted = _chosen(patterns, names) if patterns else [] if rows.concat else names
-    layers: dict[str, Any] = {layer: store.layers[layer] for layer in wanted} | side_by_side(store, rows.concat)
+    wanted = patterns or ([] if rows.concat else ["**"])
+    chosen = pick_names(wanted, names, rows.exclude)
+    layers: dict[str, Any] = {layer: store.layers[layer] for layer in chosen} | side_by_side(store, rows.concat)
     groups = columns.groups(rows.group_by)
     return LayerProblem(
         layers,
@@ -280,17 +286,3 @@ def _whole_type(labels: Sequence[np.ndarray]) -> np.dtype:
     if least < 0 and most >= 2**63:
         raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
     return np.dtype(np.int64 if most < 2**63 else np.uint64)
-
-
-def _chosen(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The stored layers that at least one pattern picks, in their order; each pattern must pick one."""
-    from actstore.patterns import matcher, unknown
-
-    picked: set[str] = set()
-    for pattern in patterns:
-        matches = matcher(pattern, names)
-        found = {name for name in names if matches(name)}
-        if not found:
-            raise unknown(pattern, names)
-        picked |= found
-    return [name for name in names if name in picked]

@@ -180,7 +180,9 @@ def _fit_step(
     from cli.probe.bridge import open_problem, with_stored
     from cli.probe.row_columns import RowOptions
 
-    rows = RowOptions(given["split_by"], given["group_by"], given["ignore_label"], given["concat"])
+    rows = RowOptions(
+        given["split_by"], given["group_by"], given["ignore_label"], given["concat"], given["exclude_layers"]
+    )
     with (
         shown_warnings(),
         open_problem(given["activations"], given["targets"], given["patterns"], step, rows) as problem,

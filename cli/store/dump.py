@@ -12,13 +12,14 @@ from cli.result import USAGE, USAGE_CODE, Failure, Result, checked_beforehand, c
 from cli.shared import (
     ProgressLine,
     duration,
+    exclude_option,
     ignore_label_option,
     overwrite_option,
     shown_warnings,
     size,
 )
 from cli.store.dump_settings import checked_data, settings_of
-from cli.store.layers import exclude_option, layers_result, model_options, parse_arguments
+from cli.store.layers import layers_result, model_options, parse_arguments
 from cli.store.summary import summary
 
 if TYPE_CHECKING:

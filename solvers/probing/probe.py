@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from solvers.errors import ProbeFileError, ProblemError
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Where
 from solvers.probing.row_table import Beside
+from solvers.probing.slices import other_names, with_names
 from solvers.rows import Columns, as_source
 
 if TYPE_CHECKING:
@@ -235,6 +236,13 @@ class Probes(Mapping[Key, Probe]):
     def changed(self, change: Callable[[Probe], Probe]) -> Probes:
         """Return these probes, each changed, with all that is kept beside them."""
         return Probes([change(probe) for probe in self.values()], self.failures, self.parts, self.beside)
+
+    def renamed(self, names: Mapping[str, str]) -> Probes:
+        """Return these probes with other names of their layers, new by old (see ``slices.other_names``)."""
+        new = other_names(
+            [*dict.fromkeys(layer for probe in self.values() for layer in probe.where.layers)], names
+        )
+        return self.changed(lambda probe: with_names(probe, new))
 
     @classmethod
     def of_steps(cls, fitted: Sequence[Probes], steps: Sequence[Any]) -> Probes:

@@ -16,6 +16,7 @@ from actstore.store.merging.one_shard import StepRows, disk_errors_named, write_
 from actstore.store.merging.staging import new_folder, staged
 from actstore.store.reading.reader import Store, row_table
 from actstore.store.reading.reader import open as open_store
+from actstore.store.reading.row_hashes import check_row_table
 from actstore.store.writing.pack import layer_blocks
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _check_go_together(stores: Sequence[Store], *, anyway: bool) -> None:
         if not store.complete:
             msg = f"{store.path} is unfinished; finish it first (--resume)"
             raise StoreError(msg)
+        check_row_table(store.catalog)
     for store in others:
         if (first.row_unit, first.steps) != (store.row_unit, store.steps):
             msg = (
