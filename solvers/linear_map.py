@@ -142,7 +142,9 @@ def output_blocks(
         outputs: dict[int, Array] = {}
         given = xp.asarray(block)
         for members, mean, weights, intercept in groups:
-            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is counted, not warned about
+            with np.errstate(
+                invalid="ignore", over="ignore"
+            ):  # what is not finite is counted, not warned about
                 values = (given - mean) @ weights
                 values += intercept
             ends = np.cumsum([len(maps[each].intercept) for each in members]).tolist()

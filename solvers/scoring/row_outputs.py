@@ -37,7 +37,9 @@ class RowOutputs:
     def of(cls, logits: Any, truth: Any, xp: Any = np) -> RowOutputs:
         """Look at logits (rows, outputs), which are overwritten, beside the truth (rows,), negative where unseen."""
         rows = xp.arange(len(logits))
-        with np.errstate(invalid="ignore", over="ignore", under="ignore"):  # rows that are not finite are counted
+        with np.errstate(
+            invalid="ignore", over="ignore", under="ignore"
+        ):  # rows that are not finite are counted
             predicted = logits.argmax(axis=1)
             logits -= logits[rows, predicted][:, None]
             total = xp.log(xp.exp(logits).sum(axis=1))

@@ -37,6 +37,7 @@ __all__ = [
 LEFT_OUT = -2
 """The code of a row that is not scored."""
 
+_MOST_WEIGHTS = 1 << 23  # of the maps that are multiplied in one reading: 64 MB in float64
 _BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
 
 
@@ -106,7 +107,7 @@ def score(source: RowSource, codes: NDArray[np.int64], probe: LinearMap) -> Spli
 
 
 def score_each(source: RowSource, probes: Sequence[Scored], backend: Backend = NUMPY) -> list[SplitScore]:
-    """Score several probes on rows whose classes are known, reading each row once.
+    """Score several probes on rows whose classes are known, reading each row once while their maps fit 64 MB.
 
     Besides what is taken down, memory is that of a block: rows x features, or rows x all outputs, in 16 MB of float64
     and a few copies.
@@ -117,12 +118,29 @@ def score_each(source: RowSource, probes: Sequence[Scored], backend: Backend = N
         backend: where it is computed.
     """
     tallies = [_Tally(probe) for probe in probes]
-    with backend.here():
-        for rows, block, logits in output_blocks(source, [probe.map for probe in probes], xp=backend.xp):
-            bad = np.logical_not(np.isfinite(block).all(axis=1))
-            for tally, own in zip(tallies, logits, strict=True):
-                tally.add(rows, bad, own, backend)
+    for group in _within(tallies):
+        with backend.here():
+            for rows, block, logits in output_blocks(
+                source, [each.scored.map for each in group], xp=backend.xp
+            ):
+                bad = np.logical_not(np.isfinite(block).all(axis=1))
+                for tally, own in zip(group, logits, strict=True):
+                    tally.add(rows, bad, own, backend)
     return [tally.score() for tally in tallies]
+
+
+def _within(tallies: Sequence[_Tally]) -> list[list[_Tally]]:
+    """Return what is scored together: as many maps side by side as take 64 MB, one at least."""
+    groups: list[list[_Tally]] = []
+    entries = _MOST_WEIGHTS
+    for tally in tallies:
+        own = tally.scored.map.weights.size
+        if entries + own > _MOST_WEIGHTS:
+            groups.append([])
+            entries = 0
+        groups[-1].append(tally)
+        entries += own
+    return groups
 
 
 def nonfinite_rows(source: RowSource) -> int:
