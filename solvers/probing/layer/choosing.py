@@ -105,9 +105,13 @@ class LayerFit:
         """The C that validation rows prefer for each target, all fitted together."""
         options, settings = self._options(), self.settings
         activations, labels = rows_and_labels(self.rows, tasks, "train")
-        if settings.chooses:
-            options["validation"] = rows_and_labels(self.rows, tasks, "val")
-        paths = fit(activations, labels, C=settings.C, **options)
+        if len(settings.C) == 1:
+            fits = fit(activations, labels, C=settings.C[0], **options)
+            paths = {target: _only(found) for target, found in fits.items()}
+        else:
+            if settings.chooses:
+                options["validation"] = rows_and_labels(self.rows, tasks, "val")
+            paths = fit(activations, labels, C=settings.C, **options)
         found = {}
         for target, path in paths.items():
             fits = tuple(() if each.status is Status.NOT_FITTED else (each,) for each in path)
@@ -160,6 +164,11 @@ def _tried_by_folds(found: FoldPaths) -> tuple[Tried, ...]:
         )
         for each, nats in zip(zip(*found.paths, strict=True), found.cross_entropy(), strict=True)
     )
+
+
+def _only(found: Fit) -> FitPath:
+    """The path of a single C."""
+    return FitPath((found,), np.array([np.nan]), 0, found.passes, found.seconds, found.bytes_read)
 
 
 def _tried(path: FitPath) -> tuple[Tried, ...]:
