@@ -96,6 +96,10 @@ def fit_temperature(logits: Any, truth: Any) -> float | None:
         slope, curvature = _slope(z, own, beta)
         low, high = (beta, high) if slope <= 0 else (low, beta)
         step = beta - slope / curvature if curvature > 0 else np.nan
+        if low == _BETAS[0]:  # in a tail Newton's steps are short: until both ends are known, at least twofold
+            step = min(step, beta / 2)
+        elif high == _BETAS[1]:
+            step = max(step, 2 * beta)
         following = step if low < step < high else float(np.sqrt(low * high))
         if abs(following - beta) <= 1e-9 * beta:
             break

@@ -249,7 +249,8 @@ def test_the_temperature_makes_rows_likeliest():
     logits, truth = overconfident()
     found = fit_temperature(logits, truth)
     best = minimize_scalar(
-        lambda t: -log_softmax(logits / t, axis=1)[np.arange(len(truth)), truth].mean(), bounds=(0.1, 20), method="bounded",
+        lambda t: -log_softmax(logits / t, axis=1)[np.arange(len(truth)), truth].mean(),
+        bounds=(0.1, 20), method="bounded",
         options={"xatol": 1e-9},
     )  # fmt: skip
     assert found == pytest.approx(best.x, rel=1e-5)
