@@ -295,11 +295,12 @@ class Probes(Mapping[Key, Probe]):
     def table(self) -> Any:
         """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
 
-        Columns: layer, target, step, C, gap_nats, status, engine, then error_SPLIT, cross_entropy_SPLIT and
-        rows_SPLIT for every split.
+        Columns: layer, target, step, where columns were drawn several times the seed, C, gap_nats, status, engine, then
+        error_SPLIT, cross_entropy_SPLIT and rows_SPLIT for every split.
         """
         splits = list(dict.fromkeys(split for probe in self.values() for split in probe.rows))
-        rows = [_table_row(probe, splits) for probe in self.values()]
+        drawn = any(probe.where.draws > 1 for probe in self.values())
+        rows = [_table_row(probe, splits, drawn) for probe in self.values()]
         try:
             import pandas as pd
         except ImportError:
@@ -327,8 +328,8 @@ class Probes(Mapping[Key, Probe]):
             self.parts.remove()
 
 
-def _table_row(probe: Probe, splits: list[str]) -> dict[str, Any]:
-    names = ("layer", "target", "step", "C", "gap_nats", "status", "engine")
+def _table_row(probe: Probe, splits: list[str], drawn: bool) -> dict[str, Any]:
+    names = ["layer", "target", "step", *(["seed"] if drawn else []), "C", "gap_nats", "status", "engine"]
     row = {name: getattr(probe, name) for name in names}
     for score in ("error", "cross_entropy", "rows"):
         row |= {f"{score}_{split}": getattr(probe, score).get(split) for split in splits}
