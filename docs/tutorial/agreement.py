@@ -17,12 +17,32 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-NOUNS = "dog cat teacher pilot farmer doctor singer author lawyer robot painter king".split()
-PLACES = "car house river tree table door bridge train".split()
-ADJECTIVES = "old young tall clever quiet angry famous tired".split()
-VERBS = [("runs", "run"), ("sleeps", "sleep"), ("sings", "sing"), ("waits", "wait"), ("smiles", "smile"), ("falls", "fall")]
-ADVERBS = "today often again slowly here alone".split()
-PREPOSITIONS = "near behind beside".split()
+NOUNS = [
+    "dog",
+    "cat",
+    "teacher",
+    "pilot",
+    "farmer",
+    "doctor",
+    "singer",
+    "author",
+    "lawyer",
+    "robot",
+    "painter",
+    "king",
+]
+PLACES = ["car", "house", "river", "tree", "table", "door", "bridge", "train"]
+ADJECTIVES = ["old", "young", "tall", "clever", "quiet", "angry", "famous", "tired"]
+VERBS = [
+    ("runs", "run"),
+    ("sleeps", "sleep"),
+    ("sings", "sing"),
+    ("waits", "wait"),
+    ("smiles", "smile"),
+    ("falls", "fall"),
+]
+ADVERBS = ["today", "often", "again", "slowly", "here", "alone"]
+PREPOSITIONS = ["near", "behind", "beside"]
 
 
 def nouns(noun: str, plural: bool) -> str:
@@ -47,7 +67,7 @@ def sentence(draw: random.Random) -> str:
 
 
 def pairs(draw: random.Random, count: int, *, attractor: bool) -> list[dict[str, object]]:
-    """Return pairs of prompts that differ in the number of the subject alone, a tenth of them for val, a third for test."""
+    """Return pairs of prompts that differ in the number of the subject alone, with a split for each pair."""
     rows = []
     for pair in range(count):
         split = "test" if pair % 3 == 0 else "val" if pair % 10 == 1 else "train"
@@ -63,16 +83,20 @@ def tokenizer_of(texts: list[str]) -> PreTrainedTokenizerFast:
     """Return a tokenizer with a token for every word."""
     words = sorted({word for text in texts for word in text.split()})
     vocabulary = {word: code for code, word in enumerate(["<pad>", "<bos>", "<unk>", *words])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>")  # noqa: S106
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>"
+    )
 
 
 def train(texts: list[str], tokenizer: PreTrainedTokenizerFast, steps: int) -> LlamaForCausalLM:
     """Return a small Llama, trained to say the next word."""
     torch.manual_seed(0)
     size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4}
-    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=16, pad_token_id=0, bos_token_id=1, **size)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=16, pad_token_id=0, bos_token_id=1, **size
+    )
     model = LlamaForCausalLM(config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for step in range(steps):
@@ -83,22 +107,26 @@ def train(texts: list[str], tokenizer: PreTrainedTokenizerFast, steps: int) -> L
         loss.backward()
         optimiser.step()
         if step % 100 == 99:
-            print(f"step {step + 1}: {loss.item():.3f} nats a word")  # noqa: T201
+            print(f"step {step + 1}: {loss.item():.3f} nats a word", flush=True)
     return model.eval()
 
 
-def agreement(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: list[dict[str, object]]) -> float:
+def agreement(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: list[dict[str, object]]
+) -> float:
     """Return how often the model gives the verbs of the right number more probability than those of the other."""
     codes = [[tokenizer.convert_tokens_to_ids(verb[plural]) for verb in VERBS] for plural in (False, True)]
     right = 0
     for row in rows:
         with torch.no_grad():
-            logits = model(**tokenizer(str(row["text"]), return_tensors="pt", return_token_type_ids=False)).logits[0, -1]
+            logits = model(
+                **tokenizer(str(row["text"]), return_tensors="pt", return_token_type_ids=False)
+            ).logits[0, -1]
         right += bool((logits[codes[1]].logsumexp(0) > logits[codes[0]].logsumexp(0)).item() == row["plural"])
     return right / len(rows)
 
 
-def main(folder: Path, steps: int = 1500) -> None:
+def main(folder: Path, steps: int = 500) -> None:
     """Train the model and write everything that the tutorial needs."""
     draw = random.Random(0)
     texts = [sentence(draw) for _ in range(20_000)]
@@ -110,7 +138,9 @@ def main(folder: Path, steps: int = 1500) -> None:
     for name, attractor, count in (("prompts", False, 750), ("attractors", True, 300)):
         rows = pairs(draw, count, attractor=attractor)
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        print(f"{name}: {len(rows)} prompts; the right verb is likelier in {agreement(model, tokenizer, rows):.1%}")  # noqa: T201
+        print(
+            f"{name}: {len(rows)} prompts; the right verb is likelier in {agreement(model, tokenizer, rows):.1%}"
+        )
 
 
 if __name__ == "__main__":
