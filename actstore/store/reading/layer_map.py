@@ -46,6 +46,9 @@ class Named(Mapping[str, Value]):
     def __repr__(self) -> str:
         return f"<{self._what}s {', '.join(map(repr, self._values))}>"
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._values)
+
 
 class StoredLayers(Mapping[str, Layer]):
     """The layers of a store by name, in call order; ``layers[name, step]`` where it has several steps."""
@@ -63,7 +66,7 @@ class StoredLayers(Mapping[str, Layer]):
 
     def __getitem__(self, key: str | tuple[str, int]) -> Layer:
         """LayerError for a layer or a step that is not there, and where the step is not named but there are several."""
-        name, step = key if isinstance(key, tuple) else (key, None)
+        name, step = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         steps = list(self._by_step)
         layer = self._by_step[steps[0]][name]
         if step is None and len(steps) == 1:
@@ -88,6 +91,10 @@ class StoredLayers(Mapping[str, Layer]):
     def __repr__(self) -> str:
         steps = f" at steps {listed_steps_text(list(self._by_step))}" if len(self._by_step) > 1 else ""
         return f"<layers {', '.join(map(repr, self._names))}{steps}>"
+
+    def _ipython_key_completions_(self) -> list[str | tuple[str, int]]:
+        steps = list(self._by_step)
+        return [*self._names] if len(steps) == 1 else [(name, step) for name in self._names for step in steps]
 
 
 def listed_steps_text(steps: Sequence[int]) -> str:
