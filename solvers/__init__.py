@@ -6,11 +6,19 @@ Importing this package loads no optional dependency; names are resolved when fir
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from solvers.errors import EngineError, FigureError, ProbeFileError, ProblemError, SolverError
+    from solvers.errors import (
+        EngineError,
+        FigureError,
+        ProbeFileError,
+        ProblemError,
+        SolverError,
+        UnknownNameError,
+    )
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
     from solvers.fitting.fit import fit
@@ -44,6 +52,7 @@ _HOME = {
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
     "Status": "solvers.fitting.result",
+    "UnknownNameError": "solvers.errors",
     "certify": "solvers.proof.certifying",
     "evaluate": "solvers.probing.evaluate",
     "fit": "solvers.fitting.fit",
@@ -72,6 +81,7 @@ __all__ = [
     "Rows",
     "SolverError",
     "Status",
+    "UnknownNameError",
     "certify",
     "evaluate",
     "fit",
@@ -87,7 +97,9 @@ def __getattr__(name: str) -> Any:
     name = _FORMER.get(name, name)
     if name not in _HOME:
         msg = f"module 'solvers' has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(
+            msg, name=name, obj=sys.modules[__name__]
+        )  # so that the interpreter names the nearest
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -54,8 +54,8 @@ class ProbeModule(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """Return what the module is, for its ``repr``."""
-        outputs = len(self.bias)
-        return f"in_features={self.width}, out_features={outputs}, dtype={str(self.weight.dtype).removeprefix('torch.')}"
+        dtype = str(self.weight.dtype).removeprefix("torch.")
+        return f"in_features={self.width}, out_features={len(self.bias)}, dtype={dtype}"
 
 
 def as_module(linear: LinearMap, columns: NDArray[np.int64] | None, dtype: str) -> ProbeModule:

@@ -136,7 +136,8 @@ def _by_split(name: str, given: Any, splits: Sequence[str]) -> Mapping[str, Any]
         return {splits[0]: given}
     strangers = [split for split in given if split not in splits]
     if strangers:
-        msg = f"target {name!r} is for split {strangers[0]!r}, but the data has {listed(splits)}"
+        there = listed(splits) if splits != [""] else "no split: give the labels alone"
+        msg = f"target {name!r} is for split {strangers[0]!r}, but the data has {there}"
         raise SourceError(msg)
     return given
 

@@ -122,7 +122,7 @@ def _annotations(keywords: type) -> dict[str, Any]:
 
 
 def _unexpected(function: str, name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(known)}"
     return f"{function}() got an unexpected keyword {name!r}; {advice}"
 

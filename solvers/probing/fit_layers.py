@@ -14,6 +14,7 @@ from solvers.errors import ProblemError
 from solvers.fitting.result import FitInterrupted
 from solvers.fitting.settings import FitKeywords, takes_settings
 from solvers.given import by_position, refuse_other_rows
+from solvers.printable.progress import shown
 from solvers.probing.finished_layers import Parts, question
 from solvers.probing.fit_layer import fit_layer
 from solvers.probing.settings import LayerSettings, penalties
@@ -21,7 +22,7 @@ from solvers.probing.slices import cut
 from solvers.probing.targets import row_tables
 from solvers.probing.task import RowRules, make_tasks
 from solvers.probing.warm_starts import find_starts
-from solvers.rows import as_source
+from solvers.rows import as_layers, as_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,7 +54,7 @@ class LayerProgress:
 
 @takes_settings(scale=True)
 def fit_layers(
-    layers: Mapping[str, RowSource | ArrayLike],
+    layers: Mapping[str, RowSource | ArrayLike] | RowSource | ArrayLike,
     labels: ArrayLike | Mapping[str, ArrayLike],
     *,
     splits: ArrayLike | Mapping[str, ArrayLike] | None = None,
@@ -69,7 +70,7 @@ def fit_layers(
     warm_start: Mapping[Key, Probe] | None = None,
     parts: str | Path | None = None,
     overwrite: bool = False,
-    progress: Callable[[LayerProgress], None] | None = None,
+    progress: bool | Callable[[LayerProgress], None] | None = None,
     notice: Callable[[str], None] | None = None,
     step: int = 0,
     fingerprint: str = "",
@@ -87,7 +88,8 @@ def fit_layers(
     its rows. What was done is in ``probe.proof.chosen``.
 
     Args:
-        layers: arrays or row sources (rows, *features) by name, in the order of the network.
+        layers: arrays or row sources (rows, *features) by name, in the order of the network; or one, which is called
+            as it says itself, else ``layer``.
         labels: (rows,) ints, strings or bools, or several such by target; masked where a row has none, which skips
             and counts it. A pandas index must be that of a layer that has one, else 0, 1, 2, ... in order.
         splits: a name per row ("" means train), or row numbers or masks by name; None trains on every row.
@@ -105,7 +107,7 @@ def fit_layers(
         parts: a folder in which every finished layer is kept until the probes that are returned are saved. The same
             call goes on with what is finished there.
         overwrite: start anew where ``parts`` holds layers of another fit.
-        progress: called as each layer is begun, and within it.
+        progress: True shows a line on stderr; or a function that is called as each layer is begun, and within it.
         notice: called with a line where layers are finished already, or damaged, or start cold; None warns.
         step: the training step that the activations are of, kept with the probes.
         fingerprint: of the store, kept with the probes.
@@ -126,6 +128,7 @@ def fit_layers(
     """
     asked = LayerSettings(C=penalties(C), step=step, fingerprint=fingerprint, command=command, **settings)
     named = labels if isinstance(labels, Mapping) else {target: labels}
+    layers = as_layers(layers)
     for layer in layers.values():
         whose = {f"the labels of target {name!r}": given for name, given in named.items()}
         refuse_other_rows(layer, whose | {"the splits": splits, "the groups": groups, "the ids": ids})
@@ -154,7 +157,8 @@ def fit_layers(
     if parts is not None:
         kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say)
     kept.tables = tables
-    return _Run(tasks, asked, starts, progress).over(kept)
+    with shown(progress) as line:
+        return _Run(tasks, asked, starts, line.report).over(kept)
 
 
 @dataclass(frozen=True)

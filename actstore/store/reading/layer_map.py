@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from actstore.errors import LayerError
+from actstore.patterns import matcher, unknown
 from actstore.store.reading.layer import Layer
 
 if TYPE_CHECKING:
@@ -76,6 +77,21 @@ class StoredLayers(Mapping[str, Layer]):
             msg = f"layers[{key!r}]: {came}; write layers[{name!r}, step] with a step of {listed_steps_text(steps)}"
             raise LayerError(msg)
         return self._by_step[step][name]
+
+    def select(self, *patterns: str) -> Mapping[str, Layer]:
+        """Return the layers that patterns pick, as ``--layers`` does, in call order: ``layers.select("conv*", "fc1")``.
+
+        Raises:
+            LayerError: a pattern picks none; or there are several steps, of which ``store.at(step)`` takes one.
+        """
+        picked: set[str] = set()
+        for pattern in patterns:
+            fits = matcher(pattern, self._names)
+            names = [name for name in self._names if fits(name)]
+            if not names:
+                raise unknown(pattern, self._names)
+            picked.update(names)
+        return Named("layer", LayerError, {name: self[name] for name in self._names if name in picked})
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a layer of that name, or of that (name, step)."""
