@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -108,10 +107,13 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - names of the table above, each loade
 def __getattr__(name: str) -> object:
     """Load the module that holds ``name`` (PEP 562): importing actstore itself loads nothing."""
     if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(
-            msg, name=name, obj=sys.modules[__name__]
-        )  # so that the interpreter names the nearest
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, _HOMES, 1)
+        msg = f"module {__name__!r} has no attribute {name!r}" + (
+            f"; did you mean {near[0]!r}?" if near else ""
+        )
+        raise AttributeError(msg)
     module, _, called = _HOMES[name].partition(":")
     value = getattr(import_module(f"{__name__}.{module}"), called or name)
     globals()[name] = value

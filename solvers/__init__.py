@@ -6,7 +6,6 @@ Importing this package loads no optional dependency; names are resolved when fir
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -96,10 +95,11 @@ _FORMER = {"Path": "FitPath"}  # names before 0.2, still understood
 def __getattr__(name: str) -> Any:
     name = _FORMER.get(name, name)
     if name not in _HOME:
-        msg = f"module 'solvers' has no attribute {name!r}"
-        raise AttributeError(
-            msg, name=name, obj=sys.modules[__name__]
-        )  # so that the interpreter names the nearest
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, _HOME, 1)
+        msg = f"module 'solvers' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        raise AttributeError(msg)
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -101,8 +101,8 @@ def as_layers(layers: Any) -> Mapping[str, RowSource | ArrayLike]:
         name = getattr(layers, "name", None)
         return {name if isinstance(name, str) and name else "layer": layers}
     msg = (
-        f"layers are a {type(layers).__name__}{_shape_said(layers)}; expected rows by name, such as {{'fc1': rows}} or store.layers, or one "
-        "array (rows, features)"
+        f"layers are a {type(layers).__name__}{_shape_said(layers)}; expected rows by name, such as {{'fc1': rows}} "
+        "or store.layers, or one array (rows, features)"
     )
     raise ProblemError(msg)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from solvers.printable import html_safe, printable
@@ -94,11 +95,28 @@ def _width(columns: Sequence[Column]) -> int:
 
 
 def _shortened(column: Column, room: int) -> Column:
-    """Names with their middle left out; as they are where two would read the same."""
-    head = (room - 1) // 3
+    """Names with what they share left out, or else their middle; as they are where two would read the same."""
+    before = commonprefix(list(column.cells))
+    rest = [cell[len(before) :] for cell in column.cells]
+    after = commonprefix([cell[::-1] for cell in rest])[::-1]
+    alone = len(set(column.cells)) == 1
     short = [
-        cell if len(cell) <= room else f"{cell[:head]}…{cell[len(cell) - (room - 1 - head) :]}"
-        for cell in column.cells
+        _within(cell, room, 0 if alone else len(before), 0 if alone else len(after)) for cell in column.cells
     ]
     told_apart = len(set(short)) == len(set(column.cells))
     return Column(column.name, short, column.left, column.spare) if told_apart else column
+
+
+def _within(cell: str, room: int, before: int, after: int) -> str:
+    """A name of at most ``room`` characters, of which the first ``before`` and the last ``after`` are as in others."""
+    if len(cell) <= room:
+        return cell
+    own = len(cell) - before - after
+    spare = room - own - 2
+    if spare < 0 or not before + after:
+        head = (room - 1) // 3
+        return f"{cell[:head]}…{cell[len(cell) - (room - 1 - head) :]}"
+    kept_after = min(after, spare - min(before, spare // 2))
+    kept_before = min(before, spare - kept_after)
+    begin, end = before - kept_before, len(cell) - after + kept_after
+    return "…" * (begin > 0) + cell[begin:end] + "…" * (end < len(cell))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from actstore.errors import LayerError
@@ -78,14 +79,14 @@ class StoredLayers(Mapping[str, Layer]):
             raise LayerError(msg)
         return self._by_step[step][name]
 
-    def select(self, *patterns: str) -> Mapping[str, Layer]:
+    def select(self, *patterns: str | Sequence[str]) -> Mapping[str, Layer]:
         """Return the layers that patterns pick, as ``--layers`` does, in call order: ``layers.select("conv*", "fc1")``.
 
         Raises:
             LayerError: a pattern picks none; or there are several steps, of which ``store.at(step)`` takes one.
         """
         picked: set[str] = set()
-        for pattern in patterns:
+        for pattern in chain.from_iterable([one] if isinstance(one, str) else one for one in patterns):
             fits = matcher(pattern, self._names)
             names = [name for name in self._names if fits(name)]
             if not names:
