@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from solvers.printable import html_safe, printable
@@ -96,15 +95,19 @@ def _width(columns: Sequence[Column]) -> int:
 
 def _shortened(column: Column, room: int) -> Column:
     """Names with what they share left out, or else their middle; as they are where two would read the same."""
-    before = commonprefix(list(column.cells))
-    rest = [cell[len(before) :] for cell in column.cells]
-    after = commonprefix([cell[::-1] for cell in rest])[::-1]
-    alone = len(set(column.cells)) == 1
-    short = [
-        _within(cell, room, 0 if alone else len(before), 0 if alone else len(after)) for cell in column.cells
-    ]
+    several = list(set(column.cells))
+    before = _common(several) if len(several) > 1 else 0
+    after = _common([name[before:][::-1] for name in several]) if len(several) > 1 else 0
+    short = [_within(cell, room, before, after) for cell in column.cells]
     told_apart = len(set(short)) == len(set(column.cells))
     return Column(column.name, short, column.left, column.spare) if told_apart else column
+
+
+def _common(names: Sequence[str]) -> int:
+    """How many characters all names begin with."""
+    first, last = min(names), max(names)
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(first), len(last)))
 
 
 def _within(cell: str, room: int, before: int, after: int) -> str:

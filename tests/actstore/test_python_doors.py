@@ -174,7 +174,8 @@ def test_data_by_spec_are_those_of_the_command(tmp_path, monkeypatch):
 @pytest.mark.parametrize("options", [{"pool": "mean"}, {"dtype": "float16"}, {"limit": 3}, {"sample_rows": 0.5}])
 def test_append_refuses_what_only_dump_does(tmp_path, options):
     recording = actstore.create(tmp_path / "a.acts", **options)
-    with pytest.raises(actstore.DumpError, match=f"append stores activations as they are given.*{next(iter(options))}="):
+    message = f"append stores activations as they are given.*{next(iter(options))}="
+    with pytest.raises(actstore.DumpError, match=message):
         recording.append({"a": X})
 
 

@@ -177,9 +177,14 @@ def test_a_table_with_long_names_and_many_splits_keeps_c_and_gap_in_80_columns()
 
 
 def test_names_that_shortening_would_make_one_stay_long():
-    names = [f"{'x' * 60}{n}{'y' * 60}" for n in range(3)]
-    text = text_table([Column("layer", names, left=True), Column("C", ["1"] * 3)])
+    names = [f"{end}{'x' * 60}{n}{'y' * 60}{end}" for end in "ab" for n in (1, 2)]
+    text = text_table([Column("layer", names, left=True), Column("C", ["1"] * 4)])
     assert all(name in text for name in names)
+    names = [f"{'x' * 60}{n}{'y' * 60}" for n in (1, 2)]
+    lines = text_table([Column("layer", names, left=True), Column("C", ["1"] * 2)]).splitlines()
+    assert [line[:2] + line[-5:] for line in lines[1:]] == ["…xy…  1"] * 2
+    assert "xxx1yyy" in lines[1]
+    assert "xxx2yyy" in lines[2]
 
 
 def test_long_tables_say_how_many_rows_they_leave_out():
