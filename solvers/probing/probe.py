@@ -194,8 +194,8 @@ class Probe:
     def to_torch(self, dtype: str = "float64") -> Any:
         """Return the probe as a torch module, raw activations (rows, *features) to logits (rows, classes).
 
-        In float64 (the default) it acts as ``predict_proba`` does; in float32 with that rounding. See
-        ``solvers.torch_files.ProbeModule``.
+        In float64 (the default) it acts as ``predict_proba`` does; in float32 with that rounding, which counts where
+        the mean of a column is large beside its spread. See ``solvers.torch_files.ProbeModule``.
 
         Raises:
             ProblemError: another dtype, or torch is not installed.
