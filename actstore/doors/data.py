@@ -42,14 +42,22 @@ def data_of(
         SourceError: data or labels that are none, of another length, or for no data.
     """
     columns = columns or RowColumns()
+    if split and isinstance(data, Mapping):
+        msg = f"split is {split!r}, but the data say theirs, {listed(list(data))}; leave split out"
+        raise SourceError(msg)
     specs = specs_of(data)
     if specs:
+        if target != TARGET:
+            msg = (
+                f"target is {target!r}, which names the labels in batches; data by SPEC have theirs as targets"
+            )
+            raise SourceError(msg)
         return split_data(
             [f"{split}={spec}" if split else spec for spec in specs], _target_specs(targets), columns
         )
     if isinstance(data, Sequence) and len(data) and all(isinstance(item, SplitData) for item in data):
-        if targets:
-            msg = "targets are given beside SplitData, which have their own; put them there"
+        if targets or split:
+            msg = f"{'targets' if targets else 'split'} is given beside SplitData, which have their own; put it there"
             raise SourceError(msg)
         return list(data)
     if targets is not None and not isinstance(targets, Mapping):

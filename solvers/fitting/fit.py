@@ -18,6 +18,7 @@ from solvers.fitting.to_fit import ToFit
 from solvers.fitting.validation import Validation
 from solvers.given import refuse_other_rows
 from solvers.linear_map import LinearMap
+from solvers.printable.named import ByName
 from solvers.printable.progress import shown
 from solvers.problem.problem import check_strength, pose_together, read_strengths
 from solvers.problem.weights import row_weights
@@ -196,7 +197,7 @@ class _Asked:
     def shaped(self, paths: Sequence[FitPath]) -> Any:
         """The paths of all targets as they are given back."""
         fitted = {name: path[0] if self.one else path for name, path in zip(self.labels, paths, strict=True)}
-        return fitted if self.several else fitted[None]
+        return ByName("target", fitted) if self.several else fitted[None]
 
     def weights(self, name: Any) -> NDArray[np.float64] | None:
         """The weights of the rows of one target."""

@@ -11,7 +11,7 @@ from solvers.errors import UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["ByName", "find_probe", "matching", "nearest", "unknown"]
+__all__ = ["ByKey", "ByName", "find_probe", "matching", "nearest", "unknown"]
 
 Value = TypeVar("Value")
 
@@ -48,6 +48,13 @@ class ByName(dict[str, Value]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ByName, (self.what, dict(self))
+
+
+class ByKey(dict[Any, Value]):
+    """A dict by (layer, target, step) that a part of a key will do for, as for ``Probes``."""
+
+    def __missing__(self, key: Any) -> Value:
+        return find_probe(self, key)
 
 
 def matching(keys: Iterable[Any], wanted: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.given import refuse_other_rows
 from solvers.labels import place_labels, plain_labels
-from solvers.printable.named import unknown
+from solvers.printable.named import ByKey, unknown
 from solvers.probing.probe import Probes
 from solvers.rows import ConcatFeatures, Rows, as_source
 from solvers.scoring.split_score import SplitScore, score
@@ -44,7 +44,7 @@ def evaluate(probe: Any, source: Any, labels: Any) -> Any:
         labels: (rows,); of probes of several targets a mapping of such by target.
 
     Returns:
-        The score; of probes a dict of scores by (layer, target, step).
+        The score; of probes a dict of scores by (layer, target, step), of which a part will do, as for ``Probes``.
 
     Raises:
         ProblemError: when the rows have other features, there are not as many labels as rows, no row has a
@@ -83,7 +83,7 @@ def _evaluate_each(probes: Probes, layers: Any, labels: Any) -> dict[Key, SplitS
             "one step"
         )
         raise ProblemError(msg)
-    return {key: _evaluate_one(probe, layers, labels) for key, probe in probes.items()}
+    return ByKey({key: _evaluate_one(probe, layers, labels) for key, probe in probes.items()})
 
 
 def _has_steps(layers: Mapping[Any, Any], probes: Probes) -> bool:

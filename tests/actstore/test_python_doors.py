@@ -129,6 +129,8 @@ WRONG = [
     ({"targets": Y}, actstore.SourceError, "expected labels by name"),
     ({"targets": {"y": Y}, "data": "digits"}, actstore.SourceError, "beside data that are named by SPECs"),
     ({"targets": {"y": Y}, "data": {"a": X, "b": X}}, actstore.SourceError, r"give \{split: labels\} for each"),
+    ({"data": {"a": X}, "split": "b"}, actstore.SourceError, "split is 'b', but the data say theirs, 'a'"),
+    ({"data": "digits", "target": "digit"}, actstore.SourceError, "which names the labels in batches"),
     ({"layers": DumpSettings(("**",)), "pool": "mean"}, actstore.DumpError, "DumpSettings and pool were given"),
 ]
 
@@ -169,6 +171,25 @@ def test_data_by_spec_are_those_of_the_command(tmp_path, monkeypatch):
     with pytest.raises(actstore.StoreError):
         actstore.dump(model, "x.npy", "x.npy", ["double"], overwrite=True)
     np.testing.assert_array_equal(np.load("x.npy"), X)
+
+
+def test_resume_and_overwrite_are_those_of_the_command(tmp_path):
+    runs = []
+
+    def net(batch):
+        runs.append(len(batch))
+        return {"double": 2 * batch}
+
+    given = {"layers": "double", "selfcheck": False, "targets": {"digit": Y}}
+    actstore.dump(net, X, tmp_path / "a.acts", **given)
+    with pytest.raises(actstore.StoreError, match="already exists; pass overwrite=True"):
+        actstore.dump(net, X, tmp_path / "a.acts", **given)
+    before = len(runs)
+    assert actstore.dump(net, X, tmp_path / "a.acts", resume=True, **given).rows == 40
+    assert sum(runs[before:]) < 40  # whole already: at most a look at the first rows
+    with pytest.raises(actstore.ActstoreError, match=r"digit|label|other|differ|input"):
+        actstore.dump(net, X[::-1], tmp_path / "a.acts", resume=True, **given)
+    assert actstore.dump(net, X[::-1], tmp_path / "a.acts", overwrite=True, **given).rows == 40
 
 
 @pytest.mark.parametrize("options", [{"pool": "mean"}, {"dtype": "float16"}, {"limit": 3}, {"sample_rows": 0.5}])

@@ -223,6 +223,13 @@ def test_a_fit_is_short():
     assert repr(solvers.fit(X, Y, C=[0.1, 1])) == "<FitPath of 2 C: 0.1 converged, 1 converged>"
 
 
+def test_fits_by_target_name_the_nearest():
+    fits = solvers.fit(X, {"side": Y, "third": THREE})
+    assert isinstance(fits, dict)
+    with pytest.raises(KeyError, match="there is no target 'sides'; the nearest: 'side'"):
+        fits["sides"]
+
+
 # -- rows
 
 
@@ -260,6 +267,9 @@ def test_probes_are_scored_on_their_own_layers(probes):
     layers, labels = {"a": X, "b.c": X[:, :3]}, {"side": Y, "third": THREE}
     found = solvers.evaluate(probes, layers, labels)
     assert list(found) == list(probes)
+    assert found["a", "side"] == found["a", "side", 0]
+    with pytest.raises(KeyError, match="2 probes are called 'a'"):
+        found["a"]
     for key, score in found.items():
         assert score == solvers.evaluate(probes[key], layers[key[0]], labels[key[1]])
     assert solvers.evaluate(probes["a", "side"], layers, labels) == found["a", "side", 0]
@@ -288,6 +298,16 @@ def test_probes_of_several_steps_need_rows_of_each_step():
     assert probes["a", 2].step == 2
     with pytest.raises(KeyError, match="2 probes are called 'a'"):
         probes["a"]
+
+
+def test_slices_and_joined_layers_are_scored_on_the_layers_that_they_are_of():
+    sliced = solvers.fit_layers({"a": X}, Y, C=1, split_features=2)
+    assert {key[0]: score.error for key, score in solvers.evaluate(sliced, {"a": X}, Y).items()} == {
+        name: sliced[name].error["train"] for name in ("a@0", "a@1")
+    }
+    joined = solvers.fit_layers({"a+b": solvers.ConcatFeatures(X, X**2, names=("a", "b"))}, Y, C=1)
+    found = solvers.evaluate(joined, {"a": X, "b": X**2}, Y)
+    assert found["a+b"].error == joined["a+b"].error["train"]
 
 
 # -- directions
