@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OPEN_FILES = 32
 SAMPLED = 8  # one span in so many is looked for in memory before the disk is told of them
 ANNOUNCED_BYTES = 128 * 2**10  # of longer spans the disk learns early enough by itself
-COPIED_BYTES = 32 * 2**20  # more rows at once are mapped: a copy would cost memory that may not be there
+COPIED_BYTES = 2**20  # more rows at once are mapped: a copy costs more, and memory that may not be there
 _NO_RESERVE = (
     0x4000 if sys.platform == "linux" else 0
 )  # MAP_NORESERVE: pages that nobody writes to need no swap
