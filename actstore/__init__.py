@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from actstore.adapters.base import Adapter as Adapter
     from actstore.adapters.base import TrainingModeWarning as TrainingModeWarning
     from actstore.adapters.for_hf.adapter import UntrainedWeightsWarning as UntrainedWeightsWarning
+    from actstore.doors.capture import Activations as Activations
+    from actstore.doors.capture import capture as capture
     from actstore.doors.dump import dump as dump
     from actstore.dumping.dump import DumpSettings as DumpSettings
     from actstore.dumping.dump import describe_layers as describe_layers
     from actstore.dumping.loop import Progress as Progress
     from actstore.dumping.loop import SameWeightsWarning as SameWeightsWarning
-    from actstore.dumping.recording import Activations as Activations
     from actstore.dumping.recording import Recording as Recording
-    from actstore.dumping.recording import capture as capture
     from actstore.dumping.recording import create as create
     from actstore.dumping.repeats import RepeatedInputsWarning as RepeatedInputsWarning
     from actstore.dumping.subject import SelfCheckWarning as SelfCheckWarning
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from actstore.store.writing.writer import Writer as Writer
 
 _HOMES = {
-    "Activations": "dumping.recording",
+    "Activations": "doors.capture",
     "ActstoreError": "errors",
     "Adapter": "adapters.base",
     "AdapterError": "errors",
@@ -87,7 +87,7 @@ _HOMES = {
     "UnlabelledRowsWarning": "store.merging.merge",
     "UntrainedWeightsWarning": "adapters.for_hf.adapter",
     "Writer": "store.writing.writer",
-    "capture": "dumping.recording",
+    "capture": "doors.capture",
     "create": "dumping.recording",
     "describe_layers": "dumping.dump",
     "dump": "doors.dump",

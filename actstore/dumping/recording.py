@@ -1,37 +1,33 @@
-"""Stores written from Python: ``actstore.create``, and ``actstore.capture`` for a pass that happens anyway."""
+"""Stores written from Python: ``actstore.create``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack
-
-import numpy as np
 
 from actstore.activations import Captured, RowBatch
 from actstore.adapters import adapt
 from actstore.adapters.base import capture_layer
+from actstore.doors.capture import Activations
 from actstore.doors.data import data_of
 from actstore.doors.keywords import CreateKeywords, as_settings, patterns, shows_keywords
 from actstore.doors.progress import shown
 from actstore.dumping.dump import DumpSettings
 from actstore.dumping.loop import DumpLoop
 from actstore.dumping.rows import RowUnit
-from actstore.errors import DumpError, LayerError
+from actstore.errors import DumpError
 from actstore.label_values.marks import LabelCount
 from actstore.label_values.plain import as_several, names_of
 from actstore.provenance import versions
 from actstore.rows.choice import RowColumns
 from actstore.sources.python import TARGET
 from actstore.sources.row_names import labels_by_name
-from actstore.store.documents.bfloat16 import widened
 from actstore.store.documents.write_place import WritePlace
-from actstore.store.format import BFLOAT16, EXAMPLE
+from actstore.store.format import EXAMPLE
 from actstore.store.writing.writer import Writer
-from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
@@ -40,58 +36,6 @@ if TYPE_CHECKING:
 
 
 PIECE_BYTES = 32 * 2**20
-
-
-class Activations(Mapping[str, np.ndarray]):
-    """Layers that a forward pass filled in, by name; (rows, *features), bfloat16 as float32.
-
-    ``captured`` has them as a store takes them, with their own bits and axis names.
-    """
-
-    def __init__(self, captured: Mapping[str, Captured]) -> None:
-        self.captured = captured
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self.captured:
-            msg = f"no layer {name!r} was captured; {hint(str(name), list(self.captured))}"
-            raise LayerError(msg)
-        layer = self.captured[name]
-        if layer.dtype == BFLOAT16:
-            return widened(layer.array)
-        return layer.array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.captured)
-
-    def __len__(self) -> int:
-        return len(self.captured)
-
-    def __repr__(self) -> str:
-        layers = ", ".join(f"{name!r} {layer.array.shape}" for name, layer in self.captured.items())
-        return f"<Activations {layers or 'of no layer yet'}>"
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(self.captured)
-
-
-@contextmanager
-def capture(model: object, layers: str | Sequence[str]) -> Iterator[Activations]:
-    """Copy layers out of a forward pass that happens anyway.
-
-    ``with actstore.capture(model, ["conv*"]) as activations: model(x)``. Neither the model's mode, nor its
-    gradients, nor its output are touched; modules in training mode are warned of.
-    Filled once the pass is over; where there are several, by the latest.
-
-    Raises:
-        LayerError: a pattern picks no layer, or the model was not called.
-        AdapterError: the model has no hooks (only torch has).
-    """
-    wanted = patterns(layers)
-    with adapt(model).watching(wanted) as captured:
-        yield Activations(captured)
-    if not captured:
-        msg = f"nothing was captured of {listed(wanted)}: call the model inside the with block"
-        raise LayerError(msg)
 
 
 class Recording:

@@ -60,7 +60,7 @@ def _evaluate_one(probe: Probe, source: Any, labels: Any) -> SplitScore:
     if isinstance(source, Mapping):
         source = _layer_of(probe, source)
     if isinstance(labels, Mapping):
-        labels = _named(labels, probe.target, "labels of target")
+        labels = _named(labels, probe.target, "target")
     return _evaluate(probe, source, labels)
 
 

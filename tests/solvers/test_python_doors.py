@@ -280,7 +280,7 @@ def test_what_cannot_be_scored_says_what_to_give(probes, single):
         ((probes, X, Y), solvers.ProblemError, "4 probes were given a ndarray; expected rows by layer"),
         ((probes, {"a": X, "b.c": X[:, :3]}, Y), solvers.ProblemError, "of the targets 'side', 'third'; give labels"),
         ((single, {"a": X, "b.d": X}, Y), KeyError, "there is no layer 'b.c'; the nearest: 'b.d'"),
-        ((probes, {"a": X, "b.c": X[:, :3]}, {"side": Y}), KeyError, "there is no labels of target 'third'"),
+        ((probes, {"a": X, "b.c": X[:, :3]}, {"side": Y}), KeyError, "there is no target 'third'; there are: 'side'"),
     ]:
         with pytest.raises(error, match=message):
             solvers.evaluate(*args)
