@@ -1,4 +1,4 @@
-"""Words for messages and pages: names in a list, the nearest of them, and names that HTML shows as they are."""
+"""Words for messages and pages: names in a list, the nearest of them, sizes, and names that HTML shows as they are."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def listed(names: Sequence[str]) -> str:
     """Names for a message: quoted, and cut after the first few."""
     shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN]) or "none"
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
+
+
+def size(nbytes: float) -> str:
+    """Return a number of bytes as a person reads it: ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.1f} TB"
 
 
 def html_safe(text: object) -> str:

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from actstore.wording import size
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -74,7 +76,7 @@ class Shown:
 
 def _text(progress: Progress, elapsed_s: float) -> str:
     of = f" of {progress.total_rows:,}" if progress.total_rows else ""
-    text = f"{progress.rows:,}{of} rows, {progress.bytes / 1e6:,.1f} MB"
+    text = f"{progress.rows:,}{of} rows, {size(progress.bytes)}"
     computed = progress.rows - progress.resumed_rows
     if elapsed_s < 1 or computed <= 0:
         return text

@@ -78,7 +78,7 @@ def _rest(rows: int) -> list[str]:
 
 
 def _align(column: Column) -> str:
-    return f" style='text-align:{'left' if column.left else 'right'}'"
+    return f" style='text-align:{'left' if column.left else 'right'};white-space:nowrap'"
 
 
 def _printable(column: Column) -> Column:

@@ -215,7 +215,7 @@ def test_progress_is_a_line_on_a_terminal_that_is_wiped(tmp_path, monkeypatch):
     actstore.dump(model, X, tmp_path / "a.h5", "**", progress=True, batch_size=4)
     shown = sys.stderr.getvalue()
     assert "\n" not in shown
-    assert "\r40 of 40 rows, 0.0 MB" in shown
+    assert "\r40 of 40 rows, 2.9 kB" in shown
     assert shown.endswith(" \r")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actstore.wording import html_safe
+from actstore.wording import html_safe, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from actstore.store.reading.reader import Store
 
 LAYERS_SHOWN = 60
-_CELLS = "style='text-align:left'"
+_CELLS = "style='text-align:left;white-space:nowrap'"
 
 
 def store_html(store: Store) -> str:
@@ -43,7 +43,7 @@ def _named(what: str, names: Sequence[str]) -> str:
 
 def _cells(layer: Layer) -> list[str]:
     features = " × ".join(f"{length:,}" for length in layer.shape[1:]) or "1"
-    return [layer.name, features, ", ".join(layer.axes), layer.stored_dtype, f"{layer.nbytes / 1e6:,.1f} MB"]
+    return [layer.name, features, ", ".join(layer.axes), layer.stored_dtype, size(layer.nbytes)]
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
