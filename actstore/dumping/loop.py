@@ -65,6 +65,7 @@ class DumpLoop:
         self, writer: Writer, settings: LoopSettings, progress: Callable[[Progress], None] | None = None
     ) -> None:
         self._writer, self._settings, self._show = writer, settings, progress
+        self._shown = progress
         self._progress = Progress()
         self._reading = Reading()
         self._announced: list[JSON] = []
@@ -89,12 +90,15 @@ class DumpLoop:
         self._model = plan.model
         return plan
 
-    def run(self, plan: DumpPlan) -> None:
+    def run(self, plan: DumpPlan, progress: Callable[[Progress], None] | None = None) -> None:
         """Store all rows of the share, but for those that an interrupted dump has stored already.
+
+        ``progress`` is called as rows are stored, in place of what the loop was begun with.
 
         Raises:
             ActstoreError: see ``dump``.
         """
+        self._shown = progress or self._show
         self.announce(plan)
         stored = self._begin(plan) if self._stored is None else self._stored
         self._progress = self._progress.expecting(plan.share.rows)
@@ -161,8 +165,8 @@ class DumpLoop:
 
     def _report(self, progress: Progress) -> None:
         self._progress = progress
-        if self._show is not None:
-            self._show(progress)
+        if self._shown is not None:
+            self._shown(progress)
 
 
 def _warn_of_same_weights(model: Mapping[str, JSON], other_steps: Mapping[int, Mapping[str, JSON]]) -> None:

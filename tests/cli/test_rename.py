@@ -9,7 +9,7 @@ import pytest
 import actstore
 import solvers
 from solvers.errors import ProblemError
-from solvers.probing.slices import other_names
+from solvers.probing.layer.names import other_names
 
 NAMES = ["layers.0", "layers.1", "norm", "layers.1.attn"]
 
