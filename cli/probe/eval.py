@@ -202,7 +202,7 @@ def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]
     layer = features_of(store, probe.where.layers)
     labelled = ~np.ma.getmaskarray(labels)
     records = []
-    shown = shown_names([*dict.fromkeys(store.splits.tolist())], probe.proof.chosen.get("named"))
+    shown = shown_names([*dict.fromkeys(store.splits.tolist())], probe.proof.chosen.get("called", {}))
     for split, name in shown.items():
         here = (store.splits == split) & labelled
         for role in (role for role in _ROLES if np.any(roles[here] == role)):

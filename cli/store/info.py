@@ -11,7 +11,6 @@ from cli.shared import describe_labels, reductions_in_words, shape, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from actstore.store.reading.reader import Store
 
@@ -61,7 +60,9 @@ def _text(store: str, found: Mapping[str, Any]) -> Iterator[str | Table]:
         ],
         left=(0, 6),
     )
-    yield f"{size(found['activation_bytes'])} of activations, {size(found['file_bytes'])} on the disk"
+    yield f"{size(found['activation_bytes'])} of activations" + (
+        f" at {len(found['steps']):,} steps" if len(found["steps"]) > 1 else ""
+    )
     if found["provenance"].get("command"):
         yield ""
         yield f"made by: {found['provenance']['command']}"
@@ -112,7 +113,6 @@ def describe(store: Store) -> dict[str, Any]:
         "targets": targets,
         "layers": layers,
         "activation_bytes": sum(store.at(step).layers[name].nbytes for step in store.steps for name in layers),
-        "file_bytes": _file_bytes(store.path),
         "provenance": base.provenance,
     }
 
@@ -121,12 +121,6 @@ def _reductions(provenance: Mapping[str, Any], layer: str) -> str:
     """What a layer was reduced by, in words; empty where it was not, or where nobody told."""
     told = provenance.get("reductions", {}).get("layers", {}).get(layer, {}).get("steps")
     return reductions_in_words(told) if told else ""
-
-
-def _file_bytes(path: Path) -> int:
-    """Bytes of all files of a store."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(each.stat().st_size for each in files)
 
 
 def _describe_step(store: Store) -> dict[str, Any]:

@@ -67,15 +67,18 @@ def split_rows(splits: SplitRows, count: int, split_as: Mapping[str, str]) -> Sp
     return Splits({renamed.get(split, split): numbers for split, numbers in rows.items()}, _turned(renamed))
 
 
-def shown_names(splits: Sequence[str], named: str | None = None) -> dict[str, str]:
+def shown_names(splits: Sequence[str], called: Mapping[str, str]) -> dict[str, str]:
     """Return what each split is called in tables, whatever its rows are called where they are stored.
 
-    The one that means ``val`` is called that, where there is no doubt; ``named`` is what a fit was told it is called.
+    ``called`` is what a fit found ``train``, ``val`` and ``test`` to be called; the split that means ``val`` by another
+    name is known without. Where there is a split of such a name already, all keep their own.
     """
     also = [split for split in splits if split.lower() in ALSO_VAL]
-    meant = named if named in splits else also[0] if len(also) == 1 else None
-    taken = VAL in splits
-    return {split: VAL if split == meant and not taken else split for split in splits}
+    meant = ({VAL: also[0]} if len(also) == 1 else {}) | {
+        here: theirs for here, theirs in called.items() if theirs in splits
+    }
+    here = {theirs: here for here, theirs in meant.items() if here not in splits}
+    return {split: here.get(split, split) for split in splits}
 
 
 def _turned(renamed: Mapping[str, str]) -> dict[str, str]:

@@ -105,7 +105,6 @@ def test_a_program_on_a_full_disk_is_one_line(store):
 
 def test_info_says_what_was_reduced_from_which_weights_and_how_large_it_is(run):
     import json
-    from pathlib import Path
 
     run(
         "actstore dump demo:digits --data digits --layers hidden0 --layers hidden1 --random-features 8 -o s.acts"
@@ -114,10 +113,7 @@ def test_info_says_what_was_reduced_from_which_weights_and_how_large_it_is(run):
     assert found["layers"]["hidden0"]["reductions"] == "random_features 8 of 128"
     assert found["steps"]["0"]["weights"].startswith("xxh3_128:")
     assert found["activation_bytes"] == 2 * 1797 * 8 * 4
-    assert found["file_bytes"] == sum(
-        path.stat().st_size for path in Path("s.acts").rglob("*") if path.is_file()
-    )
     text = run("actstore info s.acts").stdout
     assert f"weights: {found['steps']['0']['weights']}" in text
     assert "random_features 8 of 64" in text
-    assert "115.0 kB of activations, " in text
+    assert "\n115.0 kB of activations\n" in text

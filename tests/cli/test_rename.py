@@ -122,6 +122,26 @@ def test_eval_calls_a_split_as_show_does(run, two):
     assert "dev" not in table
 
 
+def test_splits_that_a_fit_was_told_of_have_the_names_of_show(run, two):
+    store = actstore.open("a.acts")
+    names = {"train": "fit on", "dev": "kept", "test": "later"}
+    store.attach("part", [names[split] for split in store.splits.tolist()])
+    with actstore.create("d.acts") as other:
+        other.append(
+            {name: layer[:] for name, layer in store.layers.items()},
+            targets={"y": store.targets["y"]},
+            splits=store.targets["part"],
+        )
+    meant = ["train=fit on", "val=kept", "test=later"]
+    told = [word for each in meant for word in ("--split-as", each)]
+    run(["probe", "fit", "d.acts", "--target", "y", "--C", "1", "-o", "p.h5", *told])
+    assert {(row["split"], row["named"]) for row in rows(run, "p.h5 d.acts")} == {
+        ("train", "fit on"),
+        ("val", "kept"),
+        ("test", "later"),
+    }
+
+
 def test_two_splits_that_may_be_val_keep_their_names(run, two):
     run("probe fit a.acts --target y --C 1 -o p.h5")
     x = np.zeros((6, 4), "f4")
