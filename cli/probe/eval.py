@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,8 @@ def evaluate(probes: str, store: str, step: int | None, renames: tuple[str, ...]
         notes = [note for probe in there for note in _notes(probe, opened, probes, store)]
         roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in there}
         notes += _note_of_ids(roles.values(), probes, store)
-        found = [row for probe in there for row in _score(probe, opened, roles[probe.key])]
+        with _told_of_rename():
+            found = [row for probe in there for row in _score(probe, opened, roles[probe.key])]
     notes += [
         f"the split `{row['named']}` of {store} is shown as `{row['split']}`"
         for row in found
@@ -73,6 +75,18 @@ def evaluate(probes: str, store: str, step: int | None, renames: tuple[str, ...]
         [f"note: {note}" for note in dict.fromkeys(notes)],
         Failure("not-scored", missing) if missing else None,
     )
+
+
+@contextmanager
+def _told_of_rename() -> Iterator[None]:
+    """Add to the error of a layer that is not there that it may be called otherwise."""
+    from actstore.errors import LayerError
+
+    try:
+        yield
+    except LayerError as error:
+        error.add_note("where STORE calls the layers otherwise, say --rename OLD=NEW")
+        raise
 
 
 def _pairs(renames: Sequence[str]) -> dict[str, str]:

@@ -72,7 +72,9 @@ def test_probes_find_the_layers_of_a_store_that_calls_them_otherwise(run, refuse
     assert [(row["layer"], row["split"], row["error"]) for row in found] == [
         (f"model.{row['layer']}", row["split"], row["error"]) for row in same
     ]
-    assert "no layer 'layers.0'" in refused("probe eval p.h5 b.acts")
+    line = refused("probe eval p.h5 b.acts")
+    assert "no layer 'layers.0'" in line
+    assert line.endswith("say --rename OLD=NEW")
 
     probes = solvers.load("p.h5").renamed({"layers.*": "model.layers.*"})
     assert [layer for layer, *_ in probes] == ["model.layers.0", "model.layers.1"]
