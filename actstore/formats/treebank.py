@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.formats.opening import existing
+from actstore.formats.containers.unpacked import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -190,8 +189,7 @@ def read_treebank(path: Path) -> Treebank:
     """
     treebank = Treebank(path)
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(existing(path), "rt", encoding="utf-8-sig", newline="\n") as file:
+        with unpacked(path).open(encoding="utf-8-sig", newline="\n") as file:
             treebank.read(iter(file))
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read as CoNLL-U (UTF-8): {error}"
