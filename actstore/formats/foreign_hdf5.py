@@ -68,6 +68,15 @@ def open_numbered(path: Path) -> Answer:
     return _opened(path, None, str(path))
 
 
+def root_names(path: Path) -> Sequence[str]:
+    """Return the names in the root of a file.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    return _opened(path, [], str(path), root=True).names
+
+
 def open_rows(path: Path) -> Answer:
     """Return all datasets of a file that may be layers, each with its path as its ``spec``, and the names of others.
 
@@ -77,9 +86,9 @@ def open_rows(path: Path) -> Answer:
     return _opened(path, None, str(path), rows=True)
 
 
-def _opened(path: Path, keys: Sequence[tuple[str, str]] | None, spec: str, *, rows: bool = False) -> Answer:
+def _opened(path: Path, keys: Sequence[tuple[str, str]] | None, spec: str, **asked: bool) -> Answer:
     stamp = stamp_of(existing(path))
-    header, payload = ask({"path": str(path), "keys": keys, "rows": rows}, spec)
+    header, payload = ask({"path": str(path), "keys": keys, **asked}, spec)
     if "error" in header:
         raise SourceError(header["error"])
     names = header["names"]

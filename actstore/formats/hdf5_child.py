@@ -94,15 +94,17 @@ def _asked(file: h5py.File, question: dict[str, Any]) -> tuple[list[str], Sequen
     """All names of the file, and the keys to describe, each with what messages call it.
 
     Where keys are asked for, the names are not looked up. Where ``rows`` are, the keys are all datasets that may be
-    layers, and the names those that are not. Else the keys are those names in the root that are numbers.
+    layers, and the names those that are not. Else the keys
+    are those names in the root that are numbers, and none where ``root`` says that the names are all.
     """
-    if question["keys"] is not None:
-        return [], question["keys"]
     if question.get("rows"):
         rows, others = rows_and_others(file)
         return others, [(name, f"{question['path']}:/{name}") for name in rows]
+    if question["keys"]:
+        return [], question["keys"]
     names = [name.decode("utf-8", "backslashreplace") for name in file.id]
-    return names, [(name, f"{question['path']}:/{name}") for name in names if name.isdecimal()]
+    wanted = [] if question.get("root") else [name for name in names if name.isdecimal()]
+    return names, [(name, f"{question['path']}:/{name}") for name in wanted]
 
 
 def _check_together(file: h5py.File, datasets: Sequence[h5d.DatasetID]) -> None:
