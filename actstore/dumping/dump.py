@@ -16,6 +16,7 @@ from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, SourceError
 from actstore.reductions import ReductionSettings
 from actstore.rows.choice import RowChoice
+from actstore.rows.kept_inputs import KINDS
 from actstore.store.disk.output import named_paths
 from actstore.store.documents.write_place import WritePlace
 from actstore.store.writing.writer import Writer
@@ -55,6 +56,8 @@ class DumpSettings:
         resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
         selfcheck: whether to refuse a model that gives a row other values when it runs again, beside other rows, or
             padded (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
+        keep_input: "text" or "thumbnail": store the text, or a small image, of each example, too, to show it later
+            (``store.inputs_kept``).
         inputs: files and folders that are read besides the data (model, weights, labels), as SPECs; like the data's own
             files, none of them is ever replaced.
         command: the command line, for the provenance.
@@ -79,12 +82,16 @@ class DumpSettings:
     stop_early: bool = False
     resume_anyway: bool = False
     selfcheck: bool = True
+    keep_input: str | None = None
     inputs: tuple[str, ...] = ()
     command: str = ""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             msg = f"batch_size is {self.batch_size}; expected at least 1"
+            raise DumpError(msg)
+        if self.keep_input not in (None, *KINDS):
+            msg = f"keep_input is {self.keep_input!r}; expected {' or '.join(KINDS)}"
             raise DumpError(msg)
         if self.autocast not in (None, *AUTOCAST):
             msg = f"autocast is {self.autocast!r}; expected {' or '.join(AUTOCAST)}"
@@ -103,6 +110,7 @@ class DumpSettings:
             unit,
             axes=self.axes,
             selfcheck=self.selfcheck,
+            keep_input=self.keep_input,
         )
 
 

@@ -40,7 +40,11 @@ class RequestBlock:
     def __init__(self, arrays: Mapping[str, FileArray], split: str, shown: str) -> None:
         """SourceError where the two tensors do not fit together."""
         states, tokens = arrays[STATES], arrays[TOKENS]
-        if len(states.shape) != 3 or tokens.shape != states.shape[:1] or not tokens.dtype.startswith(("int", "uint")):
+        if (
+            len(states.shape) != 3
+            or tokens.shape != states.shape[:1]
+            or not tokens.dtype.startswith(("int", "uint"))
+        ):
             msg = (
                 f"{shown} has {STATES} of shape {states.shape} and {TOKENS} of {tokens.dtype} {tokens.shape}; expected "
                 "(tokens, layers, width) and (tokens,) whole numbers. Name one of them to import it alone (FILE:KEY)"

@@ -58,7 +58,7 @@ def parse(text: str, split: str) -> Spec:
     found = None if told is None else find(told["spec"])
     is_table = found is not None and found.shown.lower().endswith(TABLE_SUFFIXES)
     if told is None or found is None or not (found.kind in (*kinds.ARRAYS, *kinds.COLUMNS) or is_table):
-        msg = f"{text!r} cannot be imported; expected [SPLIT=] and one of {kinds.FORMS}"
+        msg = f"{text!r} cannot be imported; expected [SPLIT=] and one of {kinds.FORMS}, {kinds.TABLE_FORMS}"
         raise SourceError(msg)
     if not found.key:
         found = replace(found, key=None)
@@ -140,7 +140,9 @@ def _read(spec: Spec, layer: str | None, row_unit: str | None) -> Block:
     arrays, facts, others = _arrays(found, spec.split)
     if found.kind == kinds.SAFETENSORS and is_request(arrays):
         if layer is not None:
-            msg = f"{spec.path} is the hidden states of a request, with the layers layer.0, …; leave --layer out"
+            msg = (
+                f"{spec.path} is the hidden states of a request, with the layers layer.0, …; leave --layer out"
+            )
             raise SourceError(msg)
         return RequestBlock(arrays, spec.split, found.shown)
     _tell_of_others(spec, others)

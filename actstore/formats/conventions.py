@@ -6,6 +6,8 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,9 +23,14 @@ MEANINGS = {
 
 FILLS = ("_FillValue", "missing_value")
 NETCDF_FILLS = {
-    **{"f4": 9.969209968386869e36, "f8": 9.969209968386869e36},
-    **{"i2": -32767, "i4": -2147483647, "i8": -9223372036854775806},
-    **{"u2": 65535, "u4": 4294967295, "u8": 18446744073709551614},
+    "f4": 9.969209968386869e36,
+    "f8": 9.969209968386869e36,
+    "i2": -32767,
+    "i4": -2147483647,
+    "i8": -9223372036854775806,
+    "u2": 65535,
+    "u4": 4294967295,
+    "u8": 18446744073709551614,
 }
 """What netCDF itself writes where nobody wrote a value, by the type; a byte has no such number."""
 
@@ -53,7 +60,9 @@ def refused_group(attributes: Mapping[str, object], name: str) -> str:
     if "MATLAB_sparse" in attributes:
         return f"{name} is a sparse matrix of MATLAB's, whose parts are no rows; save full({name.rpartition('/')[2]})"
     if "pandas_type" in attributes:
-        return f"{name} was written by pandas (HDFStore), which lays columns out in blocks; write .parquet or .npy"
+        return (
+            f"{name} was written by pandas (HDFStore), which lays columns out in blocks; write .parquet or .npy"
+        )
     return ""
 
 
@@ -86,7 +95,5 @@ def number_of(value: object) -> float | int | None:
             data = base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
             return None
-        import struct
-
-        return struct.unpack("<d", data)[0] if len(data) == 8 else None  # type: ignore[no-any-return]
+        return float(np.frombuffer(data, "<f8")[0]) if len(data) == 8 else None
     return None

@@ -199,9 +199,9 @@ def rows_and_others(file: h5py.File) -> tuple[list[str], list[str]]:
     """
     root = attributes_of(file.id)
     if root.get("encoding-type") == "anndata":
-        for name in (b"X", b"raw"):
-            if name in file.id:
-                _check_group(h5o.open(file.id, name), f"{file.filename}:/{name.decode()}")
+        for group in (b"X", b"raw"):
+            if group in file.id:
+                _check_group(h5o.open(file.id, group), f"{file.filename}:/{group.decode()}")
     rows: list[str] = []
     others: list[str] = []
     for path in dataset_names(file):

@@ -309,7 +309,9 @@ def _tell_of_floats(said: Sequence[str], what: str) -> None:
 def _warn_of_twins(said: Sequence[str], what: str) -> None:
     """Warn of two classes of text that are one number: ``1`` and ``1.0`` beside others that are none."""
     classes = set(said)
-    twins = [cell for cell in classes if "." in cell and _WHOLE.fullmatch(cell) and cell.partition(".")[0] in classes]
+    twins = [
+        cell for cell in classes if "." in cell and _WHOLE.fullmatch(cell) and cell.partition(".")[0] in classes
+    ]
     if twins:
         msg = (
             f"{what or 'a column of labels'} has the classes {twins[0].partition('.')[0]!r} and {twins[0]!r}, which are "

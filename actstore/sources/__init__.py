@@ -38,6 +38,8 @@ __all__ = [
     "split_data",
 ]
 
+TOKEN = "token"
+"""The target that the model's tokenizer gives, where a row is a token."""
 _SHARED = ("base", "columns", "feature_columns", "same_files", "split", "row_names")
 """Files of this folder that are no kind of input."""
 
@@ -58,7 +60,7 @@ def split_data(
     A split is a plain word before ``=``; ``./a=b.npy`` is a file of such a name. A target without a split belongs to
     the only data there is. Of several specs for one split, targets of one name go to the data in their order. Labels
     of a file that names its rows go to these (``place_labels``). ``[SPLIT:]NAME`` alone is a target that the data
-    offers and does not bring along unasked (the words of a treebank).
+    offers and does not bring along unasked (the words of a treebank); ``token`` is one that the model gives.
 
     Args:
         data: what to run.
@@ -83,8 +85,10 @@ def split_data(
     rows = row_names(sources)
     named: list[dict[str, np.ndarray]] = [{} for _ in sources]
     bare, with_spec = _parted(targets)
+    tokens = (("", TOKEN) in bare) and not as_features
     for split, name in bare:
-        _offer(split, name, sources, named)
+        if not (tokens and (split, name) == ("", TOKEN)):
+            _offer(split, name, sources, named)
     for (split, name), specs in _targets_by_place(with_spec).items():
         places = _places(split, name, [own for own, _ in sources])
         if len(specs) != len(places):
@@ -95,17 +99,24 @@ def split_data(
             raise SourceError(msg)
         for place, spec in zip(places, specs, strict=True):
             named[place][name] = _labels_for(spec, name, sources[place][1], rows[place], columns.ignore)
+    labelling = [text.rpartition(":")[2] for text in with_spec if ":" in text.partition("=")[2]]
     for _, source in sources:
-        if isinstance(source, FeatureSource):
-            source.exclude([name for name in (columns.split_by, columns.group_by) if name is not None])
-            source.check()
+        if isinstance(
+            source, FeatureSource
+        ):  # a column that is the label in one file is none of the features in another
+            source.exclude(
+                [*labelling, *(name for name in (columns.split_by, columns.group_by) if name is not None)]
+            )
+            if not as_features:  # else whoever opens them may leave out more columns
+                source.check()
     found_data = [
-        SplitData(split, source, own, columns, names.ids)
+        SplitData(split, source, own, columns, names.ids, tokens)
         for (split, source), own, names in zip(sources, named, rows, strict=True)
     ]
     for item in found_data:
         item.check_lengths()
-        warn_of_marks(item.targets)
+        offered = getattr(item.source, "offered", ())  # words, among which "none" and "-" are no marks
+        warn_of_marks({name: values for name, values in item.targets.items() if name not in offered})
     return found_data
 
 
@@ -120,8 +131,6 @@ def _labels_for(spec: str, name: str, source: Source, rows: RowNames, ignore: Se
     labels = read_row_labels(spec, ignore)
     own = getattr(source, "file", None)
     if own is not None and labels.file is not None and own.resolve() == labels.file.resolve():
-        if isinstance(source, FeatureSource):
-            source.exclude([spec.removeprefix(f"{labels.file}:")])
         if spec.rpartition(":")[2] == getattr(source, "input_column", None):
             msg = f"target {name!r} is {spec}, which is the input itself; name the column of the labels"
             raise SourceError(msg)

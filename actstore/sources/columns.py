@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actstore.formats.containers.front import Found
     from actstore.formats.delimited import Delimited
 
+
 class Table(Protocol):
     """The records of a file, by column; None where a record lacks one."""
 
@@ -131,7 +132,8 @@ class TextTable:
         cells = self._columns[name]
         for row, cell in enumerate(cells):
             if len(cell) != len(cells[0]) or not all(type(part) in (int, float) for part in cell):
-                msg = f"{self.place(row)}: column {name!r} has a list that is not of {len(cells[0])} numbers, as the first is"
+                expected = f"{len(cells[0])} numbers, as in the first"
+                msg = f"{self.place(row)}: column {name!r} has a list of others; expected {expected}"
                 raise SourceError(msg)
         return np.array(cells, np.float64)
 
@@ -207,7 +209,7 @@ class ColumnTable:
 
 def read_columns(found: Found) -> ColumnTable:
     """The table of a file of ``kinds.COLUMNS``."""
-    assert found.kind in COLUMNS  # noqa: S101
+    assert found.kind in COLUMNS
     with shown_as(found.path, found.shown):
         return ColumnTable(Path(found.shown), read_arrow(found.path, found.kind, found.shown))
 
@@ -278,6 +280,7 @@ def kind_of_cell(value: object) -> str | None:
 
 
 def as_number(cell: object) -> float | None:
+    """A cell as a number; None where it is none: true and false are none, nor is 1_000."""
     if isinstance(cell, bool) or cell is None:
         return None
     if isinstance(cell, (int, float)):

@@ -57,7 +57,9 @@ def chosen_features(table: Table, asked: str | None, no_features: Collection[str
         )
         raise SourceError(msg)
     if not numbers:
-        msg = f"{table.path} has no column of numbers that could be features; there are: {listed(table.columns)}"
+        msg = (
+            f"{table.path} has no column of numbers that could be features; there are: {listed(table.columns)}"
+        )
         raise SourceError(msg)
     _warn_of_others(table, [name for name in left if name not in numbers])
     return numbers
@@ -111,14 +113,20 @@ def side_by_side(table: Table, names: Sequence[str]) -> np.ndarray:
 
 def _check_exact(table: Table, names: Sequence[str], columns: Sequence[np.ndarray]) -> None:
     for name, column in zip(names, columns, strict=True):
-        if column.dtype.kind in "iu" and len(column) and max(abs(int(column.min())), int(column.max())) > _EXACT:
+        if (
+            column.dtype.kind in "iu"
+            and len(column)
+            and max(abs(int(column.min())), int(column.max())) > _EXACT
+        ):
             msg = f"{table.path}: column {name!r} has numbers beyond 2**53, which floats beside it cannot hold"
             raise SourceError(msg)
 
 
 def _check_header(table: Table) -> None:
     """Refuse a table of text without a header, whose first record would be taken for one."""
-    if getattr(table, "delimited", None) is None or not all(as_number(name) is not None for name in table.columns if name):
+    if getattr(table, "delimited", None) is None or not all(
+        as_number(name) is not None for name in table.columns if name
+    ):
         return
     named = [name for name in table.columns if name]
     if named != [str(number) for number in range(len(named))] or len(table.columns) < 2:

@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from actstore.errors import SourceError
 from actstore.formats.containers.front import find
-from actstore.formats.containers.kinds import COLUMNS, TEXT as OF_TEXT
+from actstore.formats.containers.kinds import COLUMNS, TABLE_FORMS
+from actstore.formats.containers.kinds import TEXT as OF_TEXT
 from actstore.label_values.plain import is_missing
 from actstore.sources.arrays import ArraySource
 from actstore.sources.base import Batch, LabelColumn, Source
@@ -38,10 +37,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-FORMS = "FILE.csv[:COLUMN], FILE.tsv[:COLUMN], FILE.jsonl[:COLUMN]"
+    import numpy as np
+
+FORMS = f"{TABLE_FORMS}, FILE.jsonl[:COLUMN], each file also as .gz"
 TEXT = "text"
 
-_SPEC = re.compile(r"(?P<file>.*\.(?P<kind>csv|tsv|jsonl)(?:\.gz)?)(?::(?P<column>.*))?", re.DOTALL | re.IGNORECASE)
+_SPEC = re.compile(
+    r"(?P<file>.*\.(?P<kind>csv|tsv|jsonl)(?:\.gz)?)(?::(?P<column>.*))?", re.DOTALL | re.IGNORECASE
+)
 
 AnyTable: TypeAlias = TextTable | ColumnTable
 
@@ -99,7 +102,7 @@ class FeatureSource(_Told):
 
     def exclude(self, names: Sequence[str]) -> None:
         """Leave columns out that are labels, splits or groups."""
-        self._no_features |= set(names)
+        self._no_features |= {*names} & {*self.columns}
 
     def check(self) -> None:
         """Refuse what is no array of features, before anything runs. SourceError."""
@@ -130,7 +133,7 @@ def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
     table, name = found
     if name is None:
         name = _text_column(table)
-    if name in table.columns and (isinstance(table, TextTable) or table.is_text(name)):
+    if name is not None and name in table.columns and (isinstance(table, TextTable) or table.is_text(name)):
         _check_texts(table, name)
         return [(split, TextSource(table, name, spec))]
     return [(split, FeatureSource(table, name, spec))]
@@ -163,8 +166,12 @@ def labels(spec: str) -> LabelColumn | None:
     else:
         _check_kinds(table, name)
     is_id = name == id_column(table.columns)
-    others = {other: table.column(other) for other in table.columns if other != name and _may_name(table, other)}
-    return LabelColumn(values, None if is_id else table.ids(), values if delimited else None, table.path, others)
+    others = {
+        other: table.column(other) for other in table.columns if other != name and _may_name(table, other)
+    }
+    return LabelColumn(
+        values, None if is_id else table.ids(), values if delimited else None, table.path, others
+    )
 
 
 def _may_name(table: AnyTable, name: str) -> bool:

@@ -76,12 +76,16 @@ class ArrowTable:
             SourceError: none, a row without a value, or rows of several lengths.
         """
         if not (self.is_number(name) or self.is_vector(name)):
-            msg = f"{self.shown}: column {name!r} holds {self._type(name)}; expected numbers or lists of numbers"
+            msg = (
+                f"{self.shown}: column {name!r} holds {self._type(name)}; expected numbers or lists of numbers"
+            )
             raise SourceError(msg)
         column = self.table.column(name)
         own = getattr(column.type, "shape", None)  # of a tensor in each row
         if own is not None and getattr(column.type, "permutation", None) not in (None, list(range(len(own)))):
-            msg = f"{self.shown}: column {name!r} has tensors whose axes are permuted; write them in their order"
+            msg = (
+                f"{self.shown}: column {name!r} has tensors whose axes are permuted; write them in their order"
+            )
             raise SourceError(msg)
         values, shape = _unnested(column.combine_chunks(), self.rows, lambda what: self._fault(name, what))
         return values.reshape((self.rows, *(shape if own is None else own)))
@@ -140,7 +144,9 @@ def _check_declared(path: Path, kind: str, shown: str) -> None:
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
     widths = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4}
-    declared = sum(max(one.total_uncompressed_size, one.num_values * widths.get(one.physical_type, 8)) for one in columns)
+    declared = sum(
+        max(one.total_uncompressed_size, one.num_values * widths.get(one.physical_type, 8)) for one in columns
+    )
     if declared > LARGEST_RATIO * path.stat().st_size + SMALL_BYTES:
         msg = f"it declares {declared:,} bytes in a file of {path.stat().st_size:,}; it is not read"
         raise ValueError(msg)
@@ -182,7 +188,9 @@ def _unnested(array: Any, rows: int, fault: Any) -> tuple[np.ndarray, tuple[int,
             raise fault(f"has no value in row {_first_null(array, rows):,}; leave such rows out")
         lengths = np.asarray(array.value_lengths())
         if len(lengths) and (lengths != lengths[0]).any():
-            raise fault(f"has rows of several lengths ({lengths.min():,} to {lengths.max():,}); expected one length")
+            raise fault(
+                f"has rows of several lengths ({lengths.min():,} to {lengths.max():,}); expected one length"
+            )
         shape.append(int(lengths[0]) if len(lengths) else 0)
         array = array.flatten()
     if str(array.type).startswith("dictionary<"):

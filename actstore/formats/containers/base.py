@@ -22,7 +22,9 @@ class FileRows:
     ``read`` gives the rows from ``start`` to ``stop``. Threads may share it where they may share ``read``.
     """
 
-    def __init__(self, spec: str, shape: tuple[int, ...], dtype: np.dtype, read: Callable[[int, int], np.ndarray]):
+    def __init__(
+        self, spec: str, shape: tuple[int, ...], dtype: np.dtype, read: Callable[[int, int], np.ndarray]
+    ):
         self.spec, self.shape, self.dtype = spec, shape, dtype
         self._read = read
 

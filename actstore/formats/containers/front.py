@@ -19,6 +19,7 @@ from actstore.formats.containers.kinds import (
     NPY,
     NPZ,
     SAFETENSORS,
+    TABLE_FORMS,
     TEXT,
     TORCH,
     ZARR,
@@ -117,7 +118,7 @@ def open_all(found: Found) -> tuple[dict[str, FileArray], list[str]]:
 
 def _read(found: Found) -> tuple[dict[str, FileArray], list[str]]:
     if found.kind not in ARRAYS:
-        msg = f"{found.spec} is not understood; expected one of {FORMS}"
+        msg = f"{found.spec} is not understood; expected one of {FORMS}, {TABLE_FORMS}"
         raise SourceError(msg)
     with shown_as(found.path, found.shown):
         return _READERS[found.kind](found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from actstore.errors import SourceError
 from actstore.formats.opening import existing
@@ -22,9 +22,9 @@ COLUMNS = (PARQUET, FEATHER)
 
 FORMS = (
     "FILE.npy, FILE.npz[:KEY], FILE.safetensors[:KEY], FILE.pt[:KEY], FILE.h5[:/PATH] (.h5ad, netCDF-4 and MATLAB's "
-    "v7.3 are HDF5), FOLDER.zarr[:/PATH], FILE.parquet[:COLUMN], FILE.feather[:COLUMN], FILE.csv[:COLUMN], each of the "
-    "files also as .gz"
+    "v7.3 are HDF5, too), FOLDER.zarr[:/PATH]"
 )
+TABLE_FORMS = "FILE.parquet[:COLUMN], FILE.feather[:COLUMN], FILE.csv[:COLUMN], FILE.tsv[:COLUMN]"
 SUFFIXES = {
     ".npy": NPY,
     ".npz": NPZ,
@@ -152,9 +152,9 @@ def kind_of(path: Path) -> str:
     return TEXT
 
 
-def _at(file: object, place: int) -> bytes:
-    file.seek(place)  # type: ignore[attr-defined]
-    return file.read(len(_HDF5))  # type: ignore[attr-defined,no-any-return]
+def _at(file: IO[bytes], place: int) -> bytes:
+    file.seek(place)
+    return file.read(len(_HDF5))
 
 
 def _refuse(path: Path, beginning: bytes) -> None:
@@ -194,4 +194,4 @@ def _told_of_archive(path: Path, names: list[str]) -> str:
         what = "a Keras model; it holds weights, not activations"
     elif not names:
         what = "an archive of nothing"
-    return f"{path} is {what}; expected one of {FORMS}"
+    return f"{path} is {what}; expected one of {FORMS}, {TABLE_FORMS}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def _pickled(archive: zipfile.ZipFile) -> tuple[str, dict[str, Any]]:
     return prefix, flattened(read_pickle(archive.read(pickle)))
 
 
-def _byte_order(archive: zipfile.ZipFile, prefix: str) -> str:
+def _byte_order(archive: zipfile.ZipFile, prefix: str) -> Literal["<", ">"]:
     if f"{prefix}byteorder" not in archive.namelist():
         return "<"  # as every torch before 2.1 wrote on the machines it ran on
     order = archive.read(f"{prefix}byteorder")
@@ -115,7 +115,7 @@ class _Storages:
         self._path, self._archive, self._prefix = path, archive, prefix
         self._bytes: dict[str, np.ndarray] = {}
 
-    def array(self, tensor: StoredTensor, order: str, spec: str) -> FileArray:
+    def array(self, tensor: StoredTensor, order: Literal["<", ">"], spec: str) -> FileArray:
         dtype = _BY_NAME.get(tensor.dtype)
         if dtype is None:
             kind = tensor.dtype.removeprefix("torch ").removesuffix("Storage")
@@ -162,8 +162,10 @@ class _Storages:
         mapped = np.memmap(self._path, np.uint8, "r", start, (info.file_size,))
         checksum = 0
         for piece in range(0, len(mapped), _PIECE_BYTES):
-            checksum = zlib.crc32(mapped[piece : piece + _PIECE_BYTES], checksum)
+            checksum = zlib.crc32(mapped[piece : piece + _PIECE_BYTES].data, checksum)
         if checksum != info.CRC:
-            msg = f"{info.filename} is not what its checksum says: it is damaged, or was saved without checksums"
+            msg = (
+                f"{info.filename} is not what its checksum says: it is damaged, or was saved without checksums"
+            )
             raise ValueError(msg)
         return mapped

@@ -53,7 +53,9 @@ def read_zarr(path: Path, key: str | None, shown: str) -> tuple[dict[str, FileAr
             return {path.stem: _array(path, root, shown)}, []
         found = {name: one for name, one in root.members(max_depth=None) if isinstance(one, zarr.Array)}
         if key is not None and key.strip("/"):
-            return {key.strip("/"): _array(path, _named(root, found, key.strip("/"), shown), f"{shown}:{key}")}, []
+            return {
+                key.strip("/"): _array(path, _named(root, found, key.strip("/"), shown), f"{shown}:{key}")
+            }, []
         _check_root(root, shown)
         rows = [name for name, one in found.items() if is_of_rows(name, root.attrs) and _is_data(name, one)]
         arrays = {name: _array(path, found[name], f"{shown}:/{name}") for name in sorted(rows)}
@@ -177,7 +179,7 @@ def _stored_bytes(path: Path) -> int:
         return path.stat().st_size
     found = 0
     for folder, _, names in os.walk(path):
-        found += sum(os.stat(os.path.join(folder, name)).st_size for name in names)  # noqa: PTH118
+        found += sum(os.stat(os.path.join(folder, name)).st_size for name in names)
     return found
 
 

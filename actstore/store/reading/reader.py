@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from actstore.store.documents.catalog import Part
     from actstore.store.documents.documents import Header
+    from actstore.store.reading.layer import Layer
 
 
 def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own word for it
@@ -168,6 +169,20 @@ class Store:
         if not self._has(codes_path(ROW_GROUP)):
             return None
         return self._column(lambda part: self._coded(part, ROW_GROUP).data, np.dtype(np.str_))
+
+    @cached_property
+    def inputs_kept(self) -> np.ndarray | Layer | None:
+        """What a dump kept of the inputs (``--keep-input``); None where it kept nothing.
+
+        Texts are (rows,) text, the same for all rows of an example, cut after 1,000 characters. Thumbnails are a layer,
+        (rows, height, width, channels) uint8, read in slices.
+        """
+        kept = self._contents.provenance.get("kept_input")
+        if not isinstance(kept, dict):
+            return None
+        if "layer" in kept:
+            return self.layers[str(kept["layer"])]
+        return np.ma.filled(self.targets[str(kept["target"])], "")
 
     @cached_property
     def positions(self) -> np.ndarray | None:
