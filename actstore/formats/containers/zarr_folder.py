@@ -6,7 +6,9 @@ tell, so it is refused. Codecs that could run Python are refused before anything
 
 from __future__ import annotations
 
+import json
 import os
+import zipfile
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -35,58 +37,100 @@ _ADVICE = (
 )
 
 
+class _Tree:
+    """The files below a folder or in a zip file: which arrays and groups there are, told without zarr.
+
+    zarr looks at all of them at once, and where one is damaged it may wait for ever for the others.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._archive = None if path.is_dir() else zipfile.ZipFile(path)
+        if self._archive is None:
+            self._names = {one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file()}
+        else:
+            damaged = self._archive.testzip()
+            if damaged is not None:
+                msg = f"{damaged} in its archive is damaged; restore it from a copy"
+                raise ValueError(msg)
+            self._names = {*self._archive.namelist()}
+
+    def arrays(self) -> list[str]:
+        """The paths of all arrays; "" is the root."""
+        return [path for path, node in self._nodes() if node.get("node_type", "array") == "array"]
+
+    def attributes(self, path: str) -> dict[str, Any]:
+        """The attributes of an array or group; none of what is not there."""
+        of_path = f"{path}/" if path else ""
+        told = self._json(f"{of_path}zarr.json").get("attributes", {}) | self._json(f"{of_path}.zattrs")
+        return dict(told)
+
+    def _nodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name in sorted(self._names):
+            folder, _, file = name.rpartition("/")
+            if file in ("zarr.json", ".zarray"):
+                yield folder, self._json(name)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        if name not in self._names:
+            return {}
+        data = (self._path / name).read_bytes() if self._archive is None else self._archive.read(name)
+        found = json.loads(data)
+        if not isinstance(found, dict):
+            msg = f"{name} is no JSON object"
+            raise ValueError(msg)
+        return found
+
+
 def read_zarr(path: Path, key: str | None, shown: str) -> tuple[dict[str, FileArray], list[str]]:
     """Return the arrays by their paths, or the one called ``key``, and the paths of what else is there.
 
     Raises:
         SourceError: zarr is not installed, it is damaged or not all there, or means other numbers than it holds.
     """
-    zarr = needed("zarr", "zarr", shown, "zarr")
+    needed("zarr", "zarr", shown, "zarr")
     with _one_line(shown):
-        storage = needed("zarr.storage", "zarr", shown, "zarr")
-        store = storage.LocalStore(path, read_only=True) if path.is_dir() else storage.ZipStore(path, mode="r")
-        root = zarr.open(store, mode="r")
-        if isinstance(root, zarr.Array):
-            if key and key.strip("/"):
+        tree = _Tree(path)
+        names = tree.arrays()
+        name = (key or "").strip("/")
+        if names == [""]:
+            if name:
                 msg = f"{shown} is one array; write it without {key!r}"
                 raise SourceError(msg)
-            return {path.stem: _array(path, root, shown)}, []
-        found = {name: one for name, one in root.members(max_depth=None) if isinstance(one, zarr.Array)}
-        if key is not None and key.strip("/"):
-            return {
-                key.strip("/"): _array(path, _named(root, found, key.strip("/"), shown), f"{shown}:{key}")
-            }, []
-        _check_root(root, shown)
-        rows = [name for name, one in found.items() if is_of_rows(name, root.attrs) and _is_data(name, one)]
-        arrays = {name: _array(path, found[name], f"{shown}:/{name}") for name in sorted(rows)}
+            return {path.stem: _array(path, "", shown)}, []
+        _check_groups(tree, name, shown)
+        if name:
+            if name not in names:
+                msg = f"{shown} has no array {name!r}; {hint(name, names)}"
+                raise SourceError(msg)
+            return {name: _array(path, name, f"{shown}:/{name}")}, []
+        root = tree.attributes("")
+        rows = [one for one in names if is_of_rows(one, root) and _is_data(one, _opened(path, one, shown))]
+        arrays = {one: _array(path, one, f"{shown}:/{one}") for one in rows}
     if not arrays:
         msg = f"{shown} holds no array of numbers"
         raise SourceError(msg)
-    return arrays, [name for name in found if name not in arrays]
+    return arrays, [one for one in names if one not in arrays]
 
 
-def _check_root(root: Any, shown: str) -> None:
-    """An AnnData whose X is sparse has no rows under that name."""
-    if root.attrs.get("encoding-type") != "anndata":
-        return
-    for name, group in root.groups():
-        why = refused_group(group.attrs, f"{shown}:/{name}") if name in ("X", "raw") else ""
-        if why:
-            raise SourceError(why)
+def _check_groups(tree: _Tree, name: str, shown: str) -> None:
+    """Refuse what lies below a group that says that its parts are no rows; an AnnData's X may be such a group."""
+    ways = [name] if name else ["X/data", "raw/X/data"] if "encoding-type" in tree.attributes("") else []
+    if not name:
+        ways += tree.arrays() if "encoding-type" not in tree.attributes("") else []
+    for way in ways:
+        parts = way.split("/")
+        for depth in range(1, len(parts)):
+            above = "/".join(parts[:depth])
+            why = refused_group(tree.attributes(above), f"{shown}:/{above}")
+            if why:
+                raise SourceError(why)
 
 
-def _named(root: Any, found: Mapping[str, Any], name: str, shown: str) -> Any:
-    way = name.split("/")
-    for depth in range(1, len(way) + 1):
-        above = "/".join(way[:depth])
-        group = root if not above else root.get(above)
-        why = "" if group is None or above in found else refused_group(group.attrs, f"{shown}:/{above}")
-        if why:
-            raise SourceError(why)
-    if name not in found:
-        msg = f"{shown} has no array {name!r}; {hint(name, [*found])}"
-        raise SourceError(msg)
-    return found[name]
+def _opened(path: Path, name: str, shown: str) -> Any:
+    storage = needed("zarr.storage", "zarr", shown, "zarr")
+    store = storage.LocalStore(path, read_only=True) if path.is_dir() else storage.ZipStore(path, mode="r")
+    return needed("zarr", "zarr", shown, "zarr").open_array(store, path=name, mode="r")
 
 
 def _is_data(name: str, array: Any) -> bool:
@@ -96,7 +140,8 @@ def _is_data(name: str, array: Any) -> bool:
     return bool(array.shape) and np.dtype(array.dtype).kind in "iufb" and list(axes) != [own]
 
 
-def _array(path: Path, array: Any, spec: str) -> FileArray:
+def _array(path: Path, name: str, spec: str) -> FileArray:
+    array = _opened(path, name, spec)
     dtype = np.dtype(array.dtype)
     if dtype.kind not in "iufbSU":
         msg = f"{spec} is of {dtype}; expected numbers or text of a fixed width"
