@@ -16,7 +16,6 @@ from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, SourceError
 from actstore.reductions import ReductionSettings
 from actstore.rows.choice import RowChoice
-from actstore.rows.kept_inputs import KINDS
 from actstore.store.disk.output import named_paths
 from actstore.store.documents.write_place import WritePlace
 from actstore.store.writing.writer import Writer
@@ -89,9 +88,6 @@ class DumpSettings:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             msg = f"batch_size is {self.batch_size}; expected at least 1"
-            raise DumpError(msg)
-        if self.keep_input not in (None, *KINDS):
-            msg = f"keep_input is {self.keep_input!r}; expected {' or '.join(KINDS)}"
             raise DumpError(msg)
         if self.autocast not in (None, *AUTOCAST):
             msg = f"autocast is {self.autocast!r}; expected {' or '.join(AUTOCAST)}"

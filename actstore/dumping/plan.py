@@ -15,7 +15,7 @@ from actstore.dumping.ranks import Share, all_of
 from actstore.dumping.rows import RowUnit
 from actstore.dumping.selfcheck import SelfCheck
 from actstore.dumping.subject import SelfCheckWarning, Subject
-from actstore.errors import SourceError
+from actstore.errors import DumpError, SourceError
 from actstore.patterns import by_name, matching, select, with_axes
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
 from actstore.reductions.parts_of_examples import has_positions
@@ -55,6 +55,11 @@ class LoopSettings:
     axes: tuple[str, ...] = ()
     selfcheck: bool = True
     keep_input: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep_input not in (None, *kept_inputs.KINDS):
+            msg = f"keep_input is {self.keep_input!r}; expected {' or '.join(kept_inputs.KINDS)}"
+            raise DumpError(msg)
 
     @property
     def examples(self) -> RowChoice:

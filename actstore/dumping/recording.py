@@ -256,6 +256,7 @@ def create(
     stop_early: bool = False,
     resume_anyway: bool = False,
     selfcheck: bool = True,
+    keep_input: str | None = None,
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
 
@@ -275,14 +276,23 @@ def create(
             from which row on (``provenance["resumed"]``).
         selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again, beside
             other rows, or padded (``actstore.dumping.selfcheck``).
+        keep_input: "text" or "thumbnail": ``dump`` stores the text, or a small image, of each example, too, to show it
+            later (``store.inputs_kept``).
 
     Raises:
+        DumpError: ``keep_input`` is something else.
         StoreError: ``path`` exists, or has another suffix.
     """
     kept = reductions or ReductionSettings()
     named = tuple(f"{pattern}={','.join(names)}" for pattern, names in (axes or {}).items())
     settings = LoopSettings(
-        _patterns(layers), batch_size, reductions=kept, unit=RowUnit(row), axes=named, selfcheck=selfcheck
+        _patterns(layers),
+        batch_size,
+        reductions=kept,
+        unit=RowUnit(row),
+        axes=named,
+        selfcheck=selfcheck,
+        keep_input=keep_input,
     )
     return Recording(
         path, settings, overwrite=overwrite, resume=resume, stop_early=stop_early, resume_anyway=resume_anyway

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import SourceError
+from actstore.formats.containers.kinds import located
 from actstore.label_values.marks import warn_of_marks
 from actstore.label_values.plain import labels_of, without
 from actstore.plugins import SOURCES, of_other_packages
@@ -99,7 +100,7 @@ def split_data(
             raise SourceError(msg)
         for place, spec in zip(places, specs, strict=True):
             named[place][name] = _labels_for(spec, name, sources[place][1], rows[place], columns.ignore)
-    labelling = [text.rpartition(":")[2] for text in with_spec if ":" in text.partition("=")[2]]
+    labelling = [key for text in with_spec if (key := _column(text.partition("=")[2])) is not None]
     for _, source in sources:
         if isinstance(
             source, FeatureSource
@@ -193,6 +194,12 @@ def _resolve(spec: str, split: str, *, as_features: bool) -> Sequence[tuple[str,
 
 def _forms(modules: Sequence[ModuleType]) -> str:
     return ", ".join(module.FORMS for module in modules)
+
+
+def _column(spec: str) -> str | None:
+    """What a SPEC names in its file."""
+    place = located(spec)
+    return None if place is None else place.key
 
 
 def _parted(targets: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:

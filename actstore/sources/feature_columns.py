@@ -56,12 +56,16 @@ def chosen_features(table: Table, asked: str | None, no_features: Collection[str
             f"{table.path}:A,B,C or with a star ({table.path}:f*), or the label, --target NAME={table.path}:{odd[0]}"
         )
         raise SourceError(msg)
+    others = [name for name in left if name not in numbers]
+    _check_numbers(table, others)
     if not numbers:
         msg = (
             f"{table.path} has no column of numbers that could be features; there are: {listed(table.columns)}"
         )
         raise SourceError(msg)
-    _warn_of_others(table, [name for name in left if name not in numbers])
+    if others:
+        msg = f"{table.path}: the columns {listed(others)} are no numbers, and left out of the features"
+        warnings.warn(msg, FeaturesWarning, stacklevel=3)
     return numbers
 
 
@@ -81,14 +85,11 @@ def _asked(table: Table, asked: str, no_features: Collection[str]) -> list[str]:
     return chosen
 
 
-def _warn_of_others(table: Table, others: Sequence[str]) -> None:
-    if others:
-        for name in others:
-            delimited = getattr(table, "delimited", None)
-            if delimited is not None:
-                delimited.check_numbers(table.column(name), name)
-        msg = f"{table.path}: the columns {listed(others)} are no numbers, and left out of the features"
-        warnings.warn(msg, FeaturesWarning, stacklevel=4)
+def _check_numbers(table: Table, names: Sequence[str]) -> None:
+    """Refuse numbers of a table of text that a decimal comma makes look like text."""
+    delimited = getattr(table, "delimited", None)
+    for name in names if delimited is not None else ():
+        delimited.check_numbers(table.column(name), name)
 
 
 def side_by_side(table: Table, names: Sequence[str]) -> np.ndarray:

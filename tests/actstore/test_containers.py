@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from actstore import open as open_store
 from actstore.errors import SourceError
 from actstore.exchange import import_files
 from actstore.formats import safetensors
+from actstore.formats.containers import looked_at
 from actstore.formats.containers.kinds import kind_of
 from actstore.sources import RowChoice, read_labels, split_data
 from tests.actstore.torch_files import torch_bytes
@@ -245,3 +247,27 @@ def test_a_store_that_was_imported_is_hashed_by_its_folder(files):
         hashes = [store.provenance["import"][0]["xxh3_128"] for store in (before, after)]
     assert hashes[0] != hashes[1]
     assert open_store(files / "b.h5").layers["x"][0][0] == 9.0
+
+
+def test_a_crash_of_the_library_is_one_line(files, monkeypatch):
+    monkeypatch.setattr(looked_at, "PROGRAM", "import os; os.abort()")
+    monkeypatch.setattr(looked_at, "_sound", set())
+    with pytest.raises(SourceError, match=r"x.parquet cannot be read: pyarrow crashed on it \(SIGABRT\)"):
+        split_data([f"{files}/x.parquet"])
+
+
+def test_what_a_file_claims_is_compared_with_its_size(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"x": pa.array(np.zeros(20_000_000))}), tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match=r"x.parquet cannot be read .*it declares 160,\d+,\d+ bytes in a file of"):
+        split_data([f"{tmp_path}/x.parquet"])
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w")
+    group.create_array("x", shape=(4,), chunks=(4,), dtype="f8")[:] = 1
+    document = tmp_path / "x.zarr" / "x" / "zarr.json"
+    told = document.read_text()
+    document.write_text(re.sub(r'("chunk_shape": \[\s*)4', r"\g<1>1000000000", told))
+    assert document.read_text() != told
+    with pytest.raises(SourceError, match=r"x.zarr:/x declares 8,000,000,000 bytes in files of"):
+        split_data([f"{tmp_path}/x.zarr:/x"])

@@ -67,8 +67,9 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: object) -> Any:
         if isinstance(value, np.ndarray):
+            value = value if value.flags.forc else np.ascontiguousarray(value)
             strides = tuple(stride // value.itemsize for stride in value.strides)
-            value = View(np.ascontiguousarray(value).reshape(-1), value.shape, strides)
+            value = View(value.ravel(order="K"), value.shape, strides)
         if not isinstance(value, View):
             return NotImplemented
         key = str(len(self.storages))

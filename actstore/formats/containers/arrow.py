@@ -11,6 +11,7 @@ import numpy as np
 from actstore.errors import SourceError
 from actstore.formats.containers.extras import needed
 from actstore.formats.containers.kinds import FEATHER
+from actstore.formats.containers.looked_at import look_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,14 +105,9 @@ def read_arrow(path: Path, kind: str, shown: str) -> ArrowTable:
         SourceError: pyarrow is not installed; a damaged file, or one that claims more than it can have.
     """
     arrow = needed("pyarrow", "files", shown, _KINDS[kind])
+    look_at(path, kind, shown)
     try:
-        _check_declared(path, kind, shown)
-        if kind == FEATHER:
-            table = needed("pyarrow.feather", "files", shown, _KINDS[kind]).read_table(path, memory_map=False)
-        else:
-            parquet = needed("pyarrow.parquet", "files", shown, _KINDS[kind])
-            table = parquet.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
-        table.validate(full=True)
+        table = read_whole(path, kind, shown)
     except (arrow.ArrowException, OSError, ValueError, KeyError, MemoryError, IndexError, TypeError) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         msg = f"{shown} cannot be read as {_KINDS[kind]}: {reason}"
@@ -124,6 +120,18 @@ def read_arrow(path: Path, kind: str, shown: str) -> ArrowTable:
         msg = f"{shown} has no rows"
         raise SourceError(msg)
     return ArrowTable(shown, table)
+
+
+def read_whole(path: Path, kind: str, shown: str = "") -> Any:
+    """Return a table of pyarrow, all of it in memory. Whatever pyarrow raises, or its crash, is its caller's to tell."""
+    _check_declared(path, kind, shown)
+    if kind == FEATHER:
+        table = needed("pyarrow.feather", "files", shown, _KINDS[kind]).read_table(path, memory_map=False)
+    else:
+        parquet = needed("pyarrow.parquet", "files", shown, _KINDS[kind])
+        table = parquet.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
+    table.validate(full=True)
+    return table
 
 
 def index_columns(table: ArrowTable) -> Sequence[str]:
