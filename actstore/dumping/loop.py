@@ -15,7 +15,7 @@ from actstore.dumping.reading import ReadBatch, Reading, compare
 from actstore.dumping.rows import row_batch, with_inputs, with_tokens
 from actstore.errors import DumpError
 from actstore.provenance import versions
-from actstore.rows import kept_inputs
+from actstore.reductions import kept_inputs
 from actstore.store.documents.records import Seen
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from actstore.dumping.selfcheck import SelfCheck
 from actstore.dumping.subject import SelfCheckWarning, Subject
 from actstore.errors import DumpError, SourceError
 from actstore.patterns import by_name, matching, named_by, select, with_axes
-from actstore.reductions import Reductions, ReductionSettings, plan_reductions
+from actstore.reductions import Reductions, ReductionSettings, kept_inputs, plan_reductions
 from actstore.reductions.parts_of_examples import has_positions
-from actstore.rows import kept_inputs
 from actstore.rows.choice import RowChoice
 from actstore.store.format import TOKEN, StoredLayer
 
@@ -44,7 +43,7 @@ class LoopSettings:
         unit: what a row is.
         axes: ``PATTERN=NAME,NAME,...``: what the axes of layers are.
         selfcheck: whether to check the model before, within and after (see ``actstore.dumping.selfcheck``).
-        keep_input: what of the inputs is stored, too (``actstore.rows.kept_inputs``); None for nothing.
+        keep_input: what of the inputs is stored, too (``actstore.reductions.kept_inputs``); None for nothing.
     """
 
     layers: tuple[str, ...]

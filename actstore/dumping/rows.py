@@ -9,8 +9,8 @@ import numpy as np
 
 from actstore.activations import Captured, RowBatch
 from actstore.errors import DumpError, SourceError
+from actstore.reductions import kept_inputs
 from actstore.reductions.parts_of_examples import BatchRows
-from actstore.rows import kept_inputs
 from actstore.rows.choice import KeptRows
 from actstore.store.format import EXAMPLE, ROW_UNITS, TOKEN, WORD
 

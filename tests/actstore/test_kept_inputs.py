@@ -7,7 +7,7 @@ import actstore
 from actstore.dumping.dump import DumpSettings, dump
 from actstore.errors import ActstoreError, DumpError, SourceError
 from actstore.reductions import ReductionSettings
-from actstore.rows.kept_inputs import kept_texts, thumbnails
+from actstore.reductions.kept_inputs import kept_texts, thumbnails
 from actstore.sources import split_data
 
 TREEBANK = """# fold = dev
