@@ -1,0 +1,313 @@
+"""Two probes on the same rows: the difference of a metric, its interval, a p-value, and the whole family's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from scipy.special import bdtr, ndtr, stdtr, stdtrit
+
+from solvers.errors import ProblemError
+from solvers.scoring import intervals
+from solvers.scoring.interval_of import FEW_HITS, Interval, Measured
+from solvers.scoring.units import DRAWS, Units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from solvers.scoring.answers import Answers
+
+__all__ = ["Comparison", "against_the_best", "compare", "holm", "refuse_other_rows", "sign_flips"]
+
+EXACT_FLIPS = 12
+"""Up to so many units every way of flipping signs is counted."""
+DRAWS_PER_COMPARISON = 100
+_NO_ERROR = 1e-12
+
+
+class Metric(Measured, Protocol):
+    """What a comparison needs to know of a metric; see ``solvers.metrics.base.Metric``."""
+
+    mean: bool
+    higher_is_better: bool
+
+    def value(self, answers: Answers) -> float:
+        """Return the number of all rows."""
+        ...
+
+    def of_rows(self, answers: Answers) -> NDArray[np.float64]:
+        """Return what a mean is over."""
+        ...
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One probe against another on the same rows.
+
+    ``difference`` is ``value`` − ``reference``, within ``interval`` (95%). ``p`` is of no difference between the two;
+    ``p_family`` of none in the whole family: Holm's, or of the largest difference where the reference is the best that
+    was found on the same rows, whose interval is simultaneous then.
+    """
+
+    value: float
+    reference: float
+    difference: float
+    interval: Interval
+    p: float
+    p_family: float
+    rows: int
+    groups: int | None
+
+
+def compare(
+    metric: Metric, probes: Sequence[Answers], references: Sequence[Answers], seed: int = 0
+) -> list[Comparison]:
+    """Compare each probe with the reference at its place; all of these are one family.
+
+    Raises:
+        ProblemError: two that are compared were not scored on the same rows.
+    """
+    family = len(probes)
+    found = [
+        _pair(metric, probe, reference, family, seed) for probe, reference in zip(probes, references, strict=True)
+    ]
+    adjusted = holm(np.array([each.p for each in found]))
+    return [replace(each, p_family=float(p)) for each, p in zip(found, adjusted, strict=True)]
+
+
+def _pair(metric: Metric, probe: Answers, reference: Answers, family: int, seed: int) -> Comparison:
+    refuse_other_rows(probe, reference)
+    units = Units.of(probe.predictions, seed=seed)
+    value, other = (metric.value(each) if each.finite else np.nan for each in (probe, reference))
+    groups = units.groups if units.grouped else None
+    same = Comparison(value, other, value - other, Interval(0.0, 0.0, "same"), 1.0, 1.0, units.rows, groups)
+    if np.isnan(value - other):
+        return replace(same, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
+    if _alike(probe, reference):
+        return same
+    if metric.mean:
+        interval, p = _of_means(metric, probe, reference, units, max(DRAWS, DRAWS_PER_COMPARISON * family))
+    else:
+        interval, p = _of_draws(value - other, metric.drawn(probe, units) - metric.drawn(reference, units), units)
+    span = metric.highest - metric.lowest
+    interval = replace(interval, low=max(interval.low, -span), high=min(interval.high, span))
+    return replace(same, interval=interval, p=p)
+
+
+def refuse_other_rows(first: Answers, second: Answers) -> None:
+    """Refuse answers that are not of the same rows, labels and groups.
+
+    Raises:
+        ProblemError: they are not.
+    """
+    one, two = first.predictions, second.predictions
+    if len(one) != len(two) or not np.array_equal(one.index, two.index):
+        why = f"the first has {len(one):,} rows, the second {len(two):,}"
+        why += "" if len(one) != len(two) else ", but not the same ones"
+    elif not _same_labels(first, second):
+        why = "their labels differ"
+    elif (one.group is None) != (two.group is None) or not _same_groups(first, second):
+        why = "their groups differ"
+    else:
+        return
+    msg = f"the two probes were not scored on the same rows: {why}; fit both on the same rows with the same --seed"
+    raise ProblemError(msg)
+
+
+def _same_labels(first: Answers, second: Answers) -> bool:
+    one, two = first.predictions.classes, second.predictions.classes
+    if one is two or np.array_equal(one, two):
+        return bool(np.array_equal(first.truth, second.truth))
+    labels = [each.predictions.classes[each.truth].astype(str) for each in (first, second)]
+    return bool(np.array_equal(*labels))
+
+
+def _same_groups(first: Answers, second: Answers) -> bool:
+    one, two = first.predictions.group, second.predictions.group
+    if one is None or two is None:
+        return True
+    return bool(np.array_equal(*(np.unique(each, return_inverse=True)[1] for each in (one, two))))
+
+
+def _alike(first: Answers, second: Answers) -> bool:
+    """Whether two probes say the same of every row, to the bit: a probe with itself."""
+    names = ("logits",) if first.predictions.logits is not None else ("predicted", "rank", "nats", "confidence")
+    pairs = [[getattr(each.predictions, name) for each in (first, second)] for name in names]
+    return all(one is two or (two is not None and np.array_equal(one, two)) for one, two in pairs)
+
+
+# differences of means
+
+
+def _of_means(
+    metric: Metric, probe: Answers, reference: Answers, units: Units, draws: int
+) -> tuple[Interval, float]:
+    """Return the interval of a difference of means over rows, and its p-value by flipped signs."""
+    apart = metric.of_rows(probe) - metric.of_rows(reference)
+    counted = ~np.isnan(apart)
+    columns = np.column_stack([np.where(counted, apart, 0.0), counted])
+    sums = units.sums(columns)
+    p = sign_flips(sums[:, 0], draws)
+    if metric.rate and not units.grouped:
+        low, high = intervals.paired_rates(int(np.sum(apart > 0)), int(np.sum(apart < 0)), units.rows)
+        return Interval(low, high, "bonett_price"), p
+    value = float(sums[:, 0].sum() / sums[:, 1].sum())
+    drawn = units.drawn_sums(sums)
+    interval, _ = _of_draws(value, drawn[:, 0] / np.where(drawn[:, 1] > 0, drawn[:, 1], np.nan), units)
+    if metric.rate and int(np.sum(sums[:, 0] != 0)) < FEW_HITS:
+        low, high = intervals.paired_rates(
+            int(np.sum(sums[:, 0] > 0)), int(np.sum(sums[:, 0] < 0)), len(sums)
+        )
+        interval = Interval(low, high, "bonett_price_groups")
+    return interval, p
+
+
+def sign_flips(differences: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) -> float:
+    """Return how often the sum of differences of units (units,), of random signs, is as far from 0 as it is: p.
+
+    Of units that differ: every way of flipping up to 12; where all are of one size, which they are for a rate of single
+    rows, the binomial distribution that they have, exactly (McNemar's exact test); otherwise ``draws`` ways, with the
+    one that was observed among them, so that p is never 0.
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    differences = differences[differences != 0]
+    count, observed = len(differences), abs(float(differences.sum()))
+    if not count:
+        return 1.0
+    sizes = np.abs(differences)
+    as_far = observed - 1e-9 * float(sizes.sum())
+    if np.ptp(sizes) <= 1e-12 * sizes.max():
+        fewer = min(int(np.sum(differences > 0)), int(np.sum(differences < 0)))
+        return float(min(1.0, 2 * bdtr(fewer, count, 0.5)))
+    if count <= EXACT_FLIPS:
+        bits = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
+        return float(np.mean(np.abs((2 * bits - 1) @ differences) >= as_far))
+    generator, further, block = np.random.default_rng(seed), 0, max(1, (1 << 22) // count)
+    for start in range(0, draws, block):
+        signs = generator.integers(0, 2, (min(block, draws - start), count), dtype=np.int8)
+        further += int(np.sum(np.abs(2 * (signs @ sizes) - sizes.sum()) >= as_far))
+    return (1 + further) / (1 + draws)
+
+
+def _of_draws(value: float, drawn: NDArray[np.float64], units: Units) -> tuple[Interval, float]:
+    """Return the interval of a difference by its draws, and the p-value of its size in their standard errors."""
+    unknown = Interval(np.nan, np.nan, ""), np.nan
+    if units.few:
+        if units.count < 2 or np.isnan(drawn).any():
+            return unknown
+        error = intervals.leave_one_out_error(drawn)
+        if error < _NO_ERROR:
+            return unknown
+        low, high = intervals.t_bounds(value, error, units.count)
+        p = 2 * float(stdtr(units.count - 1, -abs(value) / error))
+        return Interval(low, high, "t_groups" if units.grouped else "t_rows"), p
+    low, high = intervals.percentile(drawn)
+    error = float(np.nanstd(drawn)) if high > low else 0.0
+    if error < _NO_ERROR:
+        return unknown
+    p = 2 * float(ndtr(-abs(value) / error))
+    return Interval(low, high, "groups" if units.grouped else "bootstrap"), p
+
+
+# families
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Holm's adjusted p-values (comparisons,): one below 0.05 is a chance of 5% in the whole family. NaN stays."""
+    p = np.asarray(p, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted = np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
+    return adjusted
+
+
+def against_the_best(metric: Metric, probes: Sequence[Answers], seed: int = 0) -> tuple[int, list[Comparison]]:
+    """Compare every probe with the best, which is looked for on these very rows.
+
+    The best of many is the best by luck, too. So the intervals are simultaneous over all pairs: as wide as the largest of
+    their differences, in standard errors, is in 95% of the draws (max-t). The p-values are of that largest one.
+
+    Returns:
+        which probe is the best, and the comparisons, its own with itself among them.
+
+    Raises:
+        ProblemError: they were not scored on the same rows.
+    """
+    for probe in probes[1:]:
+        refuse_other_rows(probe, probes[0])
+    units = Units.of(probes[0].predictions, seed=seed)
+    values = np.array([metric.value(each) if each.finite else np.nan for each in probes])
+    if np.isnan(values).all():
+        msg = f"no probe has a value of {metric.name} on these rows, so none is the best"
+        raise ProblemError(msg)
+    best = int(np.nanargmax(values if metric.higher_is_better else -values))
+    unknown = np.full(len(units.weights), np.nan)
+    drawn = np.column_stack([metric.drawn(each, units) if each.finite else unknown for each in probes])
+    errors, widest = _widest(values, drawn, units, best)
+    groups = units.groups if units.grouped else None
+    found = []
+    for number, value in enumerate(values.tolist()):
+        other, same = values.tolist()[best], Interval(0.0, 0.0, "same")
+        each = Comparison(value, other, value - other, same, 1.0, 1.0, units.rows, groups)
+        if number != best and not _alike(probes[number], probes[best]):
+            each = _simultaneous(each, float(errors[number]), widest)
+        found.append(each)
+    return best, found
+
+
+@dataclass(frozen=True, eq=False)
+class _Widest:
+    """How far the largest of all differences of pairs is from its truth, in standard errors.
+
+    ``draws`` (draws,) of a bootstrap; None of few units, where Bonferroni's bound over the ``pairs`` stands in for it, by t
+    of ``freedom`` degrees.
+    """
+
+    draws: NDArray[np.float64] | None
+    pairs: int
+    freedom: int
+
+    def reach(self) -> float:
+        """Return what 95% of the largest are within."""
+        if self.draws is not None:
+            return float(np.quantile(self.draws, intervals.LEVEL))
+        return float(-stdtrit(self.freedom, (1 - intervals.LEVEL) / 2 / self.pairs))
+
+    def p(self, t: float) -> tuple[float, float]:
+        """Return the p-value of a difference of t standard errors, for itself and as the largest of all."""
+        if self.draws is not None:
+            return 2 * float(ndtr(-t)), float((1 + np.sum(self.draws >= t)) / (1 + len(self.draws)))
+        alone = 2 * float(stdtr(self.freedom, -t))
+        return alone, min(1.0, alone * self.pairs)
+
+
+def _widest(
+    values: NDArray[np.float64], drawn: NDArray[np.float64], units: Units, best: int
+) -> tuple[NDArray[np.float64], _Widest]:
+    """Return the standard error of each one's difference from the best (probes,), and the largest of all pairs."""
+    count = len(values)
+    centred, largest, errors = drawn - values, np.zeros(len(drawn)), np.zeros(count)
+    for first in range(count):
+        apart = centred[:, [first]] - centred
+        error = np.sqrt(np.mean(apart**2, axis=0)) * (np.sqrt(units.count - 1) if units.few else 1.0)
+        errors = error if first == best else errors
+        useful = error > _NO_ERROR
+        if useful.any():
+            largest = np.fmax(largest, np.max(np.abs(apart[:, useful]) / error[useful], axis=1))
+    pairs = max(1, count * (count - 1) // 2)
+    return errors, _Widest(None if units.few else largest, pairs, units.count - 1)
+
+
+def _simultaneous(comparison: Comparison, error: float, widest: _Widest) -> Comparison:
+    """Return a comparison with the best, with what the largest of all differences allows."""
+    if not error > _NO_ERROR or np.isnan(comparison.difference):
+        return replace(comparison, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
+    half = widest.reach() * error
+    alone, family = widest.p(abs(comparison.difference) / error)
+    interval = Interval(comparison.difference - half, comparison.difference + half, "max_t")
+    return replace(comparison, interval=interval, p=alone, p_family=family)
