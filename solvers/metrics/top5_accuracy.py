@@ -22,6 +22,12 @@ class Top5Accuracy(MeanMetric):
     name = "top5_accuracy"
     rate = True
 
+    def refusal(self, answers: Answers) -> str:
+        """Return that it says nothing of five classes or fewer; "" otherwise."""
+        if answers.outputs > 5:
+            return ""
+        return f"top5_accuracy of {answers.outputs} classes is 1 whatever a probe says; choose accuracy"
+
     def of_rows(self, answers: Answers) -> NDArray[np.float64]:
         """Return 1 for a row whose true class is among the five likeliest, else 0."""
         return (answers.seen & (answers.rank < 5)).astype(np.float64)
