@@ -14,6 +14,7 @@ from cli.probe.doctor import doctor
 from cli.probe.eval import evaluate
 from cli.probe.fit import fit
 from cli.probe.plot import plot
+from cli.probe.predictions import predictions
 from cli.probe.show import show
 from cli.shared import printable
 from cli.store.dump import dump
@@ -152,5 +153,5 @@ def probe() -> None:
 
 for command in (dump, layers, info, verify, rows, label, merge, import_, export, pack):
     actstore.add_command(command)
-for command in (fit, show, evaluate, plot, doctor):
+for command in (fit, show, evaluate, predictions, plot, doctor):
     probe.add_command(command)

@@ -15,7 +15,7 @@ import solvers
 from cli.probe.fit import Reporter
 from solvers.engines import choice
 from solvers.fitting.result import FitProgress
-from solvers.probing import fit_layer as layer_module
+from solvers.probing.layer import choosing as layer_module
 from solvers.probing.fit_layers import LayerProgress
 
 HOUSE = Path(__file__).parents[2]

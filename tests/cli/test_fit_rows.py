@@ -198,7 +198,7 @@ def test_groups_that_divide_examples_are_refused(run, refused, folder):
 
 def test_the_choice_is_kept_in_the_file(run, acts):
     _, probe = fitted(run, f"{acts} --target y --C 0.1,1")
-    chosen = {"how": "folds", "folds": 5, "asked": 5, "rows": 240, "of": 240}
+    chosen = {"how": "folds", "folds": 5, "asked": 5, "rows": 240, "of": 240, "at_end": "highest"}
     assert json.loads(json.dumps(probe.proof.chosen)) == chosen
 
 

@@ -6,7 +6,7 @@ import pytest
 import solvers
 from solvers.errors import ProblemError
 from solvers.fitting.result import FitProgress
-from solvers.probing import fit_layer as layer_module
+from solvers.probing.layer import choosing as layer_module
 from solvers.probing.fit_layers import LayerProgress
 
 ROWS = 300
