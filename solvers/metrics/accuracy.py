@@ -33,7 +33,8 @@ class Accuracy(MeanMetric):
         """Return a part for each class that has a row."""
         names = class_names(answers.predictions)
         return [
-            Part(names[code], answers.truth == code, answers.right) for code in np.unique(answers.truth).tolist()
+            Part(names[code], answers.truth == code, answers.right)
+            for code in np.unique(answers.truth).tolist()
         ]
 
 

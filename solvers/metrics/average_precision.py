@@ -20,7 +20,7 @@ __all__ = ["METRIC", "AveragePrecision"]
 
 
 class AveragePrecision(RankMetric):
-    """Rows of one score are one step. Of more than two classes: each against the rest, the mean over those with rows."""
+    """Rows of one score are one step. Of more than two classes: each against the rest, and their mean."""
 
     name = "average_precision"
     needs_logits = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ __all__ = ["MeanMetric", "Metric", "Part", "RankMetric", "SumsMetric", "mean_of_
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of a metric: among the rows ``of``, those that ``hit``; its value is their share. Both are (rows,) bool."""
+    """One part of a metric: the share of the rows ``of`` that ``hit``. Both are (rows,) bool."""
 
     name: str
     of: NDArray[np.bool_]
@@ -67,7 +67,7 @@ class Metric(ABC):
         return ""
 
     @abstractmethod
-    def value(self, answers: Answers, weights: NDArray[np.floating] | None = None) -> float:
+    def value(self, answers: Answers, weights: NDArray[Any] | None = None) -> float:
         """Return the number over rows of these weights (rows,), all 1 by default; NaN where there is none."""
 
     @abstractmethod
@@ -75,19 +75,19 @@ class Metric(ABC):
         """Return the number over the rows of every draw, (draws,)."""
 
     def limiting(self, answers: Answers) -> NDArray[np.bool_]:
-        """Return the rows (rows,) that limit what is known where the value is at an end of its range: all by default."""
+        """Return the rows (rows,) that limit what is known at an end of the range: all by default."""
         return np.ones(len(answers), dtype=bool)
 
-    def hits(self, answers: Answers) -> NDArray[np.bool_]:  # noqa: ARG002 - no rate
+    def hits(self, answers: Answers) -> NDArray[np.bool_]:
         """Return which rows a rate counts, (rows,)."""
         msg = f"{self.name} is no rate, so it counts no rows"
         raise NotImplementedError(msg)
 
-    def pairs(self, answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:  # noqa: ARG002
+    def pairs(self, answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Return of each row of two sides how much of the other it stands right to, where the number is their mean."""
         return None
 
-    def parts(self, answers: Answers) -> Sequence[Part]:  # noqa: ARG002 - a metric without parts
+    def parts(self, answers: Answers) -> Sequence[Part]:
         """Return its parts: by class, by true and predicted class, by bin."""
         return ()
 
@@ -103,7 +103,7 @@ class SumsMetric(Metric):
     def of_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the number (...) of the weighted sums (..., columns)."""
 
-    def value(self, answers: Answers, weights: NDArray[np.floating] | None = None) -> float:
+    def value(self, answers: Answers, weights: NDArray[Any] | None = None) -> float:
         """Return the number over rows of these weights (rows,); NaN where there is none."""
         columns = self.columns(answers)
         sums = columns.sum(axis=0) if weights is None else np.asarray(weights, dtype=np.float64) @ columns
@@ -145,7 +145,7 @@ class RankMetric(Metric):
     def ranked(self, answers: Answers) -> Sequence[Ranked]:
         """Return the orders whose mean it is, one for each class that is set against the rest."""
 
-    def value(self, answers: Answers, weights: NDArray[np.floating] | None = None) -> float:
+    def value(self, answers: Answers, weights: NDArray[Any] | None = None) -> float:
         """Return the number over rows of these weights (rows,); NaN where there is none."""
         weights = np.ones(len(answers)) if weights is None else np.asarray(weights, dtype=np.float64)
         found = [each.of(weights[None, each.rows]) for each in self.ranked(answers)]

@@ -32,7 +32,9 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
             _check_number(metric, rows, np.random.default_rng(seed))
         _check_parts(metric, rows)
     wide = Answers.of(random_predictions(1_200, 40, seed), positive=1)
-    _promise(metric.needs_logits == bool(metric.refusal(wide)), metric, "it refuses where it needs logits, only then")
+    _promise(
+        metric.needs_logits == bool(metric.refusal(wide)), metric, "it refuses where it needs logits, only then"
+    )
 
 
 def random_predictions(rows: int, classes: int, seed: int = 0, group: bool = False) -> Predictions:
@@ -61,13 +63,17 @@ def random_predictions(rows: int, classes: int, seed: int = 0, group: bool = Fal
 def _check_number(metric: Metric, answers: Answers, generator: np.random.Generator) -> None:
     value = metric.value(answers)
     _promise(metric.lowest <= value <= metric.highest, metric, f"its value {value} is in its range")
-    _promise(np.isnan(metric.value(answers.only(np.zeros(len(answers), dtype=bool)))), metric, "no rows give NaN")
+    _promise(
+        np.isnan(metric.value(answers.only(np.zeros(len(answers), dtype=bool)))), metric, "no rows give NaN"
+    )
     shuffled = answers.only(generator.permutation(len(answers)))
     _promise(np.isclose(metric.value(shuffled), value), metric, "the order of the rows does not matter")
     twice = generator.integers(1, 3, len(answers))
     repeated = answers.only(np.repeat(np.arange(len(answers)), twice))
     _promise(
-        np.isclose(metric.value(answers, twice), metric.value(repeated)), metric, "weight 2 is a row there twice"
+        np.isclose(metric.value(answers, twice), metric.value(repeated)),
+        metric,
+        "weight 2 is a row there twice",
     )
     units = Units(len(answers), draws=8)
     drawn = [metric.value(answers, weights) for weights in units.weights]
@@ -88,7 +94,7 @@ def _check_parts(metric: Metric, answers: Answers) -> None:
     _promise(bool(parts) or not metric.only_parts, metric, "it has parts or a number of all rows")
 
 
-def _promise(kept: bool, metric: Metric, promise: str) -> None:
+def _promise(kept: bool | np.bool_, metric: Metric, promise: str) -> None:
     if not kept:
         msg = f"metric {metric.name!r} breaks a promise: {promise}"
         raise AssertionError(msg)

@@ -21,7 +21,7 @@ _FULL = 32
 """Up to so many classes the pairs without a row are parts, too."""
 
 
-class Confusion(Error):
+class Confusion(Error):  # noqa: N818 - no exception, but a metric
     """Has parts alone, ``true>predicted``: what stands in one row of a confusion matrix adds up to 1.
 
     The rows of a part are those of the true class, so that value times rows is the count.
@@ -31,14 +31,14 @@ class Confusion(Error):
     only_parts = True
 
     def parts(self, answers: Answers) -> Sequence[Part]:
-        """Return a part for each class that has a row and each class that is predicted; of many, of pairs that occur."""
+        """Return a part for each class that has a row and each class that is predicted; of many, pairs that occur."""
         names = class_names(answers.predictions)
         found = []
         for true in np.unique(answers.truth).tolist():
             own = answers.truth == true
             said = np.unique(answers.predicted[own])
-            for code in range(answers.outputs) if answers.outputs <= _FULL else said.tolist():
-                found.append(Part(f"{names[true]}>{names[code]}", own, answers.predicted == code))
+            codes = range(answers.outputs) if answers.outputs <= _FULL else said.tolist()
+            found += [Part(f"{names[true]}>{names[code]}", own, answers.predicted == code) for code in codes]
         return found
 
 

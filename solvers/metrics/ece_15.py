@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from solvers.scoring.answers import Answers
 
-__all__ = ["BINS", "METRIC", "Ece15", "bin_of", "bin_name"]
+__all__ = ["BINS", "METRIC", "Ece15", "bin_name", "bin_of"]
 
 BINS = 15
 
@@ -24,7 +24,8 @@ class Ece15(SumsMetric):
     """The sum over bins of the confidence of the likeliest class of |rows that are right − their confidence| / rows.
 
     Bins are (0, 1/15], (1/15, 2/15], ..., (14/15, 1]. Nothing is divided by the temperature: it is the probe's own
-    probabilities that are judged. It has no interval: chance alone makes it larger, and resampled rows more so. Its parts are the bins that have rows: the accuracy in each, called by its bounds.
+    probabilities that are judged. It has no interval: chance alone makes it larger, and resampled rows more so. Its
+    parts are the bins that have rows: the accuracy in each, called by its bounds.
     """
 
     name = "ece_15"

@@ -34,7 +34,8 @@ class Error(MeanMetric):
         """Return a part for each class that has a row."""
         names = class_names(answers.predictions)
         return [
-            Part(names[code], answers.truth == code, ~answers.right) for code in np.unique(answers.truth).tolist()
+            Part(names[code], answers.truth == code, ~answers.right)
+            for code in np.unique(answers.truth).tolist()
         ]
 
 

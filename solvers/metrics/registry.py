@@ -1,4 +1,4 @@
-"""Which metrics there are: a file of this folder each, and those of other packages (entry points ``actstore.metrics``)."""
+"""Which metrics there are: a file of this folder each, and those of other packages (``actstore.metrics``)."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def default_names(answers: Answers) -> list[str]:
 
 @cache
 def _metrics() -> dict[str, Metric]:
-    modules = [import_module(f"{folder.__name__}.{each.name}") for each in pkgutil.iter_modules(folder.__path__)]
+    modules = [
+        import_module(f"{folder.__name__}.{each.name}") for each in pkgutil.iter_modules(folder.__path__)
+    ]
     inside = {module.METRIC.name: module.METRIC for module in modules if hasattr(module, "METRIC")}
-    return inside | {
-        metric.name: metric for metric in _of_other_packages() if metric.name not in inside
-    }
+    return inside | {metric.name: metric for metric in _of_other_packages() if metric.name not in inside}
 
 
 def _of_other_packages() -> list[Any]:
@@ -73,7 +73,11 @@ def _of_other_packages() -> list[Any]:
             why = f"it cannot be loaded ({type(error).__name__}: {error})"
         else:
             named = isinstance(getattr(metric, "name", None), str)
-            why = "" if isinstance(metric, Metric) and named else "it is no solvers.metrics.base.Metric with a name"
+            why = (
+                ""
+                if isinstance(metric, Metric) and named
+                else "it is no solvers.metrics.base.Metric with a name"
+            )
         if why:
             _log.warning("metric %r of another package (%s) is left out: %s", point.name, point.value, why)
         else:

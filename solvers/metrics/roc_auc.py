@@ -37,7 +37,7 @@ class RocAuc(RankMetric):
         return found
 
     def pairs(self, answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Return which share of the negatives each positive row is above, and of the positives each negative is below."""
+        """Return the share of negatives that each positive is above, and of positives that each negative is below."""
         if answers.positive is None:
             return None
         scores, positive = answers.odds(answers.positive), answers.truth == answers.positive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -22,7 +22,7 @@ __all__ = ["Answers"]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a probe said of scored rows, for metrics to read. ``rows`` and ``classes`` below are those of the predictions.
+    """What a probe said of scored rows, for metrics to read; ``rows`` below are those of the predictions.
 
     Args:
         predictions: of the rows to score.
@@ -51,8 +51,8 @@ class Answers:
     def __len__(self) -> int:
         return len(self.predictions)
 
-    def only(self, rows: NDArray[np.bool_]) -> Answers:
-        """Return the answers of some rows (rows,)."""
+    def only(self, rows: NDArray[Any]) -> Answers:
+        """Return the answers of some rows: a mask (rows,), or their places."""
         return replace(self, predictions=taken(self.predictions, rows))
 
     def of_negatives(self) -> Answers:
@@ -137,7 +137,7 @@ class Answers:
         return softmax(self.logits, axis=1)
 
     def odds(self, code: int) -> NDArray[np.float64]:
-        """Return the log-odds of a class against the rest, (rows,): its probability's order, never rounded to 0 or 1."""
+        """Return the log-odds of a class against the rest, (rows,): never rounded as its probability is."""
         rest = np.sort(np.delete(self.logits, code, axis=1), axis=1)  # in one order, so that ties stay ties
         largest = rest[:, -1]
         return (self.logits[:, code] - largest) - np.log(np.exp(rest - largest[:, None]).sum(axis=1))
@@ -162,13 +162,11 @@ def code_of(label: object, predictions: Predictions) -> int:
     return known.index(_shown(label))
 
 
-def taken(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
-    """Return the predictions of some rows (rows,)."""
+def taken(predictions: Predictions, rows: NDArray[Any]) -> Predictions:
+    """Return the predictions of some rows: a mask (rows,), or their places."""
     names = ("truth", "index", "group", "logits", "predicted", "rank", "nats", "confidence")
     arrays = {name: getattr(predictions, name) for name in names}
-    return replace(
-        predictions, **{name: array[rows] for name, array in arrays.items() if array is not None}
-    )
+    return replace(predictions, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
 
 def _shown(label: object) -> str:

@@ -1,4 +1,4 @@
-"""Two probes on the same rows: the difference of a metric, its interval, a p-value, and the whole family's."""
+"""Two probes on the same rows: the difference of a metric, its interval, a p-value, and Holm's of a family."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy.special import bdtr, ndtr, stdtr, stdtrit
+from scipy.special import bdtr, ndtr, stdtr
 
 from solvers.errors import ProblemError
 from solvers.scoring import intervals
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from solvers.scoring.answers import Answers
 
-__all__ = ["Comparison", "against_the_best", "compare", "holm", "refuse_other_rows", "sign_flips"]
+__all__ = ["Comparison", "alike", "compare", "holm", "refuse_other_rows", "sign_flips"]
 
 EXACT_FLIPS = 12
 """Up to so many units every way of flipping signs is counted."""
@@ -31,8 +31,20 @@ _NO_ERROR = 1e-12
 class Metric(Measured, Protocol):
     """What a comparison needs to know of a metric; see ``solvers.metrics.base.Metric``."""
 
-    mean: bool
-    higher_is_better: bool
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def mean(self) -> bool:
+        """Whether it is a mean over rows."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether the best is the highest."""
+        ...
 
     def value(self, answers: Answers) -> float:
         """Return the number of all rows."""
@@ -72,7 +84,8 @@ def compare(
     """
     family = len(probes)
     found = [
-        _pair(metric, probe, reference, family, seed) for probe, reference in zip(probes, references, strict=True)
+        _pair(metric, probe, reference, family, seed)
+        for probe, reference in zip(probes, references, strict=True)
     ]
     adjusted = holm(np.array([each.p for each in found]))
     return [replace(each, p_family=float(p)) for each, p in zip(found, adjusted, strict=True)]
@@ -86,12 +99,14 @@ def _pair(metric: Metric, probe: Answers, reference: Answers, family: int, seed:
     same = Comparison(value, other, value - other, Interval(0.0, 0.0, "same"), 1.0, 1.0, units.rows, groups)
     if np.isnan(value - other):
         return replace(same, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
-    if _alike(probe, reference):
+    if alike(probe, reference):
         return same
     if metric.mean:
         interval, p = _of_means(metric, probe, reference, units, max(DRAWS, DRAWS_PER_COMPARISON * family))
     else:
-        interval, p = _of_draws(value - other, metric.drawn(probe, units) - metric.drawn(reference, units), units)
+        interval, p = _of_draws(
+            value - other, metric.drawn(probe, units) - metric.drawn(reference, units), units
+        )
     span = metric.highest - metric.lowest
     interval = replace(interval, low=max(interval.low, -span), high=min(interval.high, span))
     return replace(same, interval=interval, p=p)
@@ -121,18 +136,17 @@ def _same_labels(first: Answers, second: Answers) -> bool:
     one, two = first.predictions.classes, second.predictions.classes
     if one is two or np.array_equal(one, two):
         return bool(np.array_equal(first.truth, second.truth))
-    labels = [each.predictions.classes[each.truth].astype(str) for each in (first, second)]
-    return bool(np.array_equal(*labels))
+    return bool(np.array_equal(one[first.truth].astype(str), two[second.truth].astype(str)))
 
 
 def _same_groups(first: Answers, second: Answers) -> bool:
     one, two = first.predictions.group, second.predictions.group
     if one is None or two is None:
         return True
-    return bool(np.array_equal(*(np.unique(each, return_inverse=True)[1] for each in (one, two))))
+    return bool(np.array_equal(np.unique(one, return_inverse=True)[1], np.unique(two, return_inverse=True)[1]))
 
 
-def _alike(first: Answers, second: Answers) -> bool:
+def alike(first: Answers, second: Answers) -> bool:
     """Whether two probes say the same of every row, to the bit: a probe with itself."""
     names = ("logits",) if first.predictions.logits is not None else ("predicted", "rank", "nats", "confidence")
     pairs = [[getattr(each.predictions, name) for each in (first, second)] for name in names]
@@ -158,9 +172,7 @@ def _of_means(
     drawn = units.drawn_sums(sums)
     interval, _ = _of_draws(value, drawn[:, 0] / np.where(drawn[:, 1] > 0, drawn[:, 1], np.nan), units)
     if metric.rate and int(np.sum(sums[:, 0] != 0)) < FEW_HITS:
-        low, high = intervals.paired_rates(
-            int(np.sum(sums[:, 0] > 0)), int(np.sum(sums[:, 0] < 0)), len(sums)
-        )
+        low, high = intervals.paired_rates(int(np.sum(sums[:, 0] > 0)), int(np.sum(sums[:, 0] < 0)), len(sums))
         interval = Interval(low, high, "bonett_price_groups")
     return interval, p
 
@@ -216,7 +228,7 @@ def _of_draws(value: float, drawn: NDArray[np.float64], units: Units) -> tuple[I
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Holm's adjusted p-values (comparisons,): one below 0.05 is a chance of 5% in the whole family. NaN stays."""
+    """Return Holm's adjusted p-values (comparisons,): below 0.05 is a chance of 5% in the family. NaN stays."""
     p = np.asarray(p, dtype=np.float64)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]
@@ -224,90 +236,3 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     adjusted = np.full(len(p), np.nan)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
     return adjusted
-
-
-def against_the_best(metric: Metric, probes: Sequence[Answers], seed: int = 0) -> tuple[int, list[Comparison]]:
-    """Compare every probe with the best, which is looked for on these very rows.
-
-    The best of many is the best by luck, too. So the intervals are simultaneous over all pairs: as wide as the largest of
-    their differences, in standard errors, is in 95% of the draws (max-t). The p-values are of that largest one.
-
-    Returns:
-        which probe is the best, and the comparisons, its own with itself among them.
-
-    Raises:
-        ProblemError: they were not scored on the same rows.
-    """
-    for probe in probes[1:]:
-        refuse_other_rows(probe, probes[0])
-    units = Units.of(probes[0].predictions, seed=seed)
-    values = np.array([metric.value(each) if each.finite else np.nan for each in probes])
-    if np.isnan(values).all():
-        msg = f"no probe has a value of {metric.name} on these rows, so none is the best"
-        raise ProblemError(msg)
-    best = int(np.nanargmax(values if metric.higher_is_better else -values))
-    unknown = np.full(len(units.weights), np.nan)
-    drawn = np.column_stack([metric.drawn(each, units) if each.finite else unknown for each in probes])
-    errors, widest = _widest(values, drawn, units, best)
-    groups = units.groups if units.grouped else None
-    found = []
-    for number, value in enumerate(values.tolist()):
-        other, same = values.tolist()[best], Interval(0.0, 0.0, "same")
-        each = Comparison(value, other, value - other, same, 1.0, 1.0, units.rows, groups)
-        if number != best and not _alike(probes[number], probes[best]):
-            each = _simultaneous(each, float(errors[number]), widest)
-        found.append(each)
-    return best, found
-
-
-@dataclass(frozen=True, eq=False)
-class _Widest:
-    """How far the largest of all differences of pairs is from its truth, in standard errors.
-
-    ``draws`` (draws,) of a bootstrap; None of few units, where Bonferroni's bound over the ``pairs`` stands in for it, by t
-    of ``freedom`` degrees.
-    """
-
-    draws: NDArray[np.float64] | None
-    pairs: int
-    freedom: int
-
-    def reach(self) -> float:
-        """Return what 95% of the largest are within."""
-        if self.draws is not None:
-            return float(np.quantile(self.draws, intervals.LEVEL))
-        return float(-stdtrit(self.freedom, (1 - intervals.LEVEL) / 2 / self.pairs))
-
-    def p(self, t: float) -> tuple[float, float]:
-        """Return the p-value of a difference of t standard errors, for itself and as the largest of all."""
-        if self.draws is not None:
-            return 2 * float(ndtr(-t)), float((1 + np.sum(self.draws >= t)) / (1 + len(self.draws)))
-        alone = 2 * float(stdtr(self.freedom, -t))
-        return alone, min(1.0, alone * self.pairs)
-
-
-def _widest(
-    values: NDArray[np.float64], drawn: NDArray[np.float64], units: Units, best: int
-) -> tuple[NDArray[np.float64], _Widest]:
-    """Return the standard error of each one's difference from the best (probes,), and the largest of all pairs."""
-    count = len(values)
-    centred, largest, errors = drawn - values, np.zeros(len(drawn)), np.zeros(count)
-    for first in range(count):
-        apart = centred[:, [first]] - centred
-        error = np.sqrt(np.mean(apart**2, axis=0)) * (np.sqrt(units.count - 1) if units.few else 1.0)
-        errors = error if first == best else errors
-        useful = error > _NO_ERROR
-        if useful.any():
-            largest = np.fmax(largest, np.max(np.abs(apart[:, useful]) / error[useful], axis=1))
-    pairs = max(1, count * (count - 1) // 2)
-    return errors, _Widest(None if units.few else largest, pairs, units.count - 1)
-
-
-def _simultaneous(comparison: Comparison, error: float, widest: _Widest) -> Comparison:
-    """Return a comparison with the best, with what the largest of all differences allows."""
-    if not error > _NO_ERROR or np.isnan(comparison.difference):
-        return replace(comparison, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
-    half = widest.reach() * error
-    alone, family = widest.p(abs(comparison.difference) / error)
-    interval = Interval(comparison.difference - half, comparison.difference + half, "max_t")
-    return replace(comparison, interval=interval, p=alone, p_family=family)

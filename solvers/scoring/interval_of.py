@@ -39,11 +39,25 @@ NO_INTERVAL = Interval(np.nan, np.nan, "")
 class Measured(Protocol):
     """What an interval needs to know of a metric; see ``solvers.metrics.base.Metric``."""
 
-    name: str
-    lowest: float
-    highest: float
-    rate: bool
-    resampled: bool
+    @property
+    def lowest(self) -> float:
+        """The lowest value it can have."""
+        ...
+
+    @property
+    def highest(self) -> float:
+        """The highest."""
+        ...
+
+    @property
+    def rate(self) -> bool:
+        """Whether it is a mean of zeros and ones."""
+        ...
+
+    @property
+    def resampled(self) -> bool:
+        """Whether resampled rows show how far it may be off."""
+        ...
 
     def limiting(self, answers: Answers) -> NDArray[np.bool_]:
         """Return the rows that limit what is known at the end of the range."""
@@ -114,7 +128,7 @@ def _error_of_ratio(sums: NDArray[np.float64]) -> float:
 
 
 def _effective_rows(rate: float, error: float, groups: int, rows: int) -> float:
-    """Return how many independent rows would know as much: Korn and Graubard (1998); the groups where nothing varies."""
+    """Return how many independent rows would know as much (Korn and Graubard 1998); the groups if nothing varies."""
     if error < 1e-12:
         return float(groups)
     return float(np.clip(rate * (1 - rate) / error**2, min(groups, rows), rows))
@@ -133,8 +147,8 @@ def _of_pairs(first: NDArray[np.float64], second: NDArray[np.float64]) -> Interv
     """Return the interval of an area under the ROC curve of rows by themselves.
 
     The wider of two: one of them is right where the two sides are alike, the other where they are not. Where fewer
-    than ``FEW_HITS`` rows of a side stand on the wrong side of any other, or on the right one, it is exact for as many rows
-    as the smaller side has, which is the most that such a number can vary (Birnbaum and Klose 1957).
+    than ``FEW_HITS`` rows of a side stand on the wrong side of any other, or on the right one, it is exact for as many
+    rows as the smaller side has, which is the most that such a number can vary (Birnbaum and Klose 1957).
     """
     value, smaller = float(first.mean()), min(len(first), len(second))
     few = min(int(np.sum(side != end)) for side in (first, second) for end in (0.0, 1.0))
@@ -145,9 +159,7 @@ def _of_pairs(first: NDArray[np.float64], second: NDArray[np.float64]) -> Interv
     return Interval(min(wilson[0], delong[0]), max(wilson[1], delong[1]), "area")
 
 
-def _resampled(
-    value: float, drawn: NDArray[np.float64], units: Units, limits: tuple[float, float]
-) -> Interval:
+def _resampled(value: float, drawn: NDArray[np.float64], units: Units, limits: tuple[float, float]) -> Interval:
     """Return the interval of a number's draws: quantiles of a bootstrap, or t where few units were left out in turn."""
     if not units.few:
         low, high = intervals.percentile(drawn)

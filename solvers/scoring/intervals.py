@@ -1,4 +1,4 @@
-"""Intervals of 95% in closed form: of a rate, of an AUROC, of a mean over few units. docs/decisions/0017 says why these.
+"""Intervals of 95% in closed form: of a rate, of an AUROC, of a mean over few units. docs/decisions/0017 says why.
 
 Quantiles are those of ``scipy.special``, to which ``scipy.stats`` goes too: importing that takes half a second, which
 ``probe show`` does not have.
@@ -34,7 +34,7 @@ _Z = float(-ndtri(_TAIL))
 
 
 def wilson(hits: ArrayLike, rows: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return Wilson's interval of the rate hits / rows, low and high; rows of 0 give NaN. (Wilson 1927, eq. 5.)"""
+    """Return Wilson's interval of the rate hits / rows, low and high; NaN of no rows (Wilson 1927)."""
     hits, rows = np.asarray(hits, dtype=np.float64), np.asarray(rows, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = hits / rows
@@ -68,7 +68,9 @@ def area(value: float, positives: int, negatives: int) -> tuple[float, float]:
     return _end(outside, value, 0.0), _end(outside, value, 1.0)
 
 
-def area_by_placements(of_positives: NDArray[np.float64], of_negatives: NDArray[np.float64]) -> tuple[float, float]:
+def area_by_placements(
+    of_positives: NDArray[np.float64], of_negatives: NDArray[np.float64]
+) -> tuple[float, float]:
     """Return the interval of an area from the share of the other side that each row stands on the right side of.
 
     DeLong's variance, of the two means' (DeLong and others 1988), on the scale of log-odds, so that it stays within
@@ -97,7 +99,7 @@ def _end(outside: Callable[[float], bool], inside: float, limit: float) -> float
 
 
 def percentile(drawn: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the interval between the quantiles of the draws (draws,) of a bootstrap; draws without a value are left out."""
+    """Return the interval between the quantiles of draws (draws,); those without a value are left out."""
     known = drawn[~np.isnan(drawn)]
     if 2 * len(known) < len(drawn) or not len(known):
         return np.nan, np.nan

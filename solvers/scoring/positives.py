@@ -24,9 +24,7 @@ def against_the_rest(answers: Answers) -> list[int]:
 def smallest_side(answers: Answers) -> NDArray[np.bool_]:
     """Return the rows (rows,) of the smallest of all sides that are set against each other: they limit a bound."""
     sides = [
-        side
-        for code in against_the_rest(answers)
-        for side in (answers.truth == code, answers.truth != code)
+        side for code in against_the_rest(answers) for side in (answers.truth == code, answers.truth != code)
     ]
     return min(sides, key=np.count_nonzero, default=np.zeros(len(answers), dtype=bool))
 

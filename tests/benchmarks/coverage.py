@@ -14,11 +14,13 @@ from scipy.special import ndtr, ndtri
 
 from solvers.metrics import registry
 from solvers.scoring.answers import Answers
-from solvers.scoring.comparisons import against_the_best, compare
+from solvers.scoring.best_of import against_the_best
+from solvers.scoring.comparisons import compare
 from solvers.scoring.interval_of import Interval, interval_of
 from solvers.scoring.intervals import percentile
 from solvers.scoring.predictions import Predictions
 from solvers.scoring.units import Units
+from tests.benchmarks.timing import say
 
 SEEDS = (0, 1, 2)
 ROWS_OF_GROUP = 5
@@ -58,7 +60,7 @@ def rate_of_rows(rows: int, error: float, repeats: int, seed: int) -> Found:
 
 
 def rate_of_groups(groups: int, repeats: int, seed: int, by_rows: bool = False, error: float = 0.2) -> Found:
-    """The error of rows in groups that have much in common; resampled by rows, where that is asked for, as one should not."""
+    """The error of rows in groups that have much in common; resampled by rows on request, as one should not."""
     generator, metric = np.random.default_rng(seed), registry.get("error")
     group = np.repeat(np.arange(groups), ROWS_OF_GROUP)
     units = Units(len(group), None if by_rows else group)
@@ -108,9 +110,7 @@ def cross_entropy_of_groups(groups: int, repeats: int, seed: int) -> Found:
 def _equal_layers(layers: int, rows: int, error: float, generator: np.random.Generator) -> list[Answers]:
     """Layers of one error, right and wrong on much the same rows."""
     common = generator.normal(size=rows)
-    return [
-        of_right(ndtr((common + generator.normal(size=rows)) / np.sqrt(2)) >= error) for _ in range(layers)
-    ]
+    return [of_right(ndtr((common + generator.normal(size=rows)) / np.sqrt(2)) >= error) for _ in range(layers)]
 
 
 def best_of_equals(repeats: int, seed: int, layers: int = 33, rows: int = 500, error: float = 0.2) -> Found:
@@ -158,11 +158,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2_000)
     parser.add_argument("--only", default="")
     chosen = parser.parse_args()
-    print("what | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | interval")
+    say("what | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | interval")
     for name, simulate in TABLE.items():
         if chosen.only in name:
             found = [simulate(chosen.repeats, seed) for seed in SEEDS]
-            print(" | ".join([name, *[f"{each.share:.3f}" for each in found], found[0].how]), flush=True)
+            say(" | ".join([name, *[f"{each.share:.3f}" for each in found], found[0].how]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Comparisons: sign flips against SciPy's permutation test and McNemar's, Holm against statsmodels, families in simulation."""
+"""Comparisons: sign flips against SciPy and McNemar's test, Holm against statsmodels, families in simulation."""
 
 import itertools
 
@@ -13,7 +13,8 @@ from solvers.errors import ProblemError
 from solvers.metrics import registry
 from solvers.metrics.conformance import random_predictions
 from solvers.scoring.answers import Answers
-from solvers.scoring.comparisons import against_the_best, compare, holm, sign_flips
+from solvers.scoring.best_of import against_the_best
+from solvers.scoring.comparisons import compare, holm, sign_flips
 from solvers.scoring.predictions import Predictions
 
 ROWS = 400
@@ -23,7 +24,9 @@ def two(classes=2, group=False, seed=0):
     """Two probes of the same rows."""
     first = random_predictions(ROWS, classes, seed, group)
     noise = np.random.default_rng(seed).normal(size=(ROWS, classes)).astype(np.float32)
-    second = Predictions(first.classes, classes, first.truth, first.index, first.group, first.logits + 2 * noise)
+    second = Predictions(
+        first.classes, classes, first.truth, first.index, first.group, first.logits + 2 * noise
+    )
     return Answers.of(first), Answers.of(second)
 
 
@@ -100,7 +103,17 @@ def test_a_probe_with_itself_is_0_to_0(name, group):
 
 @pytest.mark.parametrize("group", [False, True])
 @pytest.mark.parametrize(
-    "name", ["accuracy", "error", "cross_entropy", "brier", "roc_auc", "f1_macro", "balanced_accuracy", "average_precision"]
+    "name",
+    [
+        "accuracy",
+        "error",
+        "cross_entropy",
+        "brier",
+        "roc_auc",
+        "f1_macro",
+        "balanced_accuracy",
+        "average_precision",
+    ],
 )
 def test_a_difference_is_within_its_interval_and_the_other_way_round_its_negative(name, group):
     first, second = two(2, group)
@@ -199,14 +212,14 @@ def test_few_groups_take_bonferroni_s_bound():
 
 def test_intervals_cover_and_a_bootstrap_of_rows_does_not_where_groups_are():
     """300 samples: the standard error of a coverage of 95% is .0126, so three of them are left for chance."""
-    assert 0.91 < coverage.rate_of_groups(200, 300, 0).share
+    assert coverage.rate_of_groups(200, 300, 0).share > 0.91
     assert coverage.rate_of_groups(200, 300, 0, by_rows=True).share < 0.88
-    assert 0.9 < coverage.rate_of_groups(10, 300, 0).share
+    assert coverage.rate_of_groups(10, 300, 0).share > 0.9
     for error in (0.002, 0.005, 0.01, 0.02):
-        assert 0.91 < coverage.rate_of_rows(100, error, 300, 0).share
-    assert 0.91 < coverage.area_of_rows(50, 50, 0.99, 300, 0).share
+        assert coverage.rate_of_rows(100, error, 300, 0).share > 0.91
+    assert coverage.area_of_rows(50, 50, 0.99, 300, 0).share > 0.91
 
 
 def test_the_best_of_equal_layers_is_seldom_said_to_be_better():
-    """40 samples of 33 layers: of 5%, nine or more have a chance of 1 in 10,000; comparing without correction finds 30%."""
+    """40 samples of 33 layers: of 5%, nine or more have a chance of 1 in 10,000; uncorrected it is 30%."""
     assert coverage.best_of_equals(40, 1).share < 0.2

@@ -51,7 +51,9 @@ def test_a_rate_of_no_rows_has_no_interval(ours):
     assert np.isnan(ours(0, 0)).all()
 
 
-@pytest.mark.parametrize("name", ["accuracy", "f1_macro", "roc_auc", "average_precision", "cross_entropy", "brier"])
+@pytest.mark.parametrize(
+    "name", ["accuracy", "f1_macro", "roc_auc", "average_precision", "cross_entropy", "brier"]
+)
 @pytest.mark.parametrize("grouped", [False, True])
 def test_the_draws_are_the_metric_of_the_rows_drawn(name, grouped):
     metric = registry.get(name)

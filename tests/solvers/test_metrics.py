@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -79,7 +80,7 @@ def ece(found, weights):
     """Guo et al. (2017), bin by bin."""
     confidence, right = found.chances.max(axis=1), found.chances.argmax(axis=1) == found.truth
     total, edges = 0.0, np.linspace(0, 1, 16)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         own = (confidence > low) & (confidence <= high)
         total += abs(np.sum(weights[own] * right[own]) - np.sum(weights[own] * confidence[own]))
     return total / weights.sum()
@@ -239,7 +240,9 @@ def test_above_32_classes_a_metric_is_the_same_or_refuses_in_one_line(name):
     said = random_predictions(1_200, 40)
     refusal = registry.get(name).refusal(Answers.of(said, 3))
     if registry.get(name).needs_logits:
-        assert refusal.startswith(f"{name} needs the logits, which are kept up to 32 classes, but the probe has 40")
+        assert refusal.startswith(
+            f"{name} needs the logits, which are kept up to 32 classes, but the probe has 40"
+        )
         with pytest.raises(ProblemError, match="the logits of 40 classes were not kept"):
             registry.get(name).value(Answers.of(said, 3))
     else:
@@ -280,13 +283,15 @@ def test_bins_are_closed_above():
 
 
 def test_a_name_that_is_none_is_answered_by_the_nearest():
-    with pytest.raises(ProblemError, match=r"there is no metric 'acuracy'; expected one of .*; did you mean accuracy\?"):
+    with pytest.raises(ProblemError, match=r"no metric 'acuracy'; expected one of .*; did you mean accuracy\?"):
         registry.get("acuracy")
 
 
 def test_a_positive_class_that_is_none_is_refused():
     said = random_predictions(20, 2)
-    with pytest.raises(ProblemError, match="the positive class 'x' is none of the probe's; expected one of 0, 1"):
+    with pytest.raises(
+        ProblemError, match="the positive class 'x' is none of the probe's; expected one of 0, 1"
+    ):
         Answers.of(said, "x")
     assert Answers.of(said, "0").positive == 0
 
