@@ -316,7 +316,7 @@ class Probes(Mapping[Key, Probe]):
         Raises:
             ProblemError: a metric, class or split that there is not, or a metric that the predictions do not allow.
         """
-        from solvers.probing.scores import Asked, scores_of
+        from solvers.probing.scores.of_probes import Asked, scores_of
 
         named = None if metrics is None else tuple(metrics)
         return scores_of(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.metrics import registry
-from solvers.probing.path_scores import blank_score, path_scores, role_of
+from solvers.probing.scores.kept import kept_score, with_kept
+from solvers.probing.scores.path import blank_score, path_scores, role_of
 from solvers.scoring.answers import Answers
 from solvers.scoring.class_names import class_name, class_names
 from solvers.scoring.interval_of import NO_INTERVAL, Interval, interval_of, rate_interval
@@ -27,6 +29,7 @@ __all__ = [
     "Asked",
     "answers_of",
     "judged_split",
+    "keep_scores",
     "metrics_of",
     "positive_name",
     "scores_of",
@@ -74,6 +77,18 @@ def scores_of(probes: Probes, asked: Asked | None = None) -> ScoreRows:
         )
         raise ProblemError(msg)
     return ScoreRows(scores, one.notes)
+
+
+def keep_scores(probes: Probes) -> Probes:
+    """Return probes that keep their scores with intervals, so that showing them takes no time."""
+    by_probe: dict[Any, list[Score]] = {}
+    for score in scores_of(probes):
+        by_probe.setdefault((score.layer, score.target, score.step, score.seed, score.fold), []).append(score)
+    return probes.changed(
+        lambda probe: with_kept(
+            probe, by_probe.get((probe.layer, probe.target, probe.step, probe.seed, probe.where.fold), ())
+        )
+    )
 
 
 def splits_of(probes: Sequence[Probe]) -> list[str]:
@@ -170,14 +185,33 @@ class _Pass:
         for split in splits_of([probe]):
             if self.asked.splits is not None and split not in self.asked.splits:
                 continue
-            answers = answers_of(self.probes, probe, split, self.asked) if probe.classes is not None else None
+            said = cache(partial(self._said, probe, split))
             for name in self._metrics[probe.target]:
-                yield from self._of_metric(probe, split, registry.get(name), answers)
+                kept = self._kept(probe, split, registry.get(name))
+                if kept is not None:
+                    self._units_of(probe, split, None if self._noted(probe, split) else said())
+                    yield kept
+                else:
+                    yield from self._of_metric(probe, split, registry.get(name), said())
             if split in probe.scores.majority:
                 majority = replace(blank_score(probe, split), kind="majority", metric="error", unit="share")
                 yield replace(majority, value=float(probe.scores.majority[split]))
         if self.asked.metrics is None and self.asked.splits is None:
             yield from path_scores(probe)
+
+    def _said(self, probe: Probe, split: str) -> Answers | None:
+        return None if probe.classes is None else answers_of(self.probes, probe, split, self.asked)
+
+    def _kept(self, probe: Probe, split: str, metric: Metric) -> Score | None:
+        """Return the score that the file keeps, if that is what is asked for."""
+        asked = self.asked
+        if asked.parts or asked.positive is not None or asked.negatives is not None or metric.only_parts:
+            return None
+        return kept_score(probe, split, metric)
+
+    def _noted(self, probe: Probe, split: str) -> bool:
+        """Whether what there is to note of these rows was noted."""
+        return (probe.target, split, probe.where.fold, probe.scores.rows.get(split)) in self._units
 
     def _of_metric(self, probe: Probe, split: str, metric: Metric, answers: Answers | None) -> Iterator[Score]:
         refusal = _without(metric, split, self.asked) if answers is None else metric.refusal(answers)
