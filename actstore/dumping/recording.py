@@ -225,6 +225,8 @@ def create(
             device, autocast, trace: where and how the model runs (``DumpSettings``).
             selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again,
                 beside other rows, or padded (``actstore.dumping.selfcheck``).
+            keep_input: "text" or "thumbnail": ``dump`` stores the text, or a small image, of each example, too, to show
+                it later (``store.inputs_kept``).
             stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
                 something from one layer to a later one may find it in its next pass.
             overwrite: replace an existing store, once the new one is whole.
@@ -234,6 +236,7 @@ def create(
                 says from which row on (``provenance["resumed"]``).
 
     Raises:
+        DumpError: ``keep_input`` is something else.
         StoreError: ``path`` exists, or has another suffix.
         DumpError: an option that cannot be.
         TypeError: a keyword that there is not; the message names the nearest.

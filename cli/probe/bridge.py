@@ -121,8 +121,17 @@ def _step_words(asked: Sequence[str]) -> list[str]:
 
 
 def is_store(source: str) -> bool:
-    """Whether a source is a store rather than features: a folder, `NAME.acts`, or `NAME.h5` without `:/PATH`."""
-    return Path(source).is_dir() or source.endswith((".acts", ".h5"))
+    """Whether a source is a store rather than features: a folder but zarr's, `NAME.acts`, or `NAME.h5`.
+
+    An HDF5 file that others wrote holds features, whatever it is called.
+    """
+    from actstore.formats.containers.kinds import is_zarr
+    from actstore.store.reading.single_file import is_others_hdf5
+
+    path = Path(source)
+    if path.is_dir():
+        return not is_zarr(path)
+    return source.endswith((".acts", ".h5")) and not is_others_hdf5(path)
 
 
 def open_store(path: str, step: int | None = None) -> Store:
@@ -158,9 +167,12 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
             labels[name] = without(target_of(store, name), rows.ignore_label)
     columns = StoreColumns(store, targets)
     splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
+    kept = store.provenance.get("kept_input") or {}  # pictures of the inputs, which nobody asked to fit
     names = list(store.layers)
     wanted = patterns or ([] if rows.concat else ["**"])
     chosen = pick_names(wanted, names, rows.exclude)
+    if not patterns:
+        chosen = [name for name in chosen if name != kept.get("layer")]
     layers: dict[str, Any] = {layer: store.layers[layer] for layer in chosen} | side_by_side(store, rows.concat)
     groups = columns.groups(rows.group_by)
     return LayerProblem(
@@ -229,7 +241,9 @@ def _of_features(
     from actstore.sources import RowColumns, split_data
     from solvers.rows import ConcatRows, as_source
 
-    data = split_data(sources, targets, RowColumns(ignore=asked.ignore_label))
+    data = split_data(sources, targets, RowColumns(ignore=asked.ignore_label), as_features=True)
+    for item in data:
+        _leave_out(item.source, (asked.split_by, asked.group_by))
     names = _target_names(data)
     rows = [as_source(stack.enter_context(item.source.opened())) for item in data]
     counts = [part.shape[0] for part in rows]
@@ -241,6 +255,14 @@ def _of_features(
     labels = {name: values for name, values in labels.items() if name not in (asked.split_by, asked.group_by)}
     layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else ConcatRows(*rows)}
     return LayerProblem(layers, labels, told.get("split", splits), told.get("group"))
+
+
+def _leave_out(source: Any, names: Sequence[str | None]) -> None:
+    """Take columns of a table that say splits or groups, `FILE.csv:COLUMN`, out of its features."""
+    if hasattr(source, "exclude"):
+        file = f"{source.file}:"
+        own = [name.removeprefix(file) for name in names if name is not None and name.startswith(file)]
+        source.exclude(own)
 
 
 def _target_names(data: Sequence[SplitData]) -> list[str]:
