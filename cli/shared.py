@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 step_option = click.option(
     "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
 )
@@ -52,11 +51,6 @@ def as_json_text(value: Any) -> str:
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
     # JSON may write any character as its number; those that would act on a terminal are.
     return re.sub(r"[^\n -~]", lambda found: _as_number(found[0]), text)
-
-
-def echo_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(as_json_text(value))
 
 
 def _as_number(character: str) -> str:
