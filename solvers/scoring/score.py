@@ -32,6 +32,7 @@ class Score:
             ``t_groups`` (t over the means of few groups); "" without.
         rows, groups: how many the number is over; ``groups`` is None without groups.
         status: the fit's, a word of ``solvers.Status``.
+        features: how many columns the probe looks at; None where that is not told.
     """
 
     store: str
@@ -55,6 +56,7 @@ class Score:
     rows: int
     groups: int | None
     status: str
+    features: int | None = None
 
 
 COLUMNS = tuple(each.name for each in fields(Score))
