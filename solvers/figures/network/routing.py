@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Box", "Drawing", "Room", "placed"]
 
 Point = tuple[float, float]
+_BETWEEN = 6  # pixels between boxes of a row
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Room:
     least: float
     gap: float
     lane: float
+
+    @property
+    def widest(self) -> float:
+        """The width of a box that has all the room it wants."""
+        return 12 * self.box
 
     @property
     def pitch(self) -> float:
@@ -68,13 +74,13 @@ def placed(network: Layered, room: Room) -> Drawing:
     for number, row in enumerate(rows):
         column, line = side.column_of[number], side.line_of[number]
         left, width = side.left(column), side.inner
-        own = min((width - (len(row) - 1) * 6) / len(row), 26 * room.box / 2)
-        start = left + (width - own * len(row) - 6 * (len(row) - 1)) / 2
+        own = min((width - (len(row) - 1) * _BETWEEN) / len(row), room.widest)
+        start = left + (width - own * len(row) - _BETWEEN * (len(row) - 1)) / 2
         for at, name in enumerate(row):
-            boxes[name] = Box(name, start + at * (own + 6), side.top + line * room.pitch, own, room.box)
+            boxes[name] = Box(name, start + at * (own + _BETWEEN), side.top + line * room.pitch, own, room.box)
     ways = tuple((edge, side.way(edge, boxes)) for edge in network.edges)
     height = side.top + max((side.line_of[number] + 1 for number in range(len(rows))), default=1) * room.pitch
-    return Drawing(tuple(boxes.values()), ways, room.width, height)
+    return Drawing(tuple(boxes.values()), ways, side.left(columns), height)
 
 
 def _columns(network: Layered, room: Room) -> tuple[int, list[tuple[str, ...]]]:
@@ -98,7 +104,7 @@ class _Lanes:
         self.column_of = [number // lines for number in range(len(rows))]
         self.line_of = [number % lines for number in range(len(rows))]
         self.row_of = {name: number for number, row in enumerate(rows) for name in row}
-        self.alone = [len(row) == 1 for row in rows]
+        self.place_in_row = {name: at for row in rows for at, name in enumerate(row)}
         self.taken: dict[tuple[int, int], list[tuple[float, float, str]]] = defaultdict(list)
         self.lanes: dict[tuple[Edge, int], int] = {}
         self.over: dict[Edge, int] = {}
@@ -111,7 +117,9 @@ class _Lanes:
         widest = max((lane + 1 for lane in self.lanes.values()), default=0)
         self.lane = min(room.lane, room.width / columns * 0.35 / max(widest + 1, 1))
         self.gutter = (widest + 1) * self.lane
-        self.inner = room.width / columns - self.gutter
+        most = max((len(row) for row in rows), default=1)
+        wanted = most * room.widest + (most - 1) * _BETWEEN
+        self.inner = min(room.width / columns - self.gutter, wanted)  # lanes stay near the boxes
 
     def left(self, column: int) -> float:
         """Return where the boxes of a column begin."""
@@ -158,7 +166,9 @@ class _Lanes:
         start, end = (source.x + source.width / 2, source.y + source.height), (to.x + to.width / 2, to.y)
         if self.straight(edge):
             return (start, end)
-        leave, arrive = start[1] + 0.4 * self.room.gap, end[1] - 0.35 * self.room.gap
+        # What leaves the same gap runs at heights of its own, as far as there is room.
+        leave = start[1] + (0.25 + 0.18 * min(self.place_in_row[edge[0]], 3)) * self.room.gap
+        arrive = end[1] - (0.35 + 0.12 * min(self.place_in_row[edge[1]], 3)) * self.room.gap
         x = [self._x(gutter, self.lanes[edge, part]) for part, (gutter, _, _) in enumerate(self._spans(edge))]
         if len(x) == 1:
             return (start, (start[0], leave), (x[0], leave), (x[0], arrive), (end[0], arrive), end)
