@@ -64,7 +64,7 @@ def drawn(what: Curves, asked: Asked, look: Look) -> dict[str, Any]:
     at_one_place(what.rows, (what.along, "layer", *(name for name in DIMENSIONS if name not in what.merged)))
     y = scale_of(what.rows, asked, what.metric, what.further)
     panels = panels_of(what.rows, (what.along, what.overlay, *what.merged))
-    grid = grid_of(look, len(panels), y.left(look))
+    grid = grid_of(look, len(panels), y.left())
     places = horizontal(what.names, grid.width, look, what.axis)
     series = Series.of(what.overlay, distinct(what.rows, what.overlay), look)
     axes = Axes(places.channel("place"), y, "", grid.height, len(places.names))

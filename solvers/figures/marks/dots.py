@@ -100,13 +100,13 @@ def _layers(
             {
                 "data": {"values": points},
                 "mark": bar,
-                "encoding": {**base, "x": x.encoding("low"), "x2": {"field": "high"}},
+                "encoding": {**base, "x": x.encoding("low", upright=False), "x2": {"field": "high"}},
             }
         )
     for hollow in (False, True):
         kept = [point for point in points if point["hollow"] == hollow]
         mark = {"type": "point", "filled": not hollow, "opacity": 1, "size": look.point * 1.3, "clip": True}
-        encoding = {**base, "x": x.encoding("value"), "tooltip": tooltip(series.dimension)} | (
+        encoding = {**base, "x": x.encoding("value", upright=False), "tooltip": tooltip(series.dimension)} | (
             {"shape": shape} if shape else {}
         )
         if kept:
@@ -120,4 +120,4 @@ def _lines(asked: Asked, x: Any, look: Look) -> list[dict[str, Any]]:
     if not values:
         return []
     mark = {"type": "rule", "strokeDash": [2, 4], "color": GREY, "strokeWidth": max(1.0, look.stroke * 0.6)}
-    return [{"data": {"values": values}, "mark": mark, "encoding": {"x": x.encoding("value")}}]
+    return [{"data": {"values": values}, "mark": mark, "encoding": {"x": x.encoding("value", upright=False)}}]

@@ -89,9 +89,8 @@ def stops_of(palette: str) -> list[str]:
 def config(look: Look) -> dict[str, Any]:
     """Return what all views of a figure share."""
     return {
-        "font": "sans-serif",
+        "font": "Arial, Helvetica, Liberation Sans, DejaVu Sans, sans-serif",
         "background": "white",
-        "padding": 4,
         "view": {"stroke": None},
         "axis": {
             "gridColor": PALE,

@@ -18,11 +18,11 @@ from solvers.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Labels", "clipped", "labels_of", "safe", "thinned", "width_of", "wrapped"]
+__all__ = ["Labels", "clipped", "fitting", "labels_of", "safe", "thinned", "width_of", "wrapped"]
 
 _NARROW = frozenset("ijlIftr.,:;'|!()[] -/\\`")
 _WIDE = frozenset("mwMW@%…—")
-_NARROW_EM, _USUAL_EM, _CAPITAL_EM, _WIDE_EM, _FULL_EM = 0.36, 0.59, 0.74, 0.95, 1.3
+_NARROW_EM, _USUAL_EM, _CAPITAL_EM, _WIDE_EM, _FULL_EM = 0.4, 0.62, 0.76, 1.0, 1.4
 _SHARED = 0.8  # a beginning is left out where so many of the names have it
 _BOUNDARY = re.compile(r"[./:]")
 
@@ -64,6 +64,11 @@ def clipped(text: str, room: float, size: float) -> str:
 
 def _around(text: str, left: int, right: int) -> str:
     return f"{text[:left]}…{text[len(text) - right :]}"
+
+
+def fitting(text: str, room: float, size: float) -> str:
+    """Return a text, or what stands before its first comma where there is no room for all of it."""
+    return text if width_of(text, size) <= room else clipped(text.partition(",")[0], room, size)
 
 
 def wrapped(text: str, room: float, size: float, most_lines: int) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from solvers.figures.parts.names import Labels, labels_of, thinned
+from solvers.figures.parts.names import Labels, fitting, labels_of, thinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,8 +73,9 @@ def horizontal(names: Sequence[str], width: float, look: Look, title: str | None
         "labelAngle": angle,
         "labelOverlap": False,
         "labelPadding": 3,
-        "title": title,
+        "title": title and fitting(title, width, look.font),
         "ticks": True,
+        "minExtent": labels.widest(look.font) + 8 if angle else look.font * 1.3 + 8,
         "grid": False,
         **({"labelAlign": "right", "labelBaseline": "middle"} if angle else {}),
     }
@@ -89,7 +90,8 @@ def upright(names: Sequence[str], height: float, look: Look, title: str | None, 
         "values": shown,
         "labelOverlap": False,
         "labelPadding": 3,
-        "title": title,
+        "title": title and fitting(title, height, look.font),
+        "minExtent": labels.widest(look.font) + 8,
         "grid": False,
         "ticks": len(shown) == len(names),
     }

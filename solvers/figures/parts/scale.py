@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from solvers.errors import FigureError
+from solvers.figures.parts.look import Look
 from solvers.figures.parts.names import width_of
 from solvers.figures.rows import lower_is_better
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from solvers.figures.asked import Asked
-    from solvers.figures.parts.look import Look
     from solvers.figures.rows import Shown
 
 __all__ = ["ValueScale", "metric_words", "number", "scale_of", "with_interval"]
@@ -53,7 +53,7 @@ class ValueScale:
         metric, unit: what the values are.
         kind: ``linear`` or ``log``.
         low, high: the ends.
-        ticks: the values that are written at the axis.
+        ticks: the values that are written at the axis, in letters of the size ``font``.
     """
 
     metric: str
@@ -62,6 +62,12 @@ class ValueScale:
     low: float
     high: float
     ticks: tuple[float, ...]
+    font: float = 11
+
+    @property
+    def _labels(self) -> float:
+        """The width of the widest label."""
+        return max((width_of(number(tick, self.unit), self.font) for tick in self.ticks), default=0.0)
 
     @property
     def title(self) -> str:
@@ -69,10 +75,11 @@ class ValueScale:
         unit = "" if self.unit in ("share", "") else f" ({self.unit})"
         return f"{metric_words(self.metric)}{unit}{', log scale' if self.kind == 'log' else ''}"
 
-    def encoding(self, field: str, title: str | None = "") -> dict[str, Any]:
-        """Return the Vega-Lite channel of a field; ``title`` None for none."""
+    def encoding(self, field: str, title: str | None = "", upright: bool = True) -> dict[str, Any]:
+        """Return the Vega-Lite channel of a field; ``title`` None for none; ``upright`` beside a plot, else below."""
         axis = {
             "values": list(self.ticks),
+            "minExtent": self._labels + 8 if upright else self.font * 1.3 + 8,
             "format": "~%" if self.unit == "share" else "~g",
             "title": self.title if title == "" else title,
             "labelOverlap": False,
@@ -97,10 +104,9 @@ class ValueScale:
             return None
         return max(value, self.low) if self.kind == "log" and value <= 0 else value
 
-    def left(self, look: Look) -> float:
+    def left(self) -> float:
         """Return the room that labels and title take beside the plot."""
-        widest = max((width_of(number(tick, self.unit), look.font) for tick in self.ticks), default=0.0)
-        return widest + 9 + 1.6 * look.font
+        return self._labels + 10 + 1.7 * self.font
 
 
 def scale_of(rows: Iterable[Shown], asked: Asked, metric: str, further: Sequence[float] = ()) -> ValueScale:
@@ -126,7 +132,7 @@ def scale_of(rows: Iterable[Shown], asked: Asked, metric: str, further: Sequence
         ends, ticks = _linear(
             asked.ylim or (min([*values, *([0.0] if zero else [])]), max(values)), asked.ylim is None
         )
-    return ValueScale(metric, unit, asked.scale, *ends, tuple(ticks))
+    return ValueScale(metric, unit, asked.scale, *ends, tuple(ticks), Look.of(asked).font)
 
 
 def _linear(ends: tuple[float, float], nice: bool) -> tuple[tuple[float, float], list[float]]:
