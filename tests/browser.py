@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(PROGRAM is None, reason="there is no chromium here (Debian: apt-get install chromium)")
+needs_browser = pytest.mark.skipif(
+    PROGRAM is None, reason="there is no chromium here (Debian: apt-get install chromium)"
+)
 _SECONDS = 60
 
 
@@ -23,7 +25,14 @@ class Browser:
         self._folder = tempfile.mkdtemp()
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
-        flags = ["--headless", "--window-size=1300,900", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
+        flags = [
+            "--headless",
+            "--window-size=1300,900",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+        ]
         flags += ["--no-first-run", "--disable-background-networking", f"--user-data-dir={self._folder}"]
         # bash puts the two pipes where the browser looks for them.
         line = f'exec 8<&{to_read} 9>&{to_write}; exec "$@" 3<&8 4>&9 8<&- 9>&-'
@@ -122,7 +131,9 @@ class Page:
         named = "Space" if key == " " else key
         for kind in ("keyDown", "keyUp"):
             own = text if kind == "keyDown" else {}
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=named, windowsVirtualKeyCode=code, **own)
+            self.send(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=named, windowsVirtualKeyCode=code, **own
+            )
 
     def complaints(self):
         """What stands in the console, was thrown, or was asked of anybody but the file itself."""
@@ -166,6 +177,8 @@ def overlapping(boxes, slack=0.6):
             across = min(right, other_right) - max(left, other_left)
             down = min(bottom, other_bottom) - max(top, other_top)
             # A line of text is higher than its letters: lines that stand right under each other touch.
-            if across > slack and down > 0.25 * min(bottom - top, other_bottom - other_top, right - left, other_right - other_left):
+            if across > slack and down > 0.25 * min(
+                bottom - top, other_bottom - other_top, right - left, other_right - other_left
+            ):
                 found.append((other, text))
     return found

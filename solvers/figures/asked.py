@@ -20,6 +20,7 @@ SIZES = ("column", "page", "slide")
 PALETTES = ("safe", "red-blue")
 OVERLAYS = ("split", "file", "target", "step", "method", "kind", "seed", "fold")
 """What may be told apart by colour within one panel; what else differs becomes a panel of its own."""
+_MOST_REFERENCES = 8
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class Asked:
                 msg = f"{name} is {getattr(self, name)!r}; expected one of {known}"
                 raise FigureError(msg)
         _check_limits(self.ylim, self.scale)
+        if len(self.references) > _MOST_REFERENCES:
+            msg = f"{len(self.references)} reference lines are too many; leave some out, {_MOST_REFERENCES} fit"
+            raise FigureError(msg)
         for reference in self.references:
             if not math.isfinite(reference.value) or (self.scale == "log" and reference.value <= 0):
                 msg = f"the reference {reference.value} cannot be drawn on a {self.scale} scale; give another value"
@@ -122,7 +126,9 @@ def asked(kind: str = "depth", **options: Any) -> Asked:
     if given.get("ylim") is not None:
         given["ylim"] = _limits(given["ylim"])
     if "references" in given:
-        given["references"] = tuple(map(_reference, _several(given["references"])))
+        one = given["references"]
+        pair = isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], str)
+        given["references"] = tuple(map(_reference, [one] if pair else _several(one)))
     if given.get("edges") is not None and not isinstance(given["edges"], Edges):
         given["edges"] = Edges(tuple((str(source), str(to)) for source, to in given["edges"]), "given")
     return Asked(kind, **given)

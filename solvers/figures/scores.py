@@ -45,11 +45,11 @@ def _task(probe: Probe) -> Iterable[Score]:
 
 
 def _path(probe: Probe) -> Iterable[Score]:
-    split = str(probe.proof.chosen.get("split", ""))
-    if len(probe.path) < 2 or not split:
+    if len(probe.path) < 2:
         return
+    split = str(probe.proof.chosen.get("split") or probe.proof.chosen.get("how") or "val")
     for tried in probe.path:
-        if tried.C == probe.C or math.isnan(tried.cross_entropy):
+        if math.isnan(tried.cross_entropy):
             continue
         yield _score(
             probe,

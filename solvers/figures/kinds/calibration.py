@@ -61,11 +61,11 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
 
 def _without_counts(notes: list[str], bins: Sequence[Shown]) -> list[str]:
     """The usual lines; rows are those of all bins together, not of one."""
-    first = " · ".join(part for part in notes[0].split(" · ") if not part.startswith("rows: "))
+    first = " · ".join(part for part in notes[0].split(" · ") if not part.startswith("rows:"))
     splits = {row.score.split for row in bins}
     layers = {(row.score.layer, row.score.target, row.score.step, row.file, row.score.split) for row in bins}
     total = sum(row.score.rows for row in bins) / len(layers)
-    return [f"{first} · rows: {safe(next(iter(splits)))}\u00a0{total:,.0f}", *notes[1:]]
+    return [f"{first} · rows:\u00a0{safe(next(iter(splits)))}\u00a0{total:,.0f}", *notes[1:]]
 
 
 def _layers(rows: Sequence[Shown], y: ValueScale, look: Look, most: int) -> list[dict[str, Any]]:

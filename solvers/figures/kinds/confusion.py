@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from solvers.errors import FigureError
@@ -58,27 +57,23 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
 def pairs_of(parts: set[str]) -> dict[str, tuple[str, str]]:
     """Return the true and predicted class of each part `true>predicted`, also where names hold a `>`.
 
+    A class that has rows stands on both sides of its own part, `x>x`: so the classes are known, and a part is read as
+    two of them, or as one of them and a class without rows.
+
     Raises:
         FigureError: a part that can be read in two ways.
     """
-    ways = {part: _ways(part) for part in parts}
-    counts = Counter(true for found in ways.values() for true, _ in found)
-    certain = {name for found in ways.values() if len(found) == 1 for name in found[0]}
+    known = {part[: len(part) // 2] for part in parts if part == _BETWEEN.join([part[: len(part) // 2]] * 2)}
     pairs = {}
-    for part, found in ways.items():
-        likely = [each for each in found if set(each) <= certain] if len(found) > 1 else found
-        if len(likely) != 1:  # a class that is right often stands on both sides of its own part
-            likely = [each for each in found if each[0] == each[1] and counts[each[0]] > 1] or likely
+    for part in parts:
+        ways = [(part[:at], part[at + 1 :]) for at, character in enumerate(part) if character == _BETWEEN]
+        both = [way for way in ways if set(way) <= known]
+        likely = both or [way for way in ways if way[0] in known] or ways
         if len(likely) != 1:
             msg = (
-                f"the part {part!r} can be read in {len(found)} ways as `true>predicted`, since a class is called "
-                "with `>`; rename that class to plot its confusion"
+                f"the part {part!r} can be read in {len(likely)} ways as `true>predicted`, since a class has a `>` in its "
+                "name; rename that class to plot its confusion"
             )
             raise FigureError(msg)
         pairs[part] = likely[0]
     return pairs
-
-
-def _ways(part: str) -> list[tuple[str, str]]:
-    places = [place for place, character in enumerate(part) if character == _BETWEEN]
-    return [(part[:place], part[place + 1 :]) for place in places]

@@ -67,7 +67,7 @@ def _edges_note(edges: Edges, network: Layered, probed: int) -> str:
     else:
         told = f"{len(network.edges):,} edges, {safe(edges.told_by)}"
     others = sum(map(len, network.rows)) - probed
-    parts = [told, "● a probe reads this layer"]
+    parts = [told, "dot: a probe reads this layer"]
     parts += [f"{others:,} without a probe are grey"] if others else []
     parts += [f"{len(network.back):,} lead back (dashed)"] if network.back else []
     return "; ".join(parts)

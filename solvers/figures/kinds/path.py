@@ -28,8 +28,9 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
             "there is no path to plot: one C was tried, or its rows were not scored; fit with several, --C 0.01,0.1,1"
         )
     metric = metric_of([row for row in whole if row.score.kind == "path"], asked)
+    taken = {(_probe(row), row.score.C) for row in whole if row.score.kind == "task"}
     splits = {row.score.split for row in whole if row.score.kind == "path" and row.score.metric == metric}
-    whole = [row for row in whole if row.score.metric == metric and row.score.split in splits]
+    whole = _once([row for row in whole if row.score.metric == metric and row.score.split in splits])
     layers = layers_in_order(whole)
     kept = (
         [layers[place] for place in thinned(len(layers), _MOST_LAYERS)]
@@ -51,8 +52,25 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
         asked.overlay or "split",
         lambda panel: asked.references,
         [line.value for line in asked.references],
-        lambda row: row.score.kind == "task",
+        lambda row: (_probe(row), row.score.C) in taken,
         ["ring: the C that was chosen", *notes],
         ("kind",),
     )
     return drawn(what, asked, look)
+
+
+def _probe(row: Shown) -> tuple[Any, ...]:
+    """Which fit a score is of, whatever its C."""
+    return tuple(row.of(name) for name in ("file", "layer", "target", "step", "method", "seed"))
+
+
+def _once(rows: Sequence[Shown]) -> list[Shown]:
+    """The chosen C may stand in the path, too: its own score is kept."""
+    own = {
+        (_probe(row), row.score.split, row.score.fold, row.score.C) for row in rows if row.score.kind == "task"
+    }
+    return [
+        row
+        for row in rows
+        if row.score.kind == "task" or (_probe(row), row.score.split, row.score.fold, row.score.C) not in own
+    ]

@@ -189,7 +189,9 @@ def across(lines: Sequence[Reference], axes: Axes, width: float, look: Look) -> 
         {"data": {"values": rules}, "mark": mark, "encoding": {"y": axes.y.encoding("value", axes.y_title)}}
     ]
     high = look.font * 1.25
-    places = _apart([axes.y.pixel(line.value, axes.height) - 3 for line in kept], high, axes.height - 2)
+    lines_at = [axes.y.pixel(line.value, axes.height) for line in kept]
+    beside = [at - 3 if at - 3 >= high else at + high + 1 for at in lines_at]  # below a line at the very top
+    places = _apart(beside, high, axes.height - 2)
     for line, at in zip(kept, places, strict=True):
         words = (
             f"{safe(line.label)} {number(line.value, axes.y.unit)}"

@@ -9,7 +9,7 @@ from solvers.figures.marks.curve import Axes, Series, across, curves, points_of
 from solvers.figures.parts.notes import notes_of, title_of
 from solvers.figures.parts.panels import Panel, composed, grid_of, panels_of, title_lines
 from solvers.figures.parts.places import horizontal
-from solvers.figures.parts.scale import scale_of
+from solvers.figures.parts.scale import number, scale_of
 from solvers.figures.rows import DIMENSIONS, at_one_place, distinct
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def drawn(what: Curves, asked: Asked, look: Look) -> dict[str, Any]:
         layers = [*curves(points, series, axes, look), *_rings(rings, series, axes, look)]
         views.append({"layer": [*layers, *across(what.lines(panel), axes, grid.width, look)]})
     told = {what.overlay, *(name for panel in panels for name in panel.differs)}
+    outside = [line for line in asked.references if not y.inside(line.value)]
     notes = [*notes_of(what.rows, y, told, places.labels.prefix), *what.notes]
+    notes += [f"{line.label or 'reference'} {number(line.value, y.unit)}, outside the axis" for line in outside]
     head = title_lines(look, asked.title or title_of(what.rows, what.metric, what.by), notes)
     return composed(views, [panel.title for panel in panels], grid, look, head)
 

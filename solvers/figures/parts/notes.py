@@ -87,7 +87,7 @@ def _counts(rows: Sequence[Shown]) -> str:
         counts = counts or {row.score.rows for row in rows if row.of("split") == split}
         span = f"{min(counts):,}" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,}"
         parts.append(f"{safe(split) if split else 'all'}\u00a0{span}")
-    return f"rows: {', '.join(parts)}" if parts else ""
+    return f"rows:\u00a0{', '.join(parts)}" if parts else ""
 
 
 def _intervals(rows: Sequence[Shown]) -> list[str]:
@@ -119,6 +119,6 @@ def _marks(rows: Sequence[Shown], y: ValueScale | None) -> list[str]:
             y.kind == "linear" and row.finite and row.score.value <= 0 and not y.inside(row.score.value)
             for row in rows
         )
-        lines += [f"▽ {below:,} at 0, below the axis"] if below else []
+        lines += [f"triangles: {below:,} at 0, below the axis"] if below else []
         lines += [f"{outside:,} outside the limits of the axis, not shown"] if outside else []
     return ["; ".join(lines)] if lines else []

@@ -107,7 +107,12 @@ def composed(
 ) -> dict[str, Any]:
     """Return one description of all panels."""
     used = grid.columns * (grid.left + grid.width) + (grid.columns - 1) * _SPACING
-    edges = {"left": 4, "top": 4, "bottom": 4, "right": max(4.0, look.width - used - 4)}  # wide enough for the title
+    edges = {
+        "left": 4,
+        "top": 4,
+        "bottom": 4,
+        "right": max(4.0, look.width - used - 4),
+    }  # wide enough for the title
     common = {"$schema": _SCHEMA, "title": head, "config": config(look), "padding": edges}
     sized = [{"width": grid.width, "height": grid.height, **view} for view in views]
     if len(sized) == 1:

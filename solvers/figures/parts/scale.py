@@ -30,10 +30,10 @@ def metric_words(metric: str) -> str:
 
 
 def number(value: float, unit: str) -> str:
-    """Return a value with three or four figures, a share in percent."""
+    """Return a value with three figures, a share in percent."""
     if not math.isfinite(value):
         return "-"
-    return f"{100 * value:.4g}%" if unit == "share" else f"{value:.4g}"
+    return f"{100 * value:.3g}%" if unit == "share" else f"{value:.3g}"
 
 
 def with_interval(row: Shown) -> str:
