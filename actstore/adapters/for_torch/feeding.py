@@ -26,12 +26,16 @@ class Feeding:
         from torch.utils.weak import WeakIdKeyDictionary
 
         self.edges: dict[tuple[str, str], None] = {}
-        self._sources: Any = WeakIdKeyDictionary()  # by tensor, which it does not keep alive
+        # By tensor, none of which is kept alive: where it comes from, told when; and by the tensor that others are
+        # views of, what was written into it, when.
+        self._sources: Any = WeakIdKeyDictionary()
+        self._written: Any = WeakIdKeyDictionary()
+        self._now = 0
 
     def given(self, inputs: object) -> None:
         """The model is given a batch."""
         for tensor in _tensors(inputs):
-            self._sources[tensor] = frozenset([INPUT])
+            self._tell(tensor, frozenset([INPUT]))
 
     def called(self, call: ModuleCall, value: Value, whole: object) -> None:
         """A place is called: ``value`` is taken of it, ``whole`` is all that goes in or comes out."""
@@ -41,7 +45,7 @@ class Feeding:
             if source != call.name:
                 self.edges[source, call.name] = None
         for tensor in taken if call.place.into else every:
-            self._sources[tensor] = frozenset([call.name])
+            self._tell(tensor, frozenset([call.name]))
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -57,26 +61,49 @@ class Feeding:
 
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 result = func(*args, **(kwargs or {}))
-                follow(func, (args, kwargs), result)
+                follow(func, args, kwargs or {}, result)
                 return result
 
         with Mode():
             yield
 
-    def _follow(self, operation: Any, arguments: object, result: object) -> None:
-        given = _tensors(arguments)
-        sources = self._of(given)
+    def _follow(
+        self, operation: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: object
+    ) -> None:
+        sources = self._of(_tensors((arguments, keywords)))
         if not sources:
             return
-        schema = getattr(operation, "_schema", None)
-        written = given if schema is not None and schema.is_mutable else []
-        for tensor in [*_tensors(result), *written[:1]]:
-            self._sources[tensor] = sources
-            if written and tensor._base is not None:
-                self._sources[tensor._base] = sources | self._of([tensor._base])
+        written = _tensors(list(_written(operation, arguments, keywords)))
+        for tensor in [*_tensors(result), *written]:
+            self._tell(tensor, sources)
+        for tensor in written:
+            self._written.setdefault(_whole(tensor), []).append((self._now, sources))
+
+    def _tell(self, tensor: Any, sources: frozenset[str]) -> None:
+        self._now += 1
+        self._sources[tensor] = (self._now, sources)
 
     def _of(self, tensors: list[Any]) -> frozenset[str]:
-        return frozenset().union(*(self._sources.get(tensor, frozenset()) for tensor in tensors))
+        """What tensors come from; what was written since into another view of the same memory is part of it."""
+        found: frozenset[str] = frozenset()
+        for tensor in tensors:
+            told, sources = self._sources.get(tensor, (0, frozenset()))
+            later = [more for at, more in self._written.get(_whole(tensor), ()) if at > told]
+            found = found.union(sources, *later)
+        return found
+
+
+def _written(operation: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Iterator[Any]:
+    """The arguments that an operation writes into, as its schema says."""
+    schema = getattr(operation, "_schema", None)
+    for place, argument in enumerate(schema.arguments if schema is not None else ()):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield arguments[place] if place < len(arguments) else keywords.get(argument.name)
+
+
+def _whole(tensor: Any) -> Any:
+    """The tensor that a view is of; a tensor that is no view itself."""
+    return tensor if tensor._base is None else tensor._base
 
 
 def _tensors(value: object) -> list[Any]:

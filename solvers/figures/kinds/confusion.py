@@ -71,8 +71,8 @@ def pairs_of(parts: set[str]) -> dict[str, tuple[str, str]]:
         likely = both or [way for way in ways if way[0] in known] or ways
         if len(likely) != 1:
             msg = (
-                f"the part {part!r} can be read in {len(likely)} ways as `true>predicted`, since a class has a `>` in its "
-                "name; rename that class to plot its confusion"
+                f"the part {part!r} can be read in {len(likely)} ways as `true>predicted`, since a class has a `>` in "
+                "its name; rename that class to plot its confusion"
             )
             raise FigureError(msg)
         pairs[part] = likely[0]

@@ -94,8 +94,10 @@ def _intervals(rows: Sequence[Shown]) -> list[str]:
     hows = {row.score.interval for row in rows if row.score.interval and math.isfinite(row.score.low)}
     if not hows:
         return []
-    words = ", ".join(_INTERVALS.get(how, safe(how)) for how in sorted(hows))
-    return [f"95% intervals of the fitted probe on new rows ({words})"]
+    ours = ", ".join(_INTERVALS[how] for how in sorted(hows) if how in _INTERVALS)
+    others = ", ".join(safe(how) for how in sorted(hows) if how not in _INTERVALS)
+    told = [f"95% intervals of the fitted probe on new rows ({ours})"] if ours else []
+    return told + ([f"intervals: {others}"] if others else [])
 
 
 def _marks(rows: Sequence[Shown], y: ValueScale | None) -> list[str]:
