@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from actstore.errors import StoreError as StoreError
     from actstore.errors import TargetError as TargetError
     from actstore.store.merging.merge import merge as merge
+    from actstore.store.merging.side_by_side import merge_layers as merge_layers
+    from actstore.store.merging.unpack import unpack as unpack
     from actstore.store.reading.layer import Layer as Layer
     from actstore.store.reading.reader import Store as Store
     from actstore.store.reading.reader import open as open  # noqa: A004 - the package's own word for it
@@ -46,6 +48,8 @@ _HOMES = {
     "Writer": "store.writing.writer",
     "verify": "store.verifying.verify",
     "merge": "store.merging.merge",
+    "merge_layers": "store.merging.side_by_side",
+    "unpack": "store.merging.unpack",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - names of the table above, each loaded when it is first asked for

@@ -16,7 +16,7 @@ from actstore.dumping.rows import RowUnit
 from actstore.dumping.selfcheck import SelfCheck
 from actstore.dumping.subject import SelfCheckWarning, Subject
 from actstore.errors import SourceError
-from actstore.patterns import by_name, matching, select, with_axes
+from actstore.patterns import by_name, excluded, matching, select, with_axes
 from actstore.reductions import Reductions, ReductionSettings, plan_reductions
 from actstore.reductions.parts_of_examples import has_positions
 from actstore.rows.choice import RowChoice
@@ -52,6 +52,8 @@ class LoopSettings:
     unit: RowUnit = field(default_factory=RowUnit)
     axes: tuple[str, ...] = ()
     selfcheck: bool = True
+    exclude: tuple[str, ...] = ()
+    """Patterns of layers that are left out, whatever ``layers`` picks."""
 
     @property
     def examples(self) -> RowChoice:
@@ -189,8 +191,11 @@ def _chosen(
     settings: LoopSettings, every: Sequence[ModelLayer]
 ) -> tuple[Sequence[ModelLayer], Mapping[str, str]]:
     """The layers that are dumped, and those that a glob passes over since they have no row, with the reason."""
-    layers = select(settings.layers, every)
-    passed_over = _without_rows(settings.layers, every)
+    layers = select(settings.layers, every, settings.exclude)
+    left_out = excluded(settings.exclude, every)
+    passed_over = {
+        name: note for name, note in _without_rows(settings.layers, every).items() if name not in left_out
+    }
     if settings.unit.whole:
         return layers, passed_over
     kept = [layer for layer in layers if has_positions(layer) or by_name(settings.layers, layer.name)]

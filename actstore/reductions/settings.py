@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actstore.errors import DumpError
+from actstore.patterns import check_patterns
 from actstore.store.format import FLOATS
 
 NONE = "none"
@@ -56,9 +57,12 @@ def pool_entry(entry: str) -> tuple[str | None, str]:
 
     Raises:
         DumpError: no such pool.
+        LayerError: a malformed pattern.
     """
     pattern, equals, pool = entry.rpartition("=")
     if pool not in POOLS or (equals and not pattern):
         msg = f"pool {entry!r} is not of the form [PATTERN=]POOL, with a POOL of {', '.join(POOLS)}"
         raise DumpError(msg)
+    if equals:
+        check_patterns([pattern])
     return (pattern if equals else None), pool

@@ -84,11 +84,19 @@ def steps_of(sources: Sequence[str], asked: Sequence[str]) -> Sequence[int | Non
         return [None]
     if len(sources) != 1 or not is_store(sources[0]):
         raise click.UsageError("--step chooses a step of a store; features of your own have none")
+    words = _step_words(asked)
     with actstore.open(sources[0]) as store:
         there = list(store.steps)
-    words = _step_words(asked)
+        complete = [step for step in there if words != ["all"] or store.at(step).complete]
     if words == ["all"]:
-        return sorted(there)
+        left_out = [step for step in there if step not in complete]
+        if left_out and complete:
+            click.echo(
+                f"note: step {', '.join(map(str, left_out))} of {sources[0]} is incomplete and left out: its dump did "
+                "not finish, or is going on",
+                err=True,
+            )
+        return sorted(complete or there)
     missing = [word for word in words if int(word) not in there]
     if missing:
         raise click.ClickException(
@@ -118,9 +126,11 @@ def open_store(path: str, step: int | None = None) -> Store:
     import actstore
     from actstore.errors import StoreError
 
-    chosen = actstore.open(path).one(step)
+    opened = actstore.open(path)
+    chosen = opened.one(step)
     if not chosen.complete:
-        msg = f"{path} is incomplete: its dump did not finish, so rows are missing; finish it with --resume"
+        which = f"{path} is" if len(opened.steps) == 1 else f"step {chosen.steps[0]} of {path} is"
+        msg = f"{which} incomplete: its dump did not finish, so rows are missing; finish it with --resume"
         raise StoreError(msg)
     return chosen
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option, printable, step_option
+from cli.result import Failure, Result, Table, command
+from cli.shared import step_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,12 +23,11 @@ HELD_OUT, SAME_IDS = "held_out", "same_ids"
 _ROLES = ("fit", "select", HELD_OUT, SAME_IDS)
 
 
-@click.command("eval")
+@command("eval")
 @click.argument("probes", metavar="PROBES")
 @click.argument("store", metavar="STORE")
 @step_option
-@json_option
-def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
+def evaluate(probes: str, store: str, step: int | None) -> Result:
     """Score the probes of PROBES on the rows of STORE, split by split. Nothing is fitted.
 
     Rows that a probe was trained on (role `fit`) or its C chosen by (`select`) are told from those that it has not seen
@@ -53,16 +53,12 @@ def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
         roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in there}
         notes += _note_of_ids(roles.values(), probes, store)
         found = [row for probe in there for row in _score(probe, opened, roles[probe.key])]
-    for note in dict.fromkeys(notes):
-        click.echo(f"note: {printable(note)}", err=True)
-    if as_json:
-        echo_json(found)
-    else:
-        _echo(found)
-    for line in missing:
-        click.echo(f"error: {printable(line)}", err=True)
-    if missing:
-        click.get_current_context().exit(1)
+    return Result(
+        {"scores": found},
+        [_table(found)],
+        [f"note: {note}" for note in dict.fromkeys(notes)],
+        Failure("not-scored", missing) if missing else None,
+    )
 
 
 def _there(fitted: Probes, store: Store, where: str) -> tuple[list[Probe], list[str]]:
@@ -212,8 +208,8 @@ def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]
     return records
 
 
-def _echo(found: Sequence[Mapping[str, Any]]) -> None:
-    """Print a row per probe, split and role."""
+def _table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a row per probe, split and role."""
     several = [name for name in ("step",) if len({row[name] for row in found}) > 1]
     unseen = ["unseen"] if any(row["unseen"] for row in found) else []
     names = ["layer", "target", *several, "split", "role", "rows", *unseen]
@@ -225,7 +221,7 @@ def _echo(found: Sequence[Mapping[str, Any]]) -> None:
         ]
         for row in found
     ]
-    echo_table([*names, "error", "CE"], rows)
+    return Table([*names, "error", "CE"], rows)
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.result import Result, command
 from cli.shared import overwrite_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from solvers.figures.asked import Edges, Reference
+    from solvers.figures.asked import Asked, Edges, Reference
     from solvers.figures.rows import Shown
     from solvers.probing.probe import Probe
     from solvers.scoring.score import Score
@@ -21,7 +22,7 @@ _KINDS = ("depth", "steps", "width", "path", "classes", "confusion", "calibratio
 _OVERLAYS = ("split", "file", "target", "step", "method", "kind", "seed", "fold")
 
 
-@click.command()
+@command()
 @click.argument("probes", metavar="PROBES...", nargs=-1, required=True)
 @click.option(
     "-o",
@@ -86,7 +87,7 @@ _OVERLAYS = ("split", "file", "target", "step", "method", "kind", "seed", "fold"
 @overwrite_option
 def plot(
     probes: tuple[str, ...], output: str | None, animate: str | None, overwrite: bool, **options: Any
-) -> None:
+) -> Result:
     """Draw scores: the metric by layer, in network order, with `majority` dotted, unless --kind says otherwise.
 
     PROBES are probe files, or tables of scores as `probe show --csv` prints them. Intervals are drawn where the scores
@@ -116,18 +117,18 @@ def plot(
         name: value for name, value in options.items() if value is not None and name not in ("edges", "layers")
     }
     given["references"] = [_reference(text) for text in options["references"]]
-    asked(**given)  # refuses words before a file is read
-    rows, recorded = _read(probes)
+    first = asked(**given)  # refuses words before a file is read
+    rows, recorded = _read(probes, first)
     given["layers"] = _layers(options["layers"], rows)
     if options["kind"] == "graph":
         given["edges"] = _edges(options["edges"]) or recorded
     what = asked(**given)
     if output is not None:
         save_figure(description(rows, what), Path(output), overwrite, Look.of(what).pixels)
-        click.echo(f"wrote {output}")
     if animate is not None:
         save_animation(rows, what, Path(animate), overwrite)
-        click.echo(f"wrote {animate}")
+    written = [path for path in (output, animate) if path is not None]
+    return Result({"kind": what.kind, "figures": written}, [f"wrote {path}" for path in written])
 
 
 def _reference(text: str) -> Reference:
@@ -142,7 +143,7 @@ def _reference(text: str) -> Reference:
         ) from error
 
 
-def _read(paths: Sequence[str]) -> tuple[list[Shown], Edges | None]:
+def _read(paths: Sequence[str], what: Asked) -> tuple[list[Shown], Edges | None]:
     """The scores of every file, and the edges that the stores of the probes recorded."""
     import solvers
     from solvers.figures.scores import edges_of, read_scores, scores_of, shown
@@ -159,7 +160,7 @@ def _read(paths: Sequence[str]) -> tuple[list[Shown], Edges | None]:
                     f"{path} has no probe to plot: every layer failed; see `probe show {path}`"
                 )
             found += probes.values()
-            sources.append((path, scores_of(probes)))
+            sources.append((path, scores_of(probes, what)))
     return shown(sources), edges_of(found)
 
 

@@ -7,10 +7,12 @@ import sys
 
 import click
 
-from cli.shared import ProgressLine, layers_of, overwrite_option
+from cli.result import Result, command
+from cli.shared import ProgressLine, layers_of, overwrite_option, shown_warnings
+from cli.store.summary import nonfinite_lines, outline
 
 
-@click.command(name="import")
+@command("import")
 @click.argument("files", nargs=-1, required=True, metavar="[SPLIT=]FILE...")
 @click.option(
     "-o", "--output", required=True, metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder."
@@ -26,7 +28,7 @@ def import_(
     layer: str | None,
     row_unit: str | None,
     overwrite: bool,
-) -> None:
+) -> Result:
     """Store activations that other programs wrote. Nothing is unpickled, and no link in a file is followed.
 
     \b
@@ -55,12 +57,13 @@ def import_(
     from actstore.exchange import ImportSettings, import_files
 
     settings = ImportSettings(split, layer, row_unit, overwrite, shlex.join(["actstore", *sys.argv[1:]]))
-    with ProgressLine() as line:
+    with ProgressLine() as line, shown_warnings():
         store = import_files(
             files, output, settings, lambda rows, total: line.show(f"{rows:,} of {total:,} rows")
         )
     with store:
-        click.echo(f"{output}: {layers_of(store.rows, len(store.layers))}")
-        for name, rows in store.nonfinite.items():
-            if rows:
-                click.echo(f"warning: layer {name!r} has NaN or infinities in {rows:,} rows", err=True)
+        return Result(
+            outline(store, output),
+            [f"{output}: {layers_of(store.rows, len(store.layers))}"],
+            nonfinite_lines(store),
+        )

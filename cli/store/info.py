@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option, shape, size
+from cli.result import Result, Table, command
+from cli.shared import describe_labels, shape, size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from actstore.store.reading.reader import Store
 
 
-@click.command()
+@command()
 @click.argument("store")
-@json_option
-def info(store: str, as_json: bool) -> None:
+def info(store: str) -> Result:
     """Say what STORE holds: layers, rows by split, targets, where it came from.
 
     \b
@@ -28,24 +28,21 @@ def info(store: str, as_json: bool) -> None:
 
     with actstore.open(store) as opened:
         found = describe(opened)
-    if as_json:
-        echo_json(found)
-    else:
-        _echo(store, found)
+    return Result(found, list(_text(store, found)))
 
 
-def _echo(store: str, found: Mapping[str, Any]) -> None:
-    """Print what `describe` found."""
+def _text(store: str, found: Mapping[str, Any]) -> Iterator[str | Table]:
+    """Yield what `describe` found, for a person."""
     state = "complete" if found["complete"] else "INCOMPLETE: the dump did not finish"
-    click.echo(f"{store}: {found['rows']:,} rows ({found['row_unit']}), {state}")
+    yield f"{store}: {found['rows']:,} rows ({found['row_unit']}), {state}"
     if len(found["steps"]) > 1:
-        _echo_steps(found["steps"])
-    click.echo("splits: " + ", ".join(f"{name or '(none)'} {rows:,}" for name, rows in found["splits"].items()))
+        yield _steps_line(found["steps"])
+    yield "splits: " + ", ".join(f"{name or '(none)'} {rows:,}" for name, rows in found["splits"].items())
     for name, target in found["targets"].items():
         lacking = f", {target['unlabelled']:,} rows without" if target["unlabelled"] else ""
-        click.echo(f"target {name}: {target['classes']:,} classes{lacking}")
-    click.echo()
-    echo_table(
+        yield f"target {name}: {target['classes']:,} classes{lacking}"
+    yield ""
+    yield Table(
         ["layer", "shape of a row", "axes", "dtype", "bytes", "rows with NaN/Inf"],
         [
             [
@@ -60,13 +57,14 @@ def _echo(store: str, found: Mapping[str, Any]) -> None:
         ],
     )
     if found["provenance"].get("command"):
-        click.echo(f"\nmade by: {found['provenance']['command']}")
+        yield ""
+        yield f"made by: {found['provenance']['command']}"
 
 
-def _echo_steps(steps: Mapping[int, Mapping[str, Any]]) -> None:
+def _steps_line(steps: Mapping[int, Mapping[str, Any]]) -> str:
     unfinished = [str(step) for step, facts in steps.items() if not facts["complete"]]
     note = f"; INCOMPLETE: {', '.join(unfinished)}" if unfinished else ""
-    click.echo(f"steps: {', '.join(map(str, steps))}{note}")
+    return f"steps: {', '.join(map(str, steps))}{note}"
 
 
 def describe(store: Store) -> dict[str, Any]:
@@ -86,10 +84,7 @@ def describe(store: Store) -> dict[str, Any]:
         }
         for name, layer in base.layers.items()
     }
-    targets = {}
-    for name, labels in store.targets.items():
-        present = np.ma.compressed(labels)
-        targets[name] = {"classes": len(np.unique(present)), "unlabelled": len(labels) - len(present)}
+    targets = {name: describe_labels(labels) for name, labels in store.targets.items()}
     return {
         "path": str(store.path),
         "complete": store.complete,

@@ -53,4 +53,6 @@ def plot(probes: Probes | Mapping[str, Probes], kind: str = "depth", **options: 
     if kind == "graph" and what.edges is None:
         every = [probe for each in by_name.values() for probe in each.values()]
         what = asked(kind, **{**options, "edges": edges_of(every)})
-    return notebook_chart(description(shown([(name, scores_of(each)) for name, each in by_name.items()]), what))
+    return notebook_chart(
+        description(shown([(name, scores_of(each, what)) for name, each in by_name.items()]), what)
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from solvers.errors import FigureError
 from solvers.figures.parts.names import safe
+from solvers.metrics import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,6 @@ __all__ = [
 DIMENSIONS = ("file", "target", "step", "kind", "method", "seed", "fold", "split")
 """What tells two scores of one layer and metric apart."""
 USUAL = ("train", "val", "test")
-_LOWER = ("error", "cross_entropy", "brier", "ece_15", "ece")
 _CERTIFIED = ("converged", "unpenalised")
 
 
@@ -53,8 +53,8 @@ class Shown:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of a metric is more."""
-    return metric in _LOWER or metric.startswith("ece_")
+    """Whether less of a metric is more; of one that nobody knows here, more is."""
+    return metric in registry.names() and not registry.get(metric).higher_is_better
 
 
 def not_optimal(rows: Iterable[Shown]) -> list[Shown]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from solvers.scoring.score import COLUMNS, Score
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from solvers.figures.asked import Asked
     from solvers.probing.probe import Probe, Probes
 
 __all__ = ["edges_of", "read_edges", "read_scores", "scores_of", "shown"]
@@ -23,69 +23,20 @@ _WHOLE = ("step", "seed", "rows")
 _MAYBE_WHOLE = ("fold", "groups", "features")
 _NUMBERS = ("C", "value", "low", "high")
 _APPENDED = ("features",)
+_METRICS = {"confusion": "confusion", "calibration": "ece_15"}
+"""Of kinds that show one metric alone."""
 
 
-def scores_of(probes: Probes) -> list[Score]:
-    """Return the scores of probes: every split's error and cross-entropy, `majority`, and the path along C."""
-    return [score for probe in probes.values() for score in (*_task(probe), *_path(probe))]
+def scores_of(probes: Probes, asked: Asked) -> Sequence[Score]:
+    """Return the scores of probes that a figure needs.
 
-
-def _task(probe: Probe) -> Iterable[Score]:
-    for split in probe.error:
-        role = (
-            "fit" if split == "train" else "select" if split == probe.proof.chosen.get("split") else "held_out"
-        )
-        common = {"split": split, "role": role, "rows": probe.rows[split]}
-        yield _score(probe, metric="error", unit="share", value=probe.error[split], **common)
-        yield _score(probe, metric="cross_entropy", unit="nats", value=probe.cross_entropy[split], **common)
-        if split in probe.majority:
-            yield _score(
-                probe, kind="majority", metric="error", unit="share", value=probe.majority[split], **common
-            )
-
-
-def _path(probe: Probe) -> Iterable[Score]:
-    if len(probe.path) < 2:
-        return
-    split = str(probe.proof.chosen.get("split") or probe.proof.chosen.get("how") or "val")
-    for tried in probe.path:
-        if math.isnan(tried.cross_entropy):
-            continue
-        yield _score(
-            probe,
-            kind="path",
-            metric="cross_entropy",
-            unit="nats",
-            value=tried.cross_entropy,
-            C=tried.C,
-            status=tried.status,
-            split=split,
-            role="select",
-            rows=int(probe.proof.chosen.get("rows", probe.rows.get(split, 0))),
-        )
-
-
-def _score(probe: Probe, **given: Any) -> Score:
-    nothing = float("nan")
-    common = {
-        "store": probe.fingerprint,
-        "layer": probe.layer,
-        "step": probe.step,
-        "target": probe.target,
-        "kind": probe.kind,
-        "method": probe.where.method,
-        "part": "",
-        "C": probe.C,
-        "seed": probe.seed,
-        "fold": probe.where.fold,
-        "low": nothing,
-        "high": nothing,
-        "interval": "",
-        "groups": None,
-        "status": str(probe.status),
-        "features": probe.width if probe.columns is None else len(probe.columns),
-    }
-    return Score(**{**common, **given})
+    Raises:
+        ProblemError: a metric that there is not, or that the predictions do not allow.
+    """
+    metric = _METRICS.get(asked.kind, asked.metric) or "error"
+    if asked.kind == "path":
+        return probes.scores()
+    return probes.scores([metric], parts=asked.kind in ("classes", *_METRICS))
 
 
 def shown(sources: Sequence[tuple[str, Sequence[Score]]]) -> list[Shown]:

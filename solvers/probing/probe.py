@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from solvers.errors import ProbeFileError, ProblemError
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Where
-from solvers.probing.row_table import Beside
+from solvers.probing.row_table import Beside, predictions_of, same_rows
 from solvers.rows import Columns, as_source
 
 if TYPE_CHECKING:
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Array
     from solvers.linear_map import LinearMap
-    from solvers.probing.row_table import TableKey
+    from solvers.probing.row_table import RowTable, TableKey
     from solvers.rows import RowSource
+    from solvers.scoring.predictions import Predictions
+    from solvers.scoring.score_rows import ScoreRows
 
 __all__ = ["Key", "Probe", "Probes"]
 
-Key = tuple[str, str, int]
+Key = tuple[str, str, int] | tuple[str, str, int, int]
+"""(layer, target, step), and the seed where a layer has a probe for each of several draws of its columns."""
 
 
 def _of(record: str, name: str, doc: str) -> Any:
@@ -115,8 +118,9 @@ class Probe:
 
     @property
     def key(self) -> Key:
-        """(layer, target, step): the key in ``Probes``."""
-        return self.layer, self.target, self.step
+        """The key in ``Probes``: (layer, target, step), of one of several draws (layer, target, step, seed)."""
+        key = (self.layer, self.target, self.step)
+        return key if self.where.draws == 1 else (*key, self.seed)
 
     @property
     def width(self) -> int:
@@ -197,7 +201,7 @@ class _AllKept:
 
 
 class Probes(Mapping[Key, Probe]):
-    """Probes by (layer, target, step), in the order of the network.
+    """Probes by (layer, target, step), in the order of the network; of several draws by (layer, target, step, seed).
 
     ``failures`` says in one line why a layer has no probe, or none for a target, by layer. ``parts`` are the finished
     layers that ``fit_layers`` kept on the disk, if it did: saving the probes removes them there.
@@ -236,27 +240,102 @@ class Probes(Mapping[Key, Probe]):
         """Return these probes, each changed, with all that is kept beside them."""
         return Probes([change(probe) for probe in self.values()], self.failures, self.parts, self.beside)
 
-    @classmethod
-    def of_steps(cls, fitted: Sequence[Probes], steps: Sequence[Any]) -> Probes:
-        """Return the probes of several steps as one; a layer that failed is called ``LAYER (step N)`` then."""
-        failures = {
-            f"{layer} (step {step})": reason
-            for probes, step in zip(fitted, steps, strict=True)
-            for layer, reason in probes.failures.items()
-        }
-        tables = {table.key: table for probes in fitted for table in probes.beside.tables}
-        kept = [probes.parts for probes in fitted if probes.parts is not None]
-        every = [probe for probes in fitted for probe in probes.values()]
-        return cls(every, failures, _AllKept(kept) if kept else None, Beside(tuple(tables.values())))
+    def predictions(self, key: Key, split: str) -> Predictions | None:
+        """Return what a probe said of the rows of a split; None where that was not kept.
 
-    def table(self) -> Any:
+        Raises:
+            KeyError: there is no probe of this key.
+            ProbeFileError: what is kept does not fit the probe.
+        """
+        probe = self[key]
+        for table in self.beside.tables:
+            if table.key == (probe.target, split, probe.where.fold):
+                return predictions_of(probe, table)
+        return None
+
+    def __or__(self, other: Probes) -> Probes:
+        """Return the probes of both, such as two steps, targets or layers.
+
+        Raises:
+            ProblemError: both have a probe of one key, say differently why a layer has none, or were scored on
+                different rows of one target and split.
+        """
+        if not isinstance(other, Probes):
+            return NotImplemented
+        clash = next((key for key in other if key in self), None)
+        if clash is not None:
+            msg = f"both have a probe of the key {clash}; join probes of different layers, targets or steps"
+            raise ProblemError(msg)
+        kept = [each.parts for each in (self, other) if each.parts is not None]
+        failures = {**self.failures}
+        for layer, reason in other.failures.items():
+            both = failures.get(layer, reason)
+            failures[layer] = both if both == reason else f"{both}; {reason}"
+        return Probes(
+            [*self.values(), *other.values()], failures, _AllKept(kept) if kept else None, self._beside(other)
+        )
+
+    def _beside(self, other: Probes) -> Beside:
+        """What is kept beside the probes of both."""
+        tables: dict[TableKey, RowTable] = {table.key: table for table in self.beside.tables}
+        for table in other.beside.tables:
+            if not same_rows(tables.setdefault(table.key, table), table):
+                msg = (
+                    f"the two were scored on different rows of target {table.target!r}, split {table.split!r}, so they "
+                    "cannot be one file; fit both on the same rows with the same seed"
+                )
+                raise ProblemError(msg)
+        one, two = self.beside, other.beside
+        twice = sorted((one.extra.keys() & two.extra.keys()) | (one.arrays.keys() & two.arrays.keys()))
+        if twice:
+            listed = ", ".join(map(repr, twice))
+            msg = f"both hold {listed}, which this version does not know how to join; keep two files"
+            raise ProblemError(msg)
+        return Beside(tuple(tables.values()), {**one.extra, **two.extra}, {**one.arrays, **two.arrays})
+
+    def scores(
+        self,
+        metrics: Sequence[str] | None = None,
+        *,
+        positive: Any = None,
+        negatives: str | None = None,
+        splits: Sequence[str] | None = None,
+        parts: bool = False,
+    ) -> ScoreRows:
+        """Return every number of every probe as tidy rows, with intervals of 95% of held-out splits.
+
+        Args:
+            metrics: such as ["accuracy", "roc_auc"]; docs/metrics.md has them. None: error and others that suit the
+                classes, and those of the path.
+            positive: the label of the class that metrics of two classes call positive; None: the second of two, or of
+                more each class against the rest.
+            negatives: the split that the threshold of ``tpr_at_fpr_0.01`` is taken from.
+            splits: which; None for all.
+            parts: whether classes, cells of a confusion matrix and bins come along.
+
+        Raises:
+            ProblemError: a metric, class or split that there is not, or a metric that the predictions do not allow.
+        """
+        from solvers.probing.scores.of_probes import Asked, scores_of
+
+        named = None if metrics is None else tuple(metrics)
+        return scores_of(
+            self, Asked(named, positive, negatives, None if splits is None else tuple(splits), parts)
+        )
+
+    def table(self, wide: bool = False) -> Any:
         """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
 
-        Columns: layer, target, step, C, gap_nats, status, engine, then error_SPLIT, cross_entropy_SPLIT and
-        rows_SPLIT for every split.
+        Columns: ``layer``, ``target`` and ``step`` where there are several, error_SPLIT of every split, C, gap_nats;
+        with ``wide`` then status, engine, cross_entropy_SPLIT and rows_SPLIT. ``scores`` has every number.
         """
         splits = list(dict.fromkeys(split for probe in self.values() for split in probe.rows))
-        rows = [_table_row(probe, splits) for probe in self.values()]
+        several = [
+            name
+            for name in ("target", "step", "seed")
+            if len({getattr(probe, name) for probe in self.values()}) > 1
+        ]
+        rows = [_table_row(probe, ["layer", *several], splits, wide) for probe in self.values()]
         try:
             import pandas as pd
         except ImportError:
@@ -294,9 +373,12 @@ class Probes(Mapping[Key, Probe]):
             self.parts.remove()
 
 
-def _table_row(probe: Probe, splits: list[str]) -> dict[str, Any]:
-    names = ("layer", "target", "step", "C", "gap_nats", "status", "engine")
+def _table_row(probe: Probe, names: Sequence[str], splits: Sequence[str], wide: bool) -> dict[str, Any]:
     row = {name: getattr(probe, name) for name in names}
-    for score in ("error", "cross_entropy", "rows"):
-        row |= {f"{score}_{split}": getattr(probe, score).get(split) for split in splits}
+    row |= {f"error_{split}": probe.scores.error.get(split) for split in splits}
+    row |= {"C": probe.C, "gap_nats": probe.gap_nats}
+    if wide:
+        row |= {"status": probe.status, "engine": probe.engine}
+        for score in ("cross_entropy", "rows"):
+            row |= {f"{score}_{split}": getattr(probe.scores, score).get(split) for split in splits}
     return row

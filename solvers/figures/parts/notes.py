@@ -20,9 +20,12 @@ __all__ = ["notes_of", "title_of"]
 _INTERVALS = {
     "wilson": "Wilson",
     "exact": "exact",
+    "area": "of an area",
     "bootstrap": "bootstrap over rows",
+    "t_rows": "t over rows",
     "groups": "bootstrap over groups",
     "t_groups": "t over few groups",
+    "exact_groups": "exact, by groups",
 }
 
 
