@@ -180,7 +180,7 @@ def test_what_is_asked_for_and_not_there_is_named():
         ({"ylim": (0, 1), "scale": "log"}, "begin above 0"),
         ({"references": "far"}, "expected a number"),
         ({"references": 0.0, "scale": "log"}, "cannot be drawn on a log scale"),
-        ({"references": [0.1] * 9}, "8 are the most"),
+        ({"references": [0.1] * 9}, "leave some out, 8 fit"),
         ({"size": "poster"}, "column, page, slide"),
         ({"overlay": "colour"}, "split, file, target"),
     ],
