@@ -12,12 +12,14 @@ from solvers.decoders.by_torch.loading import the_device, torch_or_refuse
 from solvers.errors import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
     from solvers.arrays import Array
     from solvers.decoders.images import ImageUnits
 
-__all__ = ["Classifier", "frozen", "is_torch_model", "logits_of"]
+__all__ = ["Classifier", "answers", "frozen", "is_torch_model", "logits_of"]
 
 _TOLERANCE = 1e-4
 """Of answers to the same pictures as floats, beside the largest answer: float32 rounds at 1e-7 a layer."""
@@ -164,3 +166,23 @@ def _ordered(classes: Array, outputs: int) -> Array:
         msg = f"the target has {len(found)} classes and the model {outputs} outputs; give the target it was trained on"
         raise ProblemError(msg)
     return found
+
+
+def answers(
+    log_odds: Callable[[Any], Any], pictures: Array, labels: NDArray[np.int64], device: str = "cpu"
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the nats of each row's label, NaN where it has none (-1), and the likeliest class.
+
+    Args:
+        log_odds: of a classifier or judge.
+        pictures: (rows, channels, height, width); clipped to [0, 1], which a linear decoder may leave.
+        labels: (rows,) places among the classes.
+        device: of the network.
+    """
+    torch = torch_or_refuse("the classifier")
+    with torch.no_grad():
+        shown = torch.from_numpy(np.clip(pictures, 0, 1).astype(np.float32)).to(the_device(device))
+        found = log_odds(shown).double()
+        wanted = torch.from_numpy(np.maximum(labels, 0)).to(found.device)
+        nats = torch.nn.functional.cross_entropy(found, wanted, reduction="none").cpu().numpy()
+        return np.where(labels >= 0, nats, np.nan), found.argmax(1).cpu().numpy()

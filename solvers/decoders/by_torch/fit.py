@@ -64,17 +64,27 @@ class ConvFit:
     losses: tuple[float, ...]
     encode: Callable[[Any], Any] | None = None
 
-    def reference_pictures(
-        self, examples: Examples, rows: NDArray[np.int64], settings: DecoderSettings
-    ) -> Array:
-        """Return what a reference makes of stored pictures, (rows, channels, height, width) in [0, 1]."""
-        torch = torch_or_refuse("the reference")
-        if self.encode is None:
-            msg = "a decoder of stored activations has no encoder of its own; give it the layer's rows"
-            raise ProblemError(msg)
-        with torch.no_grad():
-            stored = examples.units.to_stored(_tensor(examples.pictures(rows), settings))
-            return self.decoder.module(settings.device)(self.encode(stored).float()).cpu().numpy()
+    def pictures(
+        self, codes: RowSource, examples: Examples, device: str = "cpu"
+    ) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+        """Return the function from numbers of rows to pictures (rows, channels, height, width) in [0, 1].
+
+        A reference sees the pictures of the rows, any other decoder their stored activations.
+        """
+        torch = torch_or_refuse("the convolutional decoder")
+        run = self.decoder.module(device)
+
+        def given(rows: NDArray[np.int64]) -> Any:
+            if self.encode is not None:
+                return self.encode(examples.units.to_stored(_tensor(examples.pictures(rows), device))).float()
+            shape = self.decoder.architecture.code
+            return torch.from_numpy(_as_codes(take(codes, rows), shape)).to(the_device(device))
+
+        def decoded(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+            with torch.no_grad():
+                return run(given(rows)).cpu().numpy().astype(np.float64)
+
+        return decoded
 
 
 def fit_conv(
@@ -108,7 +118,7 @@ def fit_conv(
 
     def loss_of(rows: NDArray[np.int64]) -> Any:
         given = torch.from_numpy(_as_codes(take(source, rows), shape)).to(the_device(settings.device))
-        return judged.of(decode(body, built, given), _tensor(examples.pictures(rows), settings), rows)
+        return judged.of(decode(body, built, given), _tensor(examples.pictures(rows), settings.device), rows)
 
     losses = train(body, loss_of, judged.rows, training)
     return ConvFit(ConvDecoder(built, state_of(body)), losses)
@@ -139,14 +149,16 @@ def fit_reference(
     model = fresh(make, settings.seed).to(the_device(settings.device)).eval()
     encoder = Encoder(model, layer)
     with torch.no_grad():
-        first = encoder(examples.units.to_stored(_tensor(examples.pictures(examples.train[:2]), settings)))
+        first = encoder(
+            examples.units.to_stored(_tensor(examples.pictures(examples.train[:2]), settings.device))
+        )
     built = architecture(tuple(first.shape[1:]), axes, examples.units.picture)
     body = build(built, settings.seed)
     judged = _Loss(examples, settings, None)
     encoder.train()
 
     def loss_of(rows: NDArray[np.int64]) -> Any:
-        shown = _tensor(examples.pictures(rows), settings)
+        shown = _tensor(examples.pictures(rows), settings.device)
         return judged.of(decode(body, built, encoder(examples.units.to_stored(shown)).float()), shown, rows)
 
     both = torch.nn.ModuleDict({"decoder": body, "encoder": model})
@@ -193,7 +205,7 @@ def fit_evaluation(
     model = fresh(make, training.settings.seed).train()
 
     def loss_of(batch: NDArray[np.int64]) -> Any:
-        shown = _tensor(reconstruct(batch), training.settings)
+        shown = _tensor(reconstruct(batch), training.settings.device)
         wanted = torch.from_numpy(labels[batch]).to(shown.device)
         return torch.nn.functional.cross_entropy(classifier.of(model, shown), wanted)
 
@@ -227,10 +239,10 @@ class _Loss:
         return (1 - self._alpha) * error + self._alpha * nats
 
 
-def _tensor(pictures: Array, settings: DecoderSettings) -> Any:
+def _tensor(pictures: Array, device: str) -> Any:
     """Pictures as float32 on the device."""
     torch = torch_or_refuse("the convolutional decoder")
-    return torch.from_numpy(np.asarray(pictures, np.float32)).to(the_device(settings.device))
+    return torch.from_numpy(np.asarray(pictures, np.float32)).to(the_device(device))
 
 
 def _labels(examples: Examples) -> NDArray[np.int64]:
