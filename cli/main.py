@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from cli.probe.decode import decode
 from cli.probe.doctor import doctor
 from cli.probe.eval import evaluate
+from cli.probe.explain import explain
 from cli.probe.fit import fit
 from cli.probe.plot import plot
 from cli.probe.show import show
@@ -152,5 +154,5 @@ def probe() -> None:
 
 for command in (dump, layers, info, verify, rows, label, merge, import_, export, pack):
     actstore.add_command(command)
-for command in (fit, show, evaluate, plot, doctor):
+for command in (fit, show, evaluate, plot, decode, explain, doctor):
     probe.add_command(command)

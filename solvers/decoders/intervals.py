@@ -20,7 +20,7 @@ __all__ = ["Mean", "mean_over_rows", "mean_over_seeds"]
 _DRAWS = 2000
 _DRAWN_AT_ONCE = 100
 _FEW_GROUPS = 30
-_NO_INTERVAL = 2
+_TWO = 2
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Mean:
 def mean_over_rows(values: NDArray[np.float64], groups: NDArray[np.int64] | None, share: bool = False) -> Mean:
     """Return the mean of what is known of rows, NaN where it is not.
 
-    Groups are drawn anew, rows where there are none (percentiles of 2,000 draws, seeded); under 30 groups: t over their
-    means. A ``share`` of rows that are right or wrong, ungrouped or 0 or 1: Wilson, which is never a point.
+    Groups are drawn anew, rows where there are none (percentiles of 2,000 draws, seeded); under 30: t over their means.
+    A ``share`` of rows that are right or wrong, ungrouped or 0 or 1: Wilson. Values that are all the same have no
+    interval: a point would say that it is known exactly.
     """
     known = ~np.isnan(values)
     values = values[known]
@@ -55,14 +56,18 @@ def mean_over_rows(values: NDArray[np.float64], groups: NDArray[np.int64] | None
         low, high, how = (*_t(few, value), "t_groups")
     else:
         low, high, how = (*_bootstrap(values, groups), "bootstrap" if groups is None else "groups")
-    return Mean(value, low, high, how if low == low else "", len(values), count)
+    return Mean(value, *_unless_a_point(low, high, how), len(values), count)
 
 
 def mean_over_seeds(values: list[float], rows: int, groups: int | None) -> Mean:
-    """Return the mean over seeds, with t over them; no interval of a single one."""
+    """Return the mean over seeds, with t over them; no interval of a single one, or where all agree exactly."""
     found = np.asarray(values, np.float64)
-    low, high = _t(found, float(found.mean()))
-    return Mean(float(found.mean()), low, high, "t_seeds" if len(found) >= _NO_INTERVAL else "", rows, groups)
+    return Mean(float(found.mean()), *_unless_a_point(*_t(found, float(found.mean())), "t_seeds"), rows, groups)
+
+
+def _unless_a_point(low: float, high: float, how: str) -> tuple[float, float, str]:
+    """An interval and how it was made; none of what is a point."""
+    return (low, high, how) if low < high else (math.nan, math.nan, "")
 
 
 def _wilson(share: float, count: int) -> tuple[float, float]:
@@ -75,7 +80,7 @@ def _wilson(share: float, count: int) -> tuple[float, float]:
 def _t(values: NDArray[np.float64], centre: float) -> tuple[float, float]:
     from scipy.stats import t
 
-    if len(values) < _NO_INTERVAL:
+    if len(values) < _TWO:
         return math.nan, math.nan
     half = float(t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return centre - half, centre + half

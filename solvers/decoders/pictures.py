@@ -78,6 +78,7 @@ def class_means(examples: Examples, classes: int) -> NDArray[np.float64] | None:
     labels = examples.labels
     if labels is None:
         return None
+    classes = max(classes, int(labels.max(initial=-1)) + 1)
     sums, counts = np.zeros((classes, *examples.units.picture)), np.zeros(classes)
     rows = examples.train[labels[examples.train] >= 0]
     for start in range(0, len(rows), _BLOCK_ROWS):
