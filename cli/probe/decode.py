@@ -279,14 +279,13 @@ def _echo(output: str, made: Decoders, as_json: bool) -> None:
     _echo_scores(made)
     _echo_proof(made)
     if found:
-        click.echo("what the paper claims, decoder less reference:")
+        least = min(each.alpha for each in made)
+        found = [each for each in found if each.part == f"alpha={least:g}"]
+        click.echo(f"what the paper claims, decoder of alpha {least:g} less reference (the others: --json):")
         echo_table(
-            ["claim", "layer", "decoder", "difference", "95% interval", "verdict"],
-            [
-                [each.claim, each.layer, each.part, f"{each.value:.4g}", _interval(each), each.verdict]
-                for each in found
-            ],
-            left=(0, 1, 2, 5),
+            ["claim", "layer", "difference", "95% interval", "verdict"],
+            [[each.claim, each.layer, f"{each.value:.4g}", _interval(each), each.verdict] for each in found],
+            left=(0, 1, 4),
         )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from actstore.store.reading.reader import Store
+    from solvers.decoders.images import ImageUnits
     from solvers.decoders.plan import Plan, Study
 
 INPUT = "input"
@@ -39,6 +40,8 @@ def study_of(path: str, given: dict[str, Any], plan: Plan) -> Iterator[tuple[Sto
         roles = roles_of(split_rows(store.splits, store.rows, {}).rows, groups, choose)
         images = store.layers[INPUT]
         units = image_units(images, roles.train, given["image_axes"], given["image_shape"])
+        if units.pale:
+            click.echo(_pale(units), err=True)
         classes, labels = _labels(store, given["target"])
         yield (
             store,
@@ -61,6 +64,15 @@ def study_of(path: str, given: dict[str, Any], plan: Plan) -> Iterator[tuple[Sto
                 },
             ),
         )
+
+
+def _pale(units: ImageUnits) -> str:
+    """Say that pictures use little of their range."""
+    low, high = units.held
+    return (
+        f"note: pictures are scaled by {units.rule}, {units.low:g} to {units.high:g}, but hold {low:g} to {high:g} only, "
+        "so that errors are small and pictures flat; dump them as floats to scale by what they hold"
+    )
 
 
 def _refuse_input(store: Store) -> None:

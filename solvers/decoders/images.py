@@ -43,6 +43,7 @@ class ImageUnits:
         low, high: the stored values that become 0 and 1.
         from_dtype: the stored dtype.
         rule: how low and high were found.
+        held: the least and the largest value of the training rows.
     """
 
     stored: tuple[int, ...]
@@ -52,6 +53,12 @@ class ImageUnits:
     high: float
     from_dtype: str
     rule: str
+    held: tuple[float, float]
+
+    @property
+    def pale(self) -> bool:
+        """Whether the training pictures use less than a quarter of the range, so that they are nearly flat in it."""
+        return self.held[1] - self.held[0] < (self.high - self.low) / 4
 
     @property
     def picture(self) -> tuple[int, int, int]:
@@ -99,6 +106,7 @@ class ImageUnits:
             float(found["high"]),
             str(found["from_dtype"]),
             str(found["rule"]),
+            (float(found["held"][0]), float(found["held"][1])),
         )
         fits = units.axes in AXES and len(units.axes) == len(units.shape) and min(units.shape) > 0
         if not fits or math.prod(units.stored) != units.values or not units.low < units.high < math.inf:
@@ -132,15 +140,16 @@ def image_units(
     shaped = _shaped(stored, shape)
     named = _named(shaped, axes)
     kind, size = source.dtype.kind, source.dtype.itemsize
+    held = _range(source, train)
     if kind == "b":
         low, high, rule = 0.0, 1.0, "false and true"
     elif kind in "iu" and size <= 2:
         info = np.iinfo(source.dtype)
         low, high, rule = float(info.min), float(info.max), f"the range of {source.dtype}"
     else:
-        low, high = _range(source, train)
+        low, high = held
         rule = f"least and largest value of {len(train):,} training rows"
-    return ImageUnits(stored, shaped, named, low, high, str(source.dtype), rule)
+    return ImageUnits(stored, shaped, named, low, high, str(source.dtype), rule, held)
 
 
 def _shaped(stored: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int, ...]:

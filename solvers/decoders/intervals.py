@@ -59,10 +59,16 @@ def mean_over_rows(values: NDArray[np.float64], groups: NDArray[np.int64] | None
     return Mean(value, *_unless_a_point(low, high, how), len(values), count)
 
 
-def mean_over_seeds(values: list[float], rows: int, groups: int | None) -> Mean:
-    """Return the mean over seeds, with t over them; no interval of a single one, or where all agree exactly."""
+def mean_over_seeds(values: list[float], rows: int, groups: int | None, share: bool = False) -> Mean:
+    """Return the mean over seeds, with t over them; no interval of a single one, or where all agree exactly.
+
+    The interval of a ``share`` stays within 0 and 1.
+    """
     found = np.asarray(values, np.float64)
-    return Mean(float(found.mean()), *_unless_a_point(*_t(found, float(found.mean())), "t_seeds"), rows, groups)
+    low, high = _t(found, float(found.mean()))
+    if share:
+        low, high = max(0.0, low), min(1.0, high)
+    return Mean(float(found.mean()), *_unless_a_point(low, high, "t_seeds"), rows, groups)
 
 
 def _unless_a_point(low: float, high: float, how: str) -> tuple[float, float, str]:

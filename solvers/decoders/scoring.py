@@ -143,7 +143,8 @@ def over_seeds(scores: Iterable[Score]) -> list[Score]:
 
 def _together(scores: Sequence[Score]) -> Score:
     first = scores[0]
-    found = mean_over_seeds([score.value for score in scores], first.rows, first.groups)
+    share = first.kind != LESS_REFERENCE and UNITS[first.metric] == "share"
+    found = mean_over_seeds([score.value for score in scores], first.rows, first.groups, share)
     place = Place(
         **{name: getattr(first, name) for name in Place.__dataclass_fields__ if name not in ("seed", "C")},
         seed=ALL_SEEDS,

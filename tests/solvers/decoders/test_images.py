@@ -67,7 +67,7 @@ def test_pictures_stored_flat():
 
 @pytest.mark.parametrize("shape", [(3, 8, 3), (5, 6, 7), (3, 3, 3)])
 def test_axes_that_cannot_be_told_are_asked_for(shape):
-    images = np.zeros((4, *shape), np.uint8)
+    images = np.arange(4 * np.prod(shape)).reshape(4, *shape).astype(np.uint8)
     with pytest.raises(
         ProblemError, match=r"which axis .* has the channels cannot be told; say --image-axes HWC"
     ):
@@ -85,4 +85,14 @@ def test_what_is_no_picture_is_refused():
     with pytest.raises(ProblemError, match="1 training rows of the stored input hold NaN"):
         image_units(images, ROWS)
     with pytest.raises(ValueError, match="describes no pictures"):
-        ImageUnits.from_json(image_units(np.zeros((4, 5, 6), "u1"), ROWS).to_json() | {"low": 300})
+        ImageUnits.from_json(
+            image_units(np.arange(120).reshape(4, 5, 6).astype("u1"), ROWS).to_json() | {"low": 300}
+        )
+
+
+def test_pictures_that_use_little_of_their_range_are_known():
+    """Digits of 0 to 16 in uint8 are nearly black in 0 to 255: their errors look small, whatever the decoder."""
+    images = (np.arange(4 * 30) % 17).reshape(4, 5, 6)
+    assert image_units(images.astype("u1"), ROWS).pale
+    assert image_units(images.astype("u1"), ROWS).held == (0, 16)
+    assert not image_units(images.astype("f4"), ROWS).pale

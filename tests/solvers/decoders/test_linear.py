@@ -21,7 +21,7 @@ def given():
 
 def examples_of(images, train=None, select=None):
     train = np.arange(len(images)) if train is None else np.asarray(train)
-    return Examples(images, image_units(images, train), train, select)
+    return Examples(images, image_units(images, np.arange(len(images))), train, select)
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 1.0, 1e3, 1e6])
