@@ -70,8 +70,8 @@ def _pale(units: ImageUnits) -> str:
     """Say that pictures use little of their range."""
     low, high = units.held
     return (
-        f"note: pictures are scaled by {units.rule}, {units.low:g} to {units.high:g}, but hold {low:g} to {high:g} only, "
-        "so that errors are small and pictures flat; dump them as floats to scale by what they hold"
+        f"note: pictures are scaled by {units.rule}, {units.low:g} to {units.high:g}, but hold {low:g} to {high:g} "
+        "only, so errors are small and pictures flat; dump them as floats to scale by what they hold"
     )
 
 

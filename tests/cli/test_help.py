@@ -24,7 +24,18 @@ def test_every_command_shows_an_example_of_itself(run, program, name, command):
 )
 def test_commands_that_print_results_print_json(program, name, command):
     options = {option for parameter in command.params for option in parameter.opts}
-    prints = name not in {"dump", "import", "export", "pack", "rows", "label", "merge", "fit", "plot"}
+    prints = name not in {
+        "dump",
+        "import",
+        "export",
+        "pack",
+        "rows",
+        "label",
+        "merge",
+        "fit",
+        "plot",
+        "explain",
+    }
     assert ("--json" in options) == prints
 
 
