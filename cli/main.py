@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from cli.probe.compare import compare
-from cli.probe.decode import decode
+from cli.probe.decoding.decode import decode
+from cli.probe.decoding.explain import explain
 from cli.probe.doctor import doctor
 from cli.probe.eval import evaluate
-from cli.probe.explain import explain
 from cli.probe.fit import fit
 from cli.probe.plot import plot
 from cli.probe.predictions import predictions

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.probe.decode_model import live_network
-from cli.probe.decode_rows import study_of
+from cli.probe.decoding.decode_model import live_network
+from cli.probe.decoding.decode_rows import study_of
 from cli.shared import ProgressLine, Size, echo_json, echo_table, json_option, overwrite_option, step_option
 from cli.shared import printable as safe
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cli.probe.bridge import described
-from cli.probe.decode_rows import INPUT
+from cli.probe.decoding.decode_rows import INPUT
 from cli.probe.row_columns import target_of
 from cli.store.layers import parse_arguments
 

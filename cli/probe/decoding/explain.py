@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.probe.bridge import described, open_store
-from cli.probe.decode_rows import INPUT
+from cli.probe.decoding.decode_rows import INPUT
 from cli.shared import overwrite_option
 
 if TYPE_CHECKING:
