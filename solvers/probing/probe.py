@@ -436,6 +436,16 @@ class Probes(Mapping[Key, Probe]):
             return rows
         return pd.DataFrame(rows)
 
+    def plot(self, kind: str = "depth", **options: Any) -> Any:
+        """Return a figure of the scores for a notebook; kinds and options are those of ``solvers.figures.asked.Asked``.
+
+        Raises:
+            FigureError: an option that there is not, or scores that cannot be drawn so.
+        """
+        from solvers.figures.figure import plot
+
+        return plot(self, kind, **options)
+
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write one HDF5 file, which appears only whole; docs/probes.md has its layout.
 

@@ -28,6 +28,9 @@ NOT_IN_FIT_LAYERS = {
     "targets": "labels, such as store.targets",
     "c_values": "C",
     "c_grid": "C=np.geomspace(...)",
+    "exclude_layers": "layers that are left out of the mapping",
+    "no_predictions": "predictions=False",
+    "train_predictions": "predictions='all'",
     "concat": "solvers.ConcatFeatures(a, b, names=...) as a layer",
     "split_by": "splits=store.targets[...]",
     "group_by": "groups=store.targets[...]",
@@ -311,8 +314,8 @@ def test_what_cannot_be_scored_says_what_to_give(probes, single):
 
 
 def test_probes_of_several_steps_need_rows_of_each_step():
-    fitted = [solvers.fit_layers({"a": X * step}, Y, C=1, step=step) for step in (1, 2)]
-    probes = solvers.Probes.of_steps(fitted, [1, 2])
+    one, two = (solvers.fit_layers({"a": X * step}, Y, C=1, step=step) for step in (1, 2))
+    probes = one | two
     with pytest.raises(
         solvers.ProblemError, match=r"the probes are of the steps 1, 2; give rows by \(layer, step\)"
     ):
