@@ -276,7 +276,7 @@ def test_no_penalty_end_to_end(run, store, folder):
         assert (row["status"], row["gap_nats"], row["C"]) == ("unpenalised", None, None)
         # Without the penalty the rows trained on are told apart at least as well.
         assert row["cross_entropy"]["train"] <= strong[key]["cross_entropy"]["train"]
-    assert run("probe show p.h5").stdout.split("\n")[1].split()[-4:] == ["inf", "-", "numpy", "unpenalised"]
+    assert {"inf", "-", "unpenalised"} <= set(run("probe show p.h5").stdout.split("\n")[1].split())
 
 
 @pytest.mark.skipif(choice.available("cupy") is None, reason="a GPU works here")
@@ -308,7 +308,7 @@ def test_probes_without_a_penalty_are_said_to_be_so_and_no_failure(run, store, f
     assert done.stderr == ""
     for row in records(run, "p.h5").values():
         assert (row["status"], row["gap_nats"], row["C"]) == ("unpenalised", None, None)
-    assert run("probe show p.h5").stdout.split("\n")[1].split()[-4:] == ["inf", "-", "numpy", "unpenalised"]
+    assert {"inf", "-", "unpenalised"} <= set(run("probe show p.h5").stdout.split("\n")[1].split())
     assert "inf | - | numpy" in run("probe show p.h5 p.h5").stdout
     run("probe plot p.h5 -o f.svg")
     assert (folder / "f.svg").stat().st_size > 1000
