@@ -175,14 +175,19 @@ def _print(result: Result, ctx: click.Context) -> None:
             fields |= _error(result.failure.code, "; ".join(result.failure.lines))
         echo_document(title(ctx), result.version, fields)
     else:
-        for block in result.text:
-            if isinstance(block, Table):
-                echo_table(block.header, block.rows, block.left)
-            else:
-                click.echo(printable(block))
+        echo_text(result.text)
     failed = result.failure.lines if result.failure and not result.failure.in_text else ()
     for line in [*result.messages, *(f"error: {line}" for line in failed)]:
         click.echo(printable(line), err=True)
+
+
+def echo_text(blocks: Sequence[str | Table]) -> None:
+    """Print lines and tables for a person; see ``printable``."""
+    for block in blocks:
+        if isinstance(block, Table):
+            echo_table(block.header, block.rows, block.left)
+        else:
+            click.echo(printable(block))
 
 
 def echo_document(format_name: str, version: int, fields: Mapping[str, Any]) -> None:

@@ -214,6 +214,22 @@ def test_info_and_doctor_are_versioned(run, store):
     assert {row["engine"] for row in found["engines"]} >= {"numpy", "sklearn"}
 
 
+def test_fit_and_predictions_are_versioned(run, store):
+    found = json.loads(run(f"probe fit {store} --target sign --C 1 -o p.h5 --json").stdout)
+    assert (found["format"], found["version"], found["failures"]) == ("probe fit", 1, {})
+    assert [each["status"] for each in found["probes"]] == ["converged", "converged"]
+    found = json.loads(run("probe predictions p.h5 -o t.csv --split test --json").stdout)
+    assert (found["format"], found["rows"], found["probes"]) == ("probe predictions", 200, 2)
+
+
+def test_a_fit_that_is_not_proven_fails_with_what_there_is(run, store):
+    done = run(f"probe fit {store} --target sign --C 1 --gap 1e-300 -o p.h5 --json", code=1)
+    document = json.loads(done.stdout)
+    assert document["error"]["code"] == "not-proven"
+    assert {each["status"] for each in document["probes"]} == {"gap_missed"}
+    assert "is gap_missed" in done.stderr
+
+
 def test_a_missing_store_is_a_document_too(run):
     done = run("actstore info none.h5 --json", code=1)
     assert json.loads(done.stdout)["error"]["code"] == "store"

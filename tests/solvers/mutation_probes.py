@@ -22,11 +22,13 @@ import h5py
 import numpy as np
 
 import solvers
-from cli.probe.show import as_document, echo_probes
+from cli.probe.show import as_document, probes_shown
+from cli.result import echo_text
 from solvers.errors import SolverError
 from solvers.probing.document.header import probe_entry, table_entry
 from solvers.probing.probe import Probes
 from solvers.probing.row_table import Beside, RowTable
+from solvers.probing.scores.of_probes import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,8 +196,8 @@ def examine(path: Path) -> tuple[str, str]:
         for key, table in product(probes, probes.beside.tables):
             probes.predictions(key, table.split)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            echo_probes(probes)
-            json.dumps(as_document(list(probes.values())), default=str)
+            echo_text(probes_shown(probes, Asked()).text)
+            json.dumps(as_document(probes, probes.scores()), default=str)
         harmful = set("\x1b\u202e") & set(printed.getvalue())
     except SolverError as error:
         return "found", f"refused when shown: {error}"
