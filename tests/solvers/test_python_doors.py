@@ -220,7 +220,7 @@ def test_a_fit_is_short():
     fit = solvers.fit(X, Y, C=1)
     assert len(repr(fit)) < 160
     assert repr(fit).startswith("<Fit of 120 rows, 6 features, 2 classes: C=1, loss 0.")
-    assert repr(solvers.fit(X, Y, C=[0.1, 1])) == "<FitPath of 2 C: 0.1 converged, 1 converged>"
+    assert repr(solvers.fit(X, Y, C=[0.1, 1])) == "<FitPath of 2 C from 0.1 to 1: 2 converged>"
 
 
 def test_fits_by_target_name_the_nearest():
