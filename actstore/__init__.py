@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from actstore.exchange.export import export as export
     from actstore.exchange.run import ImportSettings as ImportSettings
     from actstore.exchange.run import import_files as import_files
-    from actstore.label_values.marks import SentinelWarning as SentinelWarning
     from actstore.models import load_model as load_model
     from actstore.reductions.settings import ReductionSettings as Reductions  # noqa: F401 - public
+    from actstore.rows.label_marks import SentinelWarning as SentinelWarning
     from actstore.sources.base import Batch as Batch
     from actstore.sources.base import Source as Source
     from actstore.sources.python import RowOrderWarning as RowOrderWarning
@@ -45,12 +45,17 @@ if TYPE_CHECKING:
     from actstore.sources.split import SplitData as SplitData
     from actstore.store.merging.merge import UnlabelledRowsWarning as UnlabelledRowsWarning
     from actstore.store.merging.merge import merge as merge
+    from actstore.store.merging.side_by_side import merge_layers as merge_layers
+    from actstore.store.merging.unpack import unpack as unpack
     from actstore.store.reading.layer import Layer as Layer
     from actstore.store.reading.reader import Store as Store
     from actstore.store.reading.reader import open as open  # noqa: A004 - the package's own word for it
     from actstore.store.verifying.verify import verify as verify
     from actstore.store.writing.pack import pack_store as pack  # noqa: F401 - public
     from actstore.store.writing.writer import Writer as Writer
+
+__version__: str
+"""Of the package ``actstore``, as it is installed."""
 
 _HOMES = {
     "Activations": "doors.capture",
@@ -76,7 +81,7 @@ _HOMES = {
     "RowOrderWarning": "sources.python",
     "SameWeightsWarning": "dumping.loop",
     "SelfCheckWarning": "dumping.subject",
-    "SentinelWarning": "label_values.marks",
+    "SentinelWarning": "rows.label_marks",
     "Source": "sources.base",
     "SourceError": "errors",
     "SplitData": "sources.split",
@@ -95,6 +100,8 @@ _HOMES = {
     "import_files": "exchange.run",
     "load_model": "models",
     "merge": "store.merging.merge",
+    "merge_layers": "store.merging.side_by_side",
+    "unpack": "store.merging.unpack",
     "open": "store.reading.reader",
     "pack": "store.writing.pack:pack_store",
     "verify": "store.verifying.verify",
@@ -106,6 +113,10 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - names of the table above, each loade
 
 def __getattr__(name: str) -> object:
     """Load the module that holds ``name`` (PEP 562): importing actstore itself loads nothing."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("actstore")
     if name not in _HOMES:
         from difflib import get_close_matches
 

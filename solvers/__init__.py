@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from solvers.probing.probe import Probe, Probes
     from solvers.probing.probe_file import load
     from solvers.proof.certifying import certify
-    from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Rows
+    from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Project, Rows
+    from solvers.scoring.predictions import Predictions
+    from solvers.scoring.spread import Spread, spread_over_seeds
+
+__version__: str
+"""Of the package ``actstore``, which this one belongs to, as it is installed."""
 
 _HOME = {
     "Columns": "solvers.rows",
@@ -44,12 +49,15 @@ _HOME = {
     "LogisticProbe": "solvers.estimators.logistic_probe",
     "LogisticProbePath": "solvers.estimators.logistic_probe_path",
     "FitPath": "solvers.fitting.result",
+    "Predictions": "solvers.scoring.predictions",
     "Probe": "solvers.probing.probe",
     "ProbeFileError": "solvers.errors",
     "Probes": "solvers.probing.probe",
     "ProblemError": "solvers.errors",
+    "Project": "solvers.rows",
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
+    "Spread": "solvers.scoring.spread",
     "Status": "solvers.fitting.result",
     "UnknownNameError": "solvers.errors",
     "certify": "solvers.proof.certifying",
@@ -57,6 +65,7 @@ _HOME = {
     "fit": "solvers.fitting.fit",
     "fit_layers": "solvers.probing.fit_layers",
     "load": "solvers.probing.probe_file",
+    "spread_over_seeds": "solvers.scoring.spread",
 }
 
 __all__ = [
@@ -73,12 +82,15 @@ __all__ = [
     "FitSettings",
     "LogisticProbe",
     "LogisticProbePath",
+    "Predictions",
     "Probe",
     "ProbeFileError",
     "Probes",
     "ProblemError",
+    "Project",
     "Rows",
     "SolverError",
+    "Spread",
     "Status",
     "UnknownNameError",
     "certify",
@@ -86,6 +98,7 @@ __all__ = [
     "fit",
     "fit_layers",
     "load",
+    "spread_over_seeds",
 ]
 
 
@@ -93,6 +106,10 @@ _FORMER = {"Path": "FitPath"}  # names before 0.2, still understood
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("actstore")
     name = _FORMER.get(name, name)
     if name not in _HOME:
         from difflib import get_close_matches

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LinearMap", "directions", "output_blocks"]
 
-BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
+BLOCK_ELEMENTS = 1 << 21  # entries of a block of rows: 16 MB in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,27 +152,36 @@ def _place(classes: Array, label: Any) -> int:
 
 
 def output_blocks(
-    source: RowSource, maps: Sequence[LinearMap], block_rows: int | None = None
-) -> Iterator[tuple[slice, Array, list[NDArray[np.float64]]]]:
+    source: RowSource, maps: Sequence[LinearMap], block_rows: int | None = None, xp: Any = np
+) -> Iterator[tuple[slice, Array, list[Array]]]:
     """Yield blocks of rows in order with the outputs of every map: (rows, block, outputs of each).
 
-    Each row is read once, and centred once for all maps that subtract the same mean, whose products are one.
+    Each row is read once, and centred once for all maps that subtract the same mean, whose products are one. The
+    outputs are the caller's to overwrite.
 
     Args:
         source: (rows, *features), raw rows.
         maps: all of the source's flattened width.
-        block_rows: rows of a block; None takes as many as 32 MB of float64 hold.
+        block_rows: rows of a block; None takes as many as 16 MB of float64 hold, of features or of all outputs.
+        xp: the array module that multiplies, and that the outputs are of; the block is of NumPy.
     """
-    groups = _same_mean(maps)
-    for rows, block in blocks(source, block_rows or max(1, BLOCK_ELEMENTS // max(1, flat_width(source)))):
-        outputs: dict[int, NDArray[np.float64]] = {}
-        for members, joined in groups:
+    groups = [
+        (members, xp.asarray(joined.mean), xp.asarray(joined.weights), xp.asarray(joined.intercept))
+        for members, joined in _same_mean(maps)
+    ]
+    widest = max(1, flat_width(source), sum(len(each.intercept) for each in maps))
+    for rows, block in blocks(source, block_rows or max(1, BLOCK_ELEMENTS // widest)):
+        outputs: dict[int, Array] = {}
+        given = xp.asarray(block)
+        for members, mean, weights, intercept in groups:
             with np.errstate(
                 invalid="ignore", over="ignore"
-            ):  # NaN and infinities are counted, not warned about
-                values = (block - joined.mean) @ joined.weights + joined.intercept
-            ends = np.cumsum([len(maps[each].intercept) for each in members])[:-1]
-            outputs |= dict(zip(members, np.split(values, ends, axis=1), strict=True))
+            ):  # what is not finite is counted, not warned about
+                values = (given - mean) @ weights
+                values += intercept
+            ends = np.cumsum([len(maps[each].intercept) for each in members]).tolist()
+            for member, end in zip(members, ends, strict=True):
+                outputs[member] = values[:, end - len(maps[member].intercept) : end]
         yield rows, block, [outputs[each] for each in range(len(maps))]
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Concat",
     "ConcatFeatures",
     "ConcatRows",
+    "Project",
     "RowSource",
     "Rows",
     "as_layers",
@@ -29,6 +30,7 @@ __all__ = [
     "at_full_width",
     "blocks",
     "draw_columns",
+    "draw_matrix",
     "flat_width",
     "read",
     "take",
@@ -215,6 +217,40 @@ class Columns:
         return take(self.source, rows)[:, self._picked]
 
 
+class Project:
+    """The rows of a source, features flattened, times a matrix (width, columns): float64."""
+
+    def __init__(self, source: RowSource, matrix: NDArray[np.float64]) -> None:
+        self.source, self.matrix = source, matrix
+        self.dtype = np.dtype(np.float64)
+        self.shape = (source.shape[0], matrix.shape[1])
+
+    def __getitem__(self, rows: slice) -> Array:
+        return self._projected(read(self.source, rows))
+
+    def take(self, rows: NDArray[np.int64]) -> Array:
+        """Rows by number, in the order given."""
+        return self._projected(take(self.source, rows))
+
+    def _projected(self, block: Array) -> Array:
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities go through, and are counted
+            return np.asarray(block, np.float64) @ self.matrix
+
+
+def draw_matrix(width: int, count: int | None, seed: int | Sequence[int]) -> NDArray[np.float64] | None:
+    """Return a matrix (width, count) of normal numbers of variance 1/count; None where that is all columns or more.
+
+    Raises:
+        ProblemError: a count below 1.
+    """
+    if count is None or count >= width:
+        return None
+    if count < 1:
+        msg = f"random_projection is {count}; expected at least 1 of the {width:,} columns"
+        raise ProblemError(msg)
+    return np.random.default_rng(seed).normal(scale=count**-0.5, size=(width, count))
+
+
 def draw_columns(width: int, count: int | None, seed: int | Sequence[int]) -> NDArray[np.int64] | None:
     """Numbers of ``count`` columns drawn without replacement, ascending; None where that is all of them.
 
@@ -224,7 +260,7 @@ def draw_columns(width: int, count: int | None, seed: int | Sequence[int]) -> ND
     if count is None or count >= width:
         return None
     if count < 1:
-        msg = f"random_features is {count}; expected at least 1 of the {width:,} columns"
+        msg = f"feature_subset is {count}; expected at least 1 of the {width:,} columns"
         raise ProblemError(msg)
     return np.sort(np.random.default_rng(seed).choice(width, count, replace=False))
 

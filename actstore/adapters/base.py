@@ -182,6 +182,14 @@ class Adapter(ABC):
         """Prepare a batch of the source; what is prepared already stays as it is."""
         return inputs if isinstance(inputs, Prepared) else Prepared(*self.prepared(inputs))
 
+    def tokens(self, inputs: object) -> np.ndarray | None:
+        """(examples, positions) the token at each position of prepared inputs; None where these are no tokens.
+
+        An adapter that has a tokenizer overrides this and gives text; others give the numbers of tokens.
+        """
+        found = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+        return None if found is None else arrays.to_bits(found)[0]
+
     @property
     def fixed_rows(self) -> int | None:
         """How many rows the model takes; None for any number. An adapter that knows of a limit overrides this."""

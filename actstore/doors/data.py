@@ -8,9 +8,9 @@ from typing import Any
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.label_values.marks import warn_of_marks
-from actstore.label_values.plain import without
 from actstore.rows.choice import RowColumns
+from actstore.rows.label_marks import warn_of_marks
+from actstore.rows.labels import without
 from actstore.sources import SplitData, split_data
 from actstore.sources.base import check_labels
 from actstore.sources.python import TARGET, from_object

@@ -11,8 +11,8 @@ from actstore.doors.progress import shown
 from actstore.dumping.dump import DumpSettings
 from actstore.dumping.dump import dump as dump_data
 from actstore.errors import DumpError
-from actstore.label_values.plain import as_several
 from actstore.rows.choice import RowColumns
+from actstore.rows.labels import as_several
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -35,6 +35,7 @@ class CreateKeywords(TypedDict, total=False):
     autocast: str | None
     trace: bool
     selfcheck: bool
+    keep_input: str | None
     stop_early: bool
     overwrite: bool
     resume: bool
@@ -66,6 +67,7 @@ _DEFAULTS: dict[str, Any] = {
     "autocast": None,
     "trace": False,
     "selfcheck": True,
+    "keep_input": None,
     "stop_early": False,
     "overwrite": False,
     "resume": False,

@@ -12,9 +12,10 @@ from actstore.dumping.checks import Checks
 from actstore.dumping.first_look import blaming_model
 from actstore.dumping.plan import LoopSettings, make_plan
 from actstore.dumping.reading import ReadBatch, Reading, compare
-from actstore.dumping.rows import row_batch
+from actstore.dumping.rows import row_batch, with_inputs, with_tokens
 from actstore.errors import DumpError
 from actstore.provenance import versions
+from actstore.reductions import kept_inputs
 from actstore.store.documents.records import Seen
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class DumpLoop:
             rows = item.expected_rows(self._settings.examples, position)
             counted = self._settings.unit.counted
             self._announced.append({"split": item.split, "source": item.source.spec, counted: rows})
+        kind = self._settings.keep_input
         self._writer.note(
             model=plan.model,
             options=self._settings.document(),
@@ -133,6 +135,7 @@ class DumpLoop:
             data=self._announced,
             versions=versions(),
             **plan.data[0].columns.document(),
+            **({"kept_input": kept_inputs.document(kind)} if kind is not None else {}),
         )
 
     def _begin(self, plan: DumpPlan) -> Seen:
@@ -158,7 +161,9 @@ class DumpLoop:
             check(prepared, ids)
             activations = run(prepared, parts)
             plan.padded.check(activations)
+            tokens = plan.adapter.tokens(prepared.inputs) if item.tokens else None
         stored = row_batch(activations, batch, ids, item, parts)
+        stored = with_inputs(with_tokens(stored, tokens, parts), batch, self._settings.keep_input, parts)
         self._writer.append(stored, read.seen)
         nbytes = sum(layer.array.nbytes for layer in activations.values())
         self._report(self._progress.plus(len(stored.ids), nbytes))

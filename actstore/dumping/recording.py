@@ -16,10 +16,10 @@ from actstore.dumping.dump import DumpSettings
 from actstore.dumping.loop import DumpLoop
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError
-from actstore.label_values.marks import LabelCount
-from actstore.label_values.plain import as_several, names_of
 from actstore.provenance import versions
 from actstore.rows.choice import RowColumns
+from actstore.rows.label_marks import LabelCount
+from actstore.rows.labels import as_several, names_of
 from actstore.sources.python import TARGET
 from actstore.sources.row_names import labels_by_name
 from actstore.store.documents.write_place import WritePlace
@@ -164,7 +164,7 @@ class Recording:
         told |= {} if groups is None else {"groups": names_of(groups, "group")}
         for what, names in told.items():
             if len(names) != rows:
-                wanted = "one for all, or one per row," if what == "splits" else "one per row"
+                wanted = "one for all, or one per row" if what == "splits" else "one per row"
                 msg = f"{rows} rows of activations come with {len(names)} {what}; expected {wanted}"
                 raise DumpError(msg)
         labels = labels_by_name(targets or {}, ids, as_several(ignore_label))
@@ -225,6 +225,8 @@ def create(
             device, autocast, trace: where and how the model runs (``DumpSettings``).
             selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again,
                 beside other rows, or padded (``actstore.dumping.selfcheck``).
+            keep_input: "text" or "thumbnail": ``dump`` stores the text, or a small image, of each example, too, to show
+                it later (``store.inputs_kept``).
             stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
                 something from one layer to a later one may find it in its next pass.
             overwrite: replace an existing store, once the new one is whole.
@@ -234,6 +236,7 @@ def create(
                 says from which row on (``provenance["resumed"]``).
 
     Raises:
+        DumpError: ``keep_input`` is something else.
         StoreError: ``path`` exists, or has another suffix.
         DumpError: an option that cannot be.
         TypeError: a keyword that there is not; the message names the nearest.

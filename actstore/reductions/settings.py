@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.errors import DumpError
+from actstore.patterns import check_patterns
 from actstore.store.format import FLOATS
 
 if TYPE_CHECKING:
@@ -62,9 +63,12 @@ def pool_entry(entry: str) -> tuple[str | None, str]:
 
     Raises:
         DumpError: no such pool.
+        LayerError: a malformed pattern.
     """
     pattern, equals, pool = entry.rpartition("=")
     if pool not in POOLS or (equals and not pattern):
         msg = f"pool {entry!r} is not of the form [PATTERN=]POOL, with a POOL of {', '.join(POOLS)}"
         raise DumpError(msg)
+    if equals:
+        check_patterns([pattern])
     return (pattern if equals else None), pool

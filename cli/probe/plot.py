@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.result import Result, command
 from cli.shared import overwrite_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command()
+@command()
 @click.argument("probes", metavar="PROBES")
 @click.option(
     "-o",
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @overwrite_option
 def plot(
     probes: str, output: str, target: str | None, step: int | None, title: str | None, overwrite: bool
-) -> None:
+) -> Result:
     """Draw the error by layer, in network order, for train, val and test; chance is dotted.
 
     \b
@@ -47,7 +48,7 @@ def plot(
     _refuse_unless_one(probes, "step", step, sorted({probe.step for probe in found}))
     chosen = [probe for probe in found if target in (None, probe.target) and step in (None, probe.step)]
     save_chart(error_by_layer(chosen, title), Path(output), overwrite)
-    click.echo(f"wrote {output}")
+    return Result({"output": output, "probes": len(chosen)}, [f"wrote {output}"])
 
 
 def _refuse_unless_one(probes: str, what: str, asked: str | int | None, there: Sequence[str | int]) -> None:

@@ -232,7 +232,7 @@ def _named(probe: Probe, names: Sequence[str]) -> list[str]:
 
 
 def _keys(probes: Probes) -> str:
-    names = [f"{layer}/{target}" for layer, target, _ in probes]
+    names = [f"{key[0]}/{key[1]}" for key in probes]
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 

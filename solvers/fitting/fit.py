@@ -222,7 +222,7 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
         FitInterrupted: on Ctrl-C, with those that there are.
     """
     began, settings = time.perf_counter(), asked.settings
-    columns = draw_columns(flat_width(source), settings.random_features, settings.seed)
+    columns = draw_columns(flat_width(source), settings.feature_subset, settings.seed)
     problems = pose_together(
         _selected(source, columns),
         list(asked.labels.values()),

@@ -13,8 +13,9 @@ from solvers.errors import ProbeFileError, ProblemError
 from solvers.linear_map import directions
 from solvers.printable.named import ByName, find_probe, matching, unknown
 from solvers.printable.probes import probes_html, probes_text
+from solvers.probing.layer.names import other_names, with_names
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Where
-from solvers.probing.row_table import Beside
+from solvers.probing.row_table import Beside, predictions_of, same_rows
 from solvers.rows import Columns, as_source
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Array
     from solvers.linear_map import LinearMap
-    from solvers.probing.row_table import TableKey
+    from solvers.probing.row_table import RowTable, TableKey
     from solvers.rows import RowSource
+    from solvers.scoring.predictions import Predictions
 
 __all__ = ["Key", "Probe", "Probes"]
 
-Key = tuple[str, str, int]
+Key = tuple[str, str, int] | tuple[str, str, int, int]
+"""(layer, target, step), and the seed where a layer has a probe for each of several draws of its columns."""
 
 
 def _of(record: str, name: str, doc: str) -> Any:
@@ -122,8 +125,9 @@ class Probe:
 
     @property
     def key(self) -> Key:
-        """(layer, target, step): the key in ``Probes``."""
-        return self.layer, self.target, self.step
+        """The key in ``Probes``: (layer, target, step), of one of several draws (layer, target, step, seed)."""
+        key = (self.layer, self.target, self.step)
+        return key if self.where.draws == 1 else (*key, self.seed)
 
     @property
     def width(self) -> int:
@@ -241,7 +245,7 @@ class _AllKept:
 
 
 class Probes(Mapping[Key, Probe]):
-    """Probes by (layer, target, step), in the order of the network.
+    """Probes by (layer, target, step), in the order of the network; of several draws by (layer, target, step, seed).
 
     ``failures`` says in one line why a layer has no probe, or none for a target, by layer. ``parts`` are the finished
     layers that ``fit_layers`` kept on the disk, if it did: saving the probes removes them there.
@@ -322,27 +326,75 @@ class Probes(Mapping[Key, Probe]):
         """Return these probes, each changed, with all that is kept beside them."""
         return Probes([change(probe) for probe in self.values()], self.failures, self.parts, self.beside)
 
-    @classmethod
-    def of_steps(cls, fitted: Sequence[Probes], steps: Sequence[Any]) -> Probes:
-        """Return the probes of several steps as one; a layer that failed is called ``LAYER (step N)`` then."""
-        failures = {
-            f"{layer} (step {step})": reason
-            for probes, step in zip(fitted, steps, strict=True)
-            for layer, reason in probes.failures.items()
-        }
-        tables = {table.key: table for probes in fitted for table in probes.beside.tables}
-        kept = [probes.parts for probes in fitted if probes.parts is not None]
-        every = [probe for probes in fitted for probe in probes.values()]
-        return cls(every, failures, _AllKept(kept) if kept else None, Beside(tuple(tables.values())))
+    def renamed(self, names: Mapping[str, str]) -> Probes:
+        """Return these probes with other names of their layers, new by old (see ``layer.names``)."""
+        new = other_names(
+            [*dict.fromkeys(layer for probe in self.values() for layer in probe.where.layers)], names
+        )
+        return self.changed(lambda probe: with_names(probe, new))
+
+    def predictions(self, key: Key, split: str) -> Predictions | None:
+        """Return what a probe said of the rows of a split; None where that was not kept.
+
+        Raises:
+            KeyError: there is no probe of this key.
+            ProbeFileError: what is kept does not fit the probe.
+        """
+        probe = self[key]
+        for table in self.beside.tables:
+            if table.key == (probe.target, split, probe.where.fold):
+                return predictions_of(probe, table)
+        return None
+
+    def __or__(self, other: Probes) -> Probes:
+        """Return the probes of both, such as two steps, targets or layers.
+
+        Raises:
+            ProblemError: both have a probe of one key, say differently why a layer has none, or were scored on
+                different rows of one target and split.
+        """
+        if not isinstance(other, Probes):
+            return NotImplemented
+        clash = next((key for key in other if key in self), None)
+        if clash is not None:
+            msg = f"both have a probe of the key {clash}; join probes of different layers, targets or steps"
+            raise ProblemError(msg)
+        kept = [each.parts for each in (self, other) if each.parts is not None]
+        failures = {**self.failures}
+        for layer, reason in other.failures.items():
+            both = failures.get(layer, reason)
+            failures[layer] = both if both == reason else f"{both}; {reason}"
+        return Probes(
+            [*self.values(), *other.values()], failures, _AllKept(kept) if kept else None, self._beside(other)
+        )
+
+    def _beside(self, other: Probes) -> Beside:
+        """What is kept beside the probes of both."""
+        tables: dict[TableKey, RowTable] = {table.key: table for table in self.beside.tables}
+        for table in other.beside.tables:
+            if not same_rows(tables.setdefault(table.key, table), table):
+                msg = (
+                    f"the two were scored on different rows of target {table.target!r}, split {table.split!r}, so they "
+                    "cannot be one file; fit both on the same rows with the same seed"
+                )
+                raise ProblemError(msg)
+        one, two = self.beside, other.beside
+        twice = sorted((one.extra.keys() & two.extra.keys()) | (one.arrays.keys() & two.arrays.keys()))
+        if twice:
+            listed = ", ".join(map(repr, twice))
+            msg = f"both hold {listed}, which this version does not know how to join; keep two files"
+            raise ProblemError(msg)
+        return Beside(tuple(tables.values()), {**one.extra, **two.extra}, {**one.arrays, **two.arrays})
 
     def table(self) -> Any:
         """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
 
-        Columns: layer, target, step, C, gap_nats, status, engine, then error_SPLIT, cross_entropy_SPLIT and
-        rows_SPLIT for every split.
+        Columns: layer, target, step, where columns were drawn several times the seed, C, gap_nats, status, engine, then
+        error_SPLIT, cross_entropy_SPLIT and rows_SPLIT for every split.
         """
         splits = list(dict.fromkeys(split for probe in self.values() for split in probe.rows))
-        rows = [_table_row(probe, splits) for probe in self.values()]
+        drawn = any(probe.where.draws > 1 for probe in self.values())
+        rows = [_table_row(probe, splits, drawn) for probe in self.values()]
         try:
             import pandas as pd
         except ImportError:
@@ -370,8 +422,8 @@ class Probes(Mapping[Key, Probe]):
             self.parts.remove()
 
 
-def _table_row(probe: Probe, splits: list[str]) -> dict[str, Any]:
-    names = ("layer", "target", "step", "C", "gap_nats", "status", "engine")
+def _table_row(probe: Probe, splits: list[str], drawn: bool) -> dict[str, Any]:
+    names = ["layer", "target", "step", *(["seed"] if drawn else []), "C", "gap_nats", "status", "engine"]
     row = {name: getattr(probe, name) for name in names}
     for score in ("error", "cross_entropy", "rows"):
         row |= {f"{score}_{split}": getattr(probe, score).get(split) for split in splits}

@@ -112,7 +112,11 @@ WRONG = [
     ({"pool": "avg"}, actstore.DumpError, "pool 'avg' is not of the form"),
     ({"pool": 3}, actstore.DumpError, "pool holds 3; expected text, such as 'mean'"),
     ({"pool": {"grid": "avg"}}, actstore.DumpError, "pool 'grid=avg' is not of the form"),
-    ({"pool": "mean", "reductions": actstore.Reductions()}, actstore.DumpError, "reductions and pool were given"),
+    (
+        {"pool": "mean", "reductions": actstore.Reductions()},
+        actstore.DumpError,
+        "reductions and pool were given",
+    ),
     ({"reductions": "mean"}, actstore.DumpError, "expected actstore.Reductions"),
     ({"dtype": "f16"}, actstore.DumpError, "dtype 'f16' is none to cast to"),
     ({"progress": 3}, TypeError, "progress is 3; expected True, False"),
@@ -125,7 +129,11 @@ WRONG = [
     ({"data": "digts"}, actstore.SourceError, "data 'digts' is not understood"),
     ({"targets": {"y": Y[:3]}}, actstore.SourceError, "target 'y' has 3 labels"),
     ({"targets": {"y": {"train": Y}}}, actstore.SourceError, "the data has no split: give the labels alone"),
-    ({"targets": {"y": "labels.npy"}}, actstore.SourceError, "target 'y' is 'labels.npy'; expected one label per row"),
+    (
+        {"targets": {"y": "labels.npy"}},
+        actstore.SourceError,
+        "target 'y' is 'labels.npy'; expected one label per row",
+    ),
     ({"targets": Y}, actstore.SourceError, "expected labels by name"),
     ({"targets": {"y": Y}, "data": "digits"}, actstore.SourceError, "beside data that are named by SPECs"),
     ({"targets": {"y": Y}, "data": {"a": X, "b": X}}, actstore.SourceError, r"give \{split: labels\} for each"),
@@ -192,7 +200,9 @@ def test_resume_and_overwrite_are_those_of_the_command(tmp_path):
     assert actstore.dump(net, X[::-1], tmp_path / "a.acts", overwrite=True, **given).rows == 40
 
 
-@pytest.mark.parametrize("options", [{"pool": "mean"}, {"dtype": "float16"}, {"limit": 3}, {"sample_rows": 0.5}])
+@pytest.mark.parametrize(
+    "options", [{"pool": "mean"}, {"dtype": "float16"}, {"limit": 3}, {"sample_rows": 0.5}]
+)
 def test_append_refuses_what_only_dump_does(tmp_path, options):
     recording = actstore.create(tmp_path / "a.acts", **options)
     message = f"append stores activations as they are given.*{next(iter(options))}="

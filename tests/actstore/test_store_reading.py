@@ -112,7 +112,7 @@ def test_blocks_come_in_order_and_cover_every_row(store, arrays):
         blocks = list(store.layers["act/1"].blocks(block_rows))
         assert {len(block) for block in blocks[:-1]} <= {block_rows}
         np.testing.assert_array_equal(np.concatenate(blocks), arrays(40)["act/1"], strict=True)
-    with pytest.raises(ValueError, match="blocks of 0 rows were asked for; 1 or more"):
+    with pytest.raises(ValueError, match="blocks of 0 rows were asked for; expected 1 or more"):
         list(store.layers["act/1"].blocks(0))
 
 

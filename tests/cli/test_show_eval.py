@@ -24,7 +24,7 @@ def shown(run, probes):
 
 
 def evaluated(run, line):
-    return json.loads(run(f"probe eval {line} --json").stdout)
+    return json.loads(run(f"probe eval {line} --json").stdout)["scores"]
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_probes_of_layers_that_are_not_there_do_not_end_the_others(run, store, n
     run(f"probe fit {store} --target sign --C 1 -o p.h5")
     run(f"actstore dump {net} {DATA} --layers hidden -o other.h5")
     result = run("probe eval p.h5 other.h5 --json", code=1)
-    assert {row["layer"] for row in json.loads(result.stdout)} == {"hidden"}
+    assert {row["layer"] for row in json.loads(result.stdout)["scores"]} == {"hidden"}
     assert "other.h5 has no layer 'double.out'" in result.stderr
 
 
@@ -143,7 +143,7 @@ def test_rows_of_another_dump_of_the_same_inputs_are_known_again(run, store, net
     Path("other.py").write_text(source.replace("np.tanh(batch", "np.tanh(2 * batch"))
     run(f"actstore dump other.py:run {DATA} --layers hidden -o t.h5")
     done = run("probe eval p.h5 t.h5 --json")
-    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)] == [
+    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)["scores"]] == [
         ("train", "fit"),
         ("test", "held_out"),
     ]
@@ -160,7 +160,7 @@ def test_rows_of_other_inputs_with_the_same_ids_are_marked_and_not_claimed(run, 
         np.savez(f"{split}.npz", x=x, y=(x[:, 0] > 0).astype("int64"))
     run(f"actstore dump {net} {DATA} --layers hidden -o t.h5")
     done = run("probe eval p.h5 t.h5 --json")
-    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)] == [
+    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)["scores"]] == [
         ("train", "same_ids"),
         ("test", "held_out"),
     ]

@@ -34,5 +34,7 @@ def test_the_session_prints_what_the_page_says(tmp_path, monkeypatch):
 
 def test_a_page_that_says_something_else_fails(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    session = doctest.DocTestParser().get_doctest(">>> 'error 0.1111'\n'error 0.2222'\n>>> 1\n2\n", {}, "x", "x", 0)
+    session = doctest.DocTestParser().get_doctest(
+        ">>> 'error 0.1111'\n'error 0.2222'\n>>> 1\n2\n", {}, "x", "x", 0
+    )
     assert doctest.DocTestRunner(checker=Checker()).run(session, out=lambda _text: None).failed == 2

@@ -132,7 +132,9 @@ def test_a_probe_as_a_module_is_what_the_probe_is(target, settings):
     assert not list(filter(lambda each: each.requires_grad, module.parameters()))
     again = pickle.loads(pickle.dumps(module))
     np.testing.assert_array_equal(again(rows), module(rows))
-    with pytest.raises(solvers.ProblemError, match=r"rows of shape \(2, 5\) have 5 features; the probe takes 6"):
+    with pytest.raises(
+        solvers.ProblemError, match=r"rows of shape \(2, 5\) have 5 features; the probe takes 6"
+    ):
         module(torch.zeros(2, 5))
     with pytest.raises(solvers.ProblemError, match="dtype is 'float16'; expected 'float64'"):
         probe.to_torch("float16")
@@ -195,7 +197,9 @@ def test_datasets_reads_a_single_file_by_the_features_that_the_store_says(tmp_pa
     np.testing.assert_array_equal(arrays["layers.one"], X[:, 0], strict=True)
     np.testing.assert_array_equal(arrays["layers.narrow"], store.layers["narrow"][:], strict=True)
     words = found.features["targets.word.codes"]
-    assert [None if code < 0 else words.int2str(int(code)) for code in arrays["targets.word.codes"]] == WORDS.tolist()
+    assert [
+        None if code < 0 else words.int2str(int(code)) for code in arrays["targets.word.codes"]
+    ] == WORDS.tolist()
     numbers = found.features["targets.number.codes"]
     assert [int(numbers.int2str(int(code))) for code in arrays["targets.number.codes"]] == NUMBERS.tolist()
     names = found.features["rows.split.codes"]

@@ -73,12 +73,16 @@ def test_a_misspelt_keyword_is_answered_with_the_nearest(function, wrong, near):
 def test_an_array_is_one_layer(single):
     for given in (X, X.tolist(), pd.DataFrame(X)):
         if isinstance(given, list):
-            with pytest.raises(solvers.ProblemError, match=r"layers are a list; expected rows by name, such as"):
+            with pytest.raises(
+                solvers.ProblemError, match=r"layers are a list; expected rows by name, such as"
+            ):
                 solvers.fit_layers(given, Y, splits=SPLITS, C=1)
             continue
         probe = solvers.fit_layers(given, Y, splits=SPLITS, C=1)["layer"]
         assert probe.error == single["a"].error
-    with pytest.raises(solvers.ProblemError, match=r"layers are a ndarray of shape \(120,\); expected rows by name"):
+    with pytest.raises(
+        solvers.ProblemError, match=r"layers are a ndarray of shape \(120,\); expected rows by name"
+    ):
         solvers.fit_layers(X[:, 0], Y)
 
 
@@ -137,7 +141,14 @@ def test_a_loaded_file_is_asked_for_in_the_same_ways(single, tmp_path):
 
 def test_scores_by_split_name_the_nearest_split(single):
     probe = single["a"]
-    for scores in (probe.error, probe.cross_entropy, probe.rows, probe.majority, probe.unseen, probe.unlabelled):
+    for scores in (
+        probe.error,
+        probe.cross_entropy,
+        probe.rows,
+        probe.majority,
+        probe.unseen,
+        probe.unlabelled,
+    ):
         with pytest.raises(KeyError, match="there is no split 'tests'; the nearest: 'test'"):
             scores["tests"]
         assert scores.get("tests") is None
@@ -159,7 +170,12 @@ def test_keys_complete_with_tab(single, probes):
 def test_print_is_the_table_of_probe_show(probes):
     header, *lines = str(probes).splitlines()
     assert header.split()[:2] == ["layer", "target"]
-    assert [line.split()[:2] for line in lines] == [["a", "side"], ["a", "third"], ["b.c", "side"], ["b.c", "third"]]
+    assert [line.split()[:2] for line in lines] == [
+        ["a", "side"],
+        ["a", "third"],
+        ["b.c", "side"],
+        ["b.c", "third"],
+    ]
     assert max(map(len, [header, *lines])) <= 80
     assert "gap (nats)" in header
     assert " C " in header
@@ -278,9 +294,17 @@ def test_probes_are_scored_on_their_own_layers(probes):
 def test_what_cannot_be_scored_says_what_to_give(probes, single):
     for args, error, message in [
         ((probes, X, Y), solvers.ProblemError, "4 probes were given a ndarray; expected rows by layer"),
-        ((probes, {"a": X, "b.c": X[:, :3]}, Y), solvers.ProblemError, "of the targets 'side', 'third'; give labels"),
+        (
+            (probes, {"a": X, "b.c": X[:, :3]}, Y),
+            solvers.ProblemError,
+            "of the targets 'side', 'third'; give labels",
+        ),
         ((single, {"a": X, "b.d": X}, Y), KeyError, "there is no layer 'b.c'; the nearest: 'b.d'"),
-        ((probes, {"a": X, "b.c": X[:, :3]}, {"side": Y}), KeyError, "there is no target 'third'; there are: 'side'"),
+        (
+            (probes, {"a": X, "b.c": X[:, :3]}, {"side": Y}),
+            KeyError,
+            "there is no target 'third'; there are: 'side'",
+        ),
     ]:
         with pytest.raises(error, match=message):
             solvers.evaluate(*args)
@@ -289,7 +313,9 @@ def test_what_cannot_be_scored_says_what_to_give(probes, single):
 def test_probes_of_several_steps_need_rows_of_each_step():
     fitted = [solvers.fit_layers({"a": X * step}, Y, C=1, step=step) for step in (1, 2)]
     probes = solvers.Probes.of_steps(fitted, [1, 2])
-    with pytest.raises(solvers.ProblemError, match=r"the probes are of the steps 1, 2; give rows by \(layer, step\)"):
+    with pytest.raises(
+        solvers.ProblemError, match=r"the probes are of the steps 1, 2; give rows by \(layer, step\)"
+    ):
         solvers.evaluate(probes, {"a": X}, Y)
     found = solvers.evaluate(probes, {("a", 1): X, ("a", 2): 2 * X}, Y)
     assert {key: score.error for key, score in found.items()} == {

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from actstore.store.documents.documents import Header
+    from actstore.store.reading.layer import Layer
 
 
 def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own word for it
@@ -164,6 +165,20 @@ class Store:
         return self._columns.coded(ROW_GROUP) if self._columns.has(codes_path(ROW_GROUP)) else None
 
     @cached_property
+    def inputs_kept(self) -> np.ndarray | Layer | None:
+        """What a dump kept of the inputs (``--keep-input``); None where it kept nothing.
+
+        Texts are (rows,) text, the same for all rows of an example, cut after 1,000 characters. Thumbnails are a layer,
+        (rows, height, width, channels) uint8, read in slices.
+        """
+        kept = self._contents.provenance.get("kept_input")
+        if not isinstance(kept, dict):
+            return None
+        if "layer" in kept:
+            return self.layers[str(kept["layer"])]
+        return np.ma.filled(self.targets[str(kept["target"])], "")
+
+    @cached_property
     def positions(self) -> np.ndarray | None:
         """(rows,) int64: the index within the group. None where rows are on their own."""
         return (
@@ -247,7 +262,7 @@ class Store:
             TargetError: labels for other rows than these, or a name that is taken.
             StoreError: the store is one file, unfinished or replaced since, or the disk takes no more.
         """
-        from actstore.label_values.plain import as_several
+        from actstore.rows.labels import as_several
         from actstore.store.writing.attach import attach
 
         attached = attach(self, name, values, ids, overwrite=overwrite, ignore=as_several(ignore_label))

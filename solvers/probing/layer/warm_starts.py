@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from solvers.arrays import Array
+    from solvers.probing.layer.slices import FitLayer
     from solvers.probing.probe import Key, Probe
-    from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
 
 __all__ = ["Start", "find_starts"]
@@ -30,25 +30,25 @@ def find_starts(
     layers: Sequence[FitLayer],
     tasks: Mapping[str, Task],
     notice: Callable[[str], None],
-) -> dict[tuple[str, str], Start]:
-    """The probe to start from by (layer, target), whatever its step; of several steps the last.
+) -> dict[str, dict[str, Start]]:
+    """The probes to start from, by layer and target, whatever their step; of several steps, and draws, the last.
 
     ``notice`` is told in a line how many have none.
 
     Raises:
         ProblemError: a probe of another width, or of other classes, than what is to be fitted.
     """
-    latest = {key[:2]: probes[key] for key in sorted(probes, key=lambda key: key[2])}
-    starts: dict[tuple[str, str], Start] = {}
-    for layer in layers:
+    latest = {key[:2]: probes[key] for key in sorted(probes, key=lambda key: key[2:])}
+    starts: dict[str, dict[str, Start]] = {layer.name: {} for layer in layers}
+    for layer in {layer.name: layer for layer in layers}.values():
         for target, task in tasks.items():
             probe = latest.get((layer.name, target))
             if probe is not None:
                 _check(probe, layer, task)
-                starts[layer.name, target] = probe.map
-    wanted = len(layers) * len(tasks)
-    if len(starts) < wanted:
-        cold = wanted - len(starts)
+                starts[layer.name][target] = probe.map
+    wanted, found = len(starts) * len(tasks), sum(map(len, starts.values()))
+    if found < wanted:
+        cold = wanted - found
         notice(f"{cold:,} of {wanted:,} probes start cold: the warm start has none of their layer and target")
     return starts
 
