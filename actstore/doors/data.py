@@ -57,7 +57,9 @@ def data_of(
             return split_data(named, _target_specs(targets), columns)
         except SourceError as error:
             if not isinstance(data, str | Mapping):
-                error.add_note("a list of texts names files; texts to run are given in batches, [['a text', 'another']]")
+                error.add_note(
+                    "a list of texts names files; texts to run are given in batches, [['a text', 'another']]"
+                )
             raise
     if isinstance(data, Sequence) and len(data) and all(isinstance(item, SplitData) for item in data):
         if targets or split:

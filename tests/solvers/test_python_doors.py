@@ -33,6 +33,11 @@ NOT_IN_FIT_LAYERS = {
     "group_by": "groups=store.targets[...]",
     "output": "probes.save",
     "help": "help(solvers.fit_layers)",
+    "exclude_layers": "store.layers.select(exclude=...)",
+    "no_predictions": "predictions=False",
+    "train_predictions": "predictions='all'",
+    "json": "fit_layers gives the probes",
+    "debug": "an error has its traceback",
 }
 
 
@@ -50,7 +55,7 @@ def test_every_option_of_probe_fit_is_a_keyword():
     there = set(inspect.signature(solvers.fit_layers).parameters)
     options = {option.name for option in fit_command.params}
     assert options - there - set(NOT_IN_FIT_LAYERS) == set()
-    assert set(NOT_IN_FIT_LAYERS) - options <= {"help"}
+    assert set(NOT_IN_FIT_LAYERS) - options <= {"help", "json", "debug"}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +134,28 @@ def test_a_key_that_names_no_probe_or_several_is_answered_in_one_line(probes, ke
     assert isinstance(caught.value, solvers.UnknownNameError)
     assert "\n" not in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_draws_of_columns_have_a_seed_in_their_key():
+    drawn = solvers.fit_layers({"a": X}, {"side": Y, "third": THREE}, C=1, random_features=3, seeds=2)
+    key = ("a", "side", 0, 1)
+    assert key in drawn
+    assert drawn[key] is dict(drawn.items())[key]
+    assert ("a", "side", 0) in drawn
+    assert ("a", "side", 0, 7) not in drawn
+    assert ("a", "side", 1) not in drawn
+    for part, message in [
+        (("a", "side"), "2 probes are called"),
+        (("a", "side", 0), "2 probes are called"),
+        (("a", "side", 0, 7), "there is no probe of layer 'a' for seed 7; there are: 0, 1"),
+        (("a", "side", 5, 1), "there is no probe of layer 'a' for step 5; there are: 0"),
+    ]:
+        with pytest.raises(KeyError, match=message):
+            drawn[part]
+    header, *lines = str(drawn).splitlines()
+    assert "seed" in header
+    assert len(lines) == 4
+    assert len(drawn.rows_of("train", "side")) == 120
 
 
 def test_a_loaded_file_is_asked_for_in_the_same_ways(single, tmp_path):
@@ -312,7 +339,7 @@ def test_what_cannot_be_scored_says_what_to_give(probes, single):
 
 def test_probes_of_several_steps_need_rows_of_each_step():
     fitted = [solvers.fit_layers({"a": X * step}, Y, C=1, step=step) for step in (1, 2)]
-    probes = solvers.Probes.of_steps(fitted, [1, 2])
+    probes = fitted[0] | fitted[1]
     with pytest.raises(
         solvers.ProblemError, match=r"the probes are of the steps 1, 2; give rows by \(layer, step\)"
     ):
