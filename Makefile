@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-frameworks test-tensorflow crash fuzz check format figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
+.PHONY: demo test coverage test-frameworks test-tensorflow crash fuzz check format figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -35,6 +35,10 @@ test-tensorflow: .venv-tensorflow/ready
 # 20,000 mutations of a store, 5,000 of files of others, 5,000 of probe files; fewer: make fuzz FUZZ='--seed 2 --count 1000'
 fuzz: .venv/ready-test
 	.venv/bin/python -m tests.fuzz $(FUZZ)
+
+# Whether intervals of 95% cover: three seeds of 2,000 samples each, a quarter of an hour; docs/metrics.md has the table.
+coverage: .venv/ready-test
+	PYTHONPATH=. .venv/bin/python -m tests.benchmarks.coverage $(COVERAGE)
 
 check: .venv/ready-dev
 	.venv/bin/ruff check .

@@ -113,8 +113,9 @@ class DumpLoop:
         Checks(plan).after()
         skipped = {"skipped": self._reading.skipped} if self._reading.skipped else {}
         passed_over = {"passed_over": dict(plan.passed_over)} if plan.passed_over else {}
+        graph = _graph(plan)
         self._writer.note(
-            data=self._reading.items, **skipped, **passed_over, **_reported(plan.reductions, stored)
+            data=self._reading.items, **skipped, **passed_over, **graph, **_reported(plan.reductions, stored)
         )
 
     def check_all_came(self) -> None:
@@ -172,6 +173,14 @@ class DumpLoop:
         self._progress = progress
         if self._shown is not None:
             self._shown(progress)
+
+
+def _graph(plan: DumpPlan) -> dict[str, JSON]:
+    """Return which of the layers feeds which, where the adapter knows."""
+    edges = plan.adapter.edges([layer.name for layer in plan.layers])
+    if edges is None:
+        return {}
+    return {"graph": {"told_by": plan.adapter.name, "edges": [list(edge) for edge in edges]}}
 
 
 def _warn_of_same_weights(model: Mapping[str, JSON], other_steps: Mapping[int, Mapping[str, JSON]]) -> None:

@@ -183,7 +183,7 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
         store.steps[0],
         store.fingerprint,
         np.asarray(store.ids[:]),
-        {layer: described(store, layer) for layer in names},
+        {layer: described(store, layer) | feeders(store, layer, wanted) for layer in names},
     )
 
 
@@ -206,6 +206,16 @@ def described(store: Store, layer: str) -> dict[str, Any]:
         rows = [[part.get("split"), part.get("rows"), part["inputs"]] for part in data]
         found["inputs"] = _sha256(rows)
     return found
+
+
+def feeders(store: Store, layer: str, wanted: Sequence[str]) -> dict[str, Any]:
+    """Which of the fitted layers feed a layer, as its store recorded it; nothing where it did not."""
+    from actstore.adapters.base import contracted
+
+    edges = store.provenance.get("graph", {}).get("edges")
+    if edges is None or layer not in wanted:
+        return {}
+    return {"fed_by": [source for source, to in contracted(map(tuple, edges), wanted) if to == layer]}
 
 
 def with_stored(probe: Probe, stored: Mapping[str, Mapping[str, Any]]) -> Probe:

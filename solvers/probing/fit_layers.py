@@ -23,6 +23,7 @@ from solvers.probing.layer.fit_layer import Question, fit_layer, fit_layer_at
 from solvers.probing.layer.one_strength import at_one_strength, one_strength
 from solvers.probing.layer.slices import cut, every_draw
 from solvers.probing.layer.warm_starts import find_starts
+from solvers.probing.scores.of_probes import keep_scores
 from solvers.probing.settings import LayerSettings, penalties
 from solvers.probing.targets import row_tables
 from solvers.probing.task import RowRules, make_tasks
@@ -197,7 +198,8 @@ def fit_layers(
         kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say)
     kept.tables = question_asked.tables
     with shown(progress) as line:
-        return _Run(question_asked, starts, line.report).over(kept)
+        probes = _Run(question_asked, starts, line.report).over(kept)
+    return keep_scores(probes)
 
 
 def _by_step(layers: Any, step: int) -> dict[int, Mapping[str, Any]]:

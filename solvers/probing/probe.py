@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from solvers.probing.row_table import RowTable, TableKey
     from solvers.rows import RowSource
     from solvers.scoring.predictions import Predictions
+    from solvers.scoring.score_rows import ScoreRows
 
 __all__ = ["Key", "Probe", "Probes"]
 
@@ -386,20 +387,64 @@ class Probes(Mapping[Key, Probe]):
             raise ProblemError(msg)
         return Beside(tuple(tables.values()), {**one.extra, **two.extra}, {**one.arrays, **two.arrays})
 
-    def table(self) -> Any:
+    def scores(
+        self,
+        metrics: Sequence[str] | None = None,
+        *,
+        positive: Any = None,
+        negatives: str | None = None,
+        splits: Sequence[str] | None = None,
+        parts: bool = False,
+    ) -> ScoreRows:
+        """Return every number of every probe as tidy rows, with intervals of 95% of held-out splits.
+
+        Args:
+            metrics: such as ["accuracy", "roc_auc"]; docs/metrics.md has them. None: error and others that suit the
+                classes, and those of the path.
+            positive: the label of the class that metrics of two classes call positive; None: the second of two, or of
+                more each class against the rest.
+            negatives: the split that the threshold of ``tpr_at_fpr_0.01`` is taken from.
+            splits: which; None for all.
+            parts: whether classes, cells of a confusion matrix and bins come along.
+
+        Raises:
+            ProblemError: a metric, class or split that there is not, or a metric that the predictions do not allow.
+        """
+        from solvers.probing.scores.of_probes import Asked, scores_of
+
+        named = None if metrics is None else tuple(metrics)
+        return scores_of(
+            self, Asked(named, positive, negatives, None if splits is None else tuple(splits), parts)
+        )
+
+    def table(self, wide: bool = False) -> Any:
         """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
 
-        Columns: layer, target, step, where columns were drawn several times the seed, C, gap_nats, status, engine, then
-        error_SPLIT, cross_entropy_SPLIT and rows_SPLIT for every split.
+        Columns: ``layer``, ``target`` and ``step`` where there are several, error_SPLIT of every split, C, gap_nats;
+        with ``wide`` then status, engine, cross_entropy_SPLIT and rows_SPLIT. ``scores`` has every number.
         """
         splits = list(dict.fromkeys(split for probe in self.values() for split in probe.rows))
-        drawn = any(probe.where.draws > 1 for probe in self.values())
-        rows = [_table_row(probe, splits, drawn) for probe in self.values()]
+        several = [
+            name
+            for name in ("target", "step", "seed")
+            if len({getattr(probe, name) for probe in self.values()}) > 1
+        ]
+        rows = [_table_row(probe, ["layer", *several], splits, wide) for probe in self.values()]
         try:
             import pandas as pd
         except ImportError:
             return rows
         return pd.DataFrame(rows)
+
+    def plot(self, kind: str = "depth", **options: Any) -> Any:
+        """Return a figure of the scores for a notebook; kinds and options are those of ``solvers.figures.asked.Asked``.
+
+        Raises:
+            FigureError: an option that there is not, or scores that cannot be drawn so.
+        """
+        from solvers.figures.figure import plot
+
+        return plot(self, kind, **options)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write one HDF5 file, which appears only whole; docs/probes.md has its layout.
@@ -422,9 +467,12 @@ class Probes(Mapping[Key, Probe]):
             self.parts.remove()
 
 
-def _table_row(probe: Probe, splits: list[str], drawn: bool) -> dict[str, Any]:
-    names = ["layer", "target", "step", *(["seed"] if drawn else []), "C", "gap_nats", "status", "engine"]
+def _table_row(probe: Probe, names: Sequence[str], splits: Sequence[str], wide: bool) -> dict[str, Any]:
     row = {name: getattr(probe, name) for name in names}
-    for score in ("error", "cross_entropy", "rows"):
-        row |= {f"{score}_{split}": getattr(probe, score).get(split) for split in splits}
+    row |= {f"error_{split}": probe.scores.error.get(split) for split in splits}
+    row |= {"C": probe.C, "gap_nats": probe.gap_nats}
+    if wide:
+        row |= {"status": probe.status, "engine": probe.engine}
+        for score in ("cross_entropy", "rows"):
+            row |= {f"{score}_{split}": getattr(probe.scores, score).get(split) for split in splits}
     return row

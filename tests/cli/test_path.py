@@ -14,7 +14,7 @@ def test_dump_fit_show_eval_and_plot(run, store, folder):
     shown = json.loads(run("probe show p.h5 --json").stdout)["probes"]
     by_hand = {(row["layer"], row["split"]): row["error"] for row in evaluated}
     assert by_hand["hidden", "test"] == shown[0]["error"]["test"]
-    for suffix in ("svg", "png", "html"):
+    for suffix in ("svg", "png", "pdf", "html"):
         run(f"probe plot p.h5 -o figure.{suffix}")
         assert (folder / f"figure.{suffix}").stat().st_size > 1000
 

@@ -127,10 +127,13 @@ def test_predict_on_rows_of_another_layer(probe):
 
 def test_table(probes):
     table = probes.table()
-    assert table.columns.tolist() == [
-        "layer", "target", "step", "C", "gap_nats", "status", "engine", "error_train", "error_test",
-        "cross_entropy_train", "cross_entropy_test", "rows_train", "rows_test",
+    narrow = ["layer", "error_train", "error_test", "C", "gap_nats"]
+    assert table.columns.tolist() == narrow
+    assert probes.table(wide=True).columns.tolist() == [
+        *narrow, "status", "engine", "cross_entropy_train", "cross_entropy_test", "rows_train", "rows_test"
     ]  # fmt: skip
+    assert "..." not in repr(table)
+    assert max(map(len, repr(table).split("\n"))) <= 80
     assert table["layer"].tolist() == ["input", "block/1.conv"]
     assert table["error_test"].tolist() == [0.2, 0.2]
 

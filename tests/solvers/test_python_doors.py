@@ -338,8 +338,8 @@ def test_what_cannot_be_scored_says_what_to_give(probes, single):
 
 
 def test_probes_of_several_steps_need_rows_of_each_step():
-    fitted = [solvers.fit_layers({"a": X * step}, Y, C=1, step=step) for step in (1, 2)]
-    probes = fitted[0] | fitted[1]
+    one, two = (solvers.fit_layers({"a": X * step}, Y, C=1, step=step) for step in (1, 2))
+    probes = one | two
     with pytest.raises(
         solvers.ProblemError, match=r"the probes are of the steps 1, 2; give rows by \(layer, step\)"
     ):
