@@ -52,9 +52,15 @@ def data_of(
                 f"target is {target!r}, which names the labels in batches; data by SPEC have theirs as targets"
             )
             raise SourceError(msg)
-        return split_data(
-            [f"{split}={spec}" if split else spec for spec in specs], _target_specs(targets), columns
-        )
+        named = [f"{split}={spec}" if split else spec for spec in specs]
+        try:
+            return split_data(named, _target_specs(targets), columns)
+        except SourceError as error:
+            if not isinstance(data, str | Mapping):
+                error.add_note(
+                    "a list of texts names files; texts to run are given in batches, [['a text', 'another']]"
+                )
+            raise
     if isinstance(data, Sequence) and len(data) and all(isinstance(item, SplitData) for item in data):
         if targets or split:
             msg = f"{'targets' if targets else 'split'} is given beside SplitData, which have their own; put it there"

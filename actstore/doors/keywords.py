@@ -20,6 +20,7 @@ Door = TypeVar("Door", bound=Callable[..., Any])
 class CreateKeywords(TypedDict, total=False):
     """What ``actstore.create`` takes by keyword."""
 
+    exclude_layers: str | Sequence[str]
     row: str | None
     batch_size: int
     limit: int | None
@@ -52,6 +53,7 @@ class DumpKeywords(CreateKeywords, total=False):
 
 
 _DEFAULTS: dict[str, Any] = {
+    "exclude_layers": (),
     "row": None,
     "batch_size": 256,
     "limit": None,
@@ -137,6 +139,7 @@ def as_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = {_CALLED.get(name, name): value for name, value in options.items() if name not in _REDUCED}
     settings["reductions"] = _reductions(options)
+    settings["exclude_layers"] = patterns(options.get("exclude_layers", ()), "exclude_layers")
     settings["axes"] = tuple(_axes(options.get("axes", ())))
     return settings
 

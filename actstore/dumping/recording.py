@@ -209,6 +209,7 @@ def create(
         layers: patterns of the layers that ``dump`` stores (``actstore.patterns``); ``append`` stores what it is given.
         options: what ``dump`` does, in the words of the command line:
 
+            exclude_layers: patterns of layers that are left out, whatever ``layers`` picks.
             row: what a row is: "example", or "token" or "word" of an example, which ``dump`` makes of layers by
                 position.
             batch_size: rows that go through the model together, where ``dump`` is given an array.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -229,7 +230,8 @@ class FitPath:
 
     def __repr__(self) -> str:
         best = "" if self.best_index is None else f", best C={self.best.C:g}"
-        return f"<FitPath of {len(self)} C{best}: {', '.join(f'{fit.C:g} {fit.status}' for fit in self)}>"
+        ended = ", ".join(f"{count} {status}" for status, count in Counter(fit.status for fit in self).items())
+        return f"<FitPath of {len(self)} C from {min(self.C):g} to {max(self.C):g}{best}: {ended}>"
 
     def __len__(self) -> int:
         return len(self.fits)

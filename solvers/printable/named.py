@@ -16,6 +16,8 @@ __all__ = ["ByKey", "ByName", "find_probe", "matching", "nearest", "unknown"]
 Value = TypeVar("Value")
 
 _SHOWN = 6
+_PARTS = ("layer", "target", "step", "seed")
+"""What a key is made of; the last where columns were drawn several times."""
 
 
 def nearest(wanted: object, names: Iterable[object]) -> str:
@@ -58,9 +60,19 @@ class ByKey(dict[Any, Value]):
 
 
 def matching(keys: Iterable[Any], wanted: Any) -> list[Any]:
-    """Return those of the keys (layer, target, step, ...) that a layer, (layer, target) or (layer, step) names."""
-    layer, *others = wanted if isinstance(wanted, tuple) and wanted else (wanted,)
-    return [key for key in keys if key[0] == layer and all(_of(key, other) for other in others)]
+    """Return those of the keys (layer, target, step, ...) that this one, or a part of one, names.
+
+    A part is a layer, a (layer, target), a (layer, step), or all but what the key ends in.
+    """
+    return [key for key in keys if _named(key, wanted)]
+
+
+def _named(key: Any, wanted: Any) -> bool:
+    if not isinstance(wanted, tuple):
+        return bool(key[0] == wanted)
+    if len(wanted) == 2:
+        return bool(key[0] == wanted[0] and _of(key, wanted[1]))
+    return bool(wanted and key[: len(wanted)] == wanted)
 
 
 def find_probe(probes: Mapping[Any, Value], wanted: Any) -> Value:
@@ -69,21 +81,29 @@ def find_probe(probes: Mapping[Any, Value], wanted: Any) -> Value:
     Raises:
         UnknownNameError: none is called so, or several are; the message says which there are.
     """
-    found = [wanted] if wanted in probes else matching(probes, wanted)
+    found = [wanted] if wanted in list(probes) else matching(probes, wanted)
     if len(found) == 1:
         return probes[found[0]]
-    layer, *others = wanted if isinstance(wanted, tuple) and wanted else (wanted,)
     if found:
         keys = ", ".join(map(repr, found[:_SHOWN])) + (", ..." if len(found) > _SHOWN else "")
         raise UnknownNameError(f"{len(found)} probes are called {wanted!r}; say which of these keys: {keys}")
-    of_layer = [key for key in probes if key[0] == layer]
-    if not of_layer:
-        raise unknown("probe of layer", layer, (key[0] for key in probes))
-    for other in others:
-        if not any(_of(key, other) for key in of_layer):
-            what, place = ("step", 2) if _is_step(other) else ("target", 1)
-            raise unknown(f"probe of layer {layer!r} for {what}", other, (key[place] for key in of_layer))
-    raise unknown("probe", wanted, of_layer)
+    parts = wanted if isinstance(wanted, tuple) and wanted else (wanted,)
+    for length in range(1, len(parts) + 1):
+        if not matching(probes, parts[:length] if length > 1 else parts[0]):
+            raise _missing(probes, parts, length)
+    raise unknown("probe", wanted, probes)
+
+
+def _missing(probes: Iterable[Any], parts: tuple[Any, ...], length: int) -> UnknownNameError:
+    """The error for the first part of a key that there is not beside those before it."""
+    if length == 1:
+        return unknown("probe of layer", parts[0], (key[0] for key in probes))
+    before = matching(probes, parts[: length - 1] if length > 2 else parts[0])
+    what, place = (
+        ("step", 2) if length == 2 and _is_step(parts[1]) else (_PARTS[min(length, 4) - 1], length - 1)
+    )
+    there = (key[place] for key in before if len(key) > place)
+    return unknown(f"probe of layer {parts[0]!r} for {what}", parts[length - 1], there)
 
 
 def _of(key: Any, part: Any) -> bool:

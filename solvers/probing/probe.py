@@ -356,7 +356,7 @@ class Probes(Mapping[Key, Probe]):
         """
         if not isinstance(other, Probes):
             return NotImplemented
-        clash = next((key for key in other if key in self), None)
+        clash = next((key for key in other if key in self._probes), None)
         if clash is not None:
             msg = f"both have a probe of the key {clash}; join probes of different layers, targets or steps"
             raise ProblemError(msg)

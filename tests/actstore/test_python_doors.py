@@ -25,6 +25,8 @@ NOT_IN_DUMP = {
     "weights": "actstore.load_model(spec, weights=)",
     "sample": "sample_rows",
     "help": "help(actstore.dump)",
+    "json": "what dump gives is the store",
+    "debug": "an error has its traceback",
 }
 NOT_IN_CREATE = NOT_IN_DUMP | {
     "skip_bad": "actstore.dump: what is left out is found before the first row, which store.dump has not the time for",
@@ -46,7 +48,7 @@ def test_every_option_of_the_command_is_a_keyword():
     assert options - create - set(NOT_IN_CREATE) == set()
     assert {"sample_rows", "layers", "out"} <= dump
     named = {name for name in (*NOT_IN_DUMP, *NOT_IN_CREATE) if name not in options}
-    assert named <= {"help"}, "exceptions for options that there are not"
+    assert named <= {"help", "json", "debug"}, "exceptions for options that there are not"
 
 
 def test_every_keyword_has_the_default_of_the_settings():
@@ -68,6 +70,7 @@ def test_every_keyword_has_the_default_of_the_settings():
         ({"random_projection": 2}, {"grid": (2,), "half": (2,)}, {}),
         ({"reductions": actstore.Reductions(pool="grid=mean")}, {"grid": (3,)}, {}),
         ({"sample_rows": 0.5, "limit": 30}, {}, {}),
+        ({"exclude_layers": "gr*"}, {"double": (3,)}, {}),
     ],
 )
 @pytest.mark.parametrize("door", ["dump", "create"])
@@ -81,6 +84,7 @@ def test_keywords_do_what_the_settings_do(tmp_path, door, keywords, shapes, dtyp
         store = recording.close()
     assert {name: store.layers[name].shape[1:] for name in shapes} == shapes
     assert {name: store.layers[name].stored_dtype for name in dtypes} == dtypes
+    assert ("grid" in store.layers) != ("exclude_layers" in keywords)
     assert (store.rows < 30) == ("limit" in keywords)
     settings = DumpSettings(("**",), axes=("grid=channel,position",), **_settings(keywords))
     from actstore.dumping.dump import dump
@@ -103,7 +107,7 @@ def _settings(keywords):
         {"sample_rows": "sample"}.get(name, name): value
         for name, value in keywords.items()
         if name in ("limit", "sample_rows")
-    }
+    } | ({"exclude_layers": (keywords["exclude_layers"],)} if "exclude_layers" in keywords else {})
 
 
 WRONG = [
@@ -268,6 +272,9 @@ def test_names_complete_with_tab(tmp_path):
     assert store.targets._ipython_key_completions_() == ["digit"]
     assert list(store.layers.select("*l*", ["grid"])) == ["double", "grid", "half"]
     assert list(store.layers.select("re:d.*")) == ["double"]
+    assert list(store.layers.select(exclude="g*")) == ["double", "half"]
+    with pytest.raises(actstore.LayerError, match="no layers are left"):
+        store.layers.select("grid", exclude=["g*"])
     with pytest.raises(actstore.LayerError, match="no layer matches 'grids'; the nearest: 'grid'"):
         store.layers.select("grids")
     with pytest.raises(AttributeError, match=r"has no attribute 'dumpp'; did you mean 'dump'\?"):

@@ -28,14 +28,16 @@ NOT_IN_FIT_LAYERS = {
     "targets": "labels, such as store.targets",
     "c_values": "C",
     "c_grid": "C=np.geomspace(...)",
-    "exclude_layers": "layers that are left out of the mapping",
-    "no_predictions": "predictions=False",
-    "train_predictions": "predictions='all'",
     "concat": "solvers.ConcatFeatures(a, b, names=...) as a layer",
     "split_by": "splits=store.targets[...]",
     "group_by": "groups=store.targets[...]",
     "output": "probes.save",
     "help": "help(solvers.fit_layers)",
+    "exclude_layers": "store.layers.select(exclude=...)",
+    "no_predictions": "predictions=False",
+    "train_predictions": "predictions='all'",
+    "json": "fit_layers gives the probes",
+    "debug": "an error has its traceback",
 }
 
 
@@ -53,7 +55,7 @@ def test_every_option_of_probe_fit_is_a_keyword():
     there = set(inspect.signature(solvers.fit_layers).parameters)
     options = {option.name for option in fit_command.params}
     assert options - there - set(NOT_IN_FIT_LAYERS) == set()
-    assert set(NOT_IN_FIT_LAYERS) - options <= {"help"}
+    assert set(NOT_IN_FIT_LAYERS) - options <= {"help", "json", "debug"}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,28 @@ def test_a_key_that_names_no_probe_or_several_is_answered_in_one_line(probes, ke
     assert isinstance(caught.value, solvers.UnknownNameError)
     assert "\n" not in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_draws_of_columns_have_a_seed_in_their_key():
+    drawn = solvers.fit_layers({"a": X}, {"side": Y, "third": THREE}, C=1, random_features=3, seeds=2)
+    key = ("a", "side", 0, 1)
+    assert key in drawn
+    assert drawn[key] is dict(drawn.items())[key]
+    assert ("a", "side", 0) in drawn
+    assert ("a", "side", 0, 7) not in drawn
+    assert ("a", "side", 1) not in drawn
+    for part, message in [
+        (("a", "side"), "2 probes are called"),
+        (("a", "side", 0), "2 probes are called"),
+        (("a", "side", 0, 7), "there is no probe of layer 'a' for seed 7; there are: 0, 1"),
+        (("a", "side", 5, 1), "there is no probe of layer 'a' for step 5; there are: 0"),
+    ]:
+        with pytest.raises(KeyError, match=message):
+            drawn[part]
+    header, *lines = str(drawn).splitlines()
+    assert "seed" in header
+    assert len(lines) == 4
+    assert len(drawn.rows_of("train", "side")) == 120
 
 
 def test_a_loaded_file_is_asked_for_in_the_same_ways(single, tmp_path):
@@ -239,7 +263,7 @@ def test_a_fit_is_short():
     fit = solvers.fit(X, Y, C=1)
     assert len(repr(fit)) < 160
     assert repr(fit).startswith("<Fit of 120 rows, 6 features, 2 classes: C=1, loss 0.")
-    assert repr(solvers.fit(X, Y, C=[0.1, 1])) == "<FitPath of 2 C: 0.1 converged, 1 converged>"
+    assert repr(solvers.fit(X, Y, C=[0.1, 1])) == "<FitPath of 2 C from 0.1 to 1: 2 converged>"
 
 
 def test_fits_by_target_name_the_nearest():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from actstore.errors import StoreError
 from actstore.store.documents.coding import common_dtype, decode, decode_texts
 from actstore.store.documents.documents import undamaged
 from actstore.store.format import ROW_ID, TARGET_NAMES, codes_path, target_path, values_path
@@ -37,8 +38,12 @@ class StoredColumns:
         return self._joined(lambda part: self._coded(part, column).data, np.dtype(np.str_))
 
     def vocabulary(self, column: str) -> list[str]:
-        """The labels that the codes of a column of the only file count into, as texts."""
-        (part,) = self._contents.parts
+        """The labels that the codes of a column of the only file count into, as texts. StoreError for several files."""
+        if len(self._contents.parts) != 1:
+            files = f"{len(self._contents.parts)} files"
+            msg = f"{self._contents.path} is {files}, each with codes of its own; pack it into one"
+            raise StoreError(msg)
+        part = self._contents.parts[0]
         values = self._read(part, values_path(column))
         with undamaged(part.path):
             return [

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from actstore.errors import LayerError
-from actstore.patterns import matcher, unknown
+from actstore.patterns import pick_names
 from actstore.store.reading.layer import Layer
 
 if TYPE_CHECKING:
@@ -79,20 +79,20 @@ class StoredLayers(Mapping[str, Layer]):
             raise LayerError(msg)
         return self._by_step[step][name]
 
-    def select(self, *patterns: str | Sequence[str]) -> Mapping[str, Layer]:
+    def select(self, *patterns: str | Sequence[str], exclude: str | Sequence[str] = ()) -> Mapping[str, Layer]:
         """Return the layers that patterns pick, as ``--layers`` does, in call order: ``layers.select("conv*", "fc1")``.
 
+        Args:
+            patterns: which; none for all.
+            exclude: patterns of layers that are left out, as ``--exclude-layers`` does.
+
         Raises:
-            LayerError: a pattern picks none; or there are several steps, of which ``store.at(step)`` takes one.
+            LayerError: a pattern picks none, or none is left; or there are several steps, of which ``store.at(step)``
+                takes one.
         """
-        picked: set[str] = set()
-        for pattern in chain.from_iterable([one] if isinstance(one, str) else one for one in patterns):
-            fits = matcher(pattern, self._names)
-            names = [name for name in self._names if fits(name)]
-            if not names:
-                raise unknown(pattern, self._names)
-            picked.update(names)
-        return Named("layer", LayerError, {name: self[name] for name in self._names if name in picked})
+        wanted = [*chain.from_iterable(map(_several, patterns))] or ["**"]
+        chosen = pick_names(wanted, self._names, _several(exclude)) if self._names else []
+        return Named("layer", LayerError, {name: self[name] for name in chosen})
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a layer of that name, or of that (name, step)."""
@@ -112,6 +112,10 @@ class StoredLayers(Mapping[str, Layer]):
     def _ipython_key_completions_(self) -> list[str | tuple[str, int]]:
         steps = list(self._by_step)
         return [*self._names] if len(steps) == 1 else [(name, step) for name in self._names for step in steps]
+
+
+def _several(patterns: str | Sequence[str]) -> Sequence[str]:
+    return [patterns] if isinstance(patterns, str) else patterns
 
 
 def listed_steps_text(steps: Sequence[int]) -> str:

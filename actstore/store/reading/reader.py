@@ -192,7 +192,10 @@ class Store:
         return Named("target", TargetError, self._columns.targets() | attached)
 
     def vocabulary(self, column: str) -> list[str]:
-        """Return what the codes of a column of a single-file store count into (docs/format.md), as texts."""
+        """Return what the codes of a column of a single-file store count into (docs/format.md), as texts.
+
+        StoreError for a store of several files.
+        """
         return self._columns.vocabulary(column)
 
     def rows_of(self, split: str) -> np.ndarray:
