@@ -273,7 +273,8 @@ def _echo(output: str, made: Decoders, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{output}: {len(made)} decoders, scored on {len(made.rows):,} rows of {safe(made.split)}")
+    count = f"{len(made)} decoder{'s' * (len(made) != 1)}"
+    click.echo(f"{output}: {count}, scored on {len(made.rows):,} rows of {safe(made.split)}")
     if made.provenance.get("roles"):
         click.echo(made.provenance["roles"])
     _echo_scores(made)
