@@ -10,7 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from solvers.errors import EngineError, FigureError, ProbeFileError, ProblemError, SolverError
+    from solvers.errors import (
+        EngineError,
+        FigureError,
+        ProbeFileError,
+        ProblemError,
+        SolverError,
+        UnknownNameError,
+    )
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
     from solvers.fitting.fit import fit
@@ -21,7 +28,12 @@ if TYPE_CHECKING:
     from solvers.probing.probe import Probe, Probes
     from solvers.probing.probe_file import load
     from solvers.proof.certifying import certify
-    from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Rows
+    from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Project, Rows
+    from solvers.scoring.predictions import Predictions
+    from solvers.scoring.spread import Spread, spread_over_seeds
+
+__version__: str
+"""Of the package ``actstore``, which this one belongs to, as it is installed."""
 
 _HOME = {
     "Columns": "solvers.rows",
@@ -37,18 +49,23 @@ _HOME = {
     "LogisticProbe": "solvers.estimators.logistic_probe",
     "LogisticProbePath": "solvers.estimators.logistic_probe_path",
     "FitPath": "solvers.fitting.result",
+    "Predictions": "solvers.scoring.predictions",
     "Probe": "solvers.probing.probe",
     "ProbeFileError": "solvers.errors",
     "Probes": "solvers.probing.probe",
     "ProblemError": "solvers.errors",
+    "Project": "solvers.rows",
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
+    "Spread": "solvers.scoring.spread",
     "Status": "solvers.fitting.result",
+    "UnknownNameError": "solvers.errors",
     "certify": "solvers.proof.certifying",
     "evaluate": "solvers.probing.evaluate",
     "fit": "solvers.fitting.fit",
     "fit_layers": "solvers.probing.fit_layers",
     "load": "solvers.probing.probe_file",
+    "spread_over_seeds": "solvers.scoring.spread",
 }
 
 __all__ = [
@@ -65,18 +82,23 @@ __all__ = [
     "FitSettings",
     "LogisticProbe",
     "LogisticProbePath",
+    "Predictions",
     "Probe",
     "ProbeFileError",
     "Probes",
     "ProblemError",
+    "Project",
     "Rows",
     "SolverError",
+    "Spread",
     "Status",
+    "UnknownNameError",
     "certify",
     "evaluate",
     "fit",
     "fit_layers",
     "load",
+    "spread_over_seeds",
 ]
 
 
@@ -84,9 +106,16 @@ _FORMER = {"Path": "FitPath"}  # names before 0.2, still understood
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("actstore")
     name = _FORMER.get(name, name)
     if name not in _HOME:
-        msg = f"module 'solvers' has no attribute {name!r}"
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, _HOME, 1)
+        msg = f"module 'solvers' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         raise AttributeError(msg)
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value

@@ -8,12 +8,13 @@ nothing of.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import logsumexp, softmax
 
 from solvers.errors import ProblemError
+from solvers.printable.named import unknown
 from solvers.rows import as_source, blocks, flat_width
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from solvers.arrays import Array
     from solvers.rows import RowSource
 
-__all__ = ["LinearMap", "output_blocks"]
+__all__ = ["LinearMap", "directions", "output_blocks"]
 
-BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
+BLOCK_ELEMENTS = 1 << 21  # entries of a block of rows: 16 MB in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,28 +120,68 @@ class LinearMap:
             raise ProblemError(msg)
 
 
+def directions(weights: NDArray[np.float64], classes: Array | None, label: Any = None) -> NDArray[np.float64]:
+    """Return the gradient of a probe's logits by the row: (width,), or (width, classes) for three classes or more.
+
+    Of two classes that of log p(second) − log p(first). Of more, for each class that of its logit minus the mean of
+    all, which adding a constant to every logit does not change. Of a regression, that of its outputs.
+
+    Args:
+        weights: (width, outputs).
+        classes: (outputs,) the labels in sorted order; None of a regression.
+        label: the class that the direction leads to, (width,); None for the second of two, or for all.
+
+    Raises:
+        UnknownNameError: there is no such class.
+    """
+    if classes is None:
+        return weights[:, 0] if weights.shape[1] == 1 else weights
+    place = None if label is None else _place(classes, label)
+    if len(classes) == 2:
+        difference = weights[:, 1] - weights[:, 0]
+        return -difference if place == 0 else difference
+    centred = weights - weights.mean(axis=1, keepdims=True)
+    return centred if place is None else centred[:, place]
+
+
+def _place(classes: Array, label: Any) -> int:
+    found = [place for place, known in enumerate(classes.tolist()) if known == label]
+    if not found:
+        raise unknown("class", label, classes.tolist())
+    return found[0]
+
+
 def output_blocks(
-    source: RowSource, maps: Sequence[LinearMap], block_rows: int | None = None
-) -> Iterator[tuple[slice, Array, list[NDArray[np.float64]]]]:
+    source: RowSource, maps: Sequence[LinearMap], block_rows: int | None = None, xp: Any = np
+) -> Iterator[tuple[slice, Array, list[Array]]]:
     """Yield blocks of rows in order with the outputs of every map: (rows, block, outputs of each).
 
-    Each row is read once, and centred once for all maps that subtract the same mean, whose products are one.
+    Each row is read once, and centred once for all maps that subtract the same mean, whose products are one. The
+    outputs are the caller's to overwrite.
 
     Args:
         source: (rows, *features), raw rows.
         maps: all of the source's flattened width.
-        block_rows: rows of a block; None takes as many as 32 MB of float64 hold.
+        block_rows: rows of a block; None takes as many as 16 MB of float64 hold, of features or of all outputs.
+        xp: the array module that multiplies, and that the outputs are of; the block is of NumPy.
     """
-    groups = _same_mean(maps)
-    for rows, block in blocks(source, block_rows or max(1, BLOCK_ELEMENTS // max(1, flat_width(source)))):
-        outputs: dict[int, NDArray[np.float64]] = {}
-        for members, joined in groups:
+    groups = [
+        (members, xp.asarray(joined.mean), xp.asarray(joined.weights), xp.asarray(joined.intercept))
+        for members, joined in _same_mean(maps)
+    ]
+    widest = max(1, flat_width(source), sum(len(each.intercept) for each in maps))
+    for rows, block in blocks(source, block_rows or max(1, BLOCK_ELEMENTS // widest)):
+        outputs: dict[int, Array] = {}
+        given = xp.asarray(block)
+        for members, mean, weights, intercept in groups:
             with np.errstate(
                 invalid="ignore", over="ignore"
-            ):  # NaN and infinities are counted, not warned about
-                values = (block - joined.mean) @ joined.weights + joined.intercept
-            ends = np.cumsum([len(maps[each].intercept) for each in members])[:-1]
-            outputs |= dict(zip(members, np.split(values, ends, axis=1), strict=True))
+            ):  # what is not finite is counted, not warned about
+                values = (given - mean) @ weights
+                values += intercept
+            ends = np.cumsum([len(maps[each].intercept) for each in members]).tolist()
+            for member, end in zip(members, ends, strict=True):
+                outputs[member] = values[:, end - len(maps[member].intercept) : end]
         yield rows, block, [outputs[each] for each in range(len(maps))]
 
 

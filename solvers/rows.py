@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -21,12 +22,15 @@ __all__ = [
     "Concat",
     "ConcatFeatures",
     "ConcatRows",
+    "Project",
     "RowSource",
     "Rows",
+    "as_layers",
     "as_source",
     "at_full_width",
     "blocks",
     "draw_columns",
+    "draw_matrix",
     "flat_width",
     "read",
     "take",
@@ -83,6 +87,35 @@ def as_source(activations: RowSource | ArrayLike) -> RowSource:
         msg = f"activations have dtype {source.dtype}; expected real numbers: convert them to float32"
         raise ProblemError(msg)
     return source
+
+
+def as_layers(layers: Any) -> Mapping[str, RowSource | ArrayLike]:
+    """Return layers by name: a mapping as it is, an array or a row source as one layer, ``layer`` unless it has a name.
+
+    Raises:
+        ProblemError: something else; a list of arrays has no names.
+    """
+    if isinstance(layers, Mapping) or (
+        hasattr(layers, "keys") and hasattr(layers, "items") and not _rows(layers)
+    ):
+        return cast("Mapping[str, RowSource | ArrayLike]", layers)
+    if _rows(layers):
+        name = getattr(layers, "name", None)
+        return {name if isinstance(name, str) and name else "layer": layers}
+    msg = (
+        f"layers are a {type(layers).__name__}{_shape_said(layers)}; expected rows by name, such as {{'fc1': rows}} "
+        "or store.layers, or one array (rows, features)"
+    )
+    raise ProblemError(msg)
+
+
+def _shape_said(value: Any) -> str:
+    return f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+
+
+def _rows(layers: Any) -> bool:
+    """Whether something has the shape of rows."""
+    return len(getattr(layers, "shape", ())) > 1
 
 
 def flat_width(source: RowSource) -> int:
@@ -184,6 +217,40 @@ class Columns:
         return take(self.source, rows)[:, self._picked]
 
 
+class Project:
+    """The rows of a source, features flattened, times a matrix (width, columns): float64."""
+
+    def __init__(self, source: RowSource, matrix: NDArray[np.float64]) -> None:
+        self.source, self.matrix = source, matrix
+        self.dtype = np.dtype(np.float64)
+        self.shape = (source.shape[0], matrix.shape[1])
+
+    def __getitem__(self, rows: slice) -> Array:
+        return self._projected(read(self.source, rows))
+
+    def take(self, rows: NDArray[np.int64]) -> Array:
+        """Rows by number, in the order given."""
+        return self._projected(take(self.source, rows))
+
+    def _projected(self, block: Array) -> Array:
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities go through, and are counted
+            return np.asarray(block, np.float64) @ self.matrix
+
+
+def draw_matrix(width: int, count: int | None, seed: int | Sequence[int]) -> NDArray[np.float64] | None:
+    """Return a matrix (width, count) of normal numbers of variance 1/count; None where that is all columns or more.
+
+    Raises:
+        ProblemError: a count below 1.
+    """
+    if count is None or count >= width:
+        return None
+    if count < 1:
+        msg = f"random_projection is {count}; expected at least 1 of the {width:,} columns"
+        raise ProblemError(msg)
+    return np.random.default_rng(seed).normal(scale=count**-0.5, size=(width, count))
+
+
 def draw_columns(width: int, count: int | None, seed: int | Sequence[int]) -> NDArray[np.int64] | None:
     """Numbers of ``count`` columns drawn without replacement, ascending; None where that is all of them.
 
@@ -193,7 +260,7 @@ def draw_columns(width: int, count: int | None, seed: int | Sequence[int]) -> ND
     if count is None or count >= width:
         return None
     if count < 1:
-        msg = f"random_features is {count}; expected at least 1 of the {width:,} columns"
+        msg = f"feature_subset is {count}; expected at least 1 of the {width:,} columns"
         raise ProblemError(msg)
     return np.sort(np.random.default_rng(seed).choice(width, count, replace=False))
 

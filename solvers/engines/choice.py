@@ -15,15 +15,17 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from solvers import engines as folder
+from solvers.arrays import NUMPY
 from solvers.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from solvers.arrays import Backend
     from solvers.goals import Engine, Prepared
     from solvers.problem.problem import Problem
 
-__all__ = ["Choice", "available", "choose", "get", "names"]
+__all__ = ["Choice", "available", "backend_of", "choose", "get", "names"]
 
 AUTO = "auto"
 _MEMBERS = ("name", "finishes", "unavailable", "devices", "bid", "prepare")
@@ -80,6 +82,12 @@ def available(name: str) -> str | None:
         EngineError: there is none of that name.
     """
     return get(name).unavailable()
+
+
+def backend_of(name: str, device: str | None = None) -> Backend:
+    """Return where to score what an engine fitted: on its own GPU where it has one, else in NumPy."""
+    made = getattr(_engines().get(name), "backend", None)
+    return NUMPY if made is None else made(None if device is None else _place(device))
 
 
 def choose(

@@ -44,6 +44,10 @@ class CupyEngine:
         """Bid for everything: a GPU that works is taken."""
         return Bid(10.0, "a GPU works here")
 
+    def backend(self, device: str | None = None) -> Backend:
+        """Return where it computes; None is the first GPU."""
+        return _backend(int((device or "cuda:0").removeprefix("cuda:")))
+
     def prepare(
         self, problems: Sequence[Problem], memory_bytes: int | None = None, device: str | None = None
     ) -> ColumnSolver:
@@ -52,7 +56,7 @@ class CupyEngine:
         Raises:
             EngineError: not even streamed rows fit.
         """
-        backend = _backend(int((device or "cuda:0").removeprefix("cuda:")))
+        backend = self.backend(device)
         try:
             return ColumnSolver(problems, backend, memory_bytes)
         except EngineError:

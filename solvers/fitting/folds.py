@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from solvers.fitting.result import Fit, FitPath
     from solvers.rows import RowSource
 
-__all__ = ["FoldPaths", "fit_by_folds"]
+__all__ = ["FoldPaths", "fit_strengths", "fold_paths"]
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ def _filled(nats: NDArray[np.float64]) -> NDArray[np.float64]:
     return nats[last]
 
 
-def fit_by_folds(
+def fold_paths(
     activations: RowSource,
     labels: Mapping[str, Any],
     folds: Mapping[str, NDArray[np.int64]],
     C: Sequence[float],
     options: Mapping[str, Any],
-) -> dict[str, tuple[Fit, FoldPaths]]:
-    """Choose C for each target by its folds, and fit that on all of its rows.
+) -> dict[str, FoldPaths]:
+    """Fit every C for each target without each of its folds, as far as it may be the best by cross-entropy.
 
     Points of the folds' paths are only compared, and need no more than the gap that comparing needs.
 
@@ -90,7 +90,7 @@ def fit_by_folds(
         options: what else :func:`solvers.fit` takes; ``warm_start`` by target.
 
     Returns:
-        The fit of each target, and the paths that chose its C.
+        The paths of each target.
 
     Raises:
         ProblemError: as :func:`solvers.fit`.
@@ -100,22 +100,28 @@ def fit_by_folds(
     if unsettled:
         again = {target: labels[target] for target in unsettled}
         found |= _paths(activations, again, folds, C, {**options, "full_path": True})
-    fits = _fit_chosen(activations, labels, found, options)
-    return {target: (fits[target], found[target]) for target in labels}
+    return found
 
 
-def _fit_chosen(
+def fit_strengths(
     activations: RowSource,
     labels: Mapping[str, Any],
-    found: Mapping[str, FoldPaths],
+    strengths: Mapping[str, float],
     options: Mapping[str, Any],
 ) -> dict[str, Fit]:
-    """Fit what the folds chose on all rows of each target; targets of one C share the passes."""
-    chosen = {target: float(of.strengths[of.best()]) for target, of in found.items()}
+    """Fit each target at its own C, on all of its rows; targets of one C share the passes.
+
+    Args:
+        activations: (rows, *features).
+        labels: (rows,) of each target, masked where a row has none.
+        strengths: C by target.
+        options: what else :func:`solvers.fit` takes; ``warm_start`` by target.
+    """
+    warm = options.get("warm_start") or {}
     fits: dict[str, Fit] = {}
-    for strength in sorted(set(chosen.values())):
-        mine = {target: labels[target] for target, own in chosen.items() if own == strength}
-        starts = {target: _start(found[target], options, target) for target in mine}
+    for strength in sorted(set(strengths.values())):
+        mine = {target: labels[target] for target, own in strengths.items() if own == strength}
+        starts = {target: warm.get(target) for target in mine}
         fits |= fit(activations, mine, C=strength, **{**options, "warm_start": starts})
     return fits
 
@@ -149,9 +155,3 @@ def _paths(
         rows = np.array([np.ma.count(held_out[key]) for key in own])
         found[target] = FoldPaths([paths[key] for key in own], rows)
     return found
-
-
-def _start(found: FoldPaths, options: Mapping[str, Any], target: str) -> Any:
-    """Where the fit on all rows starts: where it was told to, else at what the first fold has for the same C."""
-    given = (options.get("warm_start") or {}).get(target)
-    return found.paths[0][found.best()] if given is None else given

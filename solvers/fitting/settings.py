@@ -21,6 +21,8 @@ from solvers.errors import ProblemError
 
 __all__ = ["FitKeywords", "FitSettings", "takes_settings"]
 
+FORMER = {"random_features": "feature_subset"}
+"""Former names of settings, which every door still takes."""
 _HOW = {"decides": False}
 """Of a field that says how the answer is come by and not what it is."""
 
@@ -34,7 +36,7 @@ class FitKeywords(TypedDict, total=False):
     class_weight: Mapping[Any, float] | str | None
     gap_nats: float
     full_path: bool
-    random_features: int | None
+    feature_subset: int | None
     seed: int
     engine: str
     device: str | None
@@ -51,7 +53,7 @@ class FitSettings:
         gap_nats: certified distance from the optimum, in nats per row; with validation that of the chosen C,
             while those it is compared with need 1e-3.
         full_path: try every C, whatever validation says.
-        random_features: fit on this many columns, drawn without replacement; the others get weight 0.
+        feature_subset: fit on this many columns, drawn without replacement; the others get weight 0.
         seed: of all that is drawn.
         engine: "auto", or the name of one, which must then work here.
         device: "cpu", "cuda", or "cuda:N" for one of several GPUs; None takes what is there.
@@ -66,7 +68,7 @@ class FitSettings:
     class_weight: Mapping[Any, float] | str | None = None
     gap_nats: float = 1e-5
     full_path: bool = False
-    random_features: int | None = None
+    feature_subset: int | None = None
     seed: int = 0
     engine: str = field(default="auto")
     device: str | None = field(default=None, metadata=_HOW)
@@ -112,7 +114,7 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "full_path": (_flag, "expected True or False"),
     "gap_nats": (_positive, "expected a positive number of nats, such as 1e-5"),
     "seed": (lambda value: _whole(value, 0), "expected an int of 0 or more"),
-    "random_features": (
+    "feature_subset": (
         lambda value: value is None or _whole(value, 1),
         "expected a number of columns, 1 or more",
     ),
@@ -143,6 +145,7 @@ def takes_settings(**defaults: Any) -> Callable[[Door], Door]:
 
         @wraps(function)
         def door(*given: Any, **settings: Any) -> Any:
+            settings = _by_new_names(function.__name__, settings)
             unknown = next((name for name in settings if name not in known), None)
             if unknown is not None:
                 raise TypeError(_unexpected(function.__name__, unknown, sorted(known)))
@@ -154,6 +157,15 @@ def takes_settings(**defaults: Any) -> Callable[[Door], Door]:
     return decorate
 
 
+def _by_new_names(function: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with those that have a former name under the one of today."""
+    for former, name in FORMER.items():
+        if former in settings and name in settings:
+            msg = f"{function}() got both {name!r} and {former!r}, its former name; give the first"
+            raise TypeError(msg)
+    return {FORMER.get(name, name): value for name, value in settings.items()}
+
+
 def _fields() -> tuple[Any, ...]:
     return fields(FitSettings)
 
@@ -163,6 +175,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _unexpected(function: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = [each for each in known if each.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(known)}"
     return f"{function}() got an unexpected setting {name!r}; {advice}"

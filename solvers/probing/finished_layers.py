@@ -1,7 +1,7 @@
 """The finished layers of a long fit, kept in a folder until the fit is whole.
 
 In ``PROBES.parts/`` lie ``identity.json``, a JSON object that says what was asked (``question``), and for each finished
-layer ``layer-ORDER.h5``, a probe file of that layer alone, whose header carries the digest of the question. Every file
+layer ``layer-NUMBER.h5``, a probe file of that layer alone, whose header carries the digest of the question. Every file
 appears only whole. One process at a time writes there, and holds ``lock``. docs/probes.md says it, too.
 """
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from solvers.probing.layer.slices import FitLayer
     from solvers.probing.row_table import RowTable
     from solvers.probing.settings import LayerSettings
-    from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
     from solvers.rows import RowSource
 
@@ -50,20 +50,31 @@ def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: La
 
     How it is computed (memory, device, where it starts) is no part of it.
     """
-    sources = {layer.name: layer.source for layer in layers if not layer.head}
+    several = len({layer.step for layer in layers}) > 1
+    whole = {(layer.step, layer.name): layer for layer in layers if not layer.head}
+    looks = {
+        f"{name} (step {step})" if several else name: _look(layer.source, layer.fingerprint)
+        for (step, name), layer in whole.items()
+    }
     asked = {
         "format": FORMAT,
         "version": VERSION,
         "targets": list(tasks),
-        "layers": [layer.name for layer in layers],
-        "step": settings.step,
+        "layers": list(dict.fromkeys(layer.name for layer in layers)),
+        "step": _one_or_all([layer.step for layer in layers]),
         "C": list(settings.C),
         **settings.asked(),
-        "store": settings.fingerprint,
+        "store": _one_or_all([layer.fingerprint for layer in layers]),
         "labelled rows": {target: task.mark for target, task in tasks.items()},
-        "activations": {name: _look(source, settings.fingerprint) for name, source in sources.items()},
+        "activations": looks,
     }
     return json.loads(json.dumps(asked))
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:
+    """What all layers have alike, else the list."""
+    distinct = list(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else distinct
 
 
 def _look(source: RowSource, fingerprint: str) -> list[Any]:
@@ -82,13 +93,13 @@ def _look(source: RowSource, fingerprint: str) -> list[Any]:
 
 
 class Parts:
-    """The finished layers of one fit, in memory, and where ``folder`` is given also on the disk."""
+    """The finished layers of one fit by their numbers, in memory, and where ``folder`` is given also on the disk."""
 
     def __init__(
         self,
         layers: Sequence[FitLayer],
         kept: _Kept | None = None,
-        finished: Mapping[str, Probes] | None = None,
+        finished: Mapping[int, Probes] | None = None,
     ) -> None:
         self.layers = layers
         self.finished = dict(finished or {})
@@ -122,7 +133,7 @@ class Parts:
             ProbeFileError: the folder holds finished layers of another question, or what no fit wrote, or another
                 process writes there, or the disk refuses.
         """
-        lock = None
+        lock, there = None, os.path.lexists(folder)
         try:
             _refuse_others(folder)
             lock = FolderLock.take(folder)
@@ -130,6 +141,9 @@ class Parts:
         except BaseException as error:
             if lock is not None:
                 lock.release()
+            if not there:
+                with contextlib.suppress(OSError):  # others may write there by now, and the error says more
+                    folder.rmdir()
             if isinstance(error, BlockingIOError):
                 msg = f"{folder} is in use: {error.strerror}; wait for it, or save to another name"
                 raise ProbeFileError(msg) from error
@@ -142,26 +156,30 @@ class Parts:
             file = _file(folder, layer)
             try:
                 if file.exists():
-                    finished[layer.name] = _load(file, layer, asked)
+                    finished[layer.number] = _load(file, layer, asked["targets"], _digest(asked))
             except ProbeFileError as error:
-                notice(f"layer {layer.name!r} is fitted again, as its part is not whole: {error}")
+                notice(f"layer {layer.called!r} is fitted again, as its part is not whole: {error}")
         if finished:
             going_on = "joining them" if len(finished) == len(layers) else "going on with the others"
             notice(f"{len(finished)} of {len(layers)} layers are finished in {folder} already; {going_on}")
         return cls(layers, _Kept(folder, lock, _digest(asked)), finished)
 
     def keep(self, layer: FitLayer, probes: Probes) -> None:
-        """Remember a finished layer, on the disk too."""
+        """Remember a finished layer, on the disk too; its predictions then lie there and not in memory."""
         if self._kept is not None:
-            tied = Probes(probes.values(), probes.failures, beside=_tied(probes.beside, self._kept.question))
-            save(tied, _file(self._kept.folder, layer), overwrite=True, may_replace=lambda _: True)
-        self.finished[layer.name] = probes
+            tied = Probes(probes.values(), probes.failures, beside=_tied(probes, self._kept.question))
+            file = _file(self._kept.folder, layer)
+            save(tied, file, overwrite=True, may_replace=lambda _: True)
+            if any(probe.predictions for probe in probes.values()):
+                lying = load(file)
+                probes = probes.changed(lambda probe: replace(probe, predictions=lying[probe.key].predictions))
+        self.finished[layer.number] = probes
 
     def joined(self) -> Probes:
         """The probes of the finished layers; when they are all there is, saving them removes these parts."""
-        probes = [probe for part in self.finished.values() for probe in part.values()]
-        failures = {name: reason for part in self.finished.values() for name, reason in part.failures.items()}
-        in_order = {layer.name: failures[layer.name] for layer in self.layers if layer.name in failures}
+        parts = [self.finished[number] for number in sorted(self.finished)]
+        probes = [probe for part in parts for probe in part.values()]
+        in_order = {name: reason for part in parts for name, reason in part.failures.items()}
         whole = self._kept is not None and len(self.finished) == len(self.layers)
         if self._kept is not None:
             self._kept.lock.busy = (
@@ -214,9 +232,11 @@ def _digest(asked: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _tied(beside: Beside, question: str) -> Beside:
-    """Return what a part holds beside its probes: the digest of its question, too."""
-    return replace(beside, extra={**beside.extra, "question": question})
+def _tied(probes: Probes, question: str) -> Beside:
+    """Return what a part holds beside its probes: the digest of its question, and which rows predictions are of."""
+    used = {key for probe in probes.values() for key in probe.predictions}
+    tables = tuple(table.only_rows for table in probes.beside.tables if table.key in used)
+    return Beside(tables, {**probes.beside.extra, "question": question}, probes.beside.arrays)
 
 
 def _refuse_others(folder: Path) -> None:
@@ -274,27 +294,28 @@ def _shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _load(file: Path, layer: FitLayer, asked: Mapping[str, Any]) -> Probes:
+def _load(file: Path, layer: FitLayer, targets: Sequence[str], question: str) -> Probes:
     """A finished layer.
 
     Raises:
         ProbeFileError: when it is damaged, or not of this layer.
     """
     part = load(file)
-    if part.beside.extra.get("question") != _digest(asked):
+    if part.beside.extra.get("question") != question:
         msg = f"{file} was fitted for another question"
         raise ProbeFileError(msg)
-    wanted = {(layer.name, target, asked["step"]) for target in asked["targets"]}
-    missing = set() if layer.name in part.failures else wanted - set(part)
-    if missing or set(part) - wanted or set(part.failures) - {layer.name}:
-        msg = f"{file} is damaged: it does not hold the probes of layer {layer.name!r}"
+    drawn = () if layer.draws == 1 else (layer.seed,)
+    wanted = {(layer.name, target, layer.step, *drawn) for target in targets}
+    missing = set() if layer.called in part.failures else wanted - set(part)
+    if missing or set(part) - wanted or set(part.failures) - {layer.called}:
+        msg = f"{file} is damaged: it does not hold the probes of layer {layer.called!r}"
         raise ProbeFileError(msg)
     extra = {name: value for name, value in part.beside.extra.items() if name != "question"}
     return Probes(part.values(), part.failures, beside=replace(part.beside, extra=extra))
 
 
 def _file(folder: Path, layer: FitLayer) -> Path:
-    return folder / f"layer-{layer.order:04d}.h5"
+    return folder / f"layer-{layer.number:04d}.h5"
 
 
 def _clear(folder: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,14 +17,17 @@ from solvers.errors import ProblemError
 from solvers.fitting.result import FitInterrupted
 from solvers.fitting.settings import FitKeywords, takes_settings
 from solvers.given import by_position, refuse_other_rows
+from solvers.printable.progress import shown
 from solvers.probing.finished_layers import Parts, question
-from solvers.probing.fit_layer import fit_layer
+from solvers.probing.layer.fit_layer import Question, fit_layer, fit_layer_at
+from solvers.probing.layer.one_strength import at_one_strength, one_strength
+from solvers.probing.layer.slices import cut, every_draw
+from solvers.probing.layer.warm_starts import find_starts
+from solvers.probing.scores.of_probes import keep_scores
 from solvers.probing.settings import LayerSettings, penalties
-from solvers.probing.slices import cut
 from solvers.probing.targets import row_tables
 from solvers.probing.task import RowRules, make_tasks
-from solvers.probing.warm_starts import find_starts
-from solvers.rows import as_source
+from solvers.rows import as_layers, as_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,10 +35,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.fitting.result import FitProgress
+    from solvers.probing.layer.slices import FitLayer
+    from solvers.probing.layer.warm_starts import Start
     from solvers.probing.probe import Key, Probe, Probes
-    from solvers.probing.slices import FitLayer
     from solvers.probing.task import Task
-    from solvers.probing.warm_starts import Start
     from solvers.rows import RowSource
 
 __all__ = ["FitInterrupted", "LayerProgress", "fit_layers"]
@@ -53,7 +59,10 @@ class LayerProgress:
 
 @takes_settings(scale=True)
 def fit_layers(
-    layers: Mapping[str, RowSource | ArrayLike],
+    layers: Mapping[str, RowSource | ArrayLike]
+    | Mapping[int, Mapping[str, RowSource | ArrayLike]]
+    | RowSource
+    | ArrayLike,
     labels: ArrayLike | Mapping[str, ArrayLike],
     *,
     splits: ArrayLike | Mapping[str, ArrayLike] | None = None,
@@ -63,16 +72,23 @@ def fit_layers(
     folds: int | None = None,
     holdout: float | None = None,
     C: float | Sequence[float] | NDArray[np.float64] | None = None,
+    protocol: str | None = None,
+    select_by: str = "cross_entropy",
+    one_C: bool = False,
+    score_path: str | Sequence[str] = (),
+    predictions: bool | str = True,
+    random_projection: int | None = None,
+    seeds: int = 1,
     target: str = "label",
     split_features: int | None = None,
     require_all: bool = False,
     warm_start: Mapping[Key, Probe] | None = None,
     parts: str | Path | None = None,
     overwrite: bool = False,
-    progress: Callable[[LayerProgress], None] | None = None,
+    progress: bool | Callable[[LayerProgress], None] | None = None,
     notice: Callable[[str], None] | None = None,
     step: int = 0,
-    fingerprint: str = "",
+    fingerprint: str | Mapping[int, str] = "",
     command: str = "",
     ids: ArrayLike | None = None,
     **settings: Unpack[FitKeywords],
@@ -87,7 +103,9 @@ def fit_layers(
     its rows. What was done is in ``probe.proof.chosen``.
 
     Args:
-        layers: arrays or row sources (rows, *features) by name, in the order of the network.
+        layers: arrays or row sources (rows, *features) by name, in the order of the network; or one, which is called
+            as it says itself, else ``layer``; or of several training steps such a mapping by step, all of the same
+            rows, each fit then started from the step before.
         labels: (rows,) ints, strings or bools, or several such by target; masked where a row has none, which skips
             and counts it. A pandas index must be that of a layer that has one, else 0, 1, 2, ... in order.
         splits: a name per row ("" means train), or row numbers or masks by name; None trains on every row.
@@ -97,6 +115,17 @@ def fit_layers(
         folds: choose C by so many folds of the training rows.
         holdout: choose C by this part of the training rows.
         C: one penalty or several, as in scikit-learn; None tries 1e-4 to 1e4.
+        protocol: "train" chooses no C and sets nothing aside: every C (None: 1, 1e3, 1e5) is fitted to the gap on all
+            of ``train`` and scored on every split, ``probe.path[i].scores``; the probe is the weakest penalty's.
+        select_by: what C is chosen by: cross_entropy, error, accuracy or, of two classes, roc_auc; ties go to the
+            smaller C. By another than the first every C is fitted.
+        one_C: take one C for all layers, steps and draws of a target: that with the best sum of what chooses.
+        score_path: splits besides train and val that every C of the path is scored on; they are explored, not held out.
+        predictions: keep what the probes say of each row of every split but ``train``; "all" of that, too.
+        random_projection: fit on so many random directions of every wider layer, drawn from (seed, layer name); the
+            probe acts on rows of the full width.
+        seeds: how many draws of ``feature_subset`` or ``random_projection`` there are, with the seeds ``seed``,
+            ``seed`` + 1, ...; which rows are set aside is the same for all.
         target: what the labels are called where they are one array.
         split_features: fit each of this many slices of a layer's flattened features (attention heads) on its own, as
             layers ``NAME@0``, ``NAME@1`` and so on; their probes act on rows of the whole layer.
@@ -105,15 +134,15 @@ def fit_layers(
         parts: a folder in which every finished layer is kept until the probes that are returned are saved. The same
             call goes on with what is finished there.
         overwrite: start anew where ``parts`` holds layers of another fit.
-        progress: called as each layer is begun, and within it.
+        progress: True shows a line on stderr; or a function that is called as each layer is begun, and within it.
         notice: called with a line where layers are finished already, or damaged, or start cold; None warns.
-        step: the training step that the activations are of, kept with the probes.
-        fingerprint: of the store, kept with the probes.
+        step: the training step that the activations are of, kept with the probes, where ``layers`` do not say it.
+        fingerprint: of the store, kept with the probes; by step where there are several.
         command: what was typed, kept with the probes.
         ids: (rows,) texts; their hashes are kept with the probes, by which the rows are known again in another store.
         settings: the fields of :class:`~solvers.fitting.settings.FitSettings`, where they are explained. Here ``scale``
-            is True unless said otherwise, ``seed`` is also that of the rows set aside, and random features are drawn
-            from (seed, layer name), of layers that are wider.
+            is True unless said otherwise, ``seed`` is also that of the rows set aside, and a ``feature_subset`` is
+            drawn from (seed, layer name), of layers that are wider.
 
     Returns:
         The probes. A layer with NaN or infinite activations has none, and its reason is in ``failures``.
@@ -124,9 +153,21 @@ def fit_layers(
         TypeError: a keyword that there is not; the message names the nearest.
         FitInterrupted: on Ctrl-C, with the finished probes in its ``probes``.
     """
-    asked = LayerSettings(C=penalties(C), step=step, fingerprint=fingerprint, command=command, **settings)
+    asked = LayerSettings(
+        C=penalties(C, protocol),
+        command=command,
+        protocol=protocol,
+        select_by=select_by,
+        one_C=one_C,
+        score_path=(score_path,) if isinstance(score_path, str) else tuple(score_path),
+        predictions=predictions,
+        random_projection=random_projection,
+        seeds=seeds,
+        **settings,
+    )
     named = labels if isinstance(labels, Mapping) else {target: labels}
-    for layer in layers.values():
+    by_step = _by_step(layers, step)
+    for layer in (each for of_step in by_step.values() for each in of_step.values()):
         whose = {f"the labels of target {name!r}": given for name, given in named.items()}
         refuse_other_rows(layer, whose | {"the splits": splits, "the groups": groups, "the ids": ids})
     named = {name: by_position(given) for name, given in named.items()}
@@ -136,59 +177,148 @@ def fit_layers(
         split_as=split_as or {},
         ignore_label=_several(ignore_label),
         require_all=require_all,
-        choose=len(asked.C) > 1,
+        choose=asked.chooses,
         folds=folds,
         holdout=holdout,
         seed=asked.seed,
     )
     tasks = make_tasks(named, rules)
-    wanted = cut({name: _checked(name, layer, tasks) for name, layer in layers.items()}, split_features)
+    _refuse_unknown(asked, tasks)
+    wanted = every_draw(_cut(by_step, tasks, split_features, fingerprint), asked)
     if not wanted:
         msg = "there are no layers to fit; give at least one"
         raise ProblemError(msg)
-    tables = row_tables(tasks, groups, ids)
+    question_asked = Question(tasks, asked, row_tables(tasks, groups, ids))
     say = _warn if notice is None else notice
     _tell(tasks, say)
-    starts = {} if warm_start is None else find_starts(warm_start, wanted, tasks, say)
+    first = [layer for layer in wanted if layer.step == wanted[0].step]
+    starts = {} if warm_start is None else find_starts(warm_start, first, tasks, say)
     kept = Parts(wanted)
     if parts is not None:
         kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say)
-    kept.tables = tables
-    return _Run(tasks, asked, starts, progress).over(kept)
+    kept.tables = question_asked.tables
+    with shown(progress) as line:
+        probes = _Run(question_asked, starts, line.report).over(kept)
+    return keep_scores(probes)
+
+
+def _by_step(layers: Any, step: int) -> dict[int, Mapping[str, Any]]:
+    """The layers of each step, ascending; ``step`` is theirs where they do not say it."""
+    layers = as_layers(layers)
+    if not layers or not all(isinstance(key, Integral) and isinstance(layers[key], Mapping) for key in layers):
+        return {step: layers}
+    if step:
+        msg = (
+            f"layers are by step, {', '.join(map(str, layers))}, and step is {step}, too; leave out one of them"
+        )
+        raise ProblemError(msg)
+    return {int(each): layers[each] for each in sorted(layers)}
+
+
+def _cut(
+    by_step: Mapping[int, Mapping[str, RowSource | ArrayLike]],
+    tasks: Mapping[str, Task],
+    split_features: int | None,
+    fingerprint: str | Mapping[int, str],
+) -> dict[int, list[FitLayer]]:
+    """The layers to fit, or their slices, by step."""
+    found = {}
+    for step, layers in by_step.items():
+        mark = fingerprint if isinstance(fingerprint, str) else fingerprint.get(step, "")
+        checked = {name: _checked(name, layer, tasks) for name, layer in layers.items()}
+        found[step] = [replace(layer, fingerprint=mark) for layer in cut(checked, split_features)]
+    return found
+
+
+def _refuse_unknown(asked: LayerSettings, tasks: Mapping[str, Task]) -> None:
+    """Refuse splits that no target has, and what C cannot be chosen by."""
+    there = list(dict.fromkeys(split for task in tasks.values() for split in task.rows))
+    for split in asked.score_path:
+        if split not in there:
+            near = difflib.get_close_matches(split, there, n=1)
+            known = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, there))}"
+            msg = f"score_path names the split {split!r}, which no row is in; {known}"
+            raise ProblemError(msg)
+    for target, task in tasks.items():
+        if asked.select_by == "roc_auc" and len(task.classes) != 2:
+            msg = (
+                f"select_by is 'roc_auc', which chooses between two classes, but target {target!r} has "
+                f"{len(task.classes):,}; choose by cross_entropy or error"
+            )
+            raise ProblemError(msg)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What every layer of one call is fitted with and told to."""
+    """What every layer of one call is asked and told."""
 
-    tasks: Mapping[str, Task]
-    settings: LayerSettings
-    starts: Mapping[tuple[str, str], Start]
+    question: Question
+    starts: Mapping[str, Mapping[str, Start]]
     progress: Callable[[LayerProgress], None] | None
 
     def over(self, kept: Parts) -> Probes:
         """Fit the layers that are not finished; what ends it early keeps those that are."""
         for layer in kept.layers:
-            if layer.name in kept.finished:
-                continue
-            try:
-                within = self._begin(layer, len(kept.layers))
-                kept.keep(layer, fit_layer(layer, self.tasks, self.settings, self.starts, within))
-            except KeyboardInterrupt as interrupt:
-                kept.abandon()
-                raise FitInterrupted(_how_far(kept, layer.name), kept.joined) from interrupt
-            except BaseException as error:
-                kept.explain(error)
-                raise
+            if layer.number not in kept.finished:
+                with self._guarded(kept, layer):
+                    within = self._begin(layer, len(kept.layers))
+                    starts = _of_step_before(kept, layer) or self.starts.get(layer.name, {})
+                    kept.keep(layer, fit_layer(layer, self.question, starts, within))
+        if self.question.settings.one_C:
+            self._at_one_strength(kept)
         return kept.joined()
+
+    def _at_one_strength(self, kept: Parts) -> None:
+        """Take the probes to one C for each target; a layer that is there already is left as it is."""
+        every = [probe for part in kept.finished.values() for probe in part.values()]
+        metric = self.question.settings.select_by
+        strengths = {
+            target: one_strength(every, target, metric) for target in {probe.target for probe in every}
+        }
+        for layer in kept.layers:
+            before = kept.finished[layer.number]
+            if all(
+                strengths[probe.target] == probe.C and "one_C" in probe.proof.chosen
+                for probe in before.values()
+            ):
+                continue
+            with self._guarded(kept, layer, "; they are not all at one C yet"):
+                within = self._begin(layer, len(kept.layers))
+                found = fit_layer_at(layer, self.question, before, strengths, within)
+                kept.keep(layer, found.changed(lambda probe: at_one_strength(probe, every)))
+
+    @contextmanager
+    def _guarded(self, kept: Parts, layer: FitLayer, more: str = "") -> Iterator[None]:
+        """Say how far it was where work on a layer ends early, and what is kept."""
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            kept.abandon()
+            raise FitInterrupted(_how_far(kept, layer.called) + more, kept.joined) from interrupt
+        except BaseException as error:
+            kept.explain(error)
+            raise
 
     def _begin(self, layer: FitLayer, total: int) -> Callable[[FitProgress], None] | None:
         """Report that a layer is begun; gives what reports how far it is."""
         report = self.progress
         if report is None:
             return None
-        report(LayerProgress(layer.name, layer.order, total))
-        return lambda fit: report(LayerProgress(layer.name, layer.order, total, fit))
+        report(LayerProgress(layer.called, layer.number, total))
+        return lambda fit: report(LayerProgress(layer.called, layer.number, total, fit))
+
+
+def _of_step_before(kept: Parts, layer: FitLayer) -> dict[str, Start]:
+    """Where a layer starts from: its own probes at the step before, of the same draw; none at the first step."""
+    earlier = [
+        other
+        for other in kept.layers
+        if (other.name, other.seed) == (layer.name, layer.seed) and other.step < layer.step
+    ]
+    found: dict[str, Start] = {}
+    for other in earlier:
+        found |= {probe.target: probe.map for probe in kept.finished[other.number].values()}
+    return found
 
 
 def _how_far(parts: Parts, layer: str) -> str:

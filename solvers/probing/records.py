@@ -92,6 +92,10 @@ def _by_split(check: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
     return checked
 
 
+def _by_metric(value: Any) -> dict[str, Any]:
+    return _by_split(_by_split(_number))(value)
+
+
 def _open(value: Any) -> JSON:
     return _by_split(lambda each: each)(value)
 
@@ -108,7 +112,10 @@ def _extra() -> Any:
 class Tried:
     """One C of a probe's path: scalars only, the weights are kept for the chosen C alone.
 
-    ``cross_entropy`` is that of the validation rows, in nats per row; NaN where there were none.
+    ``cross_entropy`` is that of the validation rows, in nats per row; NaN where there were none. ``scores`` has
+    ``error`` and ``cross_entropy`` by split, ``train``, ``val`` and what was asked for besides; with folds ``train`` is
+    of the rows that each fold was fitted on, ``val`` of those it was held out for, over all folds. Empty where this C
+    was not fitted.
     """
 
     C: float = _is(_number)
@@ -117,6 +124,7 @@ class Tried:
     status: str = _is(text)
     passes: float = _is(_number)
     seconds: float = _is(_number)
+    scores: Mapping[str, Mapping[str, float]] = _is(_by_metric, default_factory=dict)
     extra: Mapping[str, Any] = _extra()
 
 
@@ -127,7 +135,9 @@ class Where:
     ``layers``: the stored layers whose features it looks at, side by side. ``shape``: the features of one row.
     ``slice``: which of several slices of the layer, from 0; None for all. ``kind``: ``task``, later ``control``,
     ``permuted`` and others. ``method``: ``logistic``. ``fold``: which fold it was fitted without; None without folds.
-    ``order``: the layer's place in the network.
+    ``order``: the layer's place in the network. ``seed``: of what was drawn, the rows set aside and the columns;
+    ``draws``: of how many draws of columns this is one, which their seeds tell apart. ``projection``: onto how many
+    random directions the features were projected before the fit; None where they were not.
     """
 
     layers: tuple[str, ...] = _is(_list_of(text))
@@ -140,6 +150,8 @@ class Where:
     seed: int = _is(whole, default=0)
     slice: int | None = _is(_or_none(whole), default=None)
     order: int = _is(whole, default=0)
+    draws: int = _is(whole, default=1)
+    projection: int | None = _is(_or_none(whole), default=None)
     extra: Mapping[str, Any] = _extra()
 
 
@@ -192,7 +204,8 @@ class Scores:
 
     ``error`` and ``cross_entropy`` (nats per row) over the ``rows`` with a label; ``majority`` is the error of always
     answering the commonest training class. ``unseen`` rows are of a class that training had none of: errors, left out
-    of the cross-entropy, which is infinite over them. ``unlabelled`` rows are not in ``rows``.
+    of the cross-entropy, which is infinite over them. ``unlabelled`` rows are not in ``rows``. ``temperature`` is what
+    logits are divided by to be calibrated, fitted on the rows that chose C (or on ``val``); None where there were none.
     """
 
     error: Mapping[str, float] = _is(_by_split(_number))
@@ -201,6 +214,7 @@ class Scores:
     rows: Mapping[str, int] = _is(_by_split(whole))
     unlabelled: Mapping[str, int] = _is(_by_split(whole))
     unseen: Mapping[str, int] = _is(_by_split(whole))
+    temperature: float | None = _is(_or_none(_number), default=None)
     extra: Mapping[str, Any] = _extra()
 
 

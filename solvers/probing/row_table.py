@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from solvers.errors import ProbeFileError
+from solvers.scoring.predictions import Predictions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from solvers.arrays import Array
+    from solvers.probing.probe import Probe
 
-__all__ = ["Beside", "RowTable", "TableKey"]
+__all__ = ["Beside", "RowTable", "TableKey", "predictions_of", "same_rows"]
 
 TableKey = tuple[str, str, int | None]
 
@@ -44,6 +50,11 @@ class RowTable:
     def __len__(self) -> int:
         return len(self.arrays["index"])
 
+    @property
+    def only_rows(self) -> RowTable:
+        """The table with nothing but which rows these are: what the part of a fit needs of it."""
+        return RowTable(self.target, self.split, {"index": self.arrays["index"]}, self.fold)
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -57,3 +68,56 @@ class Beside:
     tables: tuple[RowTable, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+def same_rows(one: RowTable, other: RowTable) -> bool:
+    """Whether two tables are of the same rows, and say the same of them."""
+    if one.arrays.keys() != other.arrays.keys() or (one.classes is None) != (other.classes is None):
+        return False
+    classes = one.classes is None or np.array_equal(one.classes, np.asarray(other.classes))
+    return classes and all(np.array_equal(each, other.arrays[name]) for name, each in one.arrays.items())
+
+
+def predictions_of(probe: Probe, table: RowTable) -> Predictions | None:
+    """Return what a probe said of the rows of a table; None where that was not kept.
+
+    Raises:
+        ProbeFileError: what is kept does not fit the probe's classes and the table's.
+    """
+    said = probe.predictions.get(table.key)
+    if not said or probe.classes is None or table.classes is None:
+        return None
+    outputs = len(probe.classes)
+    truth = np.asarray(table.arrays["truth"])
+    found = Predictions(
+        classes=table.classes,
+        outputs=outputs,
+        truth=truth,
+        index=np.asarray(table.arrays["index"]),
+        group=table.arrays.get("group"),
+        temperature=1.0 if probe.scores.temperature is None else probe.scores.temperature,
+        **{name: said.get(name) for name in ("logits", "predicted", "rank", "nats", "confidence")},
+    )
+    problem = _unfit(found, probe, table)
+    if problem:
+        msg = f"the predictions of {probe.key} for split {table.split!r} {problem}; fit the probes again"
+        raise ProbeFileError(msg)
+    return found
+
+
+def _unfit(found: Predictions, probe: Probe, table: RowTable) -> str | None:
+    """Say what does not fit together, of a file that is damaged or that another program wrote."""
+    rows, outputs = len(table), found.outputs
+    if not np.array_equal(found.classes[:outputs], probe.classes):
+        return "are of other classes than the probe's"
+    if rows and not (found.truth.min() >= 0 and found.truth.max() < len(found.classes)):
+        return "are of rows whose truth is none of the classes"
+    if found.logits is not None:
+        return None if found.logits.shape == (rows, outputs) else f"have logits of shape {found.logits.shape}"
+    for name in ("predicted", "rank", "nats", "confidence"):
+        array = getattr(found, name)
+        if array is None or array.shape != (rows,):
+            return f"have no `{name}` for each row"
+    if rows and not (found.predicted.max() < outputs and found.rank.max() <= outputs):  # type: ignore[union-attr]
+        return "are of classes that the probe does not have"
+    return None

@@ -14,7 +14,7 @@ from solvers.labels import UNSEEN
 from solvers.probing.holdout import ALWAYS
 from solvers.probing.row_table import RowTable
 from solvers.rows import Rows
-from solvers.scoring.split_score import LEFT_OUT, Scored, SplitScore, nonfinite_rows, score_each
+from solvers.scoring.split_score import nonfinite_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.arrays import Array
-    from solvers.fitting.result import Fit
     from solvers.probing.task import Task
     from solvers.rows import RowSource
 
-__all__ = ["bad_rows", "folds_of", "id_digests", "row_tables", "rows_and_labels", "score_targets"]
+__all__ = ["bad_rows", "folds_of", "id_digests", "row_tables", "rows_and_labels", "union"]
 
 
 def rows_and_labels(rows: RowSource, tasks: Mapping[str, Task], split: str) -> tuple[Rows, Any]:
     """The rows that any target has in a split, and the labels of each, masked over rows that it has not there."""
-    numbers = _union(tasks, split)
+    numbers = union(tasks, split)
     labels: dict[str, Any] = {}
     for target, task in tasks.items():
         elsewhere = ~np.isin(numbers, task.rows[split], assume_unique=True)
@@ -47,26 +46,9 @@ def folds_of(numbers: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
     return folds
 
 
-def _union(tasks: Mapping[str, Task], split: str) -> NDArray[np.int64]:
-    return reduce(np.union1d, [task.rows[split] for task in tasks.values()])
-
-
-def score_targets(
-    rows: RowSource, tasks: Mapping[str, Task], fits: Mapping[str, Fit]
-) -> dict[str, dict[str, SplitScore]]:
-    """The score of each target's probe on each of its splits; the rows of a split are read once for all targets."""
-    scores: dict[str, dict[str, SplitScore]] = {target: {} for target in fits}
-    fitted = {target: tasks[target] for target in fits}
-    for split in dict.fromkeys(split for task in fitted.values() for split in task.rows):
-        numbers = _union(fitted, split)
-        scored = []
-        for target, task in fitted.items():
-            mine = np.isin(numbers, task.rows[split], assume_unique=True)
-            codes = np.where(mine, task.codes[numbers], LEFT_OUT)
-            scored.append(Scored(codes, fits[target].map))
-        for target, found in zip(fitted, score_each(Rows(rows, numbers), scored), strict=True):
-            scores[target][split] = found
-    return scores
+def union(tasks: Mapping[str, Task], split: str) -> NDArray[np.int64]:
+    """Return the rows, ascending, that any of the tasks has in a split."""
+    return reduce(np.union1d, [task.rows[split] for task in tasks.values() if split in task.rows])
 
 
 def row_tables(

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import logsumexp
 
+from solvers.arrays import NUMPY
 from solvers.labels import UNSEEN
 from solvers.linear_map import output_blocks
 from solvers.rows import blocks
+from solvers.scoring.row_outputs import RowOutputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from solvers.arrays import Array, Backend
     from solvers.linear_map import LinearMap
     from solvers.rows import RowSource
+    from solvers.scoring.recording import Calibration, PredictionRecorder
 
 __all__ = [
     "LEFT_OUT",
@@ -33,6 +37,7 @@ __all__ = [
 LEFT_OUT = -2
 """The code of a row that is not scored."""
 
+_MOST_WEIGHTS = 1 << 23  # of the maps that are multiplied in one reading: 64 MB in float64
 _BLOCK_ELEMENTS = 1 << 22  # entries of a block of rows: 32 MB in float64
 
 
@@ -57,28 +62,35 @@ class Scored:
     """A probe to score, with the truth it is compared with.
 
     ``codes`` (rows,): which output of ``map`` is right for each row, ``UNSEEN`` where none is, or ``LEFT_OUT`` where
-    the row does not count.
+    the row does not count. ``predictions`` and ``calibration`` take down what it says of the rows that count.
     """
 
     codes: NDArray[np.int64]
     map: LinearMap
+    predictions: PredictionRecorder | None = None
+    calibration: Calibration | None = None
 
 
 class _Tally:
     """The sums behind a ``SplitScore``, block by block."""
 
-    def __init__(self, codes: NDArray[np.int64]) -> None:
-        self.codes = codes
+    def __init__(self, scored: Scored) -> None:
+        self.scored, self.codes = scored, scored.codes
         self.errors, self.nats, self.nonfinite = 0, 0.0, 0
 
-    def add(self, rows: slice, bad: NDArray[np.bool_], logits: NDArray[np.float64]) -> None:
-        """Count a block: which of its rows are not finite, and their logits (rows, classes)."""
+    def add(self, rows: slice, bad: NDArray[np.bool_], logits: Array, backend: Backend) -> None:
+        """Count a block: which of its rows are not finite, and their logits (rows, classes), on the device."""
         truth = self.codes[rows]
         counted = truth != LEFT_OUT
+        found = RowOutputs.of(logits, backend.xp.asarray(truth), backend.xp)
+        seen = np.flatnonzero(counted & (truth >= 0) & ~bad)
         self.nonfinite += int(np.sum(bad & counted))
-        seen = np.flatnonzero(counted & (truth != UNSEEN) & ~bad)
-        self.errors += int(np.sum((logits.argmax(axis=1) != truth) & counted))
-        self.nats += float(np.sum(row_nats(logits[seen], truth[seen])))
+        self.errors += int(np.sum((backend.to_host(found.predicted) != truth) & counted))
+        self.nats += float(np.sum(backend.to_host(found.nats)[seen]))
+        if self.scored.predictions is not None:
+            self.scored.predictions.add(found, np.flatnonzero(counted), backend)
+        if self.scored.calibration is not None:
+            self.scored.calibration.add(found, truth, seen, backend)
 
     def score(self) -> SplitScore:
         """Return what the rows counted come to."""
@@ -94,19 +106,41 @@ def score(source: RowSource, codes: NDArray[np.int64], probe: LinearMap) -> Spli
     return only
 
 
-def score_each(source: RowSource, probes: Sequence[Scored]) -> list[SplitScore]:
-    """Score several probes on rows whose classes are known, reading each row once.
+def score_each(source: RowSource, probes: Sequence[Scored], backend: Backend = NUMPY) -> list[SplitScore]:
+    """Score several probes on rows whose classes are known, reading each row once while their maps fit 64 MB.
+
+    Besides what is taken down, memory is that of a block: rows x features, or rows x all outputs, in 16 MB of float64
+    and a few copies.
 
     Args:
         source: (rows, *features), raw activations.
         probes: what to score; all of one width.
+        backend: where it is computed.
     """
-    tallies = [_Tally(probe.codes) for probe in probes]
-    for rows, block, logits in output_blocks(source, [probe.map for probe in probes]):
-        bad = np.logical_not(np.isfinite(block).all(axis=1))
-        for tally, own in zip(tallies, logits, strict=True):
-            tally.add(rows, bad, own)
+    tallies = [_Tally(probe) for probe in probes]
+    for group in _within(tallies):
+        with backend.here():
+            for rows, block, logits in output_blocks(
+                source, [each.scored.map for each in group], xp=backend.xp
+            ):
+                bad = np.logical_not(np.isfinite(block).all(axis=1))
+                for tally, own in zip(group, logits, strict=True):
+                    tally.add(rows, bad, own, backend)
     return [tally.score() for tally in tallies]
+
+
+def _within(tallies: Sequence[_Tally]) -> list[list[_Tally]]:
+    """Return what is scored together: as many maps side by side as take 64 MB, one at least."""
+    groups: list[list[_Tally]] = []
+    entries = _MOST_WEIGHTS
+    for tally in tallies:
+        own = tally.scored.map.weights.size
+        if entries + own > _MOST_WEIGHTS:
+            groups.append([])
+            entries = 0
+        groups[-1].append(tally)
+        entries += own
+    return groups
 
 
 def nonfinite_rows(source: RowSource) -> int:

@@ -198,7 +198,7 @@ def test_groups_that_divide_examples_are_refused(run, refused, folder):
 
 def test_the_choice_is_kept_in_the_file(run, acts):
     _, probe = fitted(run, f"{acts} --target y --C 0.1,1")
-    chosen = {"how": "folds", "folds": 5, "asked": 5, "rows": 240, "of": 240}
+    chosen = {"how": "folds", "folds": 5, "asked": 5, "rows": 240, "of": 240, "at_end": "highest"}
     assert json.loads(json.dumps(probe.proof.chosen)) == chosen
 
 
@@ -230,7 +230,7 @@ def test_layers_side_by_side(run, two):
 
 def test_probes_of_joined_layers_are_scored_on_another_store(run, two):
     run(f"probe fit {two} --target y --concat a,b.c --C 1 -o j.h5")
-    (row,) = json.loads(run("probe eval j.h5 other.acts --json").stdout)
+    (row,) = json.loads(run("probe eval j.h5 other.acts --json").stdout)["scores"]
     assert row["error"] < 0.1
     assert row["layer"] == "a+b.c"
 
@@ -256,5 +256,5 @@ def test_labels_that_a_probe_ignored_are_ignored_where_it_is_scored(run, folder)
     run("actstore dump m.py:run --data x.npz:x --target y=x.npz:y --layers h -o s.acts")
     _, probe = fitted(run, "s.acts --target y --ignore-label -100 --C 1")
     assert probe.classes.tolist() == [0, 1]
-    (row,) = json.loads(run("probe eval p.h5 s.acts --json").stdout)
+    (row,) = json.loads(run("probe eval p.h5 s.acts --json").stdout)["scores"]
     assert (row["rows"], row["error"]) == (60, probe.error["train"])

@@ -163,9 +163,9 @@ def test_strength_that_was_not_tried_does_not_predict(make_rows):
         path[8].predict(activations)
 
 
-def test_random_features_fold_back_into_the_full_width(data):
+def test_a_feature_subset_folds_back_into_the_full_width(data):
     activations, labels = data
-    fit = solvers.fit(activations, labels, random_features=4, seed=3)
+    fit = solvers.fit(activations, labels, feature_subset=4, seed=3)
     assert fit.weights.shape == (6, 3)
     used = np.flatnonzero(np.any(fit.weights != 0, axis=1))
     assert len(used) == 4
@@ -175,17 +175,17 @@ def test_random_features_fold_back_into_the_full_width(data):
     np.testing.assert_allclose(
         fit.predict_proba(activations), direct.predict_proba(activations[:, used]), atol=1e-9
     )
-    assert (solvers.fit(activations, labels, random_features=4, seed=3).weights == fit.weights).all()
+    assert (solvers.fit(activations, labels, feature_subset=4, seed=3).weights == fit.weights).all()
     others = {
-        tuple(solvers.fit(activations, labels, random_features=4, seed=s).weights[:, 0] != 0) for s in range(6)
+        tuple(solvers.fit(activations, labels, feature_subset=4, seed=s).weights[:, 0] != 0) for s in range(6)
     }
     assert len(others) > 1
 
 
 @pytest.mark.parametrize("scale", [False, True])
-@pytest.mark.parametrize("random_features", [None, 4])
-def test_warm_start_saves_evaluations(data, scale, random_features):
-    settings = {"scale": scale, "random_features": random_features, "engine": "numpy"}
+@pytest.mark.parametrize("feature_subset", [None, 4])
+def test_warm_start_saves_evaluations(data, scale, feature_subset):
+    settings = {"scale": scale, "feature_subset": feature_subset, "engine": "numpy"}
     cold = solvers.fit(*data, **settings)
     warm = solvers.fit(*data, warm_start=cold, **settings)
     assert warm.evaluations < cold.evaluations / 2
@@ -275,7 +275,7 @@ BAD = [
     ({"C": np.nan}, "C is nan; expected a positive number .*, or inf for none"),
     ({"C": []}, "no C was given; expected at least one positive number"),
     ({"gap_nats": 0.0}, "gap_nats is 0.0; expected a positive number of nats"),
-    ({"random_features": 0}, "random_features is 0; expected a number of columns, 1 or more"),
+    ({"feature_subset": 0}, "feature_subset is 0; expected a number of columns, 1 or more"),
     ({"sample_weight": [1.0]}, "expected one weight per row"),
     ({"engine": "magic"}, "there is no engine 'magic'; expected auto, cupy, numpy, sklearn"),
 ]

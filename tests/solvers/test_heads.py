@@ -3,7 +3,7 @@ import pytest
 
 import solvers
 from solvers.errors import ProblemError
-from solvers.probing.slices import cut
+from solvers.probing.layer.slices import cut
 
 ROWS = 300
 

@@ -87,7 +87,7 @@ def test_a_gap_that_is_missed_is_said(layers, labels):
         ({"C": [1.0, -1.0]}, "C"),
         ({"engine": "abacus"}, "abacus"),
         ({"seed": -1}, "seed is -1; expected an int of 0 or more"),
-        ({"random_features": 0}, "random_features is 0; expected a number of columns, 1 or more"),
+        ({"feature_subset": 0}, "feature_subset is 0; expected a number of columns, 1 or more"),
         (
             {"splits": ["val"] * 150 + ["test"] * 150},
             "no rows to train on: the splits are test, val; name one of them",

@@ -216,7 +216,7 @@ def test_a_layer_that_can_not_be_fitted_is_finished_too(parts):
         ({"gap_nats": 1e-6}, "gap_nats was 1e-05 there and is 1e-06 here"),
         ({"engine": "numpy"}, 'engine was "auto" there and is "numpy" here'),
         ({"seed": 1}, "seed was 0 there and is 1 here"),
-        ({"random_features": 5}, "random_features was null there and is 5 here"),
+        ({"feature_subset": 5}, "feature_subset was null there and is 5 here"),
         ({"full_path": True}, "full_path was false there and is true here"),
         ({"class_weight": "balanced"}, 'class_weight was null there and is "balanced" here'),
         (

@@ -79,7 +79,7 @@ BAD = {
     "full_path": ["no", 3],
     "gap_nats": [0, -1.0, np.nan, "small", None],
     "seed": [-1, None, 0.5, "0", True],
-    "random_features": [0, -3, 1.5, "all"],
+    "feature_subset": [0, -3, 1.5, "all"],
     "memory_bytes": [0, -1, "2GB"],
     "class_weight": ["even", 3, ["a"]],
 }
@@ -95,12 +95,12 @@ def test_settings_that_no_fit_can_be_made_with_are_refused_in_one_line_by_name(
 
 
 def test_numbers_of_numpy_are_numbers(data):
-    plain = solvers.fit(*data, gap_nats=1e-6, seed=3, random_features=4, memory_bytes=10**9)
+    plain = solvers.fit(*data, gap_nats=1e-6, seed=3, feature_subset=4, memory_bytes=10**9)
     same = solvers.fit(
         *data,
         gap_nats=np.float32(1e-6),
         seed=np.int64(3),
-        random_features=np.int32(4),
+        feature_subset=np.int32(4),
         memory_bytes=np.int64(10**9),
         scale=np.False_,
     )

@@ -37,6 +37,7 @@ __all__ = ["KEPT", "Arrays", "known_type", "pack", "short", "unpack"]
 
 TABLE = "rows"
 _TYPES = {"header": "u1", "weights": "<f8", "intercept": "<f8", "mean": "<f8", "scale": "<f8", "columns": "<i8"}
+_TYPES |= {"logits": "<f4", "nats": "<f4", "confidence": "<f4"}
 _TYPES |= {f"{TABLE}.index": "<i8", f"{TABLE}.group": "<i8", f"{TABLE}.id": "<u8"}
 KEPT = tuple(
     np.dtype(code) for code in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8")

@@ -1,0 +1,1 @@
+"""Fit one layer for every target: choose C, score every split, take down predictions."""
