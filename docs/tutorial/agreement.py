@@ -100,7 +100,7 @@ def train(texts: list[str], tokenizer: PreTrainedTokenizerFast, steps: int) -> L
     model = LlamaForCausalLM(config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for step in range(steps):
-        batch = tokenizer(random.Random(step).sample(texts, 64), return_tensors="pt", padding=True)
+        batch = tokenizer(random.Random(step).sample(texts, 32), return_tensors="pt", padding=True)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
         loss = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
         optimiser.zero_grad()

@@ -98,9 +98,19 @@ def _decoders(found: FileArrays, header: Mapping[str, Any]) -> Decoders:
         decoders,
         rows,
         str(header["split"]),
-        dict(header["provenance"]),
+        _provenance(header["provenance"]),
         tuple(map(_score, header["scores"])),
     )
+
+
+def _provenance(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the decoders are from, of the types that readers count on; ValueError where it is of others."""
+    stored = found.get("stored", {})
+    texts = all(isinstance(found.get(name, ""), str) for name in ("fingerprint", "target", "roles"))
+    if not texts or not isinstance(stored, dict) or not all(isinstance(each, dict) for each in stored.values()):
+        msg = "`provenance` is not as it is written"
+        raise ValueError(msg)
+    return dict(found)
 
 
 def _decoder(found: FileArrays, number: int, entry: Mapping[str, Any], rows: int) -> Decoder:

@@ -158,6 +158,10 @@ class _Work:
         source = as_source(study.codes[job.layer])
         if job.role == REFERENCE and self.network is not None:
             fit = fit_reference(self.network.make, job.layer, study.examples, training, axes)
+            if fit.decoder.architecture.code != source.shape[1:]:
+                whole = fit.decoder.architecture.code
+                msg = f"layer {job.layer!r} is {whole} in the network and {source.shape[1:]} here; no reference compares"
+                raise ProblemError(msg)
         else:
             judge = self.network.classifier if self.network is not None and job.alpha > 0 else None
             fit = fit_conv(source, study.examples, training, axes, judge)

@@ -103,11 +103,15 @@ def _settings(keywords):
     if isinstance(pool, dict):
         apart["pool"] = tuple(f"{pattern}={how}" for pattern, how in pool.items())
     settings = {"reductions": keywords.get("reductions") or actstore.Reductions(**apart)}
-    return settings | {
-        {"sample_rows": "sample"}.get(name, name): value
-        for name, value in keywords.items()
-        if name in ("limit", "sample_rows")
-    } | ({"exclude_layers": (keywords["exclude_layers"],)} if "exclude_layers" in keywords else {})
+    return (
+        settings
+        | {
+            {"sample_rows": "sample"}.get(name, name): value
+            for name, value in keywords.items()
+            if name in ("limit", "sample_rows")
+        }
+        | ({"exclude_layers": (keywords["exclude_layers"],)} if "exclude_layers" in keywords else {})
+    )
 
 
 WRONG = [

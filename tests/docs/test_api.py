@@ -34,7 +34,9 @@ def test_every_name_is_there_and_says_what_it_is(package):
 def test_what_type_checkers_see_is_what_there_is(package):
     """The imports for type checkers alone name the same things as the table that loads them."""
     tree = ast.parse((Path(__file__).resolve().parents[2] / package / "__init__.py").read_text())
-    checked = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    checked = [
+        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
     imports = [each for node in checked for each in ast.walk(node) if isinstance(each, ast.alias)]
     assert {each.asname or each.name for each in imports} >= set(sys.modules[package].__all__)
 

@@ -316,6 +316,25 @@ def test_an_encoder_gives_what_a_dump_of_the_layer_would(captured, examples):
         Encoder(model, "conv#1")(torch.from_numpy(inputs))
 
 
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mix, self.relu = nn.Linear(6, 6), nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.relu(self.mix(self.relu(self.mix(x)))).flatten(1)
+
+
+def test_an_encoder_tells_calls_and_inputs_apart(captured, examples):
+    model = Twice().eval()
+    inputs = np.asarray(examples.images[:8])
+    names = ("mix", "mix#1", "relu#1", "mix:in", "mix:in#1")
+    found = captured(model, inputs, *names)
+    for name in names:
+        now = Encoder(model, name)(torch.from_numpy(inputs))
+        assert np.allclose(now.detach().numpy(), found[name].array, atol=1e-6), name
+
+
 def test_a_reference_trains_without_dropout_and_learns_its_statistics(examples):
     model = Net()
     encoder = Encoder(model, "output")

@@ -272,7 +272,8 @@ def _result(output: str, made: Decoders) -> Result:
 
 
 def _text(output: str, made: Decoders, found: Sequence[Any]) -> Iterator[str | Table]:
-    yield f"{output}: {len(made)} decoders, scored on {len(made.rows):,} rows of {made.split}"
+    count = f"{len(made)} decoder{'s' * (len(made) != 1)}"
+    yield f"{output}: {count}, scored on {len(made.rows):,} rows of {made.split}"
     if made.provenance.get("roles"):
         yield made.provenance["roles"]
     yield from _scores_text(made)

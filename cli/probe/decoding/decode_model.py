@@ -44,6 +44,7 @@ def live_network(store: Store, study: Study, given: dict[str, Any]) -> Iterator[
     """
     import numpy as np
 
+    from actstore.errors import StoreError
     from actstore.models import load_model
     from solvers.decoders.by_torch.classifier import Classifier, frozen, is_torch_model
     from solvers.decoders.plan import Network
@@ -56,6 +57,12 @@ def live_network(store: Store, study: Study, given: dict[str, Any]) -> Iterator[
         raise ProblemError(msg)
     weights = _refuse_other_weights(store, model, given["model"])
     for layer in study.codes:
+        if given["reference"] and described(store, layer).get("reductions"):
+            msg = (
+                f"layer {layer!r} of {store.path} was reduced, and a reference decodes the whole layer: the two do not "
+                "compare; dump the layer whole, or leave --reference out"
+            )
+            raise StoreError(msg)
         _refuse_other_activations(store, model, layer)
     labels = target_of(store, given["target"])
     known = ~np.ma.getmaskarray(labels)

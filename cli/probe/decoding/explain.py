@@ -114,7 +114,11 @@ def _refuse_another(found: Decoders, chosen: Sequence[Decoder], store: Store, pa
             f"the pictures of {store.path} have the shape {store.layers[INPUT].shape[1:]}; {path} is of {shape}"
         )
         raise StoreError(msg)
-    return store.fingerprint == found.provenance.get("fingerprint")
+    same = store.fingerprint == found.provenance.get("fingerprint")
+    if same and len(found.rows) and not 0 <= found.rows.min() <= found.rows.max() < store.rows:
+        msg = f"{path} is damaged: it was scored on rows that {store.path} has not; train the decoders again"
+        raise StoreError(msg)
+    return same
 
 
 def _numbers(text: str, store: Store) -> np.ndarray:

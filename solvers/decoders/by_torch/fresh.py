@@ -61,21 +61,21 @@ class Encoder:
 
     Args:
         model: a module of torch, fresh.
-        layer: as the store has it: NAME, NAME:in for what goes into it, NAME#1 for its second call, or ``output``.
+        layer: as the store has it: NAME, NAME:in for what goes into it, NAME#1 or NAME:in#1 for its second call, or ``output``.
 
     Raises:
         ProblemError: the network has no such layer.
     """
 
     def __init__(self, model: Any, layer: str) -> None:
-        found = re.fullmatch(r"(.*?)(?:#(\d+))?(:in)?", layer) or re.fullmatch("(.*)()()", layer)
+        found = re.fullmatch(r"(.*?)(:in)?(?:#(\d+))?", layer)
         modules = dict(model.named_modules())
-        if layer == "output":
-            self._name, self._call, self._goes_in = "", 0, False
-        elif layer in modules:
+        if layer in modules:
             self._name, self._call, self._goes_in = layer, 0, False
+        elif layer == "output":
+            self._name, self._call, self._goes_in = "", 0, False
         elif found is not None and found[1] in modules:
-            self._name, self._call, self._goes_in = found[1], int(found[2] or 0), bool(found[3])
+            self._name, self._call, self._goes_in = found[1], int(found[3] or 0), bool(found[2])
         else:
             msg = f"the model has no module {layer!r}, so no reference can be trained for it; leave --reference out"
             raise ProblemError(msg)
