@@ -158,6 +158,7 @@ def test_what_cannot_be_chosen_by_is_refused():
         ({"select_by": "error", "C": 1.0}, "select_by is for choosing C, but there is none to choose"),
         ({"one_C": 3}, "one_C is 3; expected True or False"),
         ({"one_C": True, "protocol": "train"}, "chooses no C, so one_C says nothing"),
+        ({"protocol": "train", "folds": 3}, "chooses no C and sets no rows aside; leave out folds and holdout"),
         ({"protocol": "tran"}, "protocol is 'tran'; expected 'train', or none"),
     ):
         with pytest.raises(ProblemError, match=said):
