@@ -221,6 +221,12 @@ def test_what_does_not_fit_the_probe_is_refused():
     _, _, _, probes = fitted()
     for change, said in (
         ({"logits": np.zeros((60, 2), "f4")}, r"have logits of shape \(60, 2\)"),
+        ({"logits": np.full((60, 3), np.nan, "f4")}, "have logits that are not finite"),
+        (
+            dict.fromkeys(("predicted", "rank"), np.full(60, -1))
+            | dict.fromkeys(("nats", "confidence"), np.zeros(60)),
+            "are of classes that the probe does not have",
+        ),
         ({"predicted": np.zeros(60, "u2")}, "have no `rank` for each row"),
         (
             dict.fromkeys(("predicted", "rank"), np.full(60, 9))
@@ -232,6 +238,12 @@ def test_what_does_not_fit_the_probe_is_refused():
         bad = probes.changed(lambda probe, change=change, key=key: replace(probe, predictions={key: change}))
         with pytest.raises(ProbeFileError, match=said):
             bad.predictions(KEY, "test")
+    backwards = [
+        replace(each, arrays={**each.arrays, "index": each.arrays["index"][::-1]})
+        for each in probes.beside.tables
+    ]
+    with pytest.raises(ProbeFileError, match="are of rows that are not in ascending order"):
+        Probes(probes.values(), beside=Beside(tuple(backwards))).predictions(KEY, "test")
     tables = [
         replace(table, arrays={**table.arrays, "truth": table.arrays["truth"] + 2})
         for table in probes.beside.tables
