@@ -110,7 +110,7 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
     columns = StoreColumns(store, targets)
     splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
     names = list(store.layers)
-    wanted = _chosen(patterns, names) if patterns else [] if rows.concat else names
+    wanted = _chosen(patterns, names) if patterns else names
     layers: dict[str, Any] = {layer: store.layers[layer] for layer in wanted} | side_by_side(store, rows.concat)
     groups = columns.groups(rows.group_by)
     return LayerProblem(
