@@ -9,6 +9,10 @@ class StoreError(ActstoreError):
     """A store cannot be written, opened or read as asked."""
 
 
+class InUseError(StoreError):
+    """A store that another process is writing: the same command may succeed later."""
+
+
 class LayerError(ActstoreError, KeyError):
     """A layer that is not there, or that cannot be stored. A KeyError too, so that ``layers.get`` works."""
 

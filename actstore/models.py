@@ -41,14 +41,12 @@ def load_model(spec: str, arguments: Mapping[str, str] | None = None, weights: s
     Raises:
         AdapterError: nothing of that name, missing or unknown arguments, a maker that raises, weights that do not fit.
     """
+    file = None if weights is None else weights_file(weights)  # before the model is built
     values = {name: _literal(text) for name, text in (arguments or {}).items()}
     loads = loader(spec)
     model = _named(spec, values) if loads is None else _loaded(loads, spec, values)
     adapter = adapt(model)
-    if weights is not None:
-        path, key = _weights_file(weights)
-        return adapter.load_weights(path, key)
-    return model
+    return model if file is None else adapter.load_weights(*file)
 
 
 def _loaded(adapter: type[Adapter], spec: str, values: Mapping[str, object]) -> object:
@@ -123,7 +121,8 @@ def _literal(text: str) -> object:
         return text
 
 
-def _weights_file(weights: str) -> tuple[Path, str | None]:
+def weights_file(weights: str) -> tuple[Path, str | None]:
+    """The file and the key of ``FILE[:KEY]``. AdapterError where there is no such file."""
     path, key = Path(weights), None
     if not path.exists() and ":" in weights:
         name, _, key = weights.rpartition(":")

@@ -18,7 +18,7 @@ from actstore.errors import LayerError
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from actstore.activations import ModelLayer
 
@@ -29,21 +29,96 @@ INTO = ":in"
 """Ends the name of what goes into a layer."""
 
 
-def select(patterns: Sequence[str], layers: Sequence[ModelLayer]) -> list[ModelLayer]:
-    """The layers that at least one pattern picks, in call order.
+def select(
+    patterns: Sequence[str], layers: Sequence[ModelLayer], exclude: Sequence[str] = ()
+) -> list[ModelLayer]:
+    """The layers that at least one pattern picks and none of ``exclude`` does, in call order.
 
     Globs and regular expressions pass over layers that have nothing to store (never called, or returning no
     single array); asked for by its exact name, such a layer is an error that says why.
 
     Raises:
-        LayerError: no pattern at all, a malformed pattern, one that picks nothing, or a layer with nothing to store.
+        LayerError: no pattern at all, a malformed pattern, one that picks nothing (of ``exclude``, too: a typing
+            mistake there would store what nobody wants), nothing left, or a layer with nothing to store.
     """
     names = [layer.name for layer in layers]
     if not patterns:
         msg = f"no layers were asked for; name some of {listed([name for name in names if not asks_for_inputs(name)])}"
         raise LayerError(msg)
+    left_out = named_by(exclude, layers)
     picked = {layer.name for pattern in patterns for layer in _picked(pattern, layers, names)}
-    return [layer for layer in layers if layer.name in picked]
+    if picked <= left_out:
+        raise none_left(exclude, len(picked))
+    return [layer for layer in layers if layer.name in picked - left_out]
+
+
+def pick_names(patterns: Sequence[str], names: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
+    """The names of stored layers that at least one pattern picks and none of ``exclude`` does, in their order.
+
+    Raises:
+        LayerError: a pattern that is malformed or picks nothing, or nothing left of what was picked.
+    """
+    picked, left_out = _names_picked(patterns, names), _names_picked(exclude, names)
+    if picked and picked <= left_out:
+        raise none_left(exclude, len(picked))
+    return [name for name in names if name in picked - left_out]
+
+
+def _names_picked(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+    picked: set[str] = set()
+    for pattern in patterns:
+        matches = matcher(pattern, names)
+        found = {name for name in names if matches(name)}
+        if not found:
+            raise unknown(pattern, names)
+        picked |= found
+    return picked
+
+
+def none_left(exclude: Sequence[str], picked: int) -> LayerError:
+    """The error where ``--exclude-layers`` leaves nothing of what was picked."""
+    return LayerError(
+        f"no layers are left: --exclude-layers {' '.join(exclude)} takes all {picked:,} that were picked"
+    )
+
+
+def named_by(patterns: Sequence[str], layers: Sequence[ModelLayer]) -> set[str]:
+    """The names of the layers that patterns mean, whether they can be stored or not.
+
+    Raises:
+        LayerError: a malformed pattern, or one that picks nothing.
+    """
+    names: set[str] = set()
+    for pattern in patterns:
+        found = [layer.name for layer, picks in zip(layers, matching(pattern, layers), strict=True) if picks]
+        if not found:
+            raise unknown(pattern, [layer.name for layer in layers])
+        names.update(found)
+    return names
+
+
+def check_patterns(patterns: Iterable[str]) -> None:
+    """Refuse, before any layer is known, what is no pattern.
+
+    Raises:
+        LayerError: an empty pattern, or a regular expression that is none.
+    """
+    for pattern in patterns:
+        if not pattern.removeprefix("re:"):
+            msg = f"layer pattern {pattern!r} is empty; write a layer's name, a glob such as 'conv*', or re:EXPRESSION"
+            raise LayerError(msg)
+        if pattern.startswith("re:"):
+            _compiled(pattern)
+
+
+def check_axes(entries: Iterable[str]) -> None:
+    """Refuse, before any layer is known, an entry of ``--axes`` that is none.
+
+    Raises:
+        LayerError: not ``PATTERN=NAME,NAME,...``, or a malformed pattern.
+    """
+    for entry in entries:
+        check_patterns([_axes_entry(entry)[0]])
 
 
 def _picked(pattern: str, layers: Sequence[ModelLayer], names: Sequence[str]) -> list[ModelLayer]:

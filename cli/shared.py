@@ -27,6 +27,7 @@ step_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it is there already.")
 
 
+_NOTICED = "cli.shared.noticed"
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -46,11 +47,16 @@ class Size(click.ParamType):
         return count
 
 
-def echo_json(value: Any) -> None:
-    """Print a value as JSON; what JSON has no number for (NaN, infinity) becomes null."""
+def as_json_text(value: Any) -> str:
+    """A value as JSON; what JSON has no number for (NaN, infinity) becomes null."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
     # JSON may write any character as its number; those that would act on a terminal are.
-    click.echo(re.sub(r"[^\n -~]", lambda found: _as_number(found[0]), text))
+    return re.sub(r"[^\n -~]", lambda found: _as_number(found[0]), text)
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(as_json_text(value))
 
 
 def _as_number(character: str) -> str:
@@ -145,12 +151,25 @@ class ProgressLine:
         self.clear()
 
 
+exclude_option = click.option(
+    "--exclude-layers",
+    "exclude_layers",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers to leave out, whatever --layers picks; repeatable.",
+)
 ignore_label_option = click.option(
     "--ignore-label",
     multiple=True,
     metavar="VALUE",
     help='A label that means "no label", such as -100 or NA; repeatable. An empty cell, null and NaN always do.',
 )
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error with its notes, on one line."""
+    parts = [str(error), *getattr(error, "__notes__", [])]
+    return printable(" ".join("; ".join(part for part in parts if part).split()))
 
 
 @contextmanager
@@ -162,17 +181,67 @@ def shown_warnings() -> Iterator[None]:
             yield
         finally:
             for warning in caught:
-                click.echo(f"warning: {warning.message}", err=True)
+                notice(f"warning: {warning.message}")
+
+
+def notice(text: str) -> None:
+    """Show a line on stderr at once; the document of ``--json`` has it among its messages, too."""
+    line = " ".join(text.split())
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta.setdefault(_NOTICED, []).append(line)
+    click.echo(printable(line), err=True)
+
+
+def noticed(context: click.Context) -> list[str]:
+    """The lines that a command has shown so far, one after the other."""
+    return list(context.meta.get(_NOTICED, ()))
+
+
+def describe_labels(labels: np.ndarray) -> dict[str, int]:
+    """How many classes a target has, and how many rows lack a label."""
+    import numpy as np
+
+    present = np.ma.compressed(labels)
+    return {"classes": len(np.unique(present)), "unlabelled": len(labels) - len(present)}
 
 
 def count_labels(name: str, labels: np.ndarray) -> str:
     """How many rows have a label, and how many classes these are."""
-    import numpy as np
-
-    present = np.ma.compressed(labels)
-    return f"{name}: {len(present):,} of {len(labels):,} rows have a label, {len(np.unique(present)):,} classes"
+    found = describe_labels(labels)
+    labelled = len(labels) - found["unlabelled"]
+    return f"{name}: {labelled:,} of {len(labels):,} rows have a label, {found['classes']:,} classes"
 
 
 def layers_of(rows: int, layers: int) -> str:
     """Return `1,000 rows of 2 layers`, or of `1 layer`."""
-    return f"{rows:,} row{'s' * (rows != 1)} of {layers:,} layer{'s' * (layers != 1)}"
+    return f"{rows:,} row{'s' * (rows != 1)} of {layer_count(layers)}"
+
+
+def layer_count(layers: int) -> str:
+    """Return `2 layers`, or `1 layer`."""
+    return f"{layers:,} layer{'s' * (layers != 1)}"
+
+
+def reductions_in_words(steps: Any) -> str:
+    """Reductions as words: `pool mean, random_features 8 of 128`."""
+    if not isinstance(steps, list) or not steps:
+        return "nothing"
+    words = []
+    for step in steps:
+        if not isinstance(step, dict):
+            return "something unknown"
+        indices = step.get("indices")
+        count = (
+            indices.get("count")
+            if isinstance(indices, dict)
+            else len(indices)
+            if isinstance(indices, list)
+            else None
+        )
+        given = [
+            str(step[name]) for name in ("how", "kind", "pool", "to") if isinstance(step.get(name), str | int)
+        ]
+        number = [f"{count} of {step.get('of')}"] if count is not None else []
+        words.append(" ".join([str(step.get("step")), *given, *number]))
+    return ", ".join(words)

@@ -14,10 +14,13 @@ from actstore.dumping.plan import LoopSettings
 from actstore.dumping.ranks import share_of
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, SourceError
+from actstore.patterns import check_axes, check_patterns
 from actstore.reductions import ReductionSettings
 from actstore.rows.choice import RowChoice
+from actstore.sources.base import SlicedSource
 from actstore.store.disk.output import named_paths
 from actstore.store.documents.write_place import WritePlace
+from actstore.store.writing.destination import choose
 from actstore.store.writing.writer import Writer
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class DumpSettings:
 
     Args:
         layers: patterns (see ``actstore.patterns``).
+        exclude_layers: patterns of layers that are left out, whatever ``layers`` picks.
         batch_size: examples that go through the model together, where the source lets us choose.
         limit: of each source, the first so many examples; None for all. (``digits`` is three sources, its splits.)
         sample: keep each row with this probability; None for all.
@@ -55,6 +59,8 @@ class DumpSettings:
         resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
         selfcheck: whether to refuse a model that gives a row other values when it runs again, beside other rows, or
             padded (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
+        keep_input: "text" or "thumbnail": store the text, or a small image, of each example, too, to show it later
+            (``store.inputs_kept``).
         inputs: files and folders that are read besides the data (model, weights, labels), as SPECs; like the data's own
             files, none of them is ever replaced.
         command: the command line, for the provenance.
@@ -79,8 +85,10 @@ class DumpSettings:
     stop_early: bool = False
     resume_anyway: bool = False
     selfcheck: bool = True
+    keep_input: str | None = None
     inputs: tuple[str, ...] = ()
     command: str = ""
+    exclude_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -90,6 +98,8 @@ class DumpSettings:
             msg = f"autocast is {self.autocast!r}; expected {' or '.join(AUTOCAST)}"
             raise DumpError(msg)
         WritePlace(self.step, self.rank, self.world_size)
+        check_patterns([*self.layers, *self.exclude_layers])
+        check_axes(self.axes)
         self.loop(RowUnit() if self.row is None else RowUnit(self.row))
 
     def loop(self, unit: RowUnit) -> LoopSettings:
@@ -103,7 +113,48 @@ class DumpSettings:
             unit,
             axes=self.axes,
             selfcheck=self.selfcheck,
+            exclude=self.exclude_layers,
+            keep_input=self.keep_input,
         )
+
+    def inputs_of(self, data: Sequence[SplitData]) -> list[str]:
+        """Return the files and folders that are read, none of which is ever replaced."""
+        return named_paths(*self.inputs, *(item.source.spec for item in data))
+
+
+def check_beforehand(data: Sequence[SplitData], settings: DumpSettings) -> WritePlace:
+    """Refuse what can be refused without the model; nothing is written. Returns the place that the dump would have.
+
+    Raises:
+        ActstoreError: data that cannot be read, or not in such rows; ranks of a source without a length; --skip-bad
+            for what is no folder of images; columns that are not there.
+    """
+    if settings.skip_bad:
+        check_can_be_bad(data)
+    loop_settings = settings.loop(RowUnit.of(settings.row, data))
+    for position, item in enumerate(data):
+        if isinstance(item.source, SlicedSource) and not settings.skip_bad:  # what it gives once it gives again
+            with closing(item.batches(1, loop_settings.examples, position, range(1))) as batches:
+                next(batches)
+    share = share_of(data, loop_settings, settings.rank, settings.world_size)
+    return WritePlace(settings.step, settings.rank, settings.world_size, share.first_row, share.rows)
+
+
+def check_output(
+    data: Sequence[SplitData], out: str | PathLike[str], settings: DumpSettings, place: WritePlace
+) -> None:
+    """Refuse an output that the dump could not write, before anything runs; nothing is written.
+
+    Raises:
+        StoreError: see ``Writer``. InUseError where another process writes it.
+    """
+    choose(
+        out,
+        place,
+        overwrite=settings.overwrite,
+        resume=settings.resume or settings.resume_anyway,
+        inputs=settings.inputs_of(data),
+    )
 
 
 def dump(
@@ -143,7 +194,7 @@ def dump(
         overwrite=settings.overwrite,
         resume=settings.resume or settings.resume_anyway,
         resume_anyway=settings.resume_anyway,
-        inputs=named_paths(*settings.inputs, *(item.source.spec for item in data)),
+        inputs=settings.inputs_of(data),
     )
     writer.note(command=settings.command)
     loop = DumpLoop(writer, loop_settings, progress)
@@ -196,11 +247,16 @@ def without_bad(data: Sequence[SplitData], choice: RowChoice) -> list[SplitData]
     Raises:
         SourceError: no source that can tell, or one of which no row can be read.
     """
+    check_can_be_bad(data)
+    return [_without_bad(item, choice, position) for position, item in enumerate(data)]
+
+
+def check_can_be_bad(data: Sequence[SplitData]) -> None:
+    """SourceError unless some of the data can tell which of its rows are bad."""
     if not any(isinstance(item.source, CheckedSource) for item in data):
         specs = ", ".join(item.source.spec for item in data)
         msg = f"--skip-bad is for folders of images, but the data is {specs}; leave it out"
         raise SourceError(msg)
-    return [_without_bad(item, choice, position) for position, item in enumerate(data)]
 
 
 def _without_bad(item: SplitData, choice: RowChoice, position: int) -> SplitData:

@@ -25,8 +25,8 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.label_values.plain import plain_labels
 from actstore.rows.ids import index_of, is_pandas
+from actstore.rows.labels import plain_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

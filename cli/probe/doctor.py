@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option
+from cli.result import Result, Table, command
 
 
-@click.command()
-@json_option
-def doctor(as_json: bool) -> None:
+@command()
+def doctor() -> Result:
     """Say which engines work here, and why the others do not.
 
     \b
@@ -22,14 +21,14 @@ def doctor(as_json: bool) -> None:
         {"engine": name, "works": (why := choice.available(name)) is None, "why_not": why}
         for name in choice.names()
     ]
-    if as_json:
-        echo_json(findings)
-        return
-    echo_table(
+    table = Table(
         ["engine", "works here", "why not"],
         [[str(row["engine"]), "yes" if row["works"] else "no", str(row["why_not"] or "")] for row in findings],
     )
-    click.echo("cupy: not yet run on hardware by this project; its arithmetic is tested through NumPy.")
+    return Result(
+        {"engines": findings},
+        [table, "cupy: not yet run on hardware by this project; its arithmetic is tested through NumPy."],
+    )
 
 
 def engine_named(_context: click.Context, _option: click.Parameter, given: str) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option, printable, step_option
+from cli.result import Failure, Result, Table, WrongUsage, command
+from cli.shared import reductions_in_words, step_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,12 +23,19 @@ HELD_OUT, SAME_IDS = "held_out", "same_ids"
 _ROLES = ("fit", "select", HELD_OUT, SAME_IDS)
 
 
-@click.command("eval")
+@command("eval")
 @click.argument("probes", metavar="PROBES")
 @click.argument("store", metavar="STORE")
 @step_option
-@json_option
-def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
+@click.option(
+    "--rename",
+    "renames",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="A layer that PROBES calls OLD is NEW in STORE: names, globs ('layers.*=model.layers.*') or "
+    "'re:EXPRESSION=NEW' with groups as \\1; repeatable, the last that fits counts.",
+)
+def evaluate(probes: str, store: str, step: int | None, renames: tuple[str, ...]) -> Result:
     """Score the probes of PROBES on the rows of STORE, split by split. Nothing is fitted.
 
     Rows that a probe was trained on (role `fit`) or its C chosen by (`select`) are told from those that it has not seen
@@ -36,14 +44,15 @@ def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
     named, the others scored, and the exit code is 1.
 
     \b
-    Example:
+    Examples:
       probe eval probes.h5 shifted.h5
+      probe eval probes.h5 captured.acts --rename 'layers.*=model.layers.*'
     """
     import solvers
     from cli.probe.bridge import open_store
     from solvers.probing.targets import id_digests
 
-    fitted = solvers.load(probes)
+    fitted = solvers.load(probes).renamed(_pairs(renames))
     with open_store(store, step) as opened:
         there, missing = _there(fitted, opened, store)
         for probe in there:
@@ -53,16 +62,30 @@ def evaluate(probes: str, store: str, step: int | None, as_json: bool) -> None:
         roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in there}
         notes += _note_of_ids(roles.values(), probes, store)
         found = [row for probe in there for row in _score(probe, opened, roles[probe.key])]
-    for note in dict.fromkeys(notes):
-        click.echo(f"note: {printable(note)}", err=True)
-    if as_json:
-        echo_json(found)
-    else:
-        _echo(found)
-    for line in missing:
-        click.echo(f"error: {printable(line)}", err=True)
-    if missing:
-        click.get_current_context().exit(1)
+    notes += [
+        f"the split `{row['named']}` of {store} is shown as `{row['split']}`"
+        for row in found
+        if row["named"] != row["split"]
+    ]
+    return Result(
+        {"scores": found},
+        [_table(found)],
+        [f"note: {note}" for note in dict.fromkeys(notes)],
+        Failure("not-scored", missing) if missing else None,
+    )
+
+
+def _pairs(renames: Sequence[str]) -> dict[str, str]:
+    """New names by old ones, of `--rename OLD=NEW`."""
+    pairs: dict[str, str] = {}
+    for text in renames:
+        old, equals, new = text.partition("=")
+        if not (old and equals and new):
+            raise WrongUsage(f"--rename {text!r} is not OLD=NEW; write for example 'layers.*=model.layers.*'")
+        if old in pairs:
+            raise WrongUsage(f"--rename {old!r} was given twice; give each name one new name")
+        pairs[old] = new
+    return pairs
 
 
 def _there(fitted: Probes, store: Store, where: str) -> tuple[list[Probe], list[str]]:
@@ -96,36 +119,12 @@ def refuse_another_layer(probe: Probe, store: Store, probes: str, where: str) ->
         before = probe.provenance.stored.get(layer, {}).get("reductions")
         now = described(store, layer).get("reductions") if layer in store.layers else None
         if before is not None and now is not None and before != now:
-            told, there = _in_words(before), _in_words(now)
+            told, there = reductions_in_words(before), reductions_in_words(now)
             there = f"others of {there}" if told == there else there
             raise StoreError(
                 f"layer {layer!r} of {where} is not what {probes} was fitted on: that was reduced by {told}, this by "
                 f"{there}; dump it with the same reductions and the same --seed"
             )
-
-
-def _in_words(steps: Any) -> str:
-    """Reductions as words: `pool mean, random_features 8 of 128`."""
-    if not isinstance(steps, list) or not steps:
-        return "nothing"
-    words = []
-    for step in steps:
-        if not isinstance(step, dict):
-            return "something unknown"
-        indices = step.get("indices")
-        count = (
-            indices.get("count")
-            if isinstance(indices, dict)
-            else len(indices)
-            if isinstance(indices, list)
-            else None
-        )
-        given = [
-            str(step[name]) for name in ("how", "kind", "pool", "to") if isinstance(step.get(name), str | int)
-        ]
-        number = [f"{count} of {step.get('of')}"] if count is not None else []
-        words.append(" ".join([str(step.get("step")), *given, *number]))
-    return ", ".join(words)
 
 
 def _notes(probe: Probe, store: Store, probes: str, where: str) -> Iterator[str]:
@@ -195,25 +194,27 @@ def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]
     import numpy as np
 
     import solvers
-    from actstore.label_values.plain import without
+    from actstore.rows.labels import without
     from cli.probe.row_columns import features_of, target_of
+    from solvers.fitting.splits import shown_names
 
     labels = without(target_of(store, probe.target), probe.proof.chosen.get("ignore_label", ()))
     layer = features_of(store, probe.where.layers)
     labelled = ~np.ma.getmaskarray(labels)
     records = []
-    for split in dict.fromkeys(store.splits.tolist()):
+    shown = shown_names([*dict.fromkeys(store.splits.tolist())], probe.proof.chosen.get("named"))
+    for split, name in shown.items():
         here = (store.splits == split) & labelled
         for role in (role for role in _ROLES if np.any(roles[here] == role)):
             rows = np.flatnonzero(here & (roles == role))
             score = solvers.evaluate(probe, solvers.Rows(layer, rows), labels[rows])
             place = {"layer": probe.layer, "target": probe.target, "step": probe.step}
-            records.append(place | {"split": split, "role": role} | asdict(score))
+            records.append(place | {"split": name, "named": split, "role": role} | asdict(score))
     return records
 
 
-def _echo(found: Sequence[Mapping[str, Any]]) -> None:
-    """Print a row per probe, split and role."""
+def _table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a row per probe, split and role."""
     several = [name for name in ("step",) if len({row[name] for row in found}) > 1]
     unseen = ["unseen"] if any(row["unseen"] for row in found) else []
     names = ["layer", "target", *several, "split", "role", "rows", *unseen]
@@ -225,7 +226,7 @@ def _echo(found: Sequence[Mapping[str, Any]]) -> None:
         ]
         for row in found
     ]
-    echo_table([*names, "error", "CE"], rows)
+    return Table([*names, "error", "CE"], rows)
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:

@@ -69,7 +69,9 @@ def _fitted(given: dict[str, Any], steps: Sequence[int | None], told: dict[str, 
     from cli.probe.bridge import open_problem, with_stored
     from cli.probe.row_columns import RowOptions
 
-    rows = RowOptions(given["split_by"], given["group_by"], given["ignore_label"], given["concat"])
+    rows = RowOptions(
+        given["split_by"], given["group_by"], given["ignore_label"], given["concat"], given["exclude_layers"]
+    )
     asked = (given["activations"], given["targets"], given["patterns"])
     with ExitStack() as stack:
         stack.enter_context(shown_warnings())

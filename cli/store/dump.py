@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.result import USAGE, USAGE_CODE, Failure, Result, checked_beforehand, command
 from cli.shared import (
     ProgressLine,
     duration,
+    exclude_option,
     ignore_label_option,
     overwrite_option,
     shown_warnings,
     size,
 )
-from cli.store.layers import echo_layers, model_options, parse_arguments
-from cli.store.ranks import rank_and_world_size
-from cli.store.summary import echo_summary
+from cli.store.dump_settings import checked_data, settings_of
+from cli.store.layers import layers_result, model_options, parse_arguments
+from cli.store.summary import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from actstore.dumping.dump import DumpSettings, Progress
+    from actstore.dumping.dump import Progress
 
 row_columns_options = (
     click.option(
@@ -45,12 +45,18 @@ row_columns_options = (
 
 _OPTIONS = (
     click.option(
-        "--target", "targets", multiple=True, metavar="[SPLIT:]NAME=SPEC", help="A label per row; repeatable."
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="[SPLIT:]NAME[=SPEC]",
+        help="A label per row; repeatable. "
+        "By name alone what the data offers: form, lemma of a treebank; token with --row token.",
     ),
     *row_columns_options,
     click.option(
         "--layers", "patterns", multiple=True, metavar="PATTERN", help="A layer's name or a glob; repeatable."
     ),
+    exclude_option,
     click.option(
         "-o", "--output", metavar="STORE", help="NAME.h5 for one file, NAME.acts for a folder of shards."
     ),
@@ -118,6 +124,11 @@ _OPTIONS = (
         help="End each pass of a torch or Keras model after the deepest layer asked for. Not for models that keep "
         "something from one layer to the next (the skips of a U-net in a list).",
     ),
+    click.option(
+        "--keep-input",
+        type=click.Choice(["text", "thumbnail"]),
+        help="Store the text of each example, or a small image of it, too, so that examples can be shown later.",
+    ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),
     click.option(
@@ -129,17 +140,17 @@ _OPTIONS = (
 )
 
 
-def dump_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def dump_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return what is stored, and where."""
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        function = option(function)
+    return function
 
 
-@click.command()
+@command()
 @model_options
 @dump_options
-def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
+def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> Result:
     """Run MODEL over the data and store the activations of the layers asked for.
 
     MODEL is file.py:name or package.module:name (a model, a function that makes one, or a function of a batch),
@@ -158,79 +169,22 @@ def dump(patterns: tuple[str, ...], output: str | None, **given: Any) -> None:
     """
     from actstore.dumping.dump import dump as dump_activations
     from actstore.models import load_model
-    from actstore.sources import RowColumns, split_data
 
-    if not given["data"]:
-        raise click.UsageError(
-            "--data is missing: what is the model to run on? For example --data train=images.npy"
-        )
-    model = load_model(given["model"], parse_arguments(given["arguments"]), given["weights"])
-    columns = RowColumns(given["split_by"], given["group_by"], given["ignore_label"])
-    with shown_warnings():
-        data = split_data(given["data"], given["targets"], columns)
-    if not patterns:
-        echo_layers(model, data, given)
-        raise click.UsageError(
-            "--layers is missing: choose from the layers above, for example --layers '**' for all"
-        )
-    if output is None:
-        raise click.UsageError("-o is missing: where is the store to go? For example -o run.h5")
-    settings = _settings(patterns, given)
+    arguments = parse_arguments(given["arguments"])
+    data = checked_data(patterns, output, given)
+    model = load_model(given["model"], arguments, given["weights"])
+    if not patterns or output is None:
+        reason = "--layers is missing: choose from the layers above, for example --layers '**' for all"
+        return replace(layers_result(model, data, given), failure=Failure(USAGE, [reason], USAGE_CODE))
+    with checked_beforehand():
+        settings = settings_of(patterns, given)  # the model's file may have said which rank this is
     with ProgressLine() as line, shown_warnings():
         speed = Speed()
         store = dump_activations(
             model, data, output, settings, lambda progress: line.show(speed.text(progress))
         )
     with store:
-        echo_summary(store, output, settings)
-
-
-def _settings(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSettings:
-    from actstore.adapters.for_jax.processes import jax_process
-    from actstore.dumping.dump import DumpSettings
-    from actstore.reductions import ReductionSettings
-
-    rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, jax_process)
-    if (given["resume"] or given["resume_anyway"]) and given["overwrite"]:
-        raise click.UsageError("--resume goes on with what is there, --overwrite replaces it: choose one")
-    return DumpSettings(
-        layers=patterns,
-        row=given["row"],
-        batch_size=given["batch_size"],
-        limit=given["limit"],
-        sample=given["sample"],
-        reductions=ReductionSettings(
-            pool=given["pool"],
-            random_features=given["random_features"],
-            random_projection=given["random_projection"],
-            dtype=given["dtype"],
-            seed=given["seed"],
-        ),
-        device=given["device"],
-        autocast=given["autocast"],
-        trace=given["trace"],
-        step=given["step"],
-        rank=rank,
-        world_size=world_size,
-        skip_bad=given["skip_bad"],
-        overwrite=given["overwrite"],
-        resume=given["resume"],
-        axes=given["axes"],
-        stop_early=given["stop_early"],
-        resume_anyway=given["resume_anyway"],
-        selfcheck=given["selfcheck"],
-        inputs=tuple(_read(given)),
-        command=shlex.join(["actstore", *sys.argv[1:]]),
-    )
-
-
-def _read(given: dict[str, Any]) -> Iterator[str]:
-    """Yield what is read, as SPECs without the names before them."""
-    yield given["model"]
-    if given["weights"]:
-        yield given["weights"]
-    for text in (*given["data"], *given["targets"]):
-        yield from (text, text.partition("=")[2])
+        return summary(store, output, settings)
 
 
 class Speed:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from cli.shared import overwrite_option, size, step_option
+from cli.result import Result, command
+from cli.shared import layers_of, overwrite_option, size, step_option
 
 
-@click.command()
+@command()
 @click.argument("store")
 @click.option(
     "--layer", "layers", multiple=True, required=True, metavar="L", help="A layer's name; repeatable."
@@ -15,7 +16,7 @@ from cli.shared import overwrite_option, size, step_option
 @click.option("-o", "--output", required=True, metavar="FILE", help="NAME.npy, NAME.npz or NAME.safetensors.")
 @step_option
 @overwrite_option
-def export(store: str, layers: tuple[str, ...], output: str, step: int | None, overwrite: bool) -> None:
+def export(store: str, layers: tuple[str, ...], output: str, step: int | None, overwrite: bool) -> Result:
     """Write layers of STORE as NumPy or safetensors files.
 
     .npy takes one layer. .npz has it as `activations` (several by their names), with ids, splits, groups and
@@ -33,9 +34,18 @@ def export(store: str, layers: tuple[str, ...], output: str, step: int | None, o
 
     with actstore.open(store) as opened:
         done = export_layers(opened.one(step), layers, output, overwrite=overwrite)
-    noun = "layer" if len(set(layers)) == 1 else "layers"
-    click.echo(f"{output}: {done.rows:,} rows of {len(set(layers))} {noun}, {size(done.file_bytes)}")
-    for name in done.widened:
-        click.echo(
-            f"layer {name!r} is bfloat16, which NumPy lacks: written as the same values in float32", err=True
-        )
+    names = list(dict.fromkeys(layers))
+    return Result(
+        {
+            "output": output,
+            "rows": done.rows,
+            "layers": names,
+            "bytes": done.file_bytes,
+            "widened": list(done.widened),
+        },
+        [f"{output}: {layers_of(done.rows, len(names))}, {size(done.file_bytes)}"],
+        [
+            f"layer {name!r} is bfloat16, which NumPy lacks: written as the same values in float32"
+            for name in done.widened
+        ],
+    )

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option, shape, size
+from cli.result import Result, Table, command
+from cli.shared import describe_labels, reductions_in_words, shape, size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from actstore.store.reading.reader import Store
 
 
-@click.command()
+@command()
 @click.argument("store")
-@json_option
-def info(store: str, as_json: bool) -> None:
+def info(store: str) -> Result:
     """Say what STORE holds: layers, rows by split, targets, where it came from.
 
     \b
@@ -28,25 +29,24 @@ def info(store: str, as_json: bool) -> None:
 
     with actstore.open(store) as opened:
         found = describe(opened)
-    if as_json:
-        echo_json(found)
-    else:
-        _echo(store, found)
+    return Result(found, list(_text(store, found)))
 
 
-def _echo(store: str, found: Mapping[str, Any]) -> None:
-    """Print what `describe` found."""
+def _text(store: str, found: Mapping[str, Any]) -> Iterator[str | Table]:
+    """Yield what `describe` found, for a person."""
     state = "complete" if found["complete"] else "INCOMPLETE: the dump did not finish"
-    click.echo(f"{store}: {found['rows']:,} rows ({found['row_unit']}), {state}")
+    yield f"{store}: {found['rows']:,} rows ({found['row_unit']}), {state}"
     if len(found["steps"]) > 1:
-        _echo_steps(found["steps"])
-    click.echo("splits: " + ", ".join(f"{name or '(none)'} {rows:,}" for name, rows in found["splits"].items()))
+        yield _steps_line(found["steps"])
+    yield "splits: " + ", ".join(f"{name or '(none)'} {rows:,}" for name, rows in found["splits"].items())
     for name, target in found["targets"].items():
         lacking = f", {target['unlabelled']:,} rows without" if target["unlabelled"] else ""
-        click.echo(f"target {name}: {target['classes']:,} classes{lacking}")
-    click.echo()
-    echo_table(
-        ["layer", "shape of a row", "axes", "dtype", "bytes", "rows with NaN/Inf"],
+        yield f"target {name}: {target['classes']:,} classes{lacking}"
+    yield from _weights_lines(found)
+    yield ""
+    reduced = ["reductions"] if any(layer["reductions"] for layer in found["layers"].values()) else []
+    yield Table(
+        ["layer", "shape of a row", "axes", "dtype", "bytes", "rows with NaN/Inf", *reduced],
         [
             [
                 name,
@@ -55,18 +55,31 @@ def _echo(store: str, found: Mapping[str, Any]) -> None:
                 layer["dtype"],
                 size(layer["bytes"]),
                 str(layer["nonfinite_rows"]),
+                *([layer["reductions"]] if reduced else []),
             ]
             for name, layer in found["layers"].items()
         ],
+        left=(0, 6),
     )
+    yield f"{size(found['activation_bytes'])} of activations, {size(found['file_bytes'])} on the disk"
     if found["provenance"].get("command"):
-        click.echo(f"\nmade by: {found['provenance']['command']}")
+        yield ""
+        yield f"made by: {found['provenance']['command']}"
 
 
-def _echo_steps(steps: Mapping[int, Mapping[str, Any]]) -> None:
+def _weights_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the hash of the model's weights, step by step where they differ."""
+    by_step = {step: facts["weights"] for step, facts in found["steps"].items() if facts["weights"]}
+    if len(set(by_step.values())) == 1:
+        yield f"weights: {next(iter(by_step.values()))}"
+    else:
+        yield from (f"weights of step {step}: {weights}" for step, weights in by_step.items())
+
+
+def _steps_line(steps: Mapping[int, Mapping[str, Any]]) -> str:
     unfinished = [str(step) for step, facts in steps.items() if not facts["complete"]]
     note = f"; INCOMPLETE: {', '.join(unfinished)}" if unfinished else ""
-    click.echo(f"steps: {', '.join(map(str, steps))}{note}")
+    return f"steps: {', '.join(map(str, steps))}{note}"
 
 
 def describe(store: Store) -> dict[str, Any]:
@@ -83,13 +96,11 @@ def describe(store: Store) -> dict[str, Any]:
             "dtype": layer.stored_dtype,
             "bytes": layer.nbytes,
             "nonfinite_rows": store.nonfinite.get(name, 0),
+            "reductions": _reductions(base.provenance, name),
         }
         for name, layer in base.layers.items()
     }
-    targets = {}
-    for name, labels in store.targets.items():
-        present = np.ma.compressed(labels)
-        targets[name] = {"classes": len(np.unique(present)), "unlabelled": len(labels) - len(present)}
+    targets = {name: describe_labels(labels) for name, labels in store.targets.items()}
     return {
         "path": str(store.path),
         "complete": store.complete,
@@ -100,8 +111,22 @@ def describe(store: Store) -> dict[str, Any]:
         "splits": dict(zip(names[order].tolist(), counts[order].tolist(), strict=True)),
         "targets": targets,
         "layers": layers,
+        "activation_bytes": sum(store.at(step).layers[name].nbytes for step in store.steps for name in layers),
+        "file_bytes": _file_bytes(store.path),
         "provenance": base.provenance,
     }
+
+
+def _reductions(provenance: Mapping[str, Any], layer: str) -> str:
+    """What a layer was reduced by, in words; empty where it was not, or where nobody told."""
+    told = provenance.get("reductions", {}).get("layers", {}).get(layer, {}).get("steps")
+    return reductions_in_words(told) if told else ""
+
+
+def _file_bytes(path: Path) -> int:
+    """Bytes of all files of a store."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(each.stat().st_size for each in files)
 
 
 def _describe_step(store: Store) -> dict[str, Any]:

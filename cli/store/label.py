@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from cli.shared import count_labels, ignore_label_option, shown_warnings
+from cli.result import Result, command
+from cli.shared import count_labels, describe_labels, ignore_label_option, shown_warnings
 
 
-@click.command()
+@command()
 @click.argument("store")
 @click.argument("labels", metavar="LABELS")
 @click.option(
@@ -24,7 +25,9 @@ from cli.shared import count_labels, ignore_label_option, shown_warnings
 )
 @ignore_label_option
 @click.option("--overwrite", is_flag=True, help="Put these labels in the place of a target of that name.")
-def label(store: str, labels: str, name: str | None, column: str | None, overwrite: bool, **given: Any) -> None:
+def label(
+    store: str, labels: str, name: str | None, column: str | None, overwrite: bool, **given: Any
+) -> Result:
     """Attach the labels in LABELS to the rows of STORE, a folder (NAME.acts) whose dump is complete.
 
     LABELS is FILE.csv, with row ids in the column `id` (else the first one); FILE.jsonl:COLUMN or a saved dataset,
@@ -51,4 +54,8 @@ def label(store: str, labels: str, name: str | None, column: str | None, overwri
                 attached[wanted] = whole(values, f"--{what}-by {wanted!r} of {labels}", what)
         for target, values in attached.items():
             opened.attach(target, values, overwrite=overwrite)
-            click.echo(count_labels(target, opened.targets[target]))
+        placed = {target: opened.targets[target] for target in attached}
+    return Result(
+        {"store": store, "targets": {target: describe_labels(values) for target, values in placed.items()}},
+        [count_labels(target, values) for target, values in placed.items()],
+    )

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import echo_json, echo_table, json_option, shape, shown_warnings, size
+from cli.result import Result, Table, checked_beforehand, command
+from cli.shared import exclude_option, layer_count, shape, shown_warnings, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from actstore.adapters import ModelLayer
     from actstore.sources import SplitData
@@ -48,11 +49,11 @@ _MODEL_OPTIONS = (
 )
 
 
-def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The argument and options that say which model runs on what."""
     for option in reversed(_MODEL_OPTIONS):
-        command = option(command)
-    return command
+        function = option(function)
+    return function
 
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
@@ -64,33 +65,50 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in pairs)
 
 
-@click.command()
+@command()
 @model_options
-@json_option
-def layers(model: str, data: tuple[str, ...], as_json: bool, **given: Any) -> None:
+@click.option(
+    "--layers",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="List these alone, and what a dump of them takes; as of `actstore dump`. Repeatable.",
+)
+@exclude_option
+def layers(model: str, data: tuple[str, ...], **given: Any) -> Result:
     """List the layers of MODEL in call order; with --data, two rows are run to know shapes, axes and sizes.
 
     A layer that gives nothing to store says why.
 
     \b
-    Example:
+    Examples:
       actstore layers demo:digits --data digits
+      actstore layers demo:digits --data digits --layers '*' --exclude-layers logits
     """
     from actstore.models import load_model
+    from actstore.patterns import check_patterns
     from actstore.sources import split_data
 
-    made = load_model(model, parse_arguments(given["arguments"]), given["weights"])
-    with shown_warnings():
+    arguments = parse_arguments(given["arguments"])
+    with shown_warnings(), checked_beforehand():
+        check_patterns([*given["patterns"], *given["exclude_layers"]])
+        check_weights(given["weights"])
         rows = split_data(data) if data else None
-    echo_layers(made, rows, given, as_json=as_json)
+    return layers_result(load_model(model, arguments, given["weights"]), rows, given)
 
 
-def echo_layers(
-    model: Any, data: Sequence[SplitData] | None, given: Mapping[str, Any], *, as_json: bool = False
-) -> None:
-    """Print the layers in call order, with what a dump of the data would take, as a table or as JSON.
+def check_weights(weights: str | None) -> None:
+    """Refuse a file of weights that is not there, before the model is built."""
+    from actstore.models import weights_file
 
-    ``given`` has the options of the command. What goes into layers is left out.
+    if weights is not None:
+        weights_file(weights)
+
+
+def layers_result(model: Any, data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> Result:
+    """Return the layers in call order, with what a dump of the data would take.
+
+    ``given`` has the options of the command. What goes into layers is left out, unless a pattern asks for it.
     """
     from actstore.activations import INPUT
     from actstore.dumping.dump import describe_layers
@@ -98,29 +116,58 @@ def echo_layers(
 
     options = {"autocast": given["autocast"], "trace": given["trace"]}
     every = describe_layers(model, data, given["device"], **options)
-    described = [row for row in every if not goes_in(row)]
-    # With data and without, a layer has the same number.
-    first = 0 if described and described[0].type == INPUT else 1
+    usual = [layer for layer in every if not goes_in(layer)]
+    # With data and without, chosen or not, a layer has the same number.
+    orders = {
+        layer.name: order
+        for order, layer in enumerate(usual, start=0 if usual and usual[0].type == INPUT else 1)
+    }
+    chosen = _chosen(every, given, ran=bool(data))
     rows = _row_count(data, given)
-    found = [_described(order, layer, rows) for order, layer in enumerate(described, start=first)]
-    if as_json:
-        echo_json(found)
-    else:
-        _echo(found, rows, hidden=len(described) < len(every))
+    found = [_described(orders.get(layer.name), layer, rows) for layer in (usual if chosen is None else chosen)]
+    sizes = [layer for layer in found if chosen is not None or not layer["explicit"]]
+    total = None if rows is None else sum(layer["dump_bytes"] or 0 for layer in sizes)
+    hidden = chosen is None and len(usual) < len(every)
+    counted = "all layers that '**' picks" if chosen is None else f"the {layer_count(len(chosen))} listed"
+    return Result(
+        {"rows": rows, "layers": found, "dump_bytes": total},
+        list(
+            _text(found, "" if total is None else f"{rows:,} rows: {size(total)} for {counted}", hidden=hidden)
+        ),
+    )
 
 
-def _echo(found: Sequence[dict[str, Any]], rows: int | None, *, hidden: bool) -> None:
-    """Print a row per layer, and what a dump of so many rows would take; ``hidden`` layers are told how to name."""
-    echo_table(
+def _chosen(every: Sequence[ModelLayer], given: Mapping[str, Any], *, ran: bool) -> list[ModelLayer] | None:
+    """The layers that `--layers` and `--exclude-layers` choose, as a dump would; None where neither was given.
+
+    Where nothing ``ran``, nobody knows which layers can be stored, and none is refused.
+    """
+    from actstore.patterns import named_by, none_left, select
+
+    patterns, exclude = given.get("patterns", ()), given.get("exclude_layers", ())
+    if not patterns and not exclude:
+        return None
+    patterns = patterns or ("**",)
+    if ran:
+        return select(patterns, every, exclude)
+    picked = named_by(patterns, every)
+    left_out = named_by(exclude, every)
+    if picked <= left_out:
+        raise none_left(exclude, len(picked))
+    return [layer for layer in every if layer.name in picked - left_out]
+
+
+def _text(found: Sequence[dict[str, Any]], total: str, *, hidden: bool) -> Iterator[str | Table]:
+    """Yield a row per layer, and what a dump would take; ``hidden`` layers are told how to name."""
+    yield Table(
         ["layer", "order", "type", "shape of a row", "axes", "dtype", "bytes per row", "note"],
         [_cells(layer) for layer in found],
         left=(0, 2, 4, 7),
     )
-    if rows is not None:
-        globbed = sum(layer["dump_bytes"] or 0 for layer in found if not layer["explicit"])
-        click.echo(f"{rows:,} rows: {size(globbed)} for all layers that '**' picks")
+    if total:
+        yield total
     if hidden:
-        click.echo("NAME:in is what goes into a layer; name it, or **:in, to store it")
+        yield "NAME:in is what goes into a layer; name it, or **:in, to store it"
 
 
 def _row_count(data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> int | None:
@@ -135,7 +182,7 @@ def _row_count(data: Sequence[SplitData] | None, given: Mapping[str, Any]) -> in
     return all_of(data, RowChoice(given.get("limit"), given.get("sample"), given.get("seed", 0)), unit).rows
 
 
-def _described(order: int, layer: ModelLayer, rows: int | None) -> dict[str, Any]:
+def _described(order: int | None, layer: ModelLayer, rows: int | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     known = layer.bytes_per_row is not None and rows is not None
@@ -153,7 +200,7 @@ def _cells(layer: dict[str, Any]) -> list[str]:
     unknown = nothing and layer["note"]
     return [
         layer["name"],
-        "" if nothing else str(layer["order"]),
+        "" if nothing or layer["order"] is None else str(layer["order"]),
         layer["type"],
         "-" if unknown else shape(layer["shape"]),
         ", ".join(layer["axes"]),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import overwrite_option
+from cli.result import Result, command, wants_json
+from cli.shared import notice, overwrite_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ STDOUT = "-"
 BEGINNING = b"id,split"  # of every table that this command writes
 
 
-@click.command()
+@command()
 @click.argument("store")
 @click.option(
     "-o",
@@ -33,7 +34,7 @@ BEGINNING = b"id,split"  # of every table that this command writes
     help="Where to write; the standard output by default (-).",
 )
 @overwrite_option
-def rows(store: str, output: str, overwrite: bool) -> None:
+def rows(store: str, output: str, overwrite: bool) -> Result:
     """Write the rows of STORE as a table (CSV): id, split, group and position, and the label of each target.
 
     An empty cell is no label. Edit the table, then attach its columns with `actstore label`.
@@ -47,12 +48,14 @@ def rows(store: str, output: str, overwrite: bool) -> None:
 
     with actstore.open(store) as opened:
         warn_of_empty_labels(opened)
-        if output == STDOUT:
-            for text in table_texts(opened):
-                click.echo(text.encode("utf-8"), nl=False)
-            return
-        write_file(opened, output, overwrite=overwrite)
-        click.echo(f"{output}: {opened.rows:,} rows")
+        if output != STDOUT:
+            write_file(opened, output, overwrite=overwrite)
+            return Result({"output": output, "rows": opened.rows}, [f"{output}: {opened.rows:,} rows"])
+        if wants_json(click.get_current_context()):
+            return Result({"rows": opened.rows, "table": as_lists(opened)})
+        for text in table_texts(opened):
+            click.echo(text.encode("utf-8"), nl=False)
+        return Result({"rows": opened.rows})
 
 
 def write_file(store: Store, path: str, *, overwrite: bool) -> None:
@@ -73,18 +76,31 @@ def is_row_table(path: Path) -> bool:
 
 def table_texts(store: Store) -> Iterator[str]:
     """The row table in pieces, as any spreadsheet reads it: commas, quotes where they are needed, CRLF."""
+    given = table_columns(store)
+    yield as_csv([[name for name, _ in given]])
+    for start in range(0, store.rows, CHUNK_ROWS):
+        yield as_csv(zip(*(cells(values[start : start + CHUNK_ROWS]) for _, values in given), strict=True))
+
+
+def table_columns(store: Store) -> list[tuple[str, np.ndarray]]:
+    """The columns of the row table by their names; a target may be called as one of the others."""
     columns: dict[str, np.ndarray | None] = {
         "id": store.ids,
         "split": store.splits,
         "group": store.groups,
         "position": store.positions,
     }
-    given = [
-        (name, values) for name, values in [*columns.items(), *store.targets.items()] if values is not None
-    ]
-    yield as_csv([[name for name, _ in given]])
-    for start in range(0, store.rows, CHUNK_ROWS):
-        yield as_csv(zip(*(cells(values[start : start + CHUNK_ROWS]) for _, values in given), strict=True))
+    return [(name, values) for name, values in [*columns.items(), *store.targets.items()] if values is not None]
+
+
+def as_lists(store: Store) -> dict[str, Any]:
+    """The row table as plain values, column by column; null is no label. Targets stand apart, as their names may."""
+    columns = table_columns(store)
+    known = len(columns) - len(store.targets)
+    return {
+        **{name: values.tolist() for name, values in columns[:known]},
+        "targets": {name: values.tolist() for name, values in columns[known:]},
+    }
 
 
 def as_csv(lines: Iterable[Iterable[object]]) -> str:
@@ -106,7 +122,6 @@ def warn_of_empty_labels(store: Store) -> None:
     for name, labels in store.targets.items():
         empty = int(np.count_nonzero(np.ma.compressed(labels) == "")) if labels.dtype.kind == "U" else 0
         if empty:
-            click.echo(
-                f"warning: target {name!r} is an empty text in {empty:,} rows; the table shows no label there",
-                err=True,
+            notice(
+                f"warning: target {name!r} is an empty text in {empty:,} rows; the table shows no label there"
             )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import ProgressLine, echo_json, json_option, size
+from cli.result import Failure, Result, command
+from cli.shared import ProgressLine, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
     from actstore.store.verifying.report import Report, VerifyProgress
 
 
-@click.command()
+@command()
 @click.argument("store")
-@json_option
-def verify(store: str, as_json: bool) -> None:
+def verify(store: str) -> Result:
     """Compare every byte of STORE with the hashes recorded when it was written.
 
     Prints each damage with its file and its place, and then exits with code 1. Of a store that is unfinished, what is
@@ -33,15 +33,10 @@ def verify(store: str, as_json: bool) -> None:
 
     with ProgressLine() as line:
         report = actstore.verify(store, _shown_on(line) if line.active else None)
-    if as_json:
-        echo_json(describe(report))
-    else:
-        for damage in report.damages:
-            click.echo(f"{_shown(damage.path, report)}: {damage.place}: {damage.reason}")
-        for text in _summary(store, report):
-            click.echo(text)
-    if report.damages:
-        click.get_current_context().exit(1)
+    text = [f"{_shown(damage.path, report)}: {damage.place}: {damage.reason}" for damage in report.damages]
+    text += _summary(store, report)
+    failure = Failure("damaged", [text[-1]], in_text=True) if report.damages else None
+    return Result(describe(report), text, failure=failure)
 
 
 def _shown_on(line: ProgressLine) -> Callable[[VerifyProgress], None]:
@@ -63,16 +58,15 @@ def _shown(path: Path, report: Report) -> str:
 
 def _summary(store: str, report: Report) -> list[str]:
     lines = []
-    left, damages = len(report.leftovers), len(report.damages)
+    left = len(report.leftovers)
     if left:
         what = "1 file left over from an interrupted writer, which belongs to no row"
         if left > 1:
             what = f"{left:,} files left over from interrupted writers, which belong to no row"
         lines.append(f"{store}: {what}")
-    if damages:
-        count = "1 damage" if damages == 1 else f"{damages:,} damages"
-        lines.append(f"{store}: {count}; restore what is damaged from a copy")
-        return lines
+    if report.damages:
+        count = "1 damage" if len(report.damages) == 1 else f"{len(report.damages):,} damages"
+        return [*lines, f"{store}: {count}; restore what is damaged from a copy"]
     sealed = "" if report.complete else " sealed; the store is unfinished"
     lines.append(f"{report.rows:,} rows{sealed}, {report.bytes:,} bytes: every byte is as it was written")
     return lines

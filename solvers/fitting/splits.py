@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     SplitRows = ArrayLike | Mapping[str, ArrayLike] | None
 
-__all__ = ["VAL", "Splits", "in_order", "split_rows"]
+__all__ = ["VAL", "Splits", "in_order", "shown_names", "split_rows"]
 
 Each = TypeVar("Each")
 
@@ -65,6 +65,17 @@ def split_rows(splits: SplitRows, count: int, split_as: Mapping[str, str]) -> Sp
         rows = _named_rows(splits, count)
     renamed = _renamed([*rows], split_as)
     return Splits({renamed.get(split, split): numbers for split, numbers in rows.items()}, _turned(renamed))
+
+
+def shown_names(splits: Sequence[str], named: str | None = None) -> dict[str, str]:
+    """Return what each split is called in tables, whatever its rows are called where they are stored.
+
+    The one that means ``val`` is called that, where there is no doubt; ``named`` is what a fit was told it is called.
+    """
+    also = [split for split in splits if split.lower() in ALSO_VAL]
+    meant = named if named in splits else also[0] if len(also) == 1 else None
+    taken = VAL in splits
+    return {split: VAL if split == meant and not taken else split for split in splits}
 
 
 def _turned(renamed: Mapping[str, str]) -> dict[str, str]:

@@ -28,10 +28,12 @@ class Score:
         metric, unit: what the number is: ``error`` in ``share``, ``cross_entropy`` in ``nats``.
         value: the number; NaN where there is none (no rows, a class absent).
         low, high: the interval of 95%; NaN where there is none.
-        interval: how they were made: ``wilson``, ``exact``, ``bootstrap``, ``groups`` (bootstrap over groups),
-            ``t_groups`` (t over the means of few groups); "" without.
+        interval: how they were made: ``wilson``, ``exact``, ``area`` (of roc_auc), ``bootstrap``, ``t_rows`` of rows by
+            themselves; ``groups`` (bootstrap over groups), ``t_groups`` (t over the means of few groups),
+            ``exact_groups``; "" without. docs/metrics.md says when which.
         rows, groups: how many the number is over; ``groups`` is None without groups.
         status: the fit's, a word of ``solvers.Status``.
+        features: how many columns the probe looks at; None where that is not told.
     """
 
     store: str
@@ -55,6 +57,7 @@ class Score:
     rows: int
     groups: int | None
     status: str
+    features: int | None = None
 
 
 COLUMNS = tuple(each.name for each in fields(Score))

@@ -215,7 +215,7 @@ def test_progress_is_told(files, monkeypatch):
     [
         ([], {}, "there is no file to import; name some"),
         (["none.npy"], {}, "there is no file none.npy"),
-        (["a.pt"], {}, r"'a.pt' cannot be imported; \[SPLIT=\] and one of FILE.npy, FILE.npz"),
+        (["a.pt"], {}, r"'a.pt' cannot be imported; expected \[SPLIT=\] and one of FILE.npy, FILE.npz"),
         (["a.npy:x"], {}, "a.npy:x: a .npy file holds one array; write a.npy$"),
         (["ab.npz:c"], {}, "ab.npz holds no 'c'; it holds 'a', 'b'"),
         (["ab.safetensors:c"], {}, "ab.safetensors holds no 'c'; it holds 'a', 'b'"),
@@ -225,7 +225,11 @@ def test_progress_is_told(files, monkeypatch):
             {},
             r"ab.h5 is not HDF5 with a dataset per sentence, called 0, 1, …; it holds 'b', 'deep'\. For one",
         ),
-        (["a.npy", "short.npy"], {}, r"short.npy has 4 rows where .*a.npy has 10; layers of the same rows"),
+        (
+            ["a.npy", "short.npy"],
+            {},
+            r"short.npy has 4 rows where .*a.npy has 10; expected layers of the same rows",
+        ),
         (
             ["train=a.npy", "test=b.npy"],
             {},
@@ -391,8 +395,8 @@ HOSTILE = {
     "a name twice": (tensors(b'{"x": 1, "x": 2}'), "has a name twice"),
     "an odd entry": (tensors({"x": 3}), "not subscriptable"),
     "no offsets": (tensors({"x": {"dtype": "F32", "shape": [2]}}), "data_offsets"),
-    "an unknown dtype": (one(dtype="O"), "tensor 'x' is of dtype 'O'; one of F64"),
-    "eight bits": (one(dtype="F8_E4M3"), "tensor 'x' is of dtype 'F8_E4M3'; one of F64"),
+    "an unknown dtype": (one(dtype="O"), "tensor 'x' is of dtype 'O'; expected one of F64"),
+    "eight bits": (one(dtype="F8_E4M3"), "tensor 'x' is of dtype 'F8_E4M3'; expected one of F64"),
     "a dtype that is none": (one(dtype=["F32"]), "unhashable|dtype"),
     "a negative side": (one(shape=[-2]), "'-2' is not a count"),
     "a fraction": (one(shape=[2.0]), "'2.0' is not a count"),
@@ -447,7 +451,9 @@ def test_empty_safetensors_and_scalars(tmp_path):
     safetensors(tmp_path / "scalar.safetensors", x=np.float32(3).reshape(()))
     with pytest.raises(SourceError, match=r"none\.safetensors holds no tensors"):
         imported(tmp_path, "none.safetensors")
-    with pytest.raises(SourceError, match=r"scalar\.safetensors:x is a single float32; an array with rows"):
+    with pytest.raises(
+        SourceError, match=r"scalar\.safetensors:x is a single float32; expected an array with rows"
+    ):
         imported(tmp_path, "scalar.safetensors")
 
 

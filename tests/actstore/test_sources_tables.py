@@ -114,7 +114,7 @@ def test_a_csv_without_one_column_of_texts_is_refused(table, content, message):
         ('{"text": ["a"]}\n', r"line 1: column 'text' has \[\"a\"\] \(list\); the inputs are texts"),
         (
             '{"text": "a"}\n\n{"text"\n',
-            r"line 3: no JSON \(Expecting ':' delimiter.*\); an object per line was",
+            r"line 3: no JSON \(Expecting ':' delimiter.*\); expected an object per line",
         ),
         ('["a"]\n', r"line 1: \[\"a\"\] \(list\); expected a JSON object"),
         ("[" * 100_000, r"line 1: no JSON \(maximum recursion depth"),

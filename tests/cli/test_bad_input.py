@@ -17,20 +17,20 @@ def left_in(folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "code"),
     [
-        ("--data train=missing.npz:x --layers hidden", "missing.npz"),
-        ("--data train=train.npz:z --layers hidden", r"'z'.*x, y|x.*y"),
-        ("--data train=train.npz --layers hidden", "train.npz:"),
-        (f"{DATA} --layers hiden", "'hiden'.*hidden"),
-        (f"{DATA} --layers hidden --arg width=3", "width"),
-        ("--data train=train.npz:x --target train:sign=test.npz:y --layers hidden", "300.*100|100.*300"),
-        ("--data train=train.npz:x --target test:sign=test.npz:y --layers hidden", "test"),
-        (f"{DATA} --layers hidden --weights none.npz", "none.npz|weights"),
+        ("--data train=missing.npz:x --layers hidden", "missing.npz", 2),
+        ("--data train=train.npz:z --layers hidden", r"'z'.*x, y|x.*y", 2),
+        ("--data train=train.npz --layers hidden", "train.npz:", 2),
+        (f"{DATA} --layers hiden", "'hiden'.*hidden", 1),
+        (f"{DATA} --layers hidden --arg width=3", "width", 1),
+        ("--data train=train.npz:x --target train:sign=test.npz:y --layers hidden", "300.*100|100.*300", 2),
+        ("--data train=train.npz:x --target test:sign=test.npz:y --layers hidden", "test", 2),
+        (f"{DATA} --layers hidden --weights none.npz", "none.npz|weights", 2),
     ],
 )
-def test_dump_refuses_in_one_line_and_leaves_nothing(refused, net, folder, arguments, message):
-    line = refused(f"actstore dump {net} {arguments} -o s.h5")
+def test_dump_refuses_in_one_line_and_leaves_nothing(refused, net, folder, arguments, message, code):
+    line = refused(f"actstore dump {net} {arguments} -o s.h5", code)
     assert re.search(message, line), line
     assert not left_in(folder)
 
@@ -45,7 +45,7 @@ def test_a_model_that_is_not_there(refused, net, folder, model):
 
 @pytest.mark.parametrize("output", ["s.hdf5", "s", "no/such/folder/s.h5"])
 def test_an_output_that_can_not_be(refused, net, folder, output):
-    assert output.split("/")[0] in refused(f"actstore dump {net} {DATA} --layers hidden -o {output}")
+    assert output.split("/")[0] in refused(f"actstore dump {net} {DATA} --layers hidden -o {output}", code=2)
     assert not left_in(folder)
 
 
@@ -53,7 +53,7 @@ def test_an_output_that_can_not_be(refused, net, folder, output):
 def test_an_existing_store_is_kept_without_overwrite(run, refused, net, folder, output):
     run(f"actstore dump {net} {DATA} --layers hidden -o {output}")
     before = json.loads(run(f"actstore info {output} --json").stdout)
-    assert "--overwrite" in refused(f"actstore dump {net} {DATA} --layers double.out -o {output}")
+    assert "--overwrite" in refused(f"actstore dump {net} {DATA} --layers double.out -o {output}", code=2)
     assert json.loads(run(f"actstore info {output} --json").stdout) == before
     run(f"actstore dump {net} {DATA} --layers double.out -o {output} --overwrite")
     assert list(json.loads(run(f"actstore info {output} --json").stdout)["layers"]) == ["double.out"]
@@ -104,7 +104,7 @@ def test_what_is_not_a_probe_file(refused, store, command, file):
 
 def test_a_figure_of_an_unknown_kind(run, refused, store, folder):
     run(f"probe fit {store} --target sign --C 1 -o p.h5")
-    assert ".svg, .png or .html" in refused("probe plot p.h5 -o figure.jpeg")
+    assert ".svg, .png, .pdf or .html" in refused("probe plot p.h5 -o figure.jpeg")
     assert not (folder / "figure.jpeg").exists()
 
 

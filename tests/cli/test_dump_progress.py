@@ -48,11 +48,11 @@ def test_durations_are_for_people(seconds, text):
     ("options", "code", "message"),
     [
         ("--rank 1", 2, "--rank and --world-size come together"),
-        ("--rank 2 --world-size 2", 1, "rank 2 of a world size of 2"),
+        ("--rank 2 --world-size 2", 2, "rank 2 of a world size of 2"),
         ("--resume --overwrite", 2, "--resume goes on with what is there, --overwrite replaces it: choose one"),
-        ("--dtype float12", 1, "dtype 'float12' is none to cast to"),
-        ("--pool median", 1, "pool 'median' is not of the form"),
-        ("--sample-rows 2", 1, "sample is 2.0; expected a fraction between 0 and 1"),
+        ("--dtype float12", 2, "dtype 'float12' is none to cast to"),
+        ("--pool median", 2, "pool 'median' is not of the form"),
+        ("--sample-rows 2", 2, "sample is 2.0; expected a fraction between 0 and 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_before_anything_is_made(

@@ -66,14 +66,14 @@ def test_several_targets_of_a_store(run, store, names):
     assert run("probe show p.h5 p.h5").stdout.split()[:2] == ["layer", "target"]
 
 
-def test_a_figure_is_of_one_target(run, refused, store, names, folder):
+def test_a_figure_has_a_panel_for_each_target(run, refused, store, names, folder):
     run(f"probe fit {store} {TWO} --C 1 -o p.h5")
-    assert "p.h5 has several targets; say which with --target: sign, word" in refused(
-        "probe plot p.h5 -o f.svg"
-    )
-    assert "p.h5 has no target 'x'; it has sign, word" in refused("probe plot p.h5 --target x -o f.svg")
+    run("probe plot p.h5 -o both.svg")
+    assert all(f">{target}<" in (folder / "both.svg").read_text() for target in ("sign", "word"))
+    said = refused("probe plot p.h5 --target x -o f.svg")
+    assert "there is no score of target 'x'; there is sign, word" in said
     run("probe plot p.h5 --target word -o f.svg")
-    assert "word" in (folder / "f.svg").read_text()
+    assert "Prediction error of word by layer" in (folder / "f.svg").read_text()
 
 
 def test_a_target_given_twice(run, store, names):
@@ -203,7 +203,7 @@ def test_slices_of_layers_are_evaluated_on_the_stored_layer(run, refused, store)
     run(f"probe fit {store} --target sign --C 1 --split-features 2 -o heads.h5")
     shown = records(run, "heads.h5")
     assert [layer for layer, _ in shown] == ["hidden@0", "hidden@1", "double.out@0", "double.out@1"]
-    evaluated = json.loads(run(f"probe eval heads.h5 {store} --json").stdout)
+    evaluated = json.loads(run(f"probe eval heads.h5 {store} --json").stdout)["scores"]
     by_hand = {(row["layer"], row["split"]): row["error"] for row in evaluated}
     for layer, target in shown:
         assert by_hand[layer, "test"] == shown[layer, target]["error"]["test"]

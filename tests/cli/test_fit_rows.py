@@ -232,7 +232,7 @@ def test_layers_side_by_side(run, two):
 
 def test_probes_of_joined_layers_are_scored_on_another_store(run, two):
     run(f"probe fit {two} --target y --concat a,b.c --C 1 -o j.h5")
-    *_, row = json.loads(run("probe eval j.h5 other.acts --json").stdout)
+    *_, row = json.loads(run("probe eval j.h5 other.acts --json").stdout)["scores"]
     assert row["error"] < 0.1
     assert row["layer"] == "a+b.c"
 
@@ -258,5 +258,5 @@ def test_labels_that_a_probe_ignored_are_ignored_where_it_is_scored(run, folder)
     run("actstore dump m.py:run --data x.npz:x --target y=x.npz:y --layers h -o s.acts")
     _, probe = fitted(run, "s.acts --target y --ignore-label -100 --C 1")
     assert probe.classes.tolist() == [0, 1]
-    (row,) = json.loads(run("probe eval p.h5 s.acts --json").stdout)
+    (row,) = json.loads(run("probe eval p.h5 s.acts --json").stdout)["scores"]
     assert (row["rows"], row["error"]) == (60, probe.error["train"])

@@ -4,6 +4,7 @@ import click
 import pytest
 
 from cli.main import actstore, probe
+from cli.result import Command
 
 COMMANDS = [
     (group.name, name, command) for group in (actstore, probe) for name, command in group.commands.items()
@@ -22,21 +23,12 @@ def test_every_command_shows_an_example_of_itself(run, program, name, command):
 @pytest.mark.parametrize(
     ("program", "name", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_commands_that_print_results_print_json(program, name, command):
+def test_every_command_returns_a_result_and_prints_json(program, name, command):
+    if name in {"fit", "predictions", "decode", "explain"}:
+        pytest.skip("returns its exit code still")
     options = {option for parameter in command.params for option in parameter.opts}
-    prints = name not in {
-        "dump",
-        "import",
-        "export",
-        "pack",
-        "rows",
-        "label",
-        "merge",
-        "fit",
-        "predictions",
-        "plot",
-    }
-    assert ("--json" in options) == prints
+    assert {"--json", "--debug"} <= options
+    assert isinstance(command, Command)
 
 
 @pytest.mark.parametrize("program", ["actstore", "probe"])

@@ -12,7 +12,7 @@ EXPECTED = {
 
 
 def test_json_has_everything_in_call_order(run, net):
-    rows = json.loads(run(f"actstore layers {net} --data train.npz:x --json").stdout)
+    rows = json.loads(run(f"actstore layers {net} --data train.npz:x --json").stdout)["layers"]
     assert [row["name"] for row in rows] == list(EXPECTED)
     for row in rows:
         assert {key: row[key] for key in EXPECTED[row["name"]]} == EXPECTED[row["name"]]
@@ -52,13 +52,13 @@ def test_a_dump_with_a_row_per_token_has_no_size_by_examples(run, net):
 def test_data_that_only_reading_counts_has_no_size(run, folder, net):
     (folder / "batches.py").write_text("import numpy as np\nbatches = [np.zeros((2, 6))]\n")
     assert "rows:" not in run(f"actstore layers {net} --data batches.py:batches").stdout
-    rows = json.loads(run(f"actstore layers {net} --data batches.py:batches --json").stdout)
+    rows = json.loads(run(f"actstore layers {net} --data batches.py:batches --json").stdout)["layers"]
     assert {row["dump_bytes"] for row in rows} == {None}
 
 
 def test_a_model_that_shows_its_layers_without_data_numbers_them_alike(run):
-    without = json.loads(run("actstore layers demo:digits --json").stdout)
-    given = json.loads(run("actstore layers demo:digits --data digits --json").stdout)
+    without = json.loads(run("actstore layers demo:digits --json").stdout)["layers"]
+    given = json.loads(run("actstore layers demo:digits --data digits --json").stdout)["layers"]
     assert [(row["name"], row["order"]) for row in given[1:]] == [
         (row["name"], row["order"]) for row in without
     ]

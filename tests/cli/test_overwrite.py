@@ -73,17 +73,22 @@ KINDS = {
 }
 
 
+def code_of(command):
+    """A dump refuses it before the model is built, as wrong usage."""
+    return 2 if command.startswith("actstore dump") else 1
+
+
 @pytest.mark.parametrize("command", INPUTS.values(), ids=INPUTS.keys())
 def test_an_input_is_never_replaced(there, refused, command):
     before = digests(there)
-    assert "is an input (" in refused(f"{command} --overwrite")
+    assert "is an input (" in refused(f"{command} --overwrite", code_of(command))
     assert digests(there) == before
 
 
 @pytest.mark.parametrize("command", KINDS.values(), ids=KINDS.keys())
 def test_a_file_of_another_kind_is_never_replaced(there, refused, command):
     before = digests(there)
-    assert "is not a file that this command writes" in refused(f"{command} --overwrite")
+    assert "is not a file that this command writes" in refused(f"{command} --overwrite", code_of(command))
     assert digests(there) == before
 
 

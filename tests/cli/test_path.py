@@ -10,11 +10,11 @@ def test_dump_fit_show_eval_and_plot(run, store, folder):
     assert "p.h5: 2 probes by numpy, each within" in run(f"probe fit {store} --target sign -o p.h5").stdout
     table = run("probe show p.h5").stdout.split("\n\n")[0].split("\n")
     assert [line.split()[0] for line in table] == ["layer", "hidden", "double.out"]
-    evaluated = json.loads(run(f"probe eval p.h5 {store} --json").stdout)
+    evaluated = json.loads(run(f"probe eval p.h5 {store} --json").stdout)["scores"]
     shown = json.loads(run("probe show p.h5 --json").stdout)["probes"]
     by_hand = {(row["layer"], row["split"]): row["error"] for row in evaluated}
     assert by_hand["hidden", "test"] == shown[0]["error"]["test"]
-    for suffix in ("svg", "png", "html"):
+    for suffix in ("svg", "png", "pdf", "html"):
         run(f"probe plot p.h5 -o figure.{suffix}")
         assert (folder / f"figure.{suffix}").stat().st_size > 1000
 
@@ -84,7 +84,7 @@ def test_labels_of_the_users_own_on_a_store(run, store):
 
 def test_layers_are_listed_and_without_layers_nothing_is_stored(run, net, folder):
     assert "double.out" in run(f"actstore layers {net} --data train.npz:x").stdout
-    rows = json.loads(run(f"actstore layers {net} --data train.npz:x --json").stdout)
+    rows = json.loads(run(f"actstore layers {net} --data train.npz:x --json").stdout)["layers"]
     assert [(row["name"], row["shape"]) for row in rows] == [
         ("input", [6]),
         ("hidden", [4]),
@@ -100,12 +100,12 @@ def test_a_folder_store_is_read_by_every_command(run, net):
     run(f"actstore dump {net} --data train=train.npz:x --target sign=train.npz:y --layers ** -o s.acts".split())
     assert "s.acts: 300 rows" in run("actstore info s.acts").stdout
     run("probe fit s.acts --target sign --C 1 -o p.h5")
-    evaluated = json.loads(run("probe eval p.h5 s.acts --json").stdout)
+    evaluated = json.loads(run("probe eval p.h5 s.acts --json").stdout)["scores"]
     assert [(row["layer"], row["rows"]) for row in evaluated] == [("hidden", 300), ("double.out", 300)]
 
 
 def test_doctor_says_what_works_and_what_does_not(run):
-    engines = {row["engine"]: row for row in json.loads(run("probe doctor --json").stdout)}
+    engines = {row["engine"]: row for row in json.loads(run("probe doctor --json").stdout)["engines"]}
     assert engines["numpy"]["works"]
     assert engines["sklearn"]["works"]
     assert engines["cupy"]["works"] or engines["cupy"]["why_not"]

@@ -84,4 +84,4 @@ def test_the_tasks_of_a_slurm_step_write_one_store(run, net, monkeypatch):
         assert f"rank {rank} of 2 is done" in run(line).stdout or rank == 1
     assert "300 rows" in run("actstore info run.acts").stdout
     monkeypatch.setenv("SLURM_PROCID", "7")
-    assert "rank 7 of a world size of 2" in run(f"{line} --overwrite", code=1).stderr
+    assert "rank 7 of a world size of 2" in run(f"{line} --overwrite", code=2).stderr

@@ -72,7 +72,7 @@ def test_label_joins_jsonl_by_its_ids(run, data, folder, refused):
     ],
 )
 def test_what_is_not_there_is_named(refused, data, options, message):
-    assert message in refused(f"{data} {options}")
+    assert message in refused(f"{data} {options}", code=2)
 
 
 def test_a_group_that_is_empty_is_refused(refused, run, data, folder):

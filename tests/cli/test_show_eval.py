@@ -24,7 +24,7 @@ def shown(run, probes):
 
 
 def evaluated(run, line):
-    return json.loads(run(f"probe eval {line} --json").stdout)
+    return json.loads(run(f"probe eval {line} --json").stdout)["scores"]
 
 
 @pytest.fixture
@@ -41,8 +41,15 @@ def test_every_split_majority_unseen_and_how_c_was_chosen(run, net, others):
     run("probe fit s.h5 --target sign --C 0.01,0.1,1,10 --holdout 0.1 -o p.h5")
     run("probe plot p.h5 -o f.svg")
     assert "split: extra" in Path("f.svg").read_text()
-    table, rows, chosen = run("probe show p.h5").stdout.strip().split("\n\n")
-    assert "error train  error val  error test  error extra" in table
+    table, *rest, about, rows, chosen = run("probe show p.h5").stdout.strip().split("\n\n")
+    header = table.split("\n")[0].split()
+    assert header == ["layer", "error", "train", "error", "val", "error", "test", "95%", "C", "gap", "(nats)"]
+    assert rest[0].split("\n")[0].split()[:4] == ["layer", "error", "extra", "95%"]
+    assert all(each.startswith("layer ") for each in rest)
+    assert (
+        about
+        == "95%: an interval of the fitted probe on new rows of the same population\npositive class of sign: 1"
+    )
     probe = solvers.load("p.h5")["hidden", "sign", 0]
     lines = {line.split()[1]: line.split() for line in rows.split("\n")[1:]}
     assert list(lines) == ["train", "val", "test", "extra"]
@@ -103,7 +110,7 @@ def test_probes_of_layers_that_are_not_there_do_not_end_the_others(run, store, n
     run(f"probe fit {store} --target sign --C 1 -o p.h5")
     run(f"actstore dump {net} {DATA} --layers hidden -o other.h5")
     result = run("probe eval p.h5 other.h5 --json", code=1)
-    assert {row["layer"] for row in json.loads(result.stdout)} == {"hidden"}
+    assert {row["layer"] for row in json.loads(result.stdout)["scores"]} == {"hidden"}
     assert "other.h5 has no layer 'double.out'" in result.stderr
 
 
@@ -113,10 +120,10 @@ def test_the_json_of_show(run, store):
     assert (document["format"], document["version"]) == ("probe show", 1)
     assert [entry["layer"] for entry in document["probes"]] == ["hidden", "double.out"]
     columns = "store,layer,step,target,kind,method,part,C,seed,fold,split,role,metric,unit,value,low,high,interval,rows"
-    assert list(document["scores"][0]) == [*columns.split(","), "groups", "status"]
+    assert list(document["scores"][0]) == [*columns.split(","), "groups", "status", "features"]
     entry = document["probes"][0]
     for row in document["scores"]:
-        if row["layer"] == "hidden" and row["kind"] == "task":
+        if row["layer"] == "hidden" and row["kind"] == "task" and row["metric"] in entry:
             assert row["value"] == entry[row["metric"]][row["split"]]
     roles = {row["split"]: row["role"] for row in document["scores"]}
     assert roles == {"train": "fit", "val": "select", "test": "held_out"}
@@ -143,7 +150,7 @@ def test_rows_of_another_dump_of_the_same_inputs_are_known_again(run, store, net
     Path("other.py").write_text(source.replace("np.tanh(batch", "np.tanh(2 * batch"))
     run(f"actstore dump other.py:run {DATA} --layers hidden -o t.h5")
     done = run("probe eval p.h5 t.h5 --json")
-    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)] == [
+    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)["scores"]] == [
         ("train", "fit"),
         ("test", "held_out"),
     ]
@@ -160,7 +167,7 @@ def test_rows_of_other_inputs_with_the_same_ids_are_marked_and_not_claimed(run, 
         np.savez(f"{split}.npz", x=x, y=(x[:, 0] > 0).astype("int64"))
     run(f"actstore dump {net} {DATA} --layers hidden -o t.h5")
     done = run("probe eval p.h5 t.h5 --json")
-    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)] == [
+    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)["scores"]] == [
         ("train", "same_ids"),
         ("test", "held_out"),
     ]
@@ -256,11 +263,13 @@ def test_several_steps_in_one_file(run, steps, folder, asked, fitted):
     assert ("step" in run("probe show p.h5").stdout.split("\n")[0].split()) == (len(fitted) > 1)
 
 
-def test_a_figure_is_of_one_step(run, refused, steps):
+def test_a_figure_has_a_panel_for_each_step(run, refused, steps, folder):
     run(f"probe fit {steps} --target sign --C 1 --step all -o p.h5")
-    assert "p.h5 has several steps; say which with --step: 0, 30, 500" in refused("probe plot p.h5 -o f.svg")
-    assert "p.h5 has no step 7; it has 0, 30, 500" in refused("probe plot p.h5 --step 7 -o f.svg")
+    run("probe plot p.h5 -o all.svg")
+    assert all(f">step {step}<" in (folder / "all.svg").read_text() for step in (0, 30, 500))
+    assert "there is no score of step 7; there is 0, 30, 500" in refused("probe plot p.h5 --step 7 -o f.svg")
     run("probe plot p.h5 --step 30 -o f.svg")
+    assert "step 500" not in (folder / "f.svg").read_text()
 
 
 def test_steps_that_are_not_there(run, refused, steps, store):
@@ -296,8 +305,8 @@ def test_names_do_not_act_on_the_terminal(run, refused, harmful, store):
 def test_names_in_a_refusal_do_not_act_on_the_terminal(refused, folder):
     x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
     solvers.fit_layers({"fc": x}, {"a\x1b[31m": y, "b\u202e": y}, C=1.0).save("p.h5")
-    said = refused("probe plot p.h5 -o f.svg")
-    assert "say which with --target: a\\x1b[31m, b\\u202e" in said
+    said = refused("probe plot p.h5 -o f.svg --target c")
+    assert "there is no score of target 'c'; there is a\\x1b[31m, b\\u202e" in said
 
 
 def test_names_do_not_act_on_a_page_or_end_a_figure(run, harmful, folder):

@@ -37,7 +37,7 @@ def run(tmp_path, monkeypatch, hf_folder):
 
 
 def test_layers_words_and_probes(run):
-    layers = json.loads(run("actstore layers HF --data text.py:train --json").stdout)
+    layers = json.loads(run("actstore layers HF --data text.py:train --json").stdout)["layers"]
     shapes = {layer["name"]: (tuple(layer["shape"] or ()), tuple(layer["axes"])) for layer in layers}
     # Of two sentences the longer: [CLS], the, un, ##able, ##s, cat, sat, [SEP].
     assert shapes["encoder.layer.1"] == ((8, 16), ("position", "feature"))

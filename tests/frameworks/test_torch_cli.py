@@ -56,7 +56,7 @@ def test_layers_lists_no_inputs_but_says_how_they_are_called(run):
         "output",
     ]
     assert lines[-1] == "NAME:in is what goes into a layer; name it, or **:in, to store it"
-    listed = json.loads(run("layers net.py:Net --data x.npy --json").stdout)
+    listed = json.loads(run("layers net.py:Net --data x.npy --json").stdout)["layers"]
     assert [layer["name"] for layer in listed] == ["input", "first", "second", "output"]
 
 
@@ -65,7 +65,7 @@ def test_layers_says_nothing_of_inputs_where_there_are_none(run):
 
 
 def test_layers_and_dump_trace_functional_calls(run):
-    listed = json.loads(run("layers net.py:Net --data x.npy --trace --json").stdout)
+    listed = json.loads(run("layers net.py:Net --data x.npy --trace --json").stdout)["layers"]
     assert [layer["name"] for layer in listed] == ["input", "first", "relu", "second", "output"]
     run("dump net.py:Net --data x.npy --trace --layers relu --layers second:in -o run.h5")
     with actstore.open("run.h5") as store:
@@ -74,7 +74,7 @@ def test_layers_and_dump_trace_functional_calls(run):
 
 
 def test_dump_runs_under_autocast(run):
-    listed = json.loads(run("layers net.py:Net --data x.npy --autocast bf16 --json").stdout)
+    listed = json.loads(run("layers net.py:Net --data x.npy --autocast bf16 --json").stdout)["layers"]
     assert [layer["dtype"] for layer in listed] == ["float32", "bfloat16", "bfloat16", "bfloat16"]
     run("dump net.py:Net --data x.npy --autocast bf16 --layers first -o run.h5")
     with actstore.open("run.h5") as store:

@@ -48,7 +48,7 @@ def test_a_layer_without_output_shows_why(listed):
         "-",
         *["it", "was", "not", "called", "for", "this", "batch"],
     ]
-    rows = {row["name"]: row for row in json.loads(listed("--data", "x.npy", "--json"))}
+    rows = {row["name"]: row for row in json.loads(listed("--data", "x.npy", "--json"))["layers"]}
     assert rows["conv"]["axes"] == ["channel", "height", "width"]
     assert rows["conv"]["dump_bytes"] == 10 * 2 * 9 * 4
     assert rows["unused"]["order"] is None

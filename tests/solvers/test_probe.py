@@ -82,7 +82,9 @@ def test_probes_are_in_network_order_by_key(probes):
     assert list(probes) == [("input", "letter", 0), ("block/1.conv", "letter", 0)]
     assert probes["input", "letter", 0].layer == "input"
     assert len(probes) == 2
-    assert repr(probes) == "<Probes: 2 fitted, 1 failed>"
+    table = repr(probes).splitlines()
+    assert [line.split()[0] for line in table[:3]] == ["layer", "input", "block/1.conv"]
+    assert table[3].startswith("layer 'bad' has no probe: bad_data")
 
 
 def test_two_probes_of_one_key(probe):
@@ -125,10 +127,13 @@ def test_predict_on_rows_of_another_layer(probe):
 
 def test_table(probes):
     table = probes.table()
-    assert table.columns.tolist() == [
-        "layer", "target", "step", "C", "gap_nats", "status", "engine", "error_train", "error_test",
-        "cross_entropy_train", "cross_entropy_test", "rows_train", "rows_test",
+    narrow = ["layer", "error_train", "error_test", "C", "gap_nats"]
+    assert table.columns.tolist() == narrow
+    assert probes.table(wide=True).columns.tolist() == [
+        *narrow, "status", "engine", "cross_entropy_train", "cross_entropy_test", "rows_train", "rows_test"
     ]  # fmt: skip
+    assert "..." not in repr(table)
+    assert max(map(len, repr(table).split("\n"))) <= 80
     assert table["layer"].tolist() == ["input", "block/1.conv"]
     assert table["error_test"].tolist() == [0.2, 0.2]
 

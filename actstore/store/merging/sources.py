@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actstore.errors import StoreError
+from actstore.errors import InUseError, StoreError
 from actstore.store.disk import durable
 from actstore.store.disk.locks import is_locked
 from actstore.store.documents.documents import Header, differences, natural, undamaged, unseal
@@ -91,7 +91,7 @@ def check_not_written(folder: Path) -> None:
     """StoreError where a process writes to the store in ``folder``."""
     if any(map(is_locked, locks_of(folder))):
         msg = f"{folder} is being written by another process; merge it when that has ended"
-        raise StoreError(msg)
+        raise InUseError(msg)
 
 
 def _read_step(folder: Path, header: Header, step: int) -> StepShare:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actstore.errors import StoreError
+from actstore.errors import InUseError, StoreError
 from actstore.store.disk import durable
 from actstore.store.disk.locks import is_locked, read_note
 from actstore.store.disk.output import check_kind, check_not_input, check_room, followed, identity
@@ -229,9 +229,9 @@ def taken(destination: Destination, path: Path) -> StoreError:
     return StoreError(f"{path} is an unfinished dump; {RESUME}, {OVERWRITE}, or choose another name")
 
 
-def in_use(folder: Path) -> StoreError:
+def in_use(folder: Path) -> InUseError:
     """Return what to say where another process holds a lock."""
-    return StoreError(f"{folder} is being written by another process; wait for it, or choose another name")
+    return InUseError(f"{folder} is being written by another process; wait for it, or choose another name")
 
 
 def is_begun(partial: Path) -> bool:

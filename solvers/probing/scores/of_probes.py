@@ -1,0 +1,305 @@
+"""From probes and their predictions to scores: every metric of every split, with its interval, as tidy rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.errors import ProblemError
+from solvers.metrics import registry
+from solvers.probing.scores.kept import kept_score, with_kept
+from solvers.probing.scores.path import blank_score, path_scores, role_of
+from solvers.scoring.answers import Answers
+from solvers.scoring.class_names import class_name, class_names
+from solvers.scoring.interval_of import NO_INTERVAL, Interval, interval_of, rate_interval
+from solvers.scoring.score_rows import ScoreRows
+from solvers.scoring.units import FEW_UNITS, Units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from solvers.metrics.base import Metric
+    from solvers.probing.probe import Probe, Probes
+    from solvers.scoring.score import Score
+
+__all__ = [
+    "Asked",
+    "answers_of",
+    "judged_split",
+    "keep_scores",
+    "metrics_of",
+    "positive_name",
+    "refuse_unknown",
+    "scores_of",
+    "splits_of",
+]
+
+USUAL = ("train", "val", "test")
+RECORDED = ("accuracy", "error", "cross_entropy")
+"""Metrics that the file has a number of, also without predictions."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of scores.
+
+    Args:
+        metrics: their names; None for those shown by default.
+        positive: the label of the class that metrics of two classes call positive; None for the second of two.
+        negatives: the split whose rows of other classes set the threshold of ``tpr_at_fpr_0.01``.
+        splits: which; None for all.
+        parts: whether parts are wanted as well: classes, cells of a confusion matrix, bins.
+    """
+
+    metrics: tuple[str, ...] | None = None
+    positive: object = None
+    negatives: str | None = None
+    splits: tuple[str, ...] | None = None
+    parts: bool = False
+
+
+def scores_of(probes: Probes, asked: Asked | None = None) -> ScoreRows:
+    """Return the scores of probes.
+
+    Raises:
+        ProblemError: a metric, class or split that there is not, or a metric that these predictions do not allow.
+    """
+    asked = asked or Asked()
+    refuse_unknown(probes, asked)
+    one = _Pass(probes, asked)
+    scores = [score for probe in probes.values() for score in one.of_probe(probe)]
+    lacking = set(asked.metrics or ()) - {score.metric for score in scores}
+    if lacking and probes:
+        msg = next(
+            (why for why in one.lacking if why.startswith(tuple(lacking))), "no probe has classes to score"
+        )
+        raise ProblemError(msg)
+    return ScoreRows(scores, one.notes)
+
+
+def keep_scores(probes: Probes) -> Probes:
+    """Return probes that keep their scores with intervals, so that showing them takes no time."""
+    by_probe: dict[Any, list[Score]] = {}
+    for score in scores_of(probes):
+        by_probe.setdefault((score.layer, score.target, score.step, score.seed, score.fold), []).append(score)
+    return probes.changed(
+        lambda probe: with_kept(
+            probe, by_probe.get((probe.layer, probe.target, probe.step, probe.seed, probe.where.fold), ())
+        )
+    )
+
+
+def splits_of(probes: Sequence[Probe]) -> list[str]:
+    """Every split that a probe was scored on: train, val and test first, then others as they come."""
+    found = list(dict.fromkeys(split for probe in probes for split in probe.scores.error))
+    return [split for split in USUAL if split in found] + [split for split in found if split not in USUAL]
+
+
+def judged_split(probes: Sequence[Probe]) -> str | None:
+    """Return the split that probes are judged by: test where there is one, else the last of all."""
+    splits = splits_of(probes)
+    return next((split for split in reversed(USUAL) if split in splits), splits[-1] if splits else None)
+
+
+def answers_of(probes: Probes, probe: Probe, split: str, asked: Asked) -> Answers | None:
+    """Return what a probe said of a split, for metrics to read; None where predictions were not kept."""
+    said = probes.predictions(probe.key, split)
+    if said is None:
+        return None
+    other = None if asked.negatives is None else probes.predictions(probe.key, asked.negatives)
+    return Answers.of(said, _known_positive(probe, asked), other)
+
+
+def positive_name(probe: Probe, asked: Asked) -> str | None:
+    """Return the class that metrics of two classes call positive; None where each is set against the rest."""
+    if probe.classes is None:
+        return None
+    positive = _known_positive(probe, asked)
+    if positive is None and len(probe.classes) == 2:
+        positive = probe.classes.tolist()[1]
+    return None if positive is None else class_name(positive)
+
+
+def metrics_of(probes: Probes, target: str, asked: Asked) -> list[str]:
+    """Return the metrics of a target that are asked for, or shown by default."""
+    if asked.metrics is not None:
+        return list(asked.metrics)
+    own = [probe for probe in probes.values() if probe.target == target and probe.classes is not None]
+    split = judged_split(own)
+    if not own or split is None:
+        return []
+    answers = answers_of(probes, own[0], split, asked)
+    if answers is not None:
+        return registry.default_names(answers)
+    return ["accuracy", "error"] if len(own[0].classes) == 2 else list(RECORDED)
+
+
+def _known_positive(probe: Probe, asked: Asked) -> object:
+    if asked.positive is None or probe.classes is None:
+        return None
+    names = [class_name(each) for each in probe.classes.tolist()]
+    return asked.positive if class_name(asked.positive) in names else None
+
+
+def refuse_unknown(probes: Probes, asked: Asked) -> None:
+    """Refuse a metric, a class or a split that none of the probes has.
+
+    Raises:
+        ProblemError: it is one of these.
+    """
+    for name in asked.metrics or ():
+        registry.get(name)
+    every = list(probes.values())
+    there = splits_of(every)
+    wanted = [*(asked.splits or ()), *([] if asked.negatives is None else [asked.negatives])]
+    for split in wanted:
+        if split not in there:
+            msg = f"there is no split {split!r}; the probes were scored on {', '.join(there) or 'none'}"
+            raise ProblemError(msg)
+    if asked.positive is not None and every and all(_known_positive(probe, asked) is None for probe in every):
+        classes = dict.fromkeys(class_name(each) for probe in every for each in _classes(probe))
+        some = ", ".join(list(classes)[:8]) + (", ..." if len(classes) > 8 else "")
+        msg = (
+            f"the positive class {class_name(asked.positive)!r} is none of the probes'; expected one of {some}"
+        )
+        raise ProblemError(msg)
+
+
+def _classes(probe: Probe) -> list[Any]:
+    return [] if probe.classes is None else probe.classes.tolist()
+
+
+@dataclass
+class _Pass:
+    """One pass over probes: what they share, and what is to be noted."""
+
+    probes: Probes
+    asked: Asked
+    notes: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    _units: dict[Any, Units] = field(default_factory=dict)
+    _metrics: dict[str, list[str]] = field(default_factory=dict)
+
+    def of_probe(self, probe: Probe) -> Iterator[Score]:
+        """Yield the scores of a probe, split by split."""
+        if probe.target not in self._metrics:
+            self._metrics[probe.target] = metrics_of(self.probes, probe.target, self.asked)
+        for split in splits_of([probe]):
+            if self.asked.splits is not None and split not in self.asked.splits:
+                continue
+            said = cache(partial(self._said, probe, split))
+            for name in self._metrics[probe.target]:
+                kept = self._kept(probe, split, registry.get(name))
+                if kept is not None:
+                    self._units_of(probe, split, None if self._noted(probe, split) else said())
+                    yield kept
+                else:
+                    yield from self._of_metric(probe, split, registry.get(name), said())
+            if split in probe.scores.majority:
+                majority = replace(blank_score(probe, split), kind="majority", metric="error", unit="share")
+                yield replace(majority, value=float(probe.scores.majority[split]))
+        if self.asked.metrics is None and self.asked.splits is None:
+            yield from path_scores(probe)
+
+    def _said(self, probe: Probe, split: str) -> Answers | None:
+        return None if probe.classes is None else answers_of(self.probes, probe, split, self.asked)
+
+    def _kept(self, probe: Probe, split: str, metric: Metric) -> Score | None:
+        """Return the score that the file keeps, if that is what is asked for."""
+        asked = self.asked
+        if asked.parts or asked.positive is not None or asked.negatives is not None or metric.only_parts:
+            return None
+        return kept_score(probe, split, metric)
+
+    def _noted(self, probe: Probe, split: str) -> bool:
+        """Whether what there is to note of these rows was noted."""
+        return (probe.target, split, probe.where.fold, probe.scores.rows.get(split)) in self._units
+
+    def _of_metric(self, probe: Probe, split: str, metric: Metric, answers: Answers | None) -> Iterator[Score]:
+        refusal = _without(metric, split, self.asked) if answers is None else metric.refusal(answers)
+        if refusal:
+            if self.asked.metrics is not None and answers is not None:
+                msg = f"target {probe.target!r}: {refusal}"
+                raise ProblemError(msg)
+            self.lacking.append(refusal)
+            if role_of(probe, split) == "held_out":
+                self.notes.append(refusal)
+            if answers is not None or metric.name not in RECORDED:
+                return
+        units = self._units_of(probe, split, answers)
+        blank = replace(blank_score(probe, split), metric=metric.name, unit=metric.unit)
+        if not metric.only_parts:
+            value, interval = _value(probe, split, metric, answers), NO_INTERVAL
+            if answers is not None and units is not None and answers.finite:
+                interval = interval_of(metric, answers, units, value)
+            groups = units.groups if units is not None and units.grouped else None
+            yield replace(blank, value=value, groups=groups, **_ends(interval))
+        if answers is not None and answers.finite and (self.asked.parts or metric.only_parts):
+            yield from self._parts(blank, metric, answers, units)
+
+    def _parts(self, blank: Score, metric: Metric, answers: Answers, units: Units | None) -> Iterator[Score]:
+        for part in metric.parts(answers):
+            rows = int(np.sum(part.of))
+            interval = NO_INTERVAL if units is None else rate_interval(part.hit, part.of, units)
+            groups = len(np.unique(units.of_row[part.of])) if units is not None and units.grouped else None
+            value = float(np.sum(part.hit & part.of)) / rows
+            yield replace(blank, part=part.name, value=value, rows=rows, groups=groups, **_ends(interval))
+
+    def _units_of(self, probe: Probe, split: str, answers: Answers | None) -> Units | None:
+        """Return what is resampled of a split, once for all probes; None of rows that no interval is of."""
+        if answers is None or role_of(probe, split) != "held_out":
+            return None
+        key = probe.target, split, probe.where.fold, len(answers)
+        if key not in self._units:
+            self._units[key] = Units.of(answers.predictions)
+            self._note(probe.target, split, answers, self._units[key])
+        return self._units[key]
+
+    def _note(self, target: str, split: str, answers: Answers, units: Units) -> None:
+        where = f"target {target!r}, split {split!r}"
+        if units.grouped and units.groups < FEW_UNITS:
+            self.notes.append(
+                f"{where}: the rows are of {units.groups} groups only, so intervals are t over groups, and wide; "
+                "30 or more groups would tell more"
+            )
+        names = class_names(answers.predictions)
+        unseen = int(np.sum(~answers.seen))
+        if unseen:
+            classes = ", ".join(names[code] for code in np.unique(answers.truth[~answers.seen])[:4].tolist())
+            self.notes.append(
+                f"{where}: {unseen:,} rows are of classes that training had none of ({classes}); they count as wrong, "
+                "and are left out of the cross-entropy"
+            )
+        absent = [names[code] for code in range(answers.outputs) if not np.any(answers.truth == code)]
+        if absent:
+            some = ", ".join(absent[:4]) + (f" and {len(absent) - 4} others" if len(absent) > 4 else "")
+            self.notes.append(f"{where}: no row is of class {some}; a mean over classes leaves it out")
+
+
+def _without(metric: Metric, split: str, asked: Asked) -> str:
+    """Return why there is no such number where predictions were not kept, and no interval of any."""
+    if metric.name in RECORDED and asked.metrics is None:
+        return f"split {split!r} has no predictions in the file, so its numbers have no intervals"
+    if metric.name in RECORDED:
+        return f"split {split!r} has no predictions in the file, so {metric.name} has no interval there"
+    return f"{metric.name} needs predictions, and the file has none of split {split!r}; fit without --no-predictions"
+
+
+def _value(probe: Probe, split: str, metric: Metric, answers: Answers | None) -> float:
+    """Return the number that was worked out when the probe was scored, in double precision, where there is one."""
+    scores = probe.scores
+    if answers is None or len(answers) == scores.rows.get(split):
+        if metric.name in ("error", "cross_entropy"):
+            return float(getattr(scores, metric.name).get(split, np.nan))
+        if metric.name == "accuracy":
+            return 1 - float(scores.error.get(split, np.nan))
+    if answers is None or not answers.finite:
+        return np.nan
+    return metric.value(answers)
+
+
+def _ends(interval: Interval) -> dict[str, Any]:
+    return {"low": interval.low, "high": interval.high, "interval": interval.how}
