@@ -12,13 +12,13 @@ import click
 
 from cli.probe.choice import choice_lines
 from cli.probe.fit_options import fit_options, fit_settings
+from cli.probe.steps import refuse_other_rows, steps_of
 from cli.result import Failure, Result, Table, command
 from cli.shared import ProgressLine, duration, notice, shown_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cli.probe.bridge import LayerProblem
     from solvers.probing.fit_layers import LayerProgress
     from solvers.probing.probe import Probe, Probes
 
@@ -45,7 +45,6 @@ def fit(output: str, overwrite: bool, **given: Any) -> Result:
       probe fit train=h.npz:train test=h.npz:test --target train:y=y.npz:train --target test:y=y.npz:test -o probes.h5
     """
     import solvers
-    from cli.probe.bridge import steps_of
     from solvers.probing.probe_file import refuse_existing
 
     warm_start = given.pop("warm_start")
@@ -98,21 +97,6 @@ def _fitted(given: dict[str, Any], steps: Sequence[int | None], told: dict[str, 
         )
         stored = {each.step: each.stored for each in problems}
         return probes.changed(lambda probe: with_stored(probe, stored[probe.step]))
-
-
-def refuse_other_rows(store: str, problems: Sequence[LayerProblem]) -> None:
-    """Refuse steps whose rows are not the same, which one held-out set could not be of."""
-    import numpy as np
-
-    first = problems[0]
-    for other in problems[1:]:
-        pairs: list[tuple[Any, Any]] = [(first.ids, other.ids), (first.splits, other.splits)]
-        pairs += [(first.labels[target], other.labels[target]) for target in first.labels]
-        if not all(np.array_equal(np.ma.filled(one), np.ma.filled(two)) for one, two in pairs):
-            raise click.ClickException(
-                f"{store} has other rows, splits or labels at step {other.step} than at step {first.step}, so they "
-                "cannot be fitted together; fit each step into a file of its own"
-            )
 
 
 class Reporter:

@@ -158,10 +158,25 @@ def test_what_cannot_be_chosen_by_is_refused():
         ({"select_by": "error", "C": 1.0}, "select_by is for choosing C, but there is none to choose"),
         ({"one_C": 3}, "one_C is 3; expected True or False"),
         ({"one_C": True, "protocol": "train"}, "chooses no C, so one_C says nothing"),
+        ({"protocol": "train", "folds": 3}, "chooses no C and sets no rows aside; leave out folds and holdout"),
         ({"protocol": "tran"}, "protocol is 'tran'; expected 'train', or none"),
     ):
         with pytest.raises(ProblemError, match=said):
             solvers.fit_layers(layers, labels, **{"splits": splits, "C": STRENGTHS} | options)
+
+
+def test_a_target_that_chooses_by_folds_beside_one_that_sets_rows_aside():
+    """They have not the same splits; each gets the probe that it would get alone."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(6000, 3)).astype("f4")
+    many = (x[:, 0] + generator.normal(size=6000) > 0).astype(int)
+    few = np.ma.masked_array(many, np.arange(6000) >= 500)
+    both = solvers.fit_layers({"a": x}, {"many": many, "few": few}, C=[0.1, 1.0])
+    assert [both["a", target, 0].proof.chosen["how"] for target in ("many", "few")] == ["set aside", "folds"]
+    assert both["a", "few", 0].rows == {"train": 500}
+    (alone,) = solvers.fit_layers({"a": x}, few, target="few", C=[0.1, 1.0]).values()
+    assert both["a", "few", 0].error == alone.error
+    assert both["a", "few", 0].scores.temperature == pytest.approx(alone.scores.temperature, rel=0.01)
 
 
 # one C for all

@@ -13,6 +13,7 @@ from solvers import linear_map
 from solvers.errors import ProbeFileError, ProblemError
 from solvers.labels import UNSEEN
 from solvers.linear_map import LinearMap
+from solvers.probing import finished_layers
 from solvers.probing.fit_layers import FitInterrupted
 from solvers.probing.probe import Probes
 from solvers.probing.row_table import Beside
@@ -188,7 +189,11 @@ def test_memory_is_that_of_a_block_whatever_the_rows_and_classes():
     assert sum(array.nbytes for array in recorder.arrays.values()) == 12 * rows
 
 
-def test_parts_keep_them_and_the_joined_file_has_them(tmp_path):
+@pytest.mark.parametrize(("mapped_bytes", "maps"), [(1, 256), (1, 1), (1 << 20, 256)])
+def test_parts_keep_them_and_the_joined_file_has_them(tmp_path, monkeypatch, mapped_bytes, maps):
+    """In memory where they are small, or where many files would be held open; else in the parts."""
+    monkeypatch.setattr(finished_layers, "_MAPPED_BYTES", mapped_bytes)
+    monkeypatch.setattr(finished_layers, "_MOST_MAPS", maps)
     layers, labels, splits = problem()
     both = {"a": layers["h"], "b": layers["h"][:, ::-1]}
 
@@ -200,6 +205,8 @@ def test_parts_keep_them_and_the_joined_file_has_them(tmp_path):
     with pytest.raises(FitInterrupted):
         solvers.fit_layers(both, labels, progress=stop, **options)
     resumed = solvers.fit_layers(both, labels, **options)
+    mapped = [not each.predictions["label", "test", None]["logits"].flags.owndata for each in resumed.values()]
+    assert sum(mapped) == (min(2, maps) if mapped_bytes == 1 else 0)
     resumed.save(tmp_path / "p.h5")
     assert not (tmp_path / "p.parts").exists()
     straight = solvers.fit_layers(both, labels, splits=splits, C=1.0)
@@ -214,6 +221,12 @@ def test_what_does_not_fit_the_probe_is_refused():
     _, _, _, probes = fitted()
     for change, said in (
         ({"logits": np.zeros((60, 2), "f4")}, r"have logits of shape \(60, 2\)"),
+        ({"logits": np.full((60, 3), np.nan, "f4")}, "have logits that are not finite"),
+        (
+            dict.fromkeys(("predicted", "rank"), np.full(60, -1))
+            | dict.fromkeys(("nats", "confidence"), np.zeros(60)),
+            "are of classes that the probe does not have",
+        ),
         ({"predicted": np.zeros(60, "u2")}, "have no `rank` for each row"),
         (
             dict.fromkeys(("predicted", "rank"), np.full(60, 9))
@@ -225,6 +238,12 @@ def test_what_does_not_fit_the_probe_is_refused():
         bad = probes.changed(lambda probe, change=change, key=key: replace(probe, predictions={key: change}))
         with pytest.raises(ProbeFileError, match=said):
             bad.predictions(KEY, "test")
+    backwards = [
+        replace(each, arrays={**each.arrays, "index": each.arrays["index"][::-1]})
+        for each in probes.beside.tables
+    ]
+    with pytest.raises(ProbeFileError, match="are of rows that are not in ascending order"):
+        Probes(probes.values(), beside=Beside(tuple(backwards))).predictions(KEY, "test")
     tables = [
         replace(table, arrays={**table.arrays, "truth": table.arrays["truth"] + 2})
         for table in probes.beside.tables
@@ -232,6 +251,15 @@ def test_what_does_not_fit_the_probe_is_refused():
     shifted = Probes(probes.values(), beside=Beside(tuple(tables)))
     with pytest.raises(ProbeFileError, match="whose truth is none of the classes"):
         shifted.predictions(KEY, "test")
+
+
+def test_a_split_without_labels_has_no_rows(tmp_path):
+    layers, labels, splits = problem()
+    some = np.ma.masked_array(labels, splits == "test")
+    probes = solvers.fit_layers(layers, some, splits=splits, C=[0.1, 1.0])
+    probes.save(tmp_path / "p.h5")
+    said = solvers.load(tmp_path / "p.h5").predictions(KEY, "test")
+    assert (len(said), said.logits.shape) == (0, (0, 3))
 
 
 # the temperature
