@@ -15,8 +15,8 @@ import solvers
 from cli.probe.fit import Reporter
 from solvers.engines import choice
 from solvers.fitting.result import FitProgress
-from solvers.probing.layer import choosing as layer_module
 from solvers.probing.fit_layers import LayerProgress
+from solvers.probing.layer import choosing as layer_module
 
 HOUSE = Path(__file__).parents[2]
 TWO = "--target sign --target word=names.npy"
