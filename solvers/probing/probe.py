@@ -335,11 +335,11 @@ class Probes(Mapping[Key, Probe]):
 
     def scores(
         self,
-        metrics: Sequence[str] | None = None,
+        metrics: str | Sequence[str] | None = None,
         *,
         positive: Any = None,
         negatives: str | None = None,
-        splits: Sequence[str] | None = None,
+        splits: str | Sequence[str] | None = None,
         parts: bool = False,
     ) -> ScoreRows:
         """Return every number of every probe as tidy rows, with intervals of 95% of held-out splits.
@@ -356,25 +356,25 @@ class Probes(Mapping[Key, Probe]):
         Raises:
             ProblemError: a metric, class or split that there is not, or a metric that the predictions do not allow.
         """
-        from solvers.probing.scores.of_probes import Asked, scores_of
+        from solvers.probing.scores.asked import Asked
+        from solvers.probing.scores.of_probes import scores_of
 
-        named = None if metrics is None else tuple(metrics)
-        return scores_of(
-            self, Asked(named, positive, negatives, None if splits is None else tuple(splits), parts)
-        )
+        named = None if metrics is None else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+        chosen = None if splits is None else (splits,) if isinstance(splits, str) else tuple(splits)
+        return scores_of(self, Asked(named, positive, negatives, chosen, parts))
 
     def table(self, wide: bool = False) -> Any:
         """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
 
-        Columns: ``layer``, ``target`` and ``step`` where there are several, error_SPLIT of every split, C, gap_nats;
-        with ``wide`` then status, engine, cross_entropy_SPLIT and rows_SPLIT. ``scores`` has every number.
+        Columns: ``layer``, ``target`` and ``step`` where there are several, where columns were drawn several times the
+        ``seed``, error_SPLIT of every split, C, gap_nats; with ``wide`` then status, engine, cross_entropy_SPLIT and
+        rows_SPLIT. ``scores`` has every number.
         """
         splits = list(dict.fromkeys(split for probe in self.values() for split in probe.rows))
         several = [
-            name
-            for name in ("target", "step", "seed")
-            if len({getattr(probe, name) for probe in self.values()}) > 1
+            name for name in ("target", "step") if len({getattr(probe, name) for probe in self.values()}) > 1
         ]
+        several += ["seed"] * any(probe.where.draws > 1 for probe in self.values())
         rows = [_table_row(probe, ["layer", *several], splits, wide) for probe in self.values()]
         try:
             import pandas as pd

@@ -18,6 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import h5py
 import numpy as np
 
@@ -28,7 +29,7 @@ from solvers.errors import SolverError
 from solvers.probing.document.header import probe_entry, table_entry
 from solvers.probing.probe import Probes
 from solvers.probing.row_table import Beside, RowTable
-from solvers.probing.scores.of_probes import Asked
+from solvers.probing.scores.asked import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,6 +184,15 @@ def reshape(path: Path, rng: np.random.Generator) -> None:
             file[name] = file[names[0]] if names[0] != name else data
 
 
+def _print(result: Result) -> None:
+    """Print what a command would."""
+    for block in result.text:
+        if isinstance(block, Table):
+            echo_table(block.header, block.rows, block.left)
+        else:
+            click.echo(printable(block))
+
+
 def examine(path: Path) -> tuple[str, str]:
     """The outcome for a damaged probe file, and a detail."""
     try:
@@ -197,7 +207,7 @@ def examine(path: Path) -> tuple[str, str]:
             probes.predictions(key, table.split)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             echo_text(probes_shown(probes, Asked()).text)
-            json.dumps(as_document(probes, probes.scores()), default=str)
+            json.dumps(as_document(probes, probes.scores(parts=True)), default=str)
         harmful = set("\x1b\u202e") & set(printed.getvalue())
     except SolverError as error:
         return "found", f"refused when shown: {error}"
