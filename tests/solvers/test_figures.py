@@ -183,11 +183,22 @@ def test_what_is_asked_for_and_not_there_is_named():
         ({"references": [0.1] * 9}, "leave some out, 8 fit"),
         ({"size": "poster"}, "column, page, slide"),
         ({"overlay": "colour"}, "split, file, target"),
+        ({"kind": "steps", "references": 0.1}, "references means nothing to the kind 'steps'"),
+        ({"kind": "graph", "overlay": "split"}, "overlay means nothing"),
+        ({"palette": "red-blue"}, "palette means nothing to the kind 'depth'"),
+        ({"kind": "confusion", "metric": "error"}, "metric means nothing"),
+        ({"edges": [("a", "b")]}, "edges means nothing"),
     ],
 )
 def test_an_option_that_there_is_not_is_refused(options, said):
     with pytest.raises(FigureError, match=said):
         asked(**options)
+
+
+def test_a_map_of_classes_takes_no_lines():
+    with pytest.raises(FigureError, match="which has no lines"):
+        draw(by_class(["a", "b"], ["cat"]), "classes", references=0.5)
+    assert draw(by_class(["a"], ["cat"]), "classes", references=0.5)
 
 
 @pytest.mark.parametrize(
