@@ -17,7 +17,6 @@ from solvers.figures.page import page
 from solvers.figures.parts.names import clipped, labels_of, safe, thinned, width_of, wrapped
 from solvers.figures.rows import Shown
 
-
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no fault of a name."""
 
