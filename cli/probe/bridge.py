@@ -131,6 +131,7 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
         chosen = [name for name in chosen if name != kept.get("layer")]
     layers: dict[str, Any] = {layer: store.layers[layer] for layer in chosen} | side_by_side(store, rows.concat)
     groups = columns.groups(rows.group_by)
+    fed = feeders(store, wanted)
     return LayerProblem(
         layers,
         labels,
@@ -139,7 +140,7 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
         store.steps[0],
         store.fingerprint,
         np.asarray(store.ids[:]),
-        {layer: described(store, layer) | feeders(store, layer, wanted) for layer in names},
+        {layer: described(store, layer) | fed.get(layer, {}) for layer in names},
     )
 
 
@@ -164,14 +165,22 @@ def described(store: Store, layer: str) -> dict[str, Any]:
     return found
 
 
-def feeders(store: Store, layer: str, wanted: Sequence[str]) -> dict[str, Any]:
-    """Which of the fitted layers feed a layer, as its store recorded it; nothing where it did not."""
+def feeders(store: Store, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Which of the fitted layers feed each of them, as their store recorded it; nothing where it did not."""
     from actstore.adapters.base import contracted
 
-    edges = store.provenance.get("graph", {}).get("edges")
-    if edges is None or layer not in wanted:
+    graph = store.provenance.get("graph")  # an open object: another writer may have put anything there
+    edges = graph.get("edges") if isinstance(graph, dict) else None
+    if not isinstance(edges, list) or not all(_is_edge(edge) for edge in edges):
         return {}
-    return {"fed_by": [source for source, to in contracted(map(tuple, edges), wanted) if to == layer]}
+    found: dict[str, list[str]] = {layer: [] for layer in wanted}
+    for source, to in contracted([(source, to) for source, to in edges], wanted):
+        found[to].append(source)
+    return {layer: {"fed_by": sources} for layer, sources in found.items()}
+
+
+def _is_edge(edge: object) -> bool:
+    return isinstance(edge, list) and len(edge) == 2 and all(isinstance(name, str) for name in edge)
 
 
 def with_stored(probe: Probe, stored: Mapping[str, Mapping[str, Any]]) -> Probe:

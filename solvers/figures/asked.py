@@ -21,6 +21,15 @@ PALETTES = ("safe", "red-blue")
 OVERLAYS = ("split", "file", "target", "step", "method", "kind", "seed", "fold")
 """What may be told apart by colour within one panel; what else differs becomes a panel of its own."""
 _MOST_REFERENCES = 8
+_WITHOUT = {
+    "references": ("steps", "confusion", "calibration", "graph"),
+    "overlay": ("steps", "confusion", "calibration", "graph"),
+    "palette": ("depth", "width", "path", "calibration", "compare"),
+    "metric": ("confusion", "calibration"),
+    "edges": tuple(kind for kind in KINDS if kind != "graph"),
+}
+"""Options that some kinds would pass over in silence, and are refused by."""
+_UNSAID = {"references": (), "palette": "safe"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,10 @@ class Asked:
             if getattr(self, name) not in words:
                 known = ", ".join(str(word) for word in words if word)
                 msg = f"{name} is {getattr(self, name)!r}; expected one of {known}"
+                raise FigureError(msg)
+        for option, kinds in _WITHOUT.items():
+            if getattr(self, option) != _UNSAID.get(option) and self.kind in kinds:
+                msg = f"{option} means nothing to the kind {self.kind!r}; leave it out, or choose another kind"
                 raise FigureError(msg)
         _check_limits(self.ylim, self.scale)
         if len(self.references) > _MOST_REFERENCES:

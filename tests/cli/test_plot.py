@@ -138,3 +138,17 @@ def test_a_figure_without_a_place_or_of_nothing(run, refused, folder, probes):
     (folder / "empty.csv").write_text(",".join(COLUMNS) + "\n")
     assert "there is nothing to plot" in refused("probe plot empty.csv -o f.svg")
     assert not list(folder.glob("f.svg*"))
+
+
+@pytest.mark.parametrize("graph", ["x", {"edges": 3}, {"edges": [["a"]]}, {"edges": [["a", 1]]}, None])
+def test_a_graph_that_another_writer_made_differently_is_none(graph):
+    from types import SimpleNamespace
+
+    from cli.probe.bridge import feeders
+
+    assert feeders(SimpleNamespace(provenance={"graph": graph}), ["a", "b"]) == {}
+    told = {"graph": {"edges": [["a", "x"], ["x", "b"]]}}
+    assert feeders(SimpleNamespace(provenance=told), ["a", "b"]) == {
+        "a": {"fed_by": []},
+        "b": {"fed_by": ["a"]},
+    }

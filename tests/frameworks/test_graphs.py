@@ -153,7 +153,7 @@ def test_the_graph_of_a_store_is_drawn(tmp_path, monkeypatch):
     for command, line in lines:
         done = CliRunner().invoke(command, line.split())
         assert done.exit_code == 0, done.output
-    assert "1 edges, recorded in the store" in (tmp_path / "g.svg").read_text()
+    assert "1 edge, recorded in the store" in (tmp_path / "g.svg").read_text()
     import solvers
 
     assert json.dumps(solvers.load("p.h5")["2", "y", 0].provenance.stored["2"]["fed_by"]) == '["0"]'

@@ -18,7 +18,6 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import h5py
 import numpy as np
 
@@ -182,15 +181,6 @@ def reshape(path: Path, rng: np.random.Generator) -> None:
             file[name] = np.full_like(data, (np.nan, np.inf, 1e308)[int(rng.integers(3))])
         elif how == 8:
             file[name] = file[names[0]] if names[0] != name else data
-
-
-def _print(result: Result) -> None:
-    """Print what a command would."""
-    for block in result.text:
-        if isinstance(block, Table):
-            echo_table(block.header, block.rows, block.left)
-        else:
-            click.echo(printable(block))
 
 
 def examine(path: Path) -> tuple[str, str]:

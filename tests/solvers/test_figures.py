@@ -29,7 +29,7 @@ from solvers.figures.asked import KINDS, asked
 from solvers.figures.chart import cleaned
 from solvers.figures.figure import description
 from solvers.figures.kinds.confusion import pairs_of
-from solvers.figures.parts.scale import scale_of
+from solvers.figures.parts.scale import number, scale_of
 from solvers.figures.rows import Shown
 
 LAYERS = ["input", "conv1", "conv2", "fc"]
@@ -183,11 +183,22 @@ def test_what_is_asked_for_and_not_there_is_named():
         ({"references": [0.1] * 9}, "leave some out, 8 fit"),
         ({"size": "poster"}, "column, page, slide"),
         ({"overlay": "colour"}, "split, file, target"),
+        ({"kind": "steps", "references": 0.1}, "references means nothing to the kind 'steps'"),
+        ({"kind": "graph", "overlay": "split"}, "overlay means nothing"),
+        ({"palette": "red-blue"}, "palette means nothing to the kind 'depth'"),
+        ({"kind": "confusion", "metric": "error"}, "metric means nothing"),
+        ({"edges": [("a", "b")]}, "edges means nothing"),
     ],
 )
 def test_an_option_that_there_is_not_is_refused(options, said):
     with pytest.raises(FigureError, match=said):
         asked(**options)
+
+
+def test_a_map_of_classes_takes_no_lines():
+    with pytest.raises(FigureError, match="which has no lines"):
+        draw(by_class(["a", "b"], ["cat"]), "classes", references=0.5)
+    assert draw(by_class(["a"], ["cat"]), "classes", references=0.5)
 
 
 @pytest.mark.parametrize(
@@ -276,3 +287,30 @@ def test_129_names_and_a_map_of_128_by_30_are_drawn_in_seconds():
 def test_one_score_is_enough():
     for kind in ("depth", "steps", "graph", "width"):
         assert draw([Shown(ONE, "")], kind)
+
+
+def test_what_is_not_100_percent_is_never_written_so():
+    assert number(0.99972, "share") == "99.97%"
+    assert number(1 - 1e-9, "share") == "99.9999999%"
+    assert number(1.0, "share") == "100%"
+    assert number(0.00004, "share") == "0.004%"
+    rows = by_class(["fc"], ["cat", "dog"])
+    near = [
+        Shown(replace(row.score, value={0.7: 0.999, 0.3: 0.001}.get(row.score.value, row.score.value)), "p")
+        for row in rows
+    ]
+    texts = {record.get("text") for record in records_of(draw(near, "confusion"))}
+    assert texts >= {">99", "<1"}
+    assert not texts & {"0", "100"}
+
+
+def test_lines_of_several_majorities_say_whose_they_are():
+    rows = [*by_depth(LAYERS), *by_depth(LAYERS, target="parity")]
+    rows = [
+        Shown(replace(row.score, value=0.5), row.file)
+        if (row.score.kind, row.score.target) == ("majority", "parity")
+        else row
+        for row in rows
+    ]
+    texts = {record.get("text") for record in records_of(draw(rows, overlay="target"))}
+    assert texts >= {"majority digit 90%", "majority parity 50%"}

@@ -64,7 +64,7 @@ def test_a_circle_is_drawn_and_said():
     spec = description(
         by_depth(["a", "b", "c"]), asked("graph", edges=[("a", "b"), ("b", "c"), ("c", "a"), ("b", "b")])
     )
-    assert "1 lead back (dashed)" in texts_of(spec)
+    assert "dashed: 1 lead back" in texts_of(spec)
     assert [4, 3] in found_in(spec, "strokeDash")
     network = layered(["a", "b"], [("a", "b"), ("b", "a")])
     assert network.back == {("b", "a")}
@@ -75,7 +75,7 @@ def test_a_chain_is_said_to_be_one_where_nothing_was_recorded():
         description(by_depth(["a", "b"]), asked("graph"))
     )
     told = texts_of(description(by_depth(["a", "b"]), asked("graph", edges=[("a", "b")])))
-    assert "1 edges, given" in told
+    assert "1 edge, given" in told
     assert "chain" not in told
 
 
@@ -84,7 +84,15 @@ def test_layers_without_a_probe_are_there_and_grey():
     boxes = {record["layer"]: record for record in records_of(spec) if "probed" in record}
     assert {name: box["probed"] for name, box in boxes.items()} == {"a": True, "b": False, "c": True}
     assert boxes["b"]["shown"] == "no probe"
-    assert "1 without a probe are grey" in texts_of(spec)
+    assert "grey: 1 without a probe" in texts_of(spec)
+
+
+def test_layers_that_were_not_asked_for_are_not_said_to_have_no_probe():
+    edges = [("a", "b"), ("b", "c"), ("c", "d")]
+    spec = description(by_depth(["a", "b", "c"]), asked("graph", layers=["a", "c"], edges=edges))
+    boxes = {record["layer"]: record["shown"] for record in records_of(spec) if "probed" in record}
+    assert (boxes["b"], boxes["d"]) == ("left out", "no probe")
+    assert "grey: 1 without a probe; grey: 1 left out" in texts_of(spec)
 
 
 def test_colours_say_better_by_the_same_end_whatever_the_metric():

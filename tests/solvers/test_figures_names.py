@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from figure_scores import HOSTILE, by_depth, everything
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from solvers.figures.asked import KINDS, asked
@@ -16,6 +16,9 @@ from solvers.figures.figure import description
 from solvers.figures.page import page
 from solvers.figures.parts.names import clipped, labels_of, safe, thinned, width_of, wrapped
 from solvers.figures.rows import Shown
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no fault of a name."""
 
 
 def hostile_everywhere(rows):
@@ -48,18 +51,21 @@ def test_each_name_alone_is_drawn():
         assert drawn(description(by_depth([name, "plain"]), asked("graph")), ".svg")
 
 
-@given(st.lists(st.text(max_size=40), min_size=1, max_size=30, unique=True), st.floats(20, 200))
+@unhurried
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=12, unique=True), st.floats(20, 200))
 def test_labels_are_as_many_as_names_all_different_on_one_line(names, room):
     labels = labels_of(names, room, 10)
     assert len(set(labels.texts)) == len(names)
     assert all(len(text.splitlines()) == 1 and text == safe(text) for text in labels.texts)
 
 
+@unhurried
 @given(st.text(max_size=60), st.floats(30, 300))
 def test_a_clipped_text_has_room(text, room):
     assert width_of(clipped(text, room, 10), 10) <= max(room, width_of("…", 10))
 
 
+@unhurried
 @given(st.text(max_size=200), st.integers(1, 4))
 def test_wrapped_lines_have_room_and_are_no_more_than_asked(text, most):
     lines = wrapped(text, 200, 10, most)
@@ -67,6 +73,7 @@ def test_wrapped_lines_have_room_and_are_no_more_than_asked(text, most):
     assert all(width_of(line, 10) <= 200 for line in lines)
 
 
+@unhurried
 @given(st.integers(0, 500), st.integers(1, 60))
 def test_thinned_places_are_no_more_than_room_and_hold_both_ends(count, room):
     places = thinned(count, room)

@@ -104,10 +104,8 @@ class OnnxAdapter(Adapter):
     def edges(self, layers: Sequence[str]) -> list[tuple[str, str]]:
         """As the graph says."""
         by_name = self._tensors()
-        called: dict[str, str] = {}
-        for (
-            layer
-        ) in layers:  # several names may be of one tensor: each is fed by what feeds it, the first feeds on
+        called: dict[str, str] = {}  # several names may be of one tensor: the first feeds the others
+        for layer in layers:
             called.setdefault(by_name.get(layer, layer), layer)
         found = contracted(onnx_graph.edges(self._proto.graph, self._computed), [INPUT, *called])
         named = [(called.get(source, source), called.get(to, to)) for source, to in found]

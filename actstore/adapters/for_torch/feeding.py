@@ -44,7 +44,7 @@ class Feeding:
         for source in self._of(taken):
             if source != call.name:
                 self.edges[source, call.name] = None
-        for tensor in taken if call.place.into else every:
+        for tensor in taken if call.place.into else [*every, *taken]:
             self._tell(tensor, frozenset([call.name]))
 
     @contextmanager

@@ -39,6 +39,10 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
         title = title_of(parts, metric, f"by class, layer {safe(layers[0])}")
         what = dots.Dots(parts, metric, "part", classes, lambda row: row.score.part, "class", overlay, title)
         return dots.drawn(what, asked, look)
+    if asked.references or asked.overlay:
+        raise FigureError(
+            "classes of several layers are a map, which has no lines and no overlay; choose one layer with --layers"
+        )
     title = title_of(parts, metric, "by class and layer")
     place = lambda row: (row.score.layer, row.score.part)  # noqa: E731
     names = (layers, classes)

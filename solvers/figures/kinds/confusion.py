@@ -49,6 +49,7 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
         ("predicted", "true class"),
         f"Confusion{of}: share of each true class's rows, in percent",
         square=True,
+        pale=True,
         notes=notes,
     )
     return drawn(what, asked, look)

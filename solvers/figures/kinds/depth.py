@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from solvers.figures.asked import Reference
 from solvers.figures.marks.curves import Curves, drawn
+from solvers.figures.parts.names import safe
 from solvers.figures.parts.places import layers_in_order
 from solvers.figures.parts.scale import number
 from solvers.figures.rows import chosen, distinct, metric_of, only_held_out
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from solvers.figures.rows import Shown
 
 _MAJORITY = "majority"
+_MOST_LINES = 8
 _FAR = 3  # times the largest value that is drawn
 
 
@@ -42,7 +44,10 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
     def lines(panel: Panel) -> list[Reference]:
         own = [row for row in always if _in(row, panel)]
         values = list(dict.fromkeys(row.score.value for row in own))
-        return [*asked.references, *(Reference(value, _MAJORITY) for value in values[:3])]
+        if len(values) < 2:
+            return [*asked.references, *(Reference(value, _MAJORITY) for value in values)]
+        named = {row.score.value: f"{_MAJORITY} {safe(row.of(overlay))}" for row in reversed(own)}
+        return [*asked.references, *(Reference(value, named[value]) for value in values[:_MOST_LINES])]
 
     what = Curves(
         curve,
@@ -66,13 +71,7 @@ def _far_above(always: Sequence[Shown], curve: Sequence[Shown], asked: Asked) ->
         max(row.score.value, row.score.high) for row in curve if row.finite
     ]  # a high of NaN leaves the value
     values = sorted({row.score.value for row in always})
-    if (
-        not values
-        or not ends
-        or asked.scale == "log"
-        or asked.ylim is not None
-        or values[0] <= _FAR * max(ends)
-    ):
+    if not values or not ends or asked.ylim is not None or values[0] <= _FAR * max(ends):
         return ""
     least, most = (number(value, curve[0].score.unit) for value in (values[0], values[-1]))
     return f"majority {least if least == most else f'{least} to {most}'}, above the axis"

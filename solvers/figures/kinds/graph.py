@@ -15,7 +15,7 @@ from solvers.figures.parts.names import clipped, labels_of, safe, width_of
 from solvers.figures.parts.notes import notes_of, title_of
 from solvers.figures.parts.panels import Grid, composed, panels_of, title_lines
 from solvers.figures.parts.places import layers_in_order
-from solvers.figures.parts.scale import scale_of, with_interval
+from solvers.figures.parts.scale import number, scale_of, with_interval
 from solvers.figures.rows import DIMENSIONS, at_one_place, chosen, metric_of, not_optimal, only_held_out
 
 if TYPE_CHECKING:
@@ -44,14 +44,15 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
     panels = panels_of(whole, ("layer",))
     colours = Colours.of(scale_of(whole, asked, metric), asked.palette)
     drawing = placed(network, _room(look, len(panels)))
-    words = _words(drawing, whole, look)
+    left_out = frozenset(row.score.layer for row in rows) - set(layers)
+    words = _words(drawing, whole, look, left_out)
     views = [
         _view(network, drawing, {row.score.layer: row for row in panel.rows}, words, colours)
         for panel in panels
     ]
     grid = Grid(1, drawing.width, drawing.height, 0)
     told = {name for panel in panels for name in panel.differs}
-    notes = [*notes_of(whole, None, told, words.prefix), _edges_note(edges, network, len(layers))]
+    notes = [*notes_of(whole, None, told, words.prefix), _edges_note(edges, network, layers, left_out)]
     head = title_lines(look, asked.title or title_of(whole, metric, "in the network"), notes)
     return composed(views, [panel.title for panel in panels], grid, look, head)
 
@@ -61,46 +62,49 @@ def _room(look: Look, panels: int) -> Room:
     return Room(look.width - 12, high, look.font * 1.55, look.font * 6.2, look.font * 0.95, look.font * 0.55)
 
 
-def _edges_note(edges: Edges, network: Layered, probed: int) -> str:
+def _edges_note(edges: Edges, network: Layered, layers: Sequence[str], left_out: frozenset[str]) -> str:
     if not edges.told_by:
         told = "a chain in the order of the calls, since nothing says which layer feeds which"
     else:
-        told = f"{len(network.edges):,} edges, {safe(edges.told_by)}"
-    others = sum(map(len, network.rows)) - probed
+        told = f"{len(network.edges):,} edge{'s' * (len(network.edges) != 1)}, {safe(edges.told_by)}"
+    grey = {name for row in network.rows for name in row} - set(layers)
     parts = [told, "dot: a probe reads this layer"]
-    parts += [f"{others:,} without a probe are grey"] if others else []
-    parts += [f"{len(network.back):,} lead back (dashed)"] if network.back else []
+    for count, words in ((len(grey - left_out), "without a probe"), (len(grey & left_out), "left out")):
+        parts += [f"grey: {count:,} {words}"] if count else []
+    parts += [f"dashed: {len(network.back):,} lead back"] if network.back else []
     return "; ".join(parts)
 
 
 @dataclass(frozen=True)
 class _Words:
-    """What is written into the boxes: labels by name, and whether there is room for the values beside all of them."""
+    """What is written into the boxes: labels by name, and whether there is room for the values beside all of them.
+
+    ``left_out`` are layers that have scores and were not asked for.
+    """
 
     called: dict[str, str]
     prefix: str
     values: bool
     look: Look
+    left_out: frozenset[str]
 
     def start(self, box: Box, probed: bool) -> float:
         """Return where a label begins, right of the probe's mark."""
         return box.x + self.look.font * (1.05 if probed else 0.4)
 
 
-def _words(drawing: Drawing, rows: Sequence[Shown], look: Look) -> _Words:
+def _words(drawing: Drawing, rows: Sequence[Shown], look: Look, left_out: frozenset[str]) -> _Words:
     """Names first: values are written where no name is cut for them."""
     names = [box.name for box in drawing.boxes]
     room = min(box.width for box in drawing.boxes) - look.font * 1.45
     labels = labels_of(names, room, look.font)
     widest = max((width_of(_value(row), look.font) for row in rows), default=0)
     values = labels_of(names, max(room - widest - look.font * 0.5, 1), look.font).texts == labels.texts
-    return _Words(dict(zip(names, labels.texts, strict=True)), labels.prefix, values, look)
+    return _Words(dict(zip(names, labels.texts, strict=True)), labels.prefix, values, look, left_out)
 
 
 def _value(row: Shown | None) -> str:
-    if row is None or not row.finite:
-        return ""
-    return f"{100 * row.score.value:.3g}%" if row.score.unit == "share" else f"{row.score.value:.3g}"
+    return number(row.score.value, row.score.unit) if row is not None and row.finite else ""
 
 
 def _view(
@@ -141,7 +145,7 @@ def _box_record(box: Box, row: Shown | None, words: _Words, colours: Colours) ->
         "hollow": row is not None and bool(not_optimal([row])),
         "ink": "white" if is_dark(colour) else INK,
         "layer": clipped(safe(box.name), 600, 10),
-        "shown": with_interval(row) if row is not None else "no probe",
+        "shown": with_interval(row) if row else "left out" if box.name in words.left_out else "no probe",
         "rows": f"{row.score.rows:,}" if row is not None else "",
     }
 

@@ -41,9 +41,9 @@ class Colours:
     lower: bool
 
     @staticmethod
-    def of(y: ValueScale, palette: str) -> Colours:
-        """Return the colours of a metric."""
-        return Colours(y, palette, y.title, lower_is_better(y.metric))
+    def of(y: ValueScale, palette: str, lower: bool | None = None) -> Colours:
+        """Return the colours of a metric; ``lower`` says that less of it is better where the metric does not."""
+        return Colours(y, palette, y.title, lower_is_better(y.metric) if lower is None else lower)
 
     def colour(self, value: float) -> str:
         """Return the colour of a value."""
@@ -102,9 +102,7 @@ def cells(
             "layer name": clipped(safe(cell.row.score.layer), 600, 10),
             "part": clipped(safe(cell.row.score.part), 600, 10) if cell.row.score.part else "",
             "rows": f"{cell.row.score.rows:,}",
-            "text": number(cell.value, cell.row.score.unit)
-            if cell.row.score.unit != "share"
-            else f"{100 * cell.value:.0f}",
+            "text": _written(cell),
             "ink": "white" if is_dark(colours.colour(cell.value)) else INK,
         }
         for cell in found
@@ -142,6 +140,16 @@ def cells(
             own = [value for value in values if value["ink"] == ink]
             layers.append({"data": {"values": own}, "mark": mark, "encoding": {**base, "text": text}})
     return layers
+
+
+def _written(cell: Cell) -> str:
+    """A value as it stands in its cell: whole percents, where 0 and 100 are exact."""
+    if cell.row.score.unit != "share":
+        return number(cell.value, cell.row.score.unit)
+    rounded = f"{100 * cell.value:.0f}"
+    if (rounded, cell.value > 0) == ("0", True):
+        return "<1"
+    return ">99" if (rounded, cell.value < 1) == ("100", True) else rounded
 
 
 def is_dark(colour: str) -> bool:

@@ -39,6 +39,7 @@ class Maps:
         axes: what x and y are called.
         title: of the figure.
         square: whether cells are as high as wide.
+        pale: whether 0 is white, and more of it neither better nor worse.
         notes: further lines under the title.
     """
 
@@ -50,6 +51,7 @@ class Maps:
     axes: tuple[str, str]
     title: str
     square: bool = False
+    pale: bool = False
     notes: Sequence[str] = ()
 
 
@@ -70,7 +72,8 @@ def drawn(what: Maps, asked: Asked, look: Look) -> dict[str, Any]:
     height = _height(what, grid.width, look)
     below = horizontal(what.names[0], grid.width, look, what.axes[0])
     beside = upright(what.names[1], height, look, what.axes[1], room)
-    colours = Colours.of(y, asked.palette)
+    pale = what.pale and asked.palette == "safe"
+    colours = Colours.of(y, "pale" if pale else asked.palette, True if what.pale else None)
     slot = (grid.width / max(len(what.names[0]), 1), height / max(len(what.names[1]), 1))
     views = []
     for panel in panels:

@@ -29,6 +29,7 @@ _CIVIDIS = (
 )
 _RED_BLUE = ("#2b45b0", "#4f6cc9", "#8093d8", "#b5b3d3", "#d3aeb6", "#d9808a", "#c94b5b", "#ae1f35")
 """From the paper: what a probe reads well is blue, what it does not is red."""
+_PALE = ("#f7f9fc", "#d3e0ef", "#a3c0de", "#6a99c8", "#3a72ac", "#1c4f88", "#0b2f5e")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def ramp(palette: str, share: float) -> str:
 
 def stops_of(palette: str) -> list[str]:
     """Return the colours of a palette, from the better values to the worse."""
-    return list(_RED_BLUE if palette == "red-blue" else _CIVIDIS)
+    return list({"red-blue": _RED_BLUE, "pale": _PALE}.get(palette, _CIVIDIS))
 
 
 def config(look: Look) -> dict[str, Any]:

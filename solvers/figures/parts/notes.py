@@ -88,8 +88,11 @@ def _counts(rows: Sequence[Shown]) -> str:
     for split in distinct(rows, "split"):
         counts = {row.score.rows for row in rows if row.of("split") == split and not row.score.part}
         counts = counts or {row.score.rows for row in rows if row.of("split") == split}
+        if counts == {0}:
+            continue  # not told
         span = f"{min(counts):,}" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,}"
-        parts.append(f"{safe(split) if split else 'all'}\u00a0{span}")
+        each = "" if any(not row.score.part for row in rows) else " each"
+        parts.append(f"{safe(split) if split else 'all'}\u00a0{span}{each}")
     return f"rows:\u00a0{', '.join(parts)}" if parts else ""
 
 

@@ -22,6 +22,7 @@ __all__ = ["ValueScale", "metric_words", "number", "scale_of", "with_interval"]
 _WORDS = {"error": "prediction error", "cross_entropy": "cross-entropy", "roc_auc": "area under the ROC curve"}
 _TICKS = 5
 _LEAST_SHARE = 1e-9
+_HEAD = 0.07
 
 
 def metric_words(metric: str) -> str:
@@ -30,10 +31,13 @@ def metric_words(metric: str) -> str:
 
 
 def number(value: float, unit: str) -> str:
-    """Return a value with three figures, a share in percent."""
+    """Return a value with three figures, a share in percent; with more where a share that is not 1 would be 100%."""
     if not math.isfinite(value):
         return "-"
-    return f"{100 * value:.3g}%" if unit == "share" else f"{value:.3g}"
+    if unit != "share":
+        return f"{value:.3g}"
+    texts = (f"{100 * value:.{figures}g}%" for figures in range(3, 17))
+    return next(text for text in texts if text != "100%" or value == 1)
 
 
 def with_interval(row: Shown) -> str:
@@ -128,10 +132,11 @@ def scale_of(rows: Iterable[Shown], asked: Asked, metric: str, further: Sequence
         ends = asked.ylim or _log_ends(values, metric)
         ticks = _log_ticks(*ends)
     else:
-        zero = lower_is_better(metric) or unit == "nats"
-        ends, ticks = _linear(
-            asked.ylim or (min([*values, *([0.0] if zero else [])]), max(values)), asked.ylim is None
-        )
+        low = min([*values, *([0.0] if lower_is_better(metric) or unit == "nats" else [])])
+        ends, ticks = _linear(asked.ylim or (low, max(values)), asked.ylim is None)
+        if asked.ylim is None and ends[0] < max([*further, ends[0]]) > ends[1] - _HEAD * (ends[1] - ends[0]):
+            # A line at the very top leaves no room for its label.
+            ends, ticks = _linear((ends[0], ends[1] + _HEAD * (ends[1] - ends[0])), nice=True)
     return ValueScale(metric, unit, asked.scale, *ends, tuple(ticks), Look.of(asked).font)
 
 
