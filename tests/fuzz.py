@@ -21,7 +21,10 @@ def main() -> int:
         "--probes", type=int, default=5_000, help="how many mutations of probe files and of parts"
     )
     parser.add_argument(
-        "--containers", type=int, default=5_000, help="how many of tables, tensors and the like that others wrote"
+        "--containers",
+        type=int,
+        default=5_000,
+        help="how many of tables, tensors and the like that others wrote",
     )
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same mutations")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="how many processes")

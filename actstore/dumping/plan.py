@@ -217,7 +217,7 @@ def _check_kept(settings: LoopSettings, first: Batch, layers: Sequence[str]) -> 
         kept_inputs.thumbnails(first.inputs)
         name, taken = kept_inputs.THUMBNAIL_LAYER, [*layers]
         if not settings.unit.whole:
-            msg = f"--keep-input {kind} keeps one image for each row, and a row is one {settings.unit.name}; leave it out"
+            msg = f"--keep-input {kind} keeps one image for each row, and a row is one {settings.unit.name}"
             raise SourceError(msg)
     else:
         return

@@ -187,6 +187,8 @@ def _with_labels(
             left.append(name)
         elif name not in layers:
             layers[name] = one
+    if not layers:  # texts alone, which are refused as the layers they were to be
+        return arrays, Facts(), others
     return layers, Facts(targets=targets), left
 
 

@@ -314,7 +314,7 @@ def _warn_of_twins(said: Sequence[str], what: str) -> None:
     ]
     if twins:
         msg = (
-            f"{what or 'a column of labels'} has the classes {twins[0].partition('.')[0]!r} and {twins[0]!r}, which are "
-            "one number; the column is text since it holds other labels, too. Write them alike"
+            f"{what or 'a column of labels'} has the classes {twins[0].partition('.')[0]!r} and {twins[0]!r}, which "
+            "are one number; the column is text since it holds other labels, too. Write them alike"
         )
         warnings.warn(msg, WrittenAsFloatsWarning, stacklevel=4)

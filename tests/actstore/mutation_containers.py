@@ -15,9 +15,9 @@ import tempfile
 import traceback
 import warnings
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,9 @@ from actstore.rows.choice import RowChoice
 from actstore.sources import read_labels, split_data
 from tests.actstore import mutation_bytes
 from tests.actstore.torch_files import torch_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROWS, WIDTH = 40, 5
 VALUES = (np.random.default_rng(7).normal(size=(ROWS, WIDTH)) + np.arange(ROWS)[:, None]).astype("f4")
@@ -108,7 +111,9 @@ def _zarr(zarr_format: int) -> bytes:
         group.create_array("x", shape=VALUES.shape, chunks=(13, WIDTH), dtype="f4")[:] = VALUES
         group.create_array("y", shape=(ROWS,), chunks=(ROWS,), dtype="i8")[:] = np.arange(ROWS) + 1
         root = Path(folder) / "a.zarr"
-        return _zipped({str(one.relative_to(root)): one.read_bytes() for one in root.rglob("*") if one.is_file()})
+        return _zipped(
+            {str(one.relative_to(root)): one.read_bytes() for one in root.rglob("*") if one.is_file()}
+        )
 
 
 def _zipped(members: dict[str, bytes]) -> bytes:

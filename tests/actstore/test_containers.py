@@ -60,8 +60,27 @@ def files(tmp_path):
 
 
 SPECS = [
-    *("x.npy", "x.npz:x", "x.safetensors", "x.safetensors:x", "x.pt:x", "alone.pth", "x.h5", "x.h5:/x", "x.zarr"),
-    *("x.zarr:/x", "x.parquet", "x.parquet:x", "x.feather", "wide.parquet", "wide.parquet:a,b,c", "x.csv", "x.tsv"),
+    *(
+        "x.npy",
+        "x.npz:x",
+        "x.safetensors",
+        "x.safetensors:x",
+        "x.pt:x",
+        "alone.pth",
+        "x.h5",
+        "x.h5:/x",
+        "x.zarr",
+    ),
+    *(
+        "x.zarr:/x",
+        "x.parquet",
+        "x.parquet:x",
+        "x.feather",
+        "wide.parquet",
+        "wide.parquet:a,b,c",
+        "x.csv",
+        "x.tsv",
+    ),
     "x.csv:*",
 ]
 
@@ -122,9 +141,7 @@ def test_the_name_of_a_file_says_nothing(files, name, other):
     np.testing.assert_array_equal(rows_of(f"{files}/copy-{other}{key}"), X)
 
 
-@pytest.mark.parametrize(
-    "spec", ["x.npz:y", "x.pt:y", "x.parquet:y", "x.feather:y"]
-)
+@pytest.mark.parametrize("spec", ["x.npz:y", "x.pt:y", "x.parquet:y", "x.feather:y"])
 def test_labels_come_out_of_every_kind(files, spec):
     assert read_labels(f"{files}/{spec}").tolist() == Y.tolist()
 
@@ -143,7 +160,9 @@ def test_bfloat16_is_float32_to_a_model_and_stays_what_it_is_in_a_store(tmp_path
 def test_of_several_arrays_one_has_to_be_named(files):
     with h5py.File(files / "two.h5", "w") as file:
         file["h/0"], file["h/1"] = X, X * 2
-    with pytest.raises(SourceError, match=r"two.h5 does not say which array: .*two.h5:/PATH \(it holds 'h/0', 'h/1'\)"):
+    with pytest.raises(
+        SourceError, match=r"two.h5 does not say which array: .*two.h5:/PATH \(it holds 'h/0', 'h/1'\)"
+    ):
         split_data([f"{files}/two.h5"])
     with import_files([f"{files}/two.h5"], files / "two.acts") as store:
         assert [*store.layers] == ["h/0", "h/1"]
@@ -177,8 +196,14 @@ class Trap:
 )
 def test_what_is_not_read_is_named_in_one_line(tmp_path, content, message):
     (tmp_path / "x.bin").write_bytes(content)
-    for read in (lambda spec: split_data([spec]), read_labels, lambda spec: import_files([spec], tmp_path / "o.h5")):
-        with pytest.raises(SourceError, match=message.replace("not understood", "(not understood|cannot be imported)")) as caught:
+    for read in (
+        lambda spec: split_data([spec]),
+        read_labels,
+        lambda spec: import_files([spec], tmp_path / "o.h5"),
+    ):
+        with pytest.raises(
+            SourceError, match=message.replace("not understood", "(not understood|cannot be imported)")
+        ) as caught:
             read(f"{tmp_path}/x.bin")
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "o.h5").exists()
@@ -211,7 +236,9 @@ def test_a_package_that_is_not_there_is_named_with_the_extra_that_brings_it(file
         f"try: split_data([{str(files / spec)!r}])\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("SourceError")
     assert f"pip install 'actstore[{extra}]'" in done.stdout
     assert done.stdout.count("\n") == 1
@@ -231,7 +258,11 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "x.npy")
-    for read in (lambda spec: split_data([spec]), read_labels, lambda spec: import_files([spec], tmp_path / "o.h5")):
+    for read in (
+        lambda spec: split_data([spec]),
+        read_labels,
+        lambda spec: import_files([spec], tmp_path / "o.h5"),
+    ):
         with pytest.raises(SourceError, match="a pipe or a device"):
             read(f"{tmp_path}/x.npy")
 
@@ -261,7 +292,9 @@ def test_what_a_file_claims_is_compared_with_its_size(tmp_path):
     from pyarrow import parquet
 
     parquet.write_table(pa.table({"x": pa.array(np.zeros(20_000_000))}), tmp_path / "x.parquet")
-    with pytest.raises(SourceError, match=r"x.parquet cannot be read .*it declares 160,\d+,\d+ bytes in a file of"):
+    with pytest.raises(
+        SourceError, match=r"x.parquet cannot be read .*it declares 160,\d+,\d+ bytes in a file of"
+    ):
         split_data([f"{tmp_path}/x.parquet"])
     group = zarr.open_group(tmp_path / "x.zarr", mode="w")
     group.create_array("x", shape=(4,), chunks=(4,), dtype="f8")[:] = 1

@@ -42,7 +42,9 @@ def test_a_column_that_is_the_label_is_no_feature(table, kind, labels):
     with pytest.warns(UserWarning, match="the columns 'fold', 'name' are no numbers, and left out"):
         found = features(f"{table}/x.{kind}", [f"y={table}/{labels}:sentiment"])
     np.testing.assert_array_equal(found, FEATURES)
-    with pytest.raises(SourceError, match=r"x.\w+:sentiment is a label .*and the features 'f\?,s\*' have it, too"):
+    with pytest.raises(
+        SourceError, match=r"x.\w+:sentiment is a label .*and the features 'f\?,s\*' have it, too"
+    ):
         features(f"{table}/x.{kind}:f?,s*", [f"y={table}/x.{kind}:sentiment"])
 
 
@@ -60,7 +62,9 @@ def test_features_are_named_by_commas_and_stars(table, kind):
 @pytest.mark.parametrize("name", ["label", "y", "Target", "class", "fold", "Unnamed: 0", "group"])
 def test_what_is_called_as_a_label_is_asked_about(tmp_path, name):
     pd.DataFrame({"a": [0.5, 1.5], name: [0, 1]}).to_csv(tmp_path / "x.csv", index=False)
-    with pytest.raises(SourceError, match=f"has the column '{name}' among its numbers: a feature, or the label?"):
+    with pytest.raises(
+        SourceError, match=f"has the column '{name}' among its numbers: a feature, or the label?"
+    ):
         features(f"{tmp_path}/x.csv")
     assert features(f"{tmp_path}/x.csv:a,{name}").tolist() == [[0.5, 0], [1.5, 1]]
     assert features(f"{tmp_path}/x.csv", [f"z={tmp_path}/x.csv:{name}"]).tolist() == [[0.5], [1.5]]

@@ -23,12 +23,18 @@ def request(path, tokens, layers=3, width=4, dtype="float32"):
 
 
 def test_tokens_are_rows_and_requests_groups(tmp_path):
-    made = {name: request(tmp_path / f"{name}.safetensors", tokens) for name, tokens in (("cmpl-b", 3), ("cmpl-a", 2))}
+    made = {
+        name: request(tmp_path / f"{name}.safetensors", tokens)
+        for name, tokens in (("cmpl-b", 3), ("cmpl-a", 2))
+    }
     specs = [f"{tmp_path}/{name}.safetensors" for name in made]
     with import_files([f"train={specs[0]}", f"train={specs[1]}"], tmp_path / "o.acts") as store:
         assert store.row_unit == "token"
         assert [*store.layers] == ["layer.0", "layer.1", "layer.2"]
-        assert store.ids.tolist() == [*(f"train/cmpl-b/{n}" for n in range(3)), *(f"train/cmpl-a/{n}" for n in range(2))]
+        assert store.ids.tolist() == [
+            *(f"train/cmpl-b/{n}" for n in range(3)),
+            *(f"train/cmpl-a/{n}" for n in range(2)),
+        ]
         assert store.groups.tolist() == ["train/cmpl-b"] * 3 + ["train/cmpl-a"] * 2
         assert store.positions.tolist() == [0, 1, 2, 0, 1]
         assert store.targets["token_id"].tolist() == [*made["cmpl-b"][1], *made["cmpl-a"][1]]
@@ -57,7 +63,9 @@ def test_the_states_alone_are_an_array_like_any_other(tmp_path):
 def test_what_does_not_fit_together_is_refused(tmp_path):
     header = safetensors.write_header({"hidden_states": ("float32", (2, 3)), "token_ids": ("int64", (2,))}, {})
     (tmp_path / "r.safetensors").write_bytes(header + bytes(24) + bytes(16))
-    with pytest.raises(SourceError, match=r"hidden_states of shape \(2, 3\) and token_ids of int64 \(2,\); expected"):
+    with pytest.raises(
+        SourceError, match=r"hidden_states of shape \(2, 3\) and token_ids of int64 \(2,\); expected"
+    ):
         import_files([f"{tmp_path}/r.safetensors"], tmp_path / "o.acts")
     request(tmp_path / "a.safetensors", 2)
     request(tmp_path / "b.safetensors", 2, layers=2)

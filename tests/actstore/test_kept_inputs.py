@@ -84,7 +84,12 @@ def test_what_is_no_text_or_image_is_refused_before_the_first_row(tmp_path, text
     np.save(tmp_path / "x.npy", np.zeros((4, 3), "f4"))
     for model, spec, kind, message in (
         (lengths, texts, "thumbnail", "--keep-input thumbnail keeps images, .*but the data gives list"),
-        (lambda x: {"hidden": x}, tmp_path / "x.npy", "text", "--keep-input text keeps texts, but the data gives"),
+        (
+            lambda x: {"hidden": x},
+            tmp_path / "x.npy",
+            "text",
+            "--keep-input text keeps texts, but the data gives",
+        ),
         (lambda x: {"hidden": x}, tmp_path / "x.npy", "thumbnail", "keeps images"),
     ):
         with pytest.raises(SourceError, match=message):
@@ -97,7 +102,13 @@ def test_what_is_no_text_or_image_is_refused_before_the_first_row(tmp_path, text
 def test_a_name_that_is_taken_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("text,input_text\na,1\nb,2\n")
     with pytest.raises(SourceError, match="is stored as 'input_text', and the data or the model has that name"):
-        made(tmp_path, lengths, [tmp_path / "x.csv"], [f"input_text={tmp_path}/x.csv:input_text"], keep_input="text")
+        made(
+            tmp_path,
+            lengths,
+            [tmp_path / "x.csv"],
+            [f"input_text={tmp_path}/x.csv:input_text"],
+            keep_input="text",
+        )
 
 
 def test_a_dump_is_resumed_with_the_same_inputs_kept(tmp_path, texts):
@@ -117,7 +128,7 @@ def test_a_dump_is_resumed_with_the_same_inputs_kept(tmp_path, texts):
         with pytest.raises((Stop, ActstoreError)):
             made(tmp_path, dies, [texts], keep_input="text", selfcheck=False)
         if (tmp_path / "o.acts").exists():
-            with pytest.raises(ActstoreError, match="keep_input|layers|options"):
+            with pytest.raises(ActstoreError, match="keep_input"):
                 made(tmp_path, lengths, [texts], resume=True, selfcheck=False)
         with made(tmp_path, lengths, [texts], keep_input="text", resume=True, selfcheck=False) as store:
             assert store.inputs_kept[2] == "three words here"
@@ -146,7 +157,10 @@ def test_the_words_of_a_treebank_are_targets_where_they_are_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["from"], "target 'from' was given without =SPEC, and .*x.conllu offers 'form', 'lemma'; write --target from=SPEC"),
+        (
+            ["from"],
+            "target 'from' was given without =SPEC, and .*x.conllu offers 'form', 'lemma'; write --target from=SPEC",
+        ),
         (["b:form"], "target 'form' was given without =SPEC, and split 'b', which no data has, offers none"),
     ],
 )
@@ -157,15 +171,23 @@ def test_a_target_that_is_not_offered_is_refused(tmp_path, targets, message):
 
 
 def test_the_token_of_each_row_is_a_target(tmp_path):
-    batches = [{"input_ids": np.array([[5, 7, 0], [5, 5, 9]]), "attention_mask": np.array([[1, 1, 0], [1, 1, 1]])}]
-    (tmp_path / "b.py").write_text(f"import numpy as np\nfrom numpy import array\nbatches = [({batches[0]!r}, array([3, 4]))]\n")
+    batches = [
+        {"input_ids": np.array([[5, 7, 0], [5, 5, 9]]), "attention_mask": np.array([[1, 1, 0], [1, 1, 1]])}
+    ]
+    (tmp_path / "b.py").write_text(
+        f"import numpy as np\nfrom numpy import array\nbatches = [({batches[0]!r}, array([3, 4]))]\n"
+    )
     with made(tmp_path, tokens, [f"{tmp_path}/b.py:batches"], ["token"], row="token") as store:
         assert store.targets["token"].tolist() == [5, 7, 5, 5, 9]
         assert store.targets["label"].tolist() == [3, 3, 4, 4, 4]
         np.testing.assert_array_equal(store.layers["hidden"][:][:, 0], store.targets["token"])
     with pytest.raises(SourceError, match="--target token is the token of each row, and a row is one example"):
         made(
-            tmp_path, tokens, [f"{tmp_path}/b.py:batches"], ["token"], name="p.acts",
+            tmp_path,
+            tokens,
+            [f"{tmp_path}/b.py:batches"],
+            ["token"],
+            name="p.acts",
             reductions=ReductionSettings(pool=("last",)),
         )
 
@@ -174,7 +196,11 @@ def test_the_token_of_inputs_without_tokens_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, 3, 2), "f4"))
     with pytest.raises(SourceError, match="--target token needs inputs with input_ids"):
         made(
-            tmp_path, lambda x: {"hidden": x}, [tmp_path / "x.npy"], ["token"], row="token",
+            tmp_path,
+            lambda x: {"hidden": x},
+            [tmp_path / "x.npy"],
+            ["token"],
+            row="token",
             axes=("hidden=position,feature",),
         )
 
@@ -187,7 +213,12 @@ def test_texts_are_kept_at_each_token_and_word(tmp_path):
         return {"hidden": np.array([[[ord(one)] for one in text.ljust(width)] for text in texts], "f4")}
 
     with made(
-        tmp_path, letters, [tmp_path / "x.txt"], row="token", axes=("hidden=position,feature",), keep_input="text",
+        tmp_path,
+        letters,
+        [tmp_path / "x.txt"],
+        row="token",
+        axes=("hidden=position,feature",),
+        keep_input="text",
         selfcheck=False,
     ) as store:
         assert store.inputs_kept.tolist() == ["ab c"] * 4 + ["abc"] * 4

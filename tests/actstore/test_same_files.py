@@ -22,7 +22,13 @@ def folder(tmp_path):
 
 
 TWICE = [
-    *(("a.npy", "a.npy"), ("a.npy", "./a.npy"), ("a.npy", "link.npy"), ("hard.npy", "a.npy"), ("a.npz:x", "a.npz:x")),
+    *(
+        ("a.npy", "a.npy"),
+        ("a.npy", "./a.npy"),
+        ("a.npy", "link.npy"),
+        ("hard.npy", "a.npy"),
+        ("a.npz:x", "a.npz:x"),
+    ),
     *(("t.csv", "t.csv"), ("t.csv:text", "t.csv:text")),
 ]
 
@@ -32,7 +38,9 @@ TWICE = [
 def test_a_file_twice_in_one_split_is_refused(folder, monkeypatch, one, other, split):
     monkeypatch.chdir(folder)
     where = "split 'train'" if split else "the data"
-    with pytest.raises(SourceError, match=f"is in {where} already.*, so its rows would come twice; name it once$"):
+    with pytest.raises(
+        SourceError, match=f"is in {where} already.*, so its rows would come twice; name it once$"
+    ):
         split_data([f"{split}{one}", f"{split}{other}"])
 
 

@@ -54,7 +54,9 @@ def test_tensors_of_every_shape_and_type(read, protocol):
 
 
 def test_lists_and_dicts_are_gone_into(read):
-    found, others = read({"layers": [X, {"b": X * 2}], "labels": [1, 2, 3], "names": ["a", "b"], "mixed": [1, "a"]})
+    found, others = read(
+        {"layers": [X, {"b": X * 2}], "labels": [1, 2, 3], "names": ["a", "b"], "mixed": [1, "a"]}
+    )
     assert [*found] == ["layers.0", "layers.1.b", "labels", "names"]
     assert (found["labels"].tolist(), found["names"].tolist(), others) == ([1, 2, 3], ["a", "b"], ["mixed"])
 

@@ -7,11 +7,13 @@ import pickle
 import sys
 import types
 import zipfile
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _STORAGES = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "u1": "Byte", "b1": "Bool"}
 
@@ -45,7 +47,12 @@ class View:
     """A tensor: a view of a storage, whose offset and strides count elements; ``kind`` is for what NumPy lacks."""
 
     def __init__(
-        self, storage: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, kind: str = ""
+        self,
+        storage: np.ndarray,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        offset: int = 0,
+        kind: str = "",
     ) -> None:
         self.storage, self.shape, self.strides, self.offset = storage, shape, strides, offset
         self.kind = kind or _STORAGES[storage.dtype.str[1:]]
@@ -81,7 +88,7 @@ class _Pickler(pickle.Pickler):
 
 
 def torch_bytes(value: object, *, protocol: int = 2, **members: bytes) -> bytes:
-    """The file that ``torch.save(value)`` writes; arrays stand for tensors. ``members`` replace parts of the archive."""
+    """The file that ``torch.save(value)`` writes; arrays stand for tensors, ``members`` replace parts of it."""
     with _torch() as torch:
         file = io.BytesIO()
         pickler = _Pickler(file, torch, protocol)

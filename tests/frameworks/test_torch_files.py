@@ -24,7 +24,10 @@ def test_what_torch_saves_is_what_torch_loads(tmp_path, protocol):
         "parameter": torch.nn.Parameter(x),
         "tagged": tagged,
         "list": [x.half(), {"deep": x > 0}],
-        **{str(kind): x.mul(9).to(kind) for kind in (torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32)},
+        **{
+            str(kind): x.mul(9).to(kind)
+            for kind in (torch.float64, torch.int8, torch.uint8, torch.int16, torch.int32)
+        },
         "u16": torch.arange(5).to(torch.uint16),
         "state": torch.nn.Linear(3, 2).state_dict(),
         "where": torch.device("cpu"),
@@ -48,7 +51,10 @@ def test_what_torch_saves_is_what_torch_loads(tmp_path, protocol):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: torch.nn.Linear(2, 2), "it holds torch.nn.modules.linear.Linear, and Python's objects are not loaded"),
+        (
+            lambda: torch.nn.Linear(2, 2),
+            "it holds torch.nn.modules.linear.Linear, and Python's objects are not loaded",
+        ),
         (lambda: torch.zeros(3).to_sparse(), "and Python's objects are not loaded"),
         (lambda: {"x": np.zeros(3)}, "and Python's objects are not loaded"),
         (lambda: torch.zeros(3, dtype=torch.complex64), "is of torch's type ComplexFloat"),
