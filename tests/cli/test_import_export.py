@@ -94,7 +94,7 @@ def test_pack_says_what_a_cast_loses(run, store, folder):
     [
         ("actstore import none.npy -o x.h5", "there is no file none.npy"),
         ("actstore import net.py -o x.h5", r"'net\.py' cannot be imported"),
-        ("actstore import s.h5 -o x.h5", r"s\.h5 is not HDF5 with a dataset per sentence"),
+        ("actstore import s.h5 -o x.h5", r"s\.h5 is a store already, and no file of others"),
         ("actstore import train.npz -o s.h5", r"s\.h5 already exists.*--overwrite"),
         ("actstore import train.npz -o x.csv", r"x\.csv is not the name of a store"),
         (
