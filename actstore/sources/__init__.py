@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from actstore.errors import SourceError
 from actstore.formats.containers.kinds import located
+from actstore.label_values.cells import labels_of
 from actstore.label_values.marks import warn_of_marks
-from actstore.label_values.plain import labels_of, without
+from actstore.label_values.plain import without
 from actstore.plugins import SOURCES, of_other_packages
 from actstore.rows.choice import RowChoice, RowColumns
 from actstore.sources.base import Batch, LabelColumn, Source, check_labels

@@ -12,7 +12,8 @@ import pytest
 
 from actstore.errors import LayerError, SourceError
 from actstore.exchange import import_files
-from actstore.label_values.plain import labels_of, plain_labels
+from actstore.label_values.cells import labels_of
+from actstore.label_values.plain import plain_labels
 from actstore.labels import read_file
 from actstore.sources import read_labels
 

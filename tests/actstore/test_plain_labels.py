@@ -9,8 +9,9 @@ import pytest
 
 import actstore
 from actstore.errors import SourceError, StoreError
+from actstore.label_values.cells import WrittenAsFloatsWarning, labels_of
 from actstore.label_values.marks import LabelCount, SentinelWarning, marks_among
-from actstore.label_values.plain import WrittenAsFloatsWarning, labels_of, names_of, plain_labels, without
+from actstore.label_values.plain import names_of, plain_labels, without
 from actstore.sources import RowChoice, RowColumns, read_labels, split_data
 
 ROWS = 6
