@@ -213,6 +213,7 @@ def look_forked(path: Path, kind: str, shown: str) -> None:
 def serve(folder: Path, seed: int) -> None:
     """Take case numbers from standard input until it ends."""
     arrow.look_at = look_forked
+    tempfile.tempdir = str(folder)  # of what is unpacked: a worker may be killed
     ill = patients()
     for line in sys.stdin:
         number = int(line)
