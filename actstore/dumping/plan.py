@@ -237,6 +237,9 @@ def _check_tokens(adapter: Adapter, data: Sequence[SplitData], unit: str, first:
     if unit != TOKEN:
         msg = f"--target token is the token of each row, and a row is one {unit}; say --row token, or leave it out"
         raise SourceError(msg)
+    if TOKEN in first.targets:
+        msg = f"--target {TOKEN} is the model's token of each row, and the data has a target of that name; rename it"
+        raise SourceError(msg)
     tokens = adapter.tokens(adapter.prepare(first.inputs).inputs)
     if tokens is None or tokens.ndim != 2:
         msg = "--target token needs inputs with input_ids, (rows, positions), and this model takes none; leave it out"
