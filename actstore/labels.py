@@ -10,7 +10,7 @@ from actstore.errors import SourceError
 from actstore.formats.containers.front import find
 from actstore.formats.containers.kinds import COLUMNS
 from actstore.formats.delimited import open_table
-from actstore.rows.labels import labels_of
+from actstore.rows.cells import labels_of
 from actstore.sources import read_row_labels
 from actstore.sources.row_names import RowLabels, check_no_names, id_column, place_labels_of
 from actstore.wording import listed

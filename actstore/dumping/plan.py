@@ -218,7 +218,7 @@ def _check_kept(settings: LoopSettings, first: Batch, layers: Sequence[str]) -> 
         kept_inputs.thumbnails(first.inputs)
         name, taken = kept_inputs.THUMBNAIL_LAYER, [*layers]
         if not settings.unit.whole:
-            msg = f"--keep-input {kind} keeps one image for each row, and a row is one {settings.unit.name}; leave it out"
+            msg = f"--keep-input {kind} keeps one image for each row, and a row is one {settings.unit.name}"
             raise SourceError(msg)
     else:
         return
@@ -237,6 +237,9 @@ def _check_tokens(adapter: Adapter, data: Sequence[SplitData], unit: str, first:
         return
     if unit != TOKEN:
         msg = f"--target token is the token of each row, and a row is one {unit}; say --row token, or leave it out"
+        raise SourceError(msg)
+    if TOKEN in first.targets:
+        msg = f"--target {TOKEN} is the model's token of each row, and the data has a target of that name; rename it"
         raise SourceError(msg)
     tokens = adapter.tokens(adapter.prepare(first.inputs).inputs)
     if tokens is None or tokens.ndim != 2:

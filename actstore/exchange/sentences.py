@@ -32,8 +32,8 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 def are_sentences(names: Sequence[str]) -> bool:
-    """Whether the names in the root of a file are those of sentences."""
-    return bool(names) and all(_NUMBER.fullmatch(name) or name == MARK for name in names) and {*names} != {MARK}
+    """Whether the names in the root of a file may be those of sentences: any is a number."""
+    return any(_NUMBER.fullmatch(name) for name in names)
 
 
 class SentenceBlock:
@@ -83,8 +83,8 @@ class SentenceBlock:
         if len(self._sentences) > 1 and len(shapes) == 1:
             msg = (
                 f"{self._path} holds {len(self._sentences)} datasets called by numbers, all of shape {shapes.pop()}: "
-                "a sentence each, or a layer each? Of sentences say --row token; layers are named one by one, "
-                f"{self._path}:/{next(iter(self._sentences))} …"
+                "a sentence each, or a layer each? Of sentences say --row token, of layers --row example; one of them "
+                f"alone is {self._path}:/{next(iter(self._sentences))}"
             )
             raise SourceError(msg)
 

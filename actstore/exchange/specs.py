@@ -145,11 +145,11 @@ def _read(spec: Spec, layer: str | None, row_unit: str | None) -> Block:
             )
             raise SourceError(msg)
         return RequestBlock(arrays, spec.split, found.shown)
-    _tell_of_others(spec, others)
     layers = {
         name: ArrayLayer(array.spec, array.dtype, array.shape, array.blocks) for name, array in arrays.items()
     }
     block = ArrayBlock(spec.split, layers, facts)
+    _tell_of_others(spec, others)
     if layer is None:
         return block
     if len(layers) > 1:
@@ -187,6 +187,8 @@ def _with_labels(
             left.append(name)
         elif name not in layers:
             layers[name] = one
+    if not layers:  # texts alone, which are refused as the layers they were to be
+        return arrays, Facts(), others
     return layers, Facts(targets=targets), left
 
 

@@ -1,4 +1,4 @@
-"""What files of others say of their numbers, by attributes of datasets and groups: applied or refused, never ignored."""
+"""What files of others say of their numbers, by attributes: applied or refused, never ignored."""
 
 from __future__ import annotations
 

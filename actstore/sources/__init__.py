@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from actstore.errors import SourceError
 from actstore.formats.containers.kinds import located
 from actstore.plugins import SOURCES, of_other_packages
+from actstore.rows.cells import labels_of
 from actstore.rows.choice import RowChoice, RowColumns
 from actstore.rows.label_marks import warn_of_marks
-from actstore.rows.labels import labels_of, without
+from actstore.rows.labels import without
 from actstore.sources.base import Batch, LabelColumn, Source, check_labels
 from actstore.sources.row_names import RowLabels, RowNames, place_labels, row_names
 from actstore.sources.same_files import check_same_files
@@ -102,12 +103,10 @@ def split_data(
             named[place][name] = _labels_for(spec, name, sources[place][1], rows[place], columns.ignore)
     labelling = [key for text in with_spec if (key := _column(text.partition("=")[2])) is not None]
     for _, source in sources:
-        if isinstance(
-            source, FeatureSource
-        ):  # a column that is the label in one file is none of the features in another
-            source.exclude(
-                [*labelling, *(name for name in (columns.split_by, columns.group_by) if name is not None)]
-            )
+        if isinstance(source, FeatureSource):
+            # A column that is the label in one file is none of the features in another.
+            told = [name for name in (columns.split_by, columns.group_by) if name is not None]
+            source.exclude([*labelling, *told])
             if not as_features:  # else whoever opens them may leave out more columns
                 source.check()
     found_data = [
@@ -214,7 +213,8 @@ def _offer(
 ) -> None:
     """Add a target that the data offers by its name to what is named of each."""
     places = [place for place, (own, _) in enumerate(sources) if split in ("", own)]
-    offering = [place for place in places if name in getattr(sources[place][1], "offered", ())]
+    brought = [place for place in places if name in getattr(sources[place][1], "brought", ())]
+    offering = [*brought, *(place for place in places if name in getattr(sources[place][1], "offered", ()))]
     lacking = [sources[place][1] for place in places if place not in offering]
     if not places or lacking:
         known = [*getattr(lacking[0], "offered", ())] if lacking else []
@@ -222,7 +222,7 @@ def _offer(
         has = f"offers {listed(known)}" if known else "offers none by name alone"
         msg = f"target {name!r} was given without =SPEC, and {where} {has}; write --target {name}=SPEC"
         raise SourceError(msg)
-    for place in offering:
+    for place in set(offering) - {*brought}:
         named[place][name] = sources[place][1].offer(name)  # type: ignore[union-attr]
 
 

@@ -40,6 +40,8 @@ class ConlluSource:
     row_unit = "word"
     numeric = ("head_distance",)
     """Targets whose numbers are counts: a -1 among them is no mark."""
+    brought = TARGETS
+    """Targets that come along anyway; to ask for them changes nothing."""
     offered = OFFERED
     """Targets that come along where they are asked for by name alone (``--target form``)."""
 

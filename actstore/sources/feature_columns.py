@@ -88,8 +88,9 @@ def _asked(table: Table, asked: str, no_features: Collection[str]) -> list[str]:
 def _check_numbers(table: Table, names: Sequence[str]) -> None:
     """Refuse numbers of a table of text that a decimal comma makes look like text."""
     delimited = getattr(table, "delimited", None)
-    for name in names if delimited is not None else ():
-        delimited.check_numbers(table.column(name), name)
+    if delimited is not None:
+        for name in names:
+            delimited.check_numbers(table.column(name), name)
 
 
 def side_by_side(table: Table, names: Sequence[str]) -> np.ndarray:
@@ -132,7 +133,7 @@ def _check_header(table: Table) -> None:
     named = [name for name in table.columns if name]
     if named != [str(number) for number in range(len(named))] or len(table.columns) < 2:
         msg = (
-            f"{table.path} begins with numbers ({', '.join(table.columns[:4])}), not with the names of columns; write a "
-            "line of names before them"
+            f"{table.path} begins with numbers ({', '.join(table.columns[:4])}), not with the names of columns; write "
+            "a line of names before them"
         )
         raise SourceError(msg)

@@ -31,7 +31,8 @@ def check_same_files(sources: Sequence[tuple[str, Source]]) -> None:
         for other, spec in others:
             if other == split:
                 of = f"split {split!r}" if split else "the data"
-                msg = f"{source.spec} is in {of} already{_as(spec, source.spec)}, so its rows would come twice; name it once"
+                known = f"is in {of} already{_as(spec, source.spec)}"
+                msg = f"{source.spec} {known}, so its rows would come twice; name it once"
                 raise SourceError(msg)
             msg = (
                 f"{source.spec} is both in split {other!r} and in split {split!r}{_as(spec, source.spec)}: what is "

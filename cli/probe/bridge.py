@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,6 +74,7 @@ def open_problem(
                 raise click.UsageError(
                     "--concat joins layers of a store; join features of your own in their file"
                 )
+            _refuse_stores(sources)
             yield _of_features(sources, targets, stack, rows)
 
 
@@ -88,6 +90,17 @@ def is_store(source: str) -> bool:
     if path.is_dir():
         return not is_zarr(path)
     return source.endswith((".acts", ".h5")) and not is_others_hdf5(path)
+
+
+def _refuse_stores(sources: Sequence[str]) -> None:
+    """A store beside others, which would be taken for features."""
+    for source in sources:
+        path = re.sub(r"^[\w-]+=", "", source)
+        if Path(path).exists() and is_store(path):
+            raise click.UsageError(
+                f"{source} is a store or a folder, and {len(sources)} things were given; fit one store alone: "
+                "`actstore merge` joins several"
+            )
 
 
 def open_store(path: str, step: int | None = None) -> Store:

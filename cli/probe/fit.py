@@ -30,8 +30,9 @@ def fit(output: str, overwrite: bool, **given: Any) -> Result:
     """Fit a linear probe at every layer, and prove how far each is from the optimum.
 
     C is picked on the `val` split (also called validation, valid or dev); without one, by folds of `train` or on a
-    tenth of it, as is said in the end. The features may also be your own: .npy, .npz:KEY or .h5:/PATH, each with its
-    --target. Labels of a file with a column `id` go to the rows of these ids.
+    tenth of it, as is said in the end. The features may also be your own, any file of arrays (.npy, .pt, .h5:/PATH,
+    ...) or table of numbers (.csv, .parquet), each with its --target. Labels of a file with a column `id` go to the
+    rows of these ids.
 
     Finished layers are kept in PROBES.parts until all of them are: after Ctrl-C or a crash the same command goes on.
 

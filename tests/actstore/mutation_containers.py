@@ -15,9 +15,9 @@ import tempfile
 import traceback
 import warnings
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,9 @@ from actstore.rows.choice import RowChoice
 from actstore.sources import read_labels, split_data
 from tests.actstore import mutation_bytes
 from tests.actstore.torch_files import torch_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROWS, WIDTH = 40, 5
 VALUES = (np.random.default_rng(7).normal(size=(ROWS, WIDTH)) + np.arange(ROWS)[:, None]).astype("f4")
@@ -210,6 +213,7 @@ def look_forked(path: Path, kind: str, shown: str) -> None:
 def serve(folder: Path, seed: int) -> None:
     """Take case numbers from standard input until it ends."""
     arrow.look_at = look_forked
+    tempfile.tempdir = str(folder)  # of what is unpacked: a worker may be killed
     ill = patients()
     for line in sys.stdin:
         number = int(line)

@@ -1,4 +1,4 @@
-"""What files of others say of their numbers: applied or refused, never ignored (HDF5 of AnnData, netCDF, MATLAB; zarr)."""
+"""What files of others say of their numbers: applied or refused, never ignored (AnnData, netCDF, MATLAB; zarr)."""
 
 import h5py
 import numpy as np
@@ -119,7 +119,7 @@ def anndata(path, x):
 
 def test_of_an_anndata_the_arrays_with_a_row_for_each_cell_are_layers(tmp_path):
     anndata(tmp_path / "a.h5ad", lambda file: file.create_dataset("X", data=X))
-    with pytest.warns(UserWarning, match="left out, since it is no layer: .*'obs/count'"):
+    with pytest.warns(UserWarning, match=r"left out, since it is no layer: .*'obs/count'"):
         store = import_files([f"{tmp_path}/a.h5ad"], tmp_path / "o.h5")
     with store:
         assert sorted(store.layers) == ["X", "layers/raw", "obsm/X_pca"]
@@ -134,7 +134,7 @@ def test_a_sparse_anndata_is_refused_whole_and_read_by_its_dense_parts(tmp_path)
         file["X"].attrs["encoding-type"] = "csr_matrix"
 
     anndata(tmp_path / "a.h5ad", sparse)
-    with pytest.raises(SourceError, match="a.h5ad:/X is a sparse matrix"):
+    with pytest.raises(SourceError, match=r"a\.h5ad:/X is a sparse matrix"):
         import_files([f"{tmp_path}/a.h5ad"], tmp_path / "o.h5")
     np.testing.assert_array_equal(rows_of(f"{tmp_path}/a.h5ad:/layers/raw"), X * 2)
 
@@ -231,7 +231,7 @@ def test_groups_of_zarr_that_are_no_arrays(group, tmp_path):
     add(sparse, "data", np.arange(1.0, 5), chunks=(4,))
     sparse.attrs["encoding-type"] = "csr_matrix"
     every_door(f"{tmp_path}/a.zarr:/X/data", "a.zarr:/X is a sparse matrix")
-    with pytest.raises(SourceError, match="a.zarr:/X is a sparse matrix"):
+    with pytest.raises(SourceError, match=r"a\.zarr:/X is a sparse matrix"):
         import_files([f"{tmp_path}/a.zarr"], tmp_path / "o.h5")
 
 

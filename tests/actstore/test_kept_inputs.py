@@ -128,7 +128,7 @@ def test_a_dump_is_resumed_with_the_same_inputs_kept(tmp_path, texts):
         with pytest.raises((Stop, ActstoreError)):
             made(tmp_path, dies, [texts], keep_input="text", selfcheck=False)
         if (tmp_path / "o.acts").exists():
-            with pytest.raises(ActstoreError, match="keep_input|layers|options"):
+            with pytest.raises(ActstoreError, match="keep_input"):
                 made(tmp_path, lengths, [texts], resume=True, selfcheck=False)
         with made(tmp_path, lengths, [texts], keep_input="text", resume=True, selfcheck=False) as store:
             assert store.inputs_kept[2] == "three words here"
@@ -150,6 +150,8 @@ def test_the_words_of_a_treebank_are_targets_where_they_are_asked_for(tmp_path):
     assert item.targets["mine"].tolist() == ["The", "cats", "sat", "_", "none"]
     (item,) = split_data([spec])
     assert not item.targets
+    (item,) = split_data([spec], ["upos", "form"])  # the first comes along anyway
+    assert [*item.targets] == ["form"]
     (item,) = split_data([f"a={spec}"], ["a:form"])
     assert [*item.targets] == ["form"]
 
@@ -231,3 +233,20 @@ def test_python_says_what_the_command_line_says(tmp_path):
     assert actstore.open(tmp_path / "o.acts").inputs_kept.tolist() == ["a b", "c"]
     with pytest.raises(DumpError, match="keep_input is 'texts'; expected text or thumbnail"):
         actstore.create(tmp_path / "p.acts", ["hidden"], keep_input="texts")
+
+
+def test_a_target_called_token_already_is_refused(tmp_path):
+    (tmp_path / "b.py").write_text(
+        "from numpy import array\nbatches = [({'input_ids': array([[5, 7], [5, 9]])}, {'token': array([3, 4])})]\n"
+    )
+    with pytest.raises(SourceError, match="and the data has a target of that name; rename it"):
+        made(tmp_path, tokens, [f"{tmp_path}/b.py:batches"], ["token"], row="token")
+
+
+def test_every_step_has_what_was_kept(tmp_path):
+    with actstore.create(tmp_path / "o.acts", ["hidden"], keep_input="text") as store:
+        store.dump(lengths, [["a b", "c"]], step=1)
+        store.dump(lambda texts: {"hidden": lengths(texts)["hidden"] * 2}, [["a b", "c"]], step=2)
+    opened = actstore.open(tmp_path / "o.acts")
+    assert opened.at(1).inputs_kept.tolist() == opened.at(2).inputs_kept.tolist() == ["a b", "c"]
+    assert opened.inputs_kept.tolist() == ["a b", "c"]

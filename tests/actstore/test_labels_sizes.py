@@ -13,7 +13,8 @@ import pytest
 from actstore.errors import LayerError, SourceError
 from actstore.exchange import import_files
 from actstore.labels import read_file
-from actstore.rows.labels import labels_of, plain_labels
+from actstore.rows.cells import labels_of
+from actstore.rows.labels import plain_labels
 from actstore.sources import read_labels
 
 LONG = "has labels of up to 120,000 characters; 4,096 at most"

@@ -9,8 +9,9 @@ import pytest
 
 import actstore
 from actstore.errors import SourceError, StoreError
+from actstore.rows.cells import WrittenAsFloatsWarning, labels_of
 from actstore.rows.label_marks import LabelCount, SentinelWarning, marks_among
-from actstore.rows.labels import WrittenAsFloatsWarning, labels_of, names_of, plain_labels, without
+from actstore.rows.labels import names_of, plain_labels, without
 from actstore.sources import RowChoice, RowColumns, read_labels, split_data
 
 ROWS = 6

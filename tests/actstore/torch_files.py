@@ -7,11 +7,13 @@ import pickle
 import sys
 import types
 import zipfile
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _STORAGES = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "u1": "Byte", "b1": "Bool"}
 
@@ -86,7 +88,7 @@ class _Pickler(pickle.Pickler):
 
 
 def torch_bytes(value: object, *, protocol: int = 2, **members: bytes) -> bytes:
-    """The file that ``torch.save(value)`` writes; arrays stand for tensors. ``members`` replace parts of the archive."""
+    """The file that ``torch.save(value)`` writes; arrays stand for tensors, ``members`` replace parts of it."""
     with _torch() as torch:
         file = io.BytesIO()
         pickler = _Pickler(file, torch, protocol)

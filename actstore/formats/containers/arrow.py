@@ -123,7 +123,7 @@ def read_arrow(path: Path, kind: str, shown: str) -> ArrowTable:
 
 
 def read_whole(path: Path, kind: str, shown: str = "") -> Any:
-    """Return a table of pyarrow, all of it in memory. Whatever pyarrow raises, or its crash, is its caller's to tell."""
+    """Return a table of pyarrow, all of it in memory; what pyarrow raises goes through."""
     _check_declared(path, kind, shown)
     if kind == FEATHER:
         table = needed("pyarrow.feather", "files", shown, _KINDS[kind]).read_table(path, memory_map=False)

@@ -36,6 +36,7 @@ from actstore.formats.foreign_hdf5 import open_array, open_rows
 from actstore.formats.numpy_files import open_npy, open_npz
 from actstore.formats.opening import existing
 from actstore.store.format import numpy_dtype
+from actstore.store.reading.single_file import is_single_file
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
@@ -160,6 +161,12 @@ def _hdf5(found: Found) -> tuple[dict[str, FileArray], list[str]]:
     if found.key is not None and found.key.strip("/"):
         name = found.key.strip("/")
         return {name: _dataset(open_array(found.path, found.key, found.spec), found.spec)}, []
+    if is_single_file(found.path):
+        msg = (
+            f"{found.shown} is a store already, and no file of others; name one dataset in it, "
+            f"{found.shown}:/layers/NAME, or fit the store itself, alone"
+        )
+        raise SourceError(msg)
     answer = open_rows(found.path)
     arrays = {one.spec.removeprefix(f"{found.path}:/"): one for one in answer.arrays}
     if not arrays:

@@ -207,8 +207,8 @@ def _check_codecs(array: Any, spec: str) -> None:
 def _check_whole(path: Path, array: Any, spec: str) -> None:
     if array.nchunks_initialized != array.nchunks:
         msg = (
-            f"{spec} was written in part, or has chunks of nothing but its fill value: {array.nchunks_initialized:,} of "
-            f"{array.nchunks:,} chunks are there. {_ADVICE}"
+            f"{spec} was written in part, or has chunks of nothing but its fill value: {array.nchunks_initialized:,} "
+            f"of {array.nchunks:,} chunks are there. {_ADVICE}"
         )
         raise SourceError(msg)
     item_bytes = np.dtype(array.dtype).itemsize
