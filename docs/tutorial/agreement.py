@@ -2,8 +2,8 @@
 
 ``python agreement.py FOLDER`` trains it on sentences made here, a few minutes on a CPU, and writes the model with its
 tokenizer as a Hugging Face folder, ``FOLDER/lm``, and prompts that end before the verb: ``FOLDER/prompts.jsonl`` in
-pairs that differ in the number of the subject alone, and ``FOLDER/attractors.jsonl``, where a noun of the other number
-stands between subject and verb.
+pairs that differ in the number of the subject alone, and ``FOLDER/attractors.jsonl``, where the other nouns of the
+sentence are of the other number.
 """
 
 from __future__ import annotations
@@ -50,31 +50,49 @@ def nouns(noun: str, plural: bool) -> str:
     return noun + "s" if plural else noun
 
 
-def subject(draw: random.Random, noun: str, plural: bool, *, attractor: bool | None = None) -> str:
-    """Return what stands before the verb; ``attractor`` is the number of a second noun in between."""
-    words = ["the", *([draw.choice(ADJECTIVES)] if draw.random() < 0.5 else []), nouns(noun, plural)]
-    if attractor is not None:
-        words += [draw.choice(PREPOSITIONS), "the", nouns(draw.choice(PLACES), attractor)]
-    return " ".join(words)
+def phrase(draw: random.Random, plural: bool) -> list[str]:
+    """Return a place, in its number: ``near the rivers``."""
+    return [draw.choice(PREPOSITIONS), "the", nouns(draw.choice(PLACES), plural)]
+
+
+def subject(draw: random.Random, plural: bool, front: bool | None, between: bool | None) -> str:
+    """Return what stands before the verb: ``near the rivers , the old dog behind the car``.
+
+    ``front`` and ``between`` are the numbers of the nouns before and behind the subject, None for none.
+    """
+    words = [] if front is None else [*phrase(draw, front), ","]
+    words += [
+        "the",
+        *([draw.choice(ADJECTIVES)] if draw.random() < 0.5 else []),
+        nouns(draw.choice(NOUNS), plural),
+    ]
+    return " ".join(words + ([] if between is None else phrase(draw, between)))
+
+
+def number(draw: random.Random, share: float) -> bool | None:
+    """Return the number of a noun that is there with this probability."""
+    return draw.random() < 0.5 if draw.random() < share else None
 
 
 def sentence(draw: random.Random) -> str:
-    """Return a sentence to train on; a third have a noun between subject and verb."""
+    """Return a sentence to train on; half have a noun before the subject, half one behind it."""
     plural = draw.random() < 0.5
-    attractor = draw.random() < 0.5 if draw.random() < 1 / 3 else None
-    before = subject(draw, draw.choice(NOUNS), plural, attractor=attractor)
+    before = subject(draw, plural, number(draw, 0.5), number(draw, 0.5))
     return f"{before} {draw.choice(VERBS)[plural]} {draw.choice(ADVERBS)} ."
 
 
-def pairs(draw: random.Random, count: int, *, attractor: bool) -> list[dict[str, object]]:
-    """Return pairs of prompts that differ in the number of the subject alone, with a split for each pair."""
+def pairs(draw: random.Random, count: int, *, against: bool) -> list[dict[str, object]]:
+    """Return pairs of prompts that differ in the number of the subject alone, with a split for each pair.
+
+    ``against``: the other two nouns are there, and of the other number.
+    """
     rows = []
     for pair in range(count):
-        split = "test" if pair % 3 == 0 else "val" if pair % 10 == 1 else "train"
-        noun, number, seed = draw.choice(NOUNS), draw.random() < 0.5, draw.randrange(10**9)
+        split = ("test", "train", "val", "train", "train")[pair % 5]
+        front, between, seed = number(draw, 0.5), number(draw, 0.5), draw.randrange(10**9)
         for plural in (False, True):
-            between = (not plural if attractor else number) if attractor or number or pair % 2 else None
-            text = subject(random.Random(seed), noun, plural, attractor=between)
+            others = (not plural, not plural) if against else (front, between)
+            text = subject(random.Random(seed), plural, *others)
             rows.append({"text": text, "plural": plural, "split": split, "pair": f"pair{pair}"})
     return rows
 
@@ -135,8 +153,8 @@ def main(folder: Path, steps: int = 500) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder / "lm")
     tokenizer.save_pretrained(folder / "lm")
-    for name, attractor, count in (("prompts", False, 750), ("attractors", True, 300)):
-        rows = pairs(draw, count, attractor=attractor)
+    for name, against, count in (("prompts", False, 1000), ("attractors", True, 300)):
+        rows = pairs(draw, count, against=against)
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         print(
             f"{name}: {len(rows)} prompts; the right verb is likelier in {agreement(model, tokenizer, rows):.1%}"
