@@ -314,3 +314,14 @@ def test_lines_of_several_majorities_say_whose_they_are():
     ]
     texts = {record.get("text") for record in records_of(draw(rows, overlay="target"))}
     assert texts >= {"majority digit 90%", "majority parity 50%"}
+
+
+def test_a_store_of_several_steps_is_one_store():
+    rows = [
+        Shown(replace(row.score, store=f"store of step {row.score.step}"), row.file)
+        for row in by_depth(LAYERS, (0, 9, 80))
+    ]
+    assert "(store store of step 0 at step 0 to store of step 80 at step 80)" in texts_of(draw(rows))
+    apart = [Shown(replace(row.score, store=f"s{row.file}"), row.file) for row in rows if row.score.step == 0]
+    apart += [Shown(replace(row.score, store="other"), "other") for row in apart]
+    assert "probes, other (store sprobes, other)" in texts_of(draw(apart))

@@ -59,6 +59,11 @@ class Feeding:
 
             supports_higher_order_operators = True
 
+            @classmethod
+            def _should_skip_dynamo(cls) -> bool:
+                """Spare a model that is not compiled the seconds that torch takes to load its compiler."""
+                return False
+
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 result = func(*args, **(kwargs or {}))
                 follow(func, args, kwargs or {}, result)

@@ -52,12 +52,16 @@ def notes_of(
 
 def _store(rows: Sequence[Shown]) -> str:
     files, stores = distinct(rows, "file"), [store for store in distinct(rows, "store") if store]
-    names = ", ".join(safe(file) for file in files[:3] if file) + (
-        f" and {len(files) - 3} more" if len(files) > 3 else ""
-    )
-    short = ", ".join(_fingerprint(store) for store in stores[:2]) + (
-        f" and {len(stores) - 2} more" if len(stores) > 2 else ""
-    )
+    names = ", ".join(safe(file) for file in files[:3] if file)
+    names += f" and {len(files) - 3} more" if len(files) > 3 else ""
+    short = ", ".join(_fingerprint(store) for store in stores[:2])
+    short += f" and {len(stores) - 2} more" if len(stores) > 2 else ""
+    by_step = {row.score.step: row.score.store for row in rows}
+    if len(stores) == len(by_step) > 1 == len(files):  # one store, which has a fingerprint at each step
+        first, last = min(by_step), max(by_step)
+        short = (
+            f"{_fingerprint(by_step[first])} at step {first} to {_fingerprint(by_step[last])} at step {last}"
+        )
     return f"{names} (store {short})" if names and short else names or (f"store {short}" if short else "")
 
 
