@@ -93,20 +93,7 @@ def cells(
 ) -> list[dict[str, Any]]:
     """Return the layers of a map; values are written into cells (``slot`` wide and high) that have room."""
     x, y = (place.channel(field, "band") for place, field in zip(places, ("x", "y"), strict=True))
-    values = [
-        {
-            "x": cell.x,
-            "y": cell.y,
-            "value": colours.y.drawn(cell.value),
-            "shown": with_interval(cell.row),
-            "layer name": clipped(safe(cell.row.score.layer), 600, 10),
-            "part": clipped(safe(cell.row.score.part), 600, 10) if cell.row.score.part else "",
-            "rows": f"{cell.row.score.rows:,}",
-            "text": _written(cell),
-            "ink": "white" if is_dark(colours.colour(cell.value)) else INK,
-        }
-        for cell in found
-    ]
+    values = [_record(cell, colours) for cell in found]
     tooltip = [
         {"field": field, "type": "nominal", "title": title}
         for field, title in (
@@ -140,6 +127,20 @@ def cells(
             own = [value for value in values if value["ink"] == ink]
             layers.append({"data": {"values": own}, "mark": mark, "encoding": {**base, "text": text}})
     return layers
+
+
+def _record(cell: Cell, colours: Colours) -> dict[str, Any]:
+    return {
+        "x": cell.x,
+        "y": cell.y,
+        "value": colours.y.drawn(cell.value),
+        "shown": with_interval(cell.row),
+        "layer name": clipped(safe(cell.row.score.layer), 600, 10),
+        "part": clipped(safe(cell.row.score.part), 600, 10) if cell.row.score.part else "",
+        "rows": f"{cell.row.score.rows:,}",
+        "text": _written(cell),
+        "ink": "white" if is_dark(colours.colour(cell.value)) else INK,
+    }
 
 
 def _written(cell: Cell) -> str:
