@@ -32,7 +32,7 @@ class Architecture:
         order: which axes of it are channel, height and width; () where it is flattened into a vector.
         widths: channels before each doubling, or of the one hidden map where nothing is doubled.
         doublings: how often height and width are doubled.
-        fit: ``exact``, ``crop`` (what is too large after doubling is cut off, less than half a cell of the map on a side)
+        fit: ``exact``, ``crop`` (what is too large then is cut off, less than half a cell of the map on a side)
             or ``resize`` (the map is resized to ``cells`` before it is doubled); docs/decisions/0022.
         picture: (channels, height, width).
     """

@@ -259,9 +259,17 @@ def _shortfalls(made: Decoders) -> int:
 
 
 def _echo(output: str, made: Decoders, as_json: bool) -> None:
-    from solvers.decoders.claims import verdicts
+    from solvers.decoders.claims import untrained, verdicts
 
     found = verdicts(made.all_scores())
+    for layer, part, seed in untrained(made.all_scores()):
+        click.echo(
+            safe(
+                f"note: {layer}, {part}, seed {seed} is no nearer to the pictures than their mean: it has not learned "
+                "them, and comparing with it says nothing; try more --epochs"
+            ),
+            err=True,
+        )
     if as_json:
         echo_json(
             {
