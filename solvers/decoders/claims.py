@@ -32,7 +32,7 @@ NOT_TRAINED = "not trained"
 class Verdict:
     """A claim about one decoder: the difference, its interval of 95%, over how many seeds, and what that says.
 
-    ``verdict`` is ``holds`` or ``does not hold`` where the whole interval says so, else ``undecided``; and ``not trained``
+    ``verdict`` is ``holds`` or ``does not hold`` where the whole interval says so, else ``undecided``; ``not trained``
     where the decoder or its reference is ``untrained``.
     """
 

@@ -159,7 +159,7 @@ class _Work:
             fit = fit_reference(self.network.make, job.layer, study.examples, training, axes)
             if fit.decoder.architecture.code != source.shape[1:]:
                 whole = fit.decoder.architecture.code
-                msg = f"layer {job.layer!r} is {whole} in the network and {source.shape[1:]} here; no reference compares"
+                msg = f"layer {job.layer!r} is {whole} in the network and {source.shape[1:]} here: no reference fits"
                 raise ProblemError(msg)
         else:
             judge = self.network.classifier if self.network is not None and job.alpha > 0 else None
