@@ -32,8 +32,8 @@ class Architecture:
         order: which axes of it are channel, height and width; () where it is flattened into a vector.
         widths: channels before each doubling, or of the one hidden map where nothing is doubled.
         doublings: how often height and width are doubled.
-        fit: how the last map becomes the size of the picture: ``exact``, ``crop`` (less than half a cell of the layer's
-            map is cut off on each side) or ``resize`` (bilinear); docs/decisions/0022.
+        fit: ``exact``, ``crop`` (what is too large then is cut off, less than half a cell of the map on a side)
+            or ``resize`` (the map is resized to ``cells`` before it is doubled); docs/decisions/0022.
         picture: (channels, height, width).
     """
 
@@ -43,6 +43,11 @@ class Architecture:
     doublings: int
     fit: str
     picture: tuple[int, int, int]
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Height and width of the map that is doubled."""
+        return -(-self.picture[1] >> self.doublings), -(-self.picture[2] >> self.doublings)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the decoder file has it."""
@@ -87,20 +92,17 @@ def architecture(code: Sequence[int], axes: Sequence[str], picture: tuple[int, i
     doublings = 0
     while height << doublings < wanted_height or width << doublings < wanted_width:
         doublings += 1
+    surplus = max((height << doublings) - wanted_height, (width << doublings) - wanted_width)
+    fit = "crop" if surplus else "exact"
+    if order and surplus >= 1 << doublings:  # half a cell of the map or more would be lost on a side
+        fit, doublings = "resize", max(0, doublings - 1)
     widths = tuple(min(_LAST_WIDTH << back, _MOST_WIDTH) for back in reversed(range(max(1, doublings))))
-    surplus = ((height << doublings) - wanted_height, (width << doublings) - wanted_width)
-    fit = "exact" if surplus == (0, 0) else "crop" if _may_crop(surplus, doublings, bool(order)) else "resize"
     return Architecture(tuple(code), order, widths, doublings, fit, picture)
 
 
 def _order(axes: Sequence[str]) -> tuple[int, ...]:
     named = list(axes)
     return tuple(named.index(axis) for axis in MAP_AXES) if sorted(named) == sorted(MAP_AXES) else ()
-
-
-def _may_crop(surplus: tuple[int, int], doublings: int, is_map: bool) -> bool:
-    """Whether a crop loses less than half a cell of the map on each side; a vector has no place to lose."""
-    return not is_map or max(surplus) < 1 << doublings
 
 
 def _names(code: tuple[int, ...], order: tuple[int, ...]) -> tuple[str, ...]:

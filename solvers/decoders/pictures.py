@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from solvers.decoders.examples import Examples
 
-__all__ = ["UNITS", "class_means", "high_frequency_share", "measured", "total_variation"]
+__all__ = ["UNITS", "class_means", "high_frequency_share", "mean_picture", "measured", "total_variation"]
 
 UNITS = {
     "squared_error": "per value",
@@ -87,6 +87,14 @@ def class_means(examples: Examples, classes: int) -> NDArray[np.float64] | None:
         np.add.at(counts, labels[part], 1)
     with np.errstate(invalid="ignore"):
         return sums / counts[:, None, None, None]
+
+
+def mean_picture(examples: Examples) -> NDArray[np.float64]:
+    """Return the mean training picture (channels, height, width): what a decoder must do better than."""
+    total = np.zeros(examples.units.picture)
+    for start in range(0, len(examples.train), _BLOCK_ROWS):
+        total += examples.pictures(examples.train[start : start + _BLOCK_ROWS]).sum(axis=0)
+    return total / max(1, len(examples.train))
 
 
 def _error(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

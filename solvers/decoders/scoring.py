@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Array, NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.int64]]]
 
-__all__ = ["ALL_SEEDS", "Judges", "Place", "measure", "over_seeds", "scores_of"]
+__all__ = [
+    "ALL_SEEDS",
+    "LESS_REFERENCE",
+    "MEAN_PICTURE",
+    "Judges",
+    "Place",
+    "measure",
+    "over_seeds",
+    "scores_of",
+]
 
 ALL_SEEDS = -1
 """The ``seed`` of a score that is over several."""
@@ -131,6 +140,10 @@ def scores_of(
 
 LESS_REFERENCE = "less_reference"
 """The kind of a score that is a decoder's less the reference's, of the same seed and rows."""
+
+
+MEAN_PICTURE = "mean_picture"
+"""The kind of a score of the mean training picture, given for every row."""
 
 
 def over_seeds(scores: Iterable[Score]) -> list[Score]:

@@ -17,8 +17,9 @@ import numpy as np
 from solvers.decoders.decoder import LAYER, REFERENCE, Decoder, Decoders
 from solvers.decoders.decoder_file import load_decoders, save_decoders
 from solvers.decoders.linear import fit_linear, linear_backend
+from solvers.decoders.pictures import class_means, mean_picture
 from solvers.decoders.plan import Job, Network, Plan, Study, jobs_of
-from solvers.decoders.scoring import LESS_REFERENCE, Judges, Place, measure, over_seeds, scores_of
+from solvers.decoders.scoring import LESS_REFERENCE, MEAN_PICTURE, Judges, Place, measure, over_seeds, scores_of
 from solvers.decoders.settings import alpha_per_value
 from solvers.errors import ProblemError
 from solvers.rows import as_source, take
@@ -92,8 +93,6 @@ class _Work:
         parts: Path | None,
         progress: Callable[[Job, TrainingProgress | None], None],
     ) -> None:
-        from solvers.decoders.pictures import class_means
-
         self.study, self.plan, self.network, self.parts, self.progress = study, plan, network, parts, progress
         self.groups = None if study.groups is None else study.groups[study.scored]
         self.means = class_means(study.examples, study.classes)
@@ -160,7 +159,7 @@ class _Work:
             fit = fit_reference(self.network.make, job.layer, study.examples, training, axes)
             if fit.decoder.architecture.code != source.shape[1:]:
                 whole = fit.decoder.architecture.code
-                msg = f"layer {job.layer!r} is {whole} in the network and {source.shape[1:]} here; no reference compares"
+                msg = f"layer {job.layer!r} is {whole} in the network and {source.shape[1:]} here: no reference fits"
                 raise ProblemError(msg)
         else:
             judge = self.network.classifier if self.network is not None and job.alpha > 0 else None
@@ -265,7 +264,16 @@ class _Work:
         place = Place(
             study.store, "input", study.step, study.target, "input", "", "", math.nan, 0, study.split, ""
         )
-        return list(scores_of(place, rows, self.groups))
+        mean = mean_picture(study.examples)
+        constant = measure(
+            lambda wanted: np.broadcast_to(mean, (len(wanted), *mean.shape)),
+            study.examples,
+            study.scored,
+            Judges(),
+        )
+        errors = {name: constant[name] for name in ("squared_error", "squared_error_image")}
+        found = scores_of(place, rows, self.groups)
+        return [*found, *scores_of(replace(place, kind=MEAN_PICTURE), errors, self.groups)]
 
     def less_reference(self, decoders: Sequence[Decoder]) -> list[Score]:
         """Paired scores: a decoder's less those of the reference of its layer and seed, row by row."""

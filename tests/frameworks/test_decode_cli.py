@@ -75,10 +75,15 @@ def test_the_whole_way(run, bars):
     found = json.loads(run(f"{line} --json").stdout)
     assert len(found["decoders"]) == 2 * 2 * 3
     kinds = {score["kind"] for score in found["scores"]}
-    assert kinds == {"decoder", "reference", "input", "less_reference"}
+    assert kinds == {"decoder", "reference", "input", "mean_picture", "less_reference"}
     over = [score for score in found["scores"] if score["seed"] == -1]
     assert {score["interval"] for score in over} <= {"t_seeds", ""}
-    assert {each["verdict"] for each in found["claims"]} <= {"holds", "does not hold", "undecided"}
+    assert {each["verdict"] for each in found["claims"]} <= {
+        "holds",
+        "does not hold",
+        "undecided",
+        "not trained",
+    }
     assert not os.path.exists("d.h5.parts")
     run("probe explain d.h5 s.h5 -o f.svg")
     assert Path("f.svg").read_text().count("<image") == 8 * (1 + 2 * 3)

@@ -5,127 +5,26 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.probe.decoding.decode_model import live_network
+from cli.probe.decoding.decode_options import decode_options
+from cli.probe.decoding.decode_report import decoders_result
 from cli.probe.decoding.decode_rows import study_of
-from cli.result import Failure, Result, Table, command
-from cli.shared import ProgressLine, Size, overwrite_option, step_option
+from cli.result import Result, command
+from cli.shared import ProgressLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from solvers.decoders.decoder import Decoders
     from solvers.decoders.plan import Job, Plan
     from solvers.decoders.settings import TrainingProgress
-    from solvers.scoring.score import Score
 
 _PARTS = ("*.decoder.h5", "*.epoch.h5", ".*.partial", "lock", "lock.held")
 """Files of the folder that keeps what is finished."""
-_COLUMNS = {
-    "squared_error_image": "error/image",
-    "squared_error": "error/value",
-    "cross_entropy": "CE",
-    "accuracy": "accuracy",
-    "agreement": "agreement",
-    "evaluation_accuracy": "evaluation",
-}
-
-
-def _numbers(kind: type, what: str) -> Callable[[Any, Any, str | None], tuple[Any, ...] | None]:
-    """Read ``0,.5,1``."""
-
-    def read(_context: Any, _option: Any, text: str | None) -> tuple[Any, ...] | None:
-        if text is None:
-            return None
-        try:
-            return tuple(kind(word) for word in text.replace("x", ",").split(","))
-        except ValueError:
-            raise click.UsageError(f"{text!r} is no {what}") from None
-
-    return read
-
-
-_OPTIONS = (
-    click.option(
-        "--layer", "patterns", multiple=True, required=True, metavar="PATTERN", help="Which layers; repeatable."
-    ),
-    click.option(
-        "--decoder",
-        "method",
-        type=click.Choice(["linear", "conv"]),
-        default="linear",
-        show_default=True,
-        help="linear: ridge regression, exact and without torch. conv: a convolutional network, trained with torch.",
-    ),
-    click.option(
-        "--penalty",
-        "penalties",
-        metavar="P[,P...]",
-        callback=_numbers(float, "list of penalties; write for example --penalty 1,100"),
-        help="Of the linear decoder, as Ridge's alpha; several are chosen from. Default: nine, by the Gram's size.",
-    ),
-    click.option(
-        "--alpha",
-        "alphas",
-        metavar="A[,A...]",
-        callback=_numbers(float, "list of numbers from 0 to 1; write for example --alpha 0,.5,.99,1"),
-        help="(1 - A) x squared error, summed over the image, + A x the classifier's cross-entropy (nats). Default: 0.",
-    ),
-    click.option(
-        "--model", metavar="MODEL", help="The network that was dumped, as for `actstore dump`; torch."
-    ),
-    click.option("--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="An argument of its factory."),
-    click.option("--weights", metavar="FILE[:KEY]", help="Its weights."),
-    click.option("--target", metavar="NAME", help="What MODEL was trained to tell: a target of STORE."),
-    click.option(
-        "--reference", is_flag=True, help="Also train MODEL's layers anew with a decoder, as an auto-encoder."
-    ),
-    click.option(
-        "--evaluate", is_flag=True, help="Also train MODEL anew on the decoded pictures, and score that."
-    ),
-    click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="N"),
-    click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="The first."
-    ),
-    click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True, metavar="N"),
-    click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, metavar="N"),
-    click.option("--device", default="cpu", show_default=True, metavar="D", help="Where torch trains."),
-    click.option("--image-axes", metavar="AXES", help="HW, HWC or CHW, where it cannot be told."),
-    click.option(
-        "--image-shape",
-        metavar="HxW|CxHxW",
-        callback=_numbers(int, "shape; write for example --image-shape 28x28"),
-        help="Of pictures that are stored flat.",
-    ),
-    click.option(
-        "--engine",
-        default="auto",
-        show_default=True,
-        help="Of the linear decoder: numpy, cupy, or auto: cupy where a GPU works.",
-    ),
-    click.option(
-        "--memory",
-        "memory_bytes",
-        type=Size(),
-        metavar="SIZE",
-        help="At most this much for the linear decoder.",
-    ),
-    step_option,
-    click.option("-o", "--output", required=True, metavar="DECODER", help="The decoder file to write."),
-    overwrite_option,
-)
-
-
-def decode_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what is decoded, how, and where it goes."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
 
 
 @command()
@@ -162,7 +61,7 @@ def decode(store: str, output: str, overwrite: bool, **given: Any) -> Result:
         line = stack.enter_context(ProgressLine())
         made = decode_layers(study, plan, network, parts, Reporter(line))
         save_decoders(made, output, overwrite)
-    return _result(output, made)
+    return decoders_result(output, made)
 
 
 def _plan(given: dict[str, Any]) -> Plan:
@@ -243,105 +142,3 @@ class Reporter:
         if step is not None:
             text += f" · epoch {step.epoch} of {step.epochs} · {step.rows:,} of {step.of_rows:,} rows · {step.loss:.4f}"
         self._line.show(text, force=step is None)
-
-
-def _shortfalls(made: Decoders) -> list[str]:
-    """Return a line for each linear decoder that is not proven."""
-    return [
-        f"the decoder of {each.layer!r} has a residual of {each.training['residual']:.1e}; expected 1e-10 or less: "
-        "take a stronger --penalty"
-        for each in made
-        if each.training.get("status") == "residual_missed"
-    ]
-
-
-def _result(output: str, made: Decoders) -> Result:
-    from solvers.decoders.claims import verdicts
-
-    found = verdicts(made.all_scores())
-    data = {
-        "output": output,
-        "decoders": [_entry(each) for each in made],
-        "scores": [asdict(score) for score in made.all_scores()],
-        "claims": [asdict(each) for each in found],
-    }
-    missed = _shortfalls(made)
-    return Result(
-        data, list(_text(output, made, found)), failure=Failure("not-proven", missed) if missed else None
-    )
-
-
-def _text(output: str, made: Decoders, found: Sequence[Any]) -> Iterator[str | Table]:
-    count = f"{len(made)} decoder{'s' * (len(made) != 1)}"
-    yield f"{output}: {count}, scored on {len(made.rows):,} rows of {made.split}"
-    if made.provenance.get("roles"):
-        yield made.provenance["roles"]
-    yield from _scores_text(made)
-    yield from _proof_lines(made)
-    if found:
-        least = min(each.alpha for each in made)
-        found = [each for each in found if each.part == f"alpha={least:g}"]
-        yield f"what the paper claims, decoder of alpha {least:g} less reference (the others: --json):"
-        yield Table(
-            ["claim", "layer", "difference", "95% interval", "verdict"],
-            [[each.claim, each.layer, f"{each.value:.4g}", _interval(each), each.verdict] for each in found],
-            left=(0, 1, 4),
-        )
-
-
-def _entry(decoder: Any) -> dict[str, Any]:
-    plain = {name: getattr(decoder, name) for name in ("layer", "step", "method", "role", "alpha", "seed")}
-    return plain | {"architecture": dict(decoder.architecture), "training": dict(decoder.training)}
-
-
-def _scores_text(made: Decoders) -> Iterator[str | Table]:
-    """Yield a row for each decoder, over seeds where there are several: means, with intervals of 95%."""
-    from solvers.decoders.scoring import ALL_SEEDS
-
-    scores = [score for score in made.all_scores() if score.kind in ("decoder", "reference")]
-    several = any(score.seed == ALL_SEEDS for score in scores)
-    shown = [score for score in scores if not several or score.seed == ALL_SEEDS]
-    metrics = [name for name in _COLUMNS if any(score.metric == name for score in shown)]
-    rows: dict[tuple[str, str], dict[str, Score]] = {}
-    for score in shown:
-        rows.setdefault((score.layer, score.part), {})[score.metric] = score
-    yield Table(
-        ["layer", "decoder", *(_COLUMNS[name] for name in metrics)],
-        [
-            [
-                layer,
-                part if made.decoders[0].method == "conv" else "linear",
-                *(_cell(found.get(name)) for name in metrics),
-            ]
-            for (layer, part), found in rows.items()
-        ],
-        left=(0, 1),
-    )
-    seeds = len({each.seed for each in made})
-    over = f"t over {seeds} seeds of the training" if several else "of one fit, on new rows like these"
-    yield (f"intervals of 95%: {over}; error/image is the squared error summed over the values of an image")
-    of_input = next((s for s in made.scores if s.kind == "input" and s.metric == "accuracy"), None)
-    if of_input is not None:
-        yield (f"the classifier's accuracy on the true pictures: {_cell(of_input)}")
-
-
-def _proof_lines(made: Decoders) -> Iterator[str]:
-    for each in made:
-        if each.method == "linear":
-            training = each.training
-            tried = [penalty for penalty, _ in training["path"]]
-            ends = len(tried) > 1 and training["penalty"] in (min(tried), max(tried))
-            grid = f", chosen of {len(tried)}" if len(tried) > 1 else ""
-            end = "; at the end of the grid, so try further" if ends else ""
-            yield (
-                f"{each.layer}: penalty {training['penalty']:.3g}{grid}{end}; the normal equations' relative "
-                f"residual is {training['residual']:.1e}"
-            )
-
-
-def _cell(score: Score | None) -> str:
-    return "-" if score is None else f"{score.value:.4g} {_interval(score)}".strip()
-
-
-def _interval(score: Any) -> str:
-    return f"[{score.low:.4g}, {score.high:.4g}]" if score.low <= score.high else ""

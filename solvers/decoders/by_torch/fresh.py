@@ -61,7 +61,8 @@ class Encoder:
 
     Args:
         model: a module of torch, fresh.
-        layer: as the store has it: NAME, NAME:in for what goes into it, NAME#1 or NAME:in#1 for its second call, or ``output``.
+        layer: as the store has it: NAME, NAME:in for what goes into it, NAME#1 for its second call, or
+            ``output``.
 
     Raises:
         ProblemError: the network has no such layer.

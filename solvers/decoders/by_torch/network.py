@@ -49,19 +49,14 @@ def decode(body: Any, architecture: Architecture, codes: Any) -> Any:
         codes = codes.permute(0, channel + 1, height + 1, width + 1)
     else:
         codes = codes.reshape(len(codes), -1)
-    return torch.sigmoid(_fitted(body(codes), architecture))
-
-
-def _fitted(pictures: Any, architecture: Architecture) -> Any:
-    """The last map at the size of the picture."""
-    torch = torch_or_refuse("the convolutional decoder")
-    _, height, width = architecture.picture
+    hidden = body[: 2 if architecture.order else 3](codes)
     if architecture.fit == "resize":
-        return torch.nn.functional.interpolate(
-            pictures, size=(height, width), mode="bilinear", align_corners=False
-        )
+        interpolate = torch.nn.functional.interpolate
+        hidden = interpolate(hidden, size=architecture.cells, mode="bilinear", align_corners=False)
+    pictures = body[2 if architecture.order else 3 :](hidden)
+    _, height, width = architecture.picture
     top, left = (pictures.shape[2] - height) // 2, (pictures.shape[3] - width) // 2
-    return pictures[:, :, top : top + height, left : left + width]
+    return torch.sigmoid(pictures[:, :, top : top + height, left : left + width])
 
 
 def state_of(module: Any) -> dict[str, Array]:

@@ -1,11 +1,12 @@
 """What is measured of pictures, the intervals, which rows are for what, and the verdicts."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from solvers.decoders.claims import verdicts
+from solvers.decoders.claims import untrained, verdicts
 from solvers.decoders.examples import roles_of
 from solvers.decoders.intervals import mean_over_rows, mean_over_seeds
 from solvers.decoders.pictures import high_frequency_share, measured, total_variation
@@ -115,3 +116,15 @@ def test_a_verdict_is_over_seeds_where_there_are_several():
     assert found.verdict == "undecided"
     (found,) = verdicts(_scores([5.0], metric="total_variation"))
     assert found.verdict == "does not hold"
+
+
+def test_a_reference_that_has_not_begun_to_learn_decides_nothing():
+    """Two epochs of MNIST: the reference is black, error 82; the mean picture has 52. No claim follows."""
+    scores = _scores([-56.0])
+    reference = [replace(each, part="reference") for each in _scores([82.0], "reference", "squared_error")]
+    mean = _scores([52.0], "mean_picture", "squared_error")
+    assert verdicts([*scores, *reference])[0].verdict == "does not hold"
+    assert untrained([*reference, *mean]) == [("fc", "reference", 0)]
+    assert verdicts([*scores, *reference, *mean])[0].verdict == "not trained"
+    better = [replace(each, value=20.0) for each in reference]
+    assert verdicts([*scores, *better, *mean])[0].verdict == "does not hold"
