@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.probe.choice import at_end
-from cli.probe.tables import pair_table, probe_tables
+from cli.probe.tables import pair_table, probe_tables, step_tables
 from cli.result import Result, command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cli.result import Table
     from solvers.probing.probe import Probe, Probes
     from solvers.probing.scores.asked import Asked
     from solvers.scoring.score_rows import ScoreRows
@@ -24,11 +27,22 @@ if TYPE_CHECKING:
     "--positive", metavar="CLASS", help="What metrics of two classes call positive; the second by default."
 )
 @click.option("--negatives", metavar="SPLIT", help="The split that sets the threshold of tpr_at_fpr_0.01.")
+@click.option(
+    "--by",
+    type=click.Choice(["step"]),
+    help="A table of layers by training steps: the error, or each --metric, of the split that judges.",
+)
 @click.option("--parts", is_flag=True, help="Classes and bins as well, with --csv or --json.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print every score as a line of CSV.")
 @click.pass_context
 def show(
-    ctx: click.Context, probes: str, other: str | None, metrics: tuple[str, ...], as_csv: bool, **asked: Any
+    ctx: click.Context,
+    probes: str,
+    other: str | None,
+    metrics: tuple[str, ...],
+    by: str | None,
+    as_csv: bool,
+    **asked: Any,
 ) -> Result:
     """Print a row per layer (and target, and step): errors by split, with intervals of 95%, C, the gap, other metrics.
 
@@ -43,6 +57,7 @@ def show(
     Example:
       probe show probes.h5
       probe show probes.h5 --metric roc_auc --metric ece_15 --csv > scores.csv
+      probe show steps.h5 --by step
     """
     import solvers
     from cli.result import wants_json
@@ -52,11 +67,16 @@ def show(
     chosen = Asked(names or None, asked["positive"], asked["negatives"], None, asked["parts"])
     tidy = as_csv or wants_json(ctx)
     _refuse_together(other, chosen, as_csv, wants_json(ctx))
+    if by is not None and (tidy or other is not None):
+        raise click.UsageError(
+            "--by arranges the table of one file; --csv and --json have the step in every row, and two files are shown "
+            "by layer"
+        )
     first = solvers.load(probes)
     if other is not None:
         return pairs_shown(pair(first, solvers.load(other), (probes, other)))
     if not tidy:
-        return probes_shown(first, chosen)
+        return probes_shown(first, chosen, step_tables if by == "step" else probe_tables)
     scores = first.scores(
         chosen.metrics, positive=chosen.positive, negatives=chosen.negatives, parts=chosen.parts
     )
@@ -78,7 +98,11 @@ def _refuse_together(other: str | None, asked: Asked, as_csv: bool, as_json: boo
         raise click.UsageError("--parts are too many for a table; add --csv or --json")
 
 
-def probes_shown(probes: Probes, asked: Asked) -> Result:
+def probes_shown(
+    probes: Probes,
+    asked: Asked,
+    tables: Callable[[Probes, ScoreRows, Asked], list[str | Table]] = probe_tables,
+) -> Result:
     """Return the tables of the probes of one file."""
     from solvers.metrics import registry
 
@@ -86,7 +110,7 @@ def probes_shown(probes: Probes, asked: Asked) -> Result:
         if registry.get(name).only_parts:
             raise click.UsageError(f"{name} has parts alone, too many for a table; add --csv or --json")
     scores = probes.scores(asked.metrics, positive=asked.positive, negatives=asked.negatives)
-    return Result(text=probe_tables(probes, scores, asked), messages=[f"note: {note}" for note in scores.notes])
+    return Result(text=tables(probes, scores, asked), messages=[f"note: {note}" for note in scores.notes])
 
 
 def pairs_shown(pairs: list[tuple[Probe, Probe]]) -> Result:

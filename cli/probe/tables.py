@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from cli.probe.choice import at_end, chosen_lines
 from cli.result import Table
 from cli.shared import printable
@@ -46,9 +48,7 @@ def probe_tables(probes: Probes, scores: ScoreRows, asked: Asked) -> list[str | 
     if not every:
         return [Table(["layer", "C", "gap (nats)"], [])]
     splits, judged = splits_of(every), judged_split(every)
-    found = {
-        _place(score): score for score in scores if score.kind not in ("path", "majority") and not score.part
-    }
+    found = _of_tasks(scores)
     shown = list(dict.fromkeys(score.metric for score in found.values()))
     first = (asked.metrics or ("error",))[0]
     main = [column for split in splits for column in _metric(every, found, first, split)]
@@ -72,14 +72,68 @@ def probe_tables(probes: Probes, scores: ScoreRows, asked: Asked) -> list[str | 
     return [*lines, rows_table(every, splits), "", *chosen_lines(every)]
 
 
+def step_tables(probes: Probes, scores: ScoreRows, asked: Asked) -> list[str | Table]:
+    """Return a table of layers by steps for each metric asked (the error by default), target and seed.
+
+    Its numbers are of the split that judges. One of a probe that is not proven to be optimal is marked.
+    """
+    from solvers.probing.scores.asked import judged_split, positive_name, splits_of
+
+    every = list(probes.values())
+    split = judged_split(every)
+    if split is None:
+        raise click.UsageError("--by step needs scores, and these probes have been scored on no split")
+    found, lines = _of_tasks(scores), list[str | Table]()
+    draws = dict.fromkeys((probe.target, probe.seed, probe.where.fold) for probe in every)
+    several = [len({draw[place] for draw in draws}) > 1 for place in range(3)]
+    for metric in asked.metrics or ("error",):
+        for draw in draws:
+            own = [probe for probe in every if (probe.target, probe.seed, probe.where.fold) == draw]
+            of = [f"{name} {value}" for name, value in zip(("target", "seed", "fold"), draw, strict=True)]
+            names = [printable(name) for name, told in zip(of, several, strict=True) if told]
+            if metric in _POSITIVE and (positive := positive_name(own[0], asked)) is not None:
+                names.append(f"positive class {printable(positive)}")
+            lines += [", ".join([f"{metric} on `{printable(split)}` by layer and step", *names]), ""]
+            for table in _wrapped(*_by_step(own, found, metric, split), [], []):
+                lines += [table, ""]
+    if any(str(probe.status) != "converged" for probe in every):
+        lines += ["!: not proven to be optimal; `probe show` without --by has each status", ""]
+    return [*lines, rows_table(every, splits_of(every)), "", *chosen_lines(every)]
+
+
+def _by_step(
+    probes: Sequence[Probe], found: dict[Any, Score], metric: str, split: str
+) -> tuple[list[Column], list[Column]]:
+    """Return the column of layers, and a column of numbers for each step, empty where a layer has no probe."""
+    layers = list(dict.fromkeys(probe.layer for probe in probes))
+    cells = dict.fromkeys(((layer, probe.step) for layer in layers for probe in probes), "")
+    for probe in probes:
+        score = found.get(_key(probe, split, metric))
+        value = number(None if score is None else score.value)
+        cells[probe.layer, probe.step] = value + "!" * (str(probe.status) != "converged" and value != "")
+    steps = sorted({probe.step for probe in probes})
+    columns = [Column(f"step {step}", [cells[layer, step] for layer in layers]) for step in steps]
+    return [Column("layer", layers, left=True)], columns
+
+
+def _of_tasks(scores: ScoreRows) -> dict[Any, Score]:
+    """Return the score of each probe, split and metric, without other values of C, the majority, and parts."""
+    return {
+        _place(score): score for score in scores if score.kind not in ("path", "majority") and not score.part
+    }
+
+
+def _key(probe: Probe, split: str, metric: str) -> tuple[Any, ...]:
+    return probe.layer, probe.target, probe.step, probe.seed, probe.where.fold, split, metric
+
+
 def _place(score: Score) -> tuple[Any, ...]:
     return score.layer, score.target, score.step, score.seed, score.fold, score.split, score.metric
 
 
 def _metric(probes: Sequence[Probe], found: dict[Any, Score], metric: str, split: str) -> list[Column]:
     """Return the column of a metric of a split, and that of its interval where there is one."""
-    keys = [(each.layer, each.target, each.step, each.seed, each.where.fold, split, metric) for each in probes]
-    scores = [found.get(key) for key in keys]
+    scores = [found.get(_key(each, split, metric)) for each in probes]
     if not any(scores):
         return []
     values = [number(None if score is None else score.value) for score in scores]

@@ -3,14 +3,15 @@
     python docs/reproductions/skip.py --mnist mnist.npz -o skip.acts
 
 A deep chain of equal layers, whose middle one sees the layer before it and the input side by side. The paper's size is
-``--layers 128 --width 128``. Without ``--mnist`` the images are scikit-learn's 1,797 digits. Interrupted, the same command
-with ``--resume`` trains again from the seed and goes on where the store ends.
+``--layers 128 --width 128``. Without ``--mnist`` the images are scikit-learn's 1,797 digits. Interrupted, the same
+command with ``--resume`` trains again from the seed and goes on where the store ends.
 """
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def train(
 def ascending(text: str) -> list[int]:
     """Return steps such as 0,100,500."""
     steps = [int(step) for step in text.split(",")]
-    if steps[0] < 0 or any(later <= step for step, later in zip(steps, steps[1:], strict=False)):
+    if steps[0] < 0 or any(later <= step for step, later in pairwise(steps)):
         raise argparse.ArgumentTypeError(f"{text} is no ascending list of steps such as 0,100,500")
     return steps
 

@@ -171,3 +171,63 @@ def test_scores_of_129_layers_take_no_time_where_the_file_keeps_them(probes, mon
     keep_scores(made([f"layer{number}" for number in range(129)], groups=100)).save("big.h5")
     monkeypatch.setattr("solvers.scoring.units.Units.weights", None)
     assert len(solvers.load("big.h5").scores()) > 129 * 12
+
+
+def test_layers_by_steps_in_one_table(run, probes):
+    shown = run("probe show many.h5 --by step").stdout
+    assert max(map(len, shown.split("\n"))) <= 80
+    head, _, header, *lines = shown.split("\n")
+    assert head == "error on `test` by layer and step"
+    assert header.split() == ["layer", "step", "0", "step", "500"]
+    loaded = solvers.load("many.h5")
+    for line, number in zip(lines, range(33), strict=False):
+        layer = f"model.layers.{number}.mlp"
+        assert line.split() == [layer, *[f"{loaded[layer, 't', step].error['test']:.4f}" for step in (0, 500)]]
+    assert "majority" in shown
+    asked = run("probe show many.h5 --by step --metric roc_auc,error").stdout
+    assert "roc_auc on `test` by layer and step, positive class class 1" in asked
+    assert "\nerror on `test` by layer and step\n" in asked
+    assert len(run("probe show p.h5 --by step").stdout.split("\n")[3].split()) == 2  # one step: one column
+
+
+def test_by_step_a_table_for_each_target_and_seed_and_wrapped_where_steps_are_many(run, probes):
+    made(targets=("t", "u"), steps=range(0, 2000, 100)).save("film.h5")
+    shown = run("probe show film.h5 --by step").stdout
+    assert max(map(len, shown.split("\n"))) <= 80
+    tables = shown.split("\ntarget")[0].split("error on `test` by layer and step, ")
+    assert [table.split("\n")[0] for table in tables] == ["", "target t", "target u"]
+    loaded = solvers.load("film.h5")
+    for table, target in zip(tables[1:], "tu", strict=True):
+        runs = [line.split() for line in table.split("\n")]
+        steps = [int(word) for line in runs if line[:1] == ["layer"] for word in line[2::2]]
+        assert steps == list(range(0, 2000, 100))
+        cells = [word for line in runs if line[:1] == ["b"] for word in line[1:]]
+        assert cells == [f"{loaded['b', target, step].error['test']:.4f}" for step in steps]
+
+
+def test_by_step_what_is_missing_is_empty_and_what_is_not_proven_is_marked(run, folder):
+    from dataclasses import replace
+
+    from solvers import Probes, Status
+
+    every = made(steps=(0, 500))
+    missed = every.changed(
+        lambda probe: (
+            replace(probe, proof=replace(probe.proof, status=Status.GAP_MISSED))
+            if (probe.layer, probe.step) == ("a", 500)
+            else probe
+        )
+    )
+    kept = [probe for key, probe in missed.items() if key[::2] != ("c", 0)]
+    Probes(kept, beside=missed.beside).save("part.h5")
+    lines = run("probe show part.h5 --by step").stdout.split("\n")[3:6]
+    assert lines[0].split()[2] == f"{every['a', 't', 500].error['test']:.4f}!"
+    assert lines[1].count("!") == 0
+    assert len(lines[2].split()) == 2
+    assert lines[2].rstrip().endswith(f"{every['c', 't', 500].error['test']:.4f}")
+    assert "\n!: not proven to be optimal" in run("probe show part.h5 --by step").stdout
+
+
+@pytest.mark.parametrize("line", ["many.h5 --csv", "many.h5 --json", "many.h5 many.h5"])
+def test_by_step_arranges_the_table_of_one_file(refused, probes, line):
+    assert "--by arranges the table of one file" in refused(f"probe show {line} --by step", code=2)
