@@ -1,229 +1,295 @@
-"""`probe eval`: fitted probes on other stored rows."""
+"""`probe eval`: fitted probes on other rows, of a store or of files."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from cli.result import Failure, Result, Table, command
-from cli.shared import step_option
+from cli.probe.afterwards.eval_tables import difference_tables, score_tables
+from cli.probe.afterwards.feature_rows import given_features
+from cli.probe.afterwards.outputs import checked_output, write_whole
+from cli.probe.afterwards.store_rows import (
+    given_rows_of,
+    labels_by_target,
+    notes_of_store,
+    refuse_another_layer,
+)
+from cli.result import Failure, Result, WrongUsage, command
+from cli.shared import overwrite_option, step_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    import numpy as np
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from actstore.store.reading.reader import Store
+    from solvers.probing.afterwards.scores import Evaluation, GivenRows
     from solvers.probing.probe import Probe, Probes
-    from solvers.probing.row_table import RowTable
+    from solvers.probing.scores import Asked
+    from solvers.scoring.score import Score
 
-HELD_OUT, SAME_IDS = "held_out", "same_ids"
-_ROLES = ("fit", "select", HELD_OUT, SAME_IDS)
+KINDS = (".csv", ".json")
+VERSION = 2
+"""Of the document: since 2 `scores` are tidy rows, as of `probe show`."""
 
 
 @command("eval")
 @click.argument("probes", metavar="PROBES")
-@click.argument("store", metavar="STORE")
+@click.argument("sources", metavar="STORE|[SPLIT=]FILE...", nargs=-1, required=True)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="[SPLIT:]NAME=SPEC",
+    help="Labels for target NAME of PROBES: a file, or another target of STORE; NAME alone chooses it. Repeatable.",
+)
+@click.option(
+    "--layers",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only probes of these layers; repeatable. What one array of your own is, where PROBES has several.",
+)
+@click.option("--metric", "metrics", multiple=True, metavar="M", help="A metric, such as roc_auc; repeatable.")
+@click.option(
+    "--positive", metavar="CLASS", help="What metrics of two classes call positive; the second by default."
+)
+@click.option(
+    "--group-by",
+    metavar="TARGET|SPEC",
+    help="A target, or a column FILE.csv:COLUMN, that says which rows of STORE belong together, for the intervals.",
+)
+@click.option(
+    "--beside",
+    metavar="PROBES",
+    help="Probes that were fitted on STORE: their scores too, and the differences on rows that are new to both.",
+)
+@click.option("-o", "--output", metavar="SCORES.csv|.json", help="Write the scores to this file, too.")
+@overwrite_option
 @step_option
-def evaluate(probes: str, store: str, step: int | None) -> Result:
-    """Score the probes of PROBES on the rows of STORE, split by split. Nothing is fitted.
+def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
+    """Score the probes of PROBES on other rows, split by split, with intervals of 95%. Nothing is fitted.
+
+    Rows are those of STORE, or of arrays in files: the arrays of FILE.npz are layers by their names, one array (.npy,
+    FILE.npz:KEY) is the one layer that is asked for. Labels are the target of that name in STORE, or --target.
 
     Rows that a probe was trained on (role `fit`) or its C chosen by (`select`) are told from those that it has not seen
-    (`held_out`). `same_ids` are rows of other inputs that have the ids of such rows. A layer that was reduced in
-    another way than the one that the probe was fitted on is refused. Probes whose layer or target STORE lacks are
-    named, the others scored, and the exit code is 1.
+    (`held_out`), which alone have intervals. `same_ids` are rows of other inputs that have the ids of such rows. A
+    layer that was reduced in another way than the one that the probe was fitted on is refused. Probes whose layer or
+    target STORE lacks are named, the others scored, and the exit code is 1.
 
     \b
-    Example:
-      probe eval probes.h5 shifted.h5
+    Examples:
+      probe eval probes.h5 shifted.h5 --beside shifted-probes.h5
+      probe eval probes.h5 test=features.npz --target test:digit=labels.npy -o scores.csv
     """
     import solvers
-    from cli.probe.bridge import open_store
-    from solvers.probing.targets import id_digests
+    from solvers.probing.scores import Asked
 
+    read = [probes, *sources, *([given["beside"]] if given["beside"] else [])]
+    output = checked_output(given["output"], KINDS, given["overwrite"], read)
+    names = tuple(dict.fromkeys(name for each in given["metrics"] for name in each.split(",")))
+    asked = Asked(names or None, given["positive"])
     fitted = solvers.load(probes)
-    with open_store(store, step) as opened:
-        there, missing = _there(fitted, opened, store)
-        for probe in there:
-            refuse_another_layer(probe, opened, probes, store)
-        digests = cache(lambda: id_digests(opened.ids[:]))
-        notes = [note for probe in there for note in _notes(probe, opened, probes, store)]
-        roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in there}
-        notes += _note_of_ids(roles.values(), probes, store)
-        found = [row for probe in there for row in _score(probe, opened, roles[probe.key])]
+    beside = solvers.load(given["beside"]) if given["beside"] else None
+    with ExitStack() as stack:
+        rows = _opened(sources, given, stack)
+        one = rows.scored(fitted, probes, asked)
+        two = rows.scored(beside, given["beside"], asked) if beside is not None else None
+    result = _result(one, two, (probes, given["beside"]), asked)
+    if output is not None:
+        _write(output, given["overwrite"], result, one, two)
+    return result
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """An evaluation, and what is to be said of it: lines to note, and what could not be scored."""
+
+    found: Evaluation
+    notes: list[str]
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The rows to score probes on, of a store or of files, and what was asked of them."""
+
+    sources: tuple[str, ...]
+    store: Store | None
+    given: Mapping[str, Any]
+    stack: ExitStack
+
+    def scored(self, fitted: Probes, file: str, asked: Asked) -> _Scored:
+        """Score the probes of a file."""
+        from solvers.errors import ProblemError
+        from solvers.probing.afterwards.scores import evaluation
+
+        chosen = chosen_probes(fitted, file, self.given["patterns"])
+        if self.store is None:
+            rows = given_features(self.sources, self.given["targets"], chosen, self.stack)
+            there, missing = _there(chosen, rows, " ".join(self.sources))
+            notes = [
+                "rows of files have no ids: those that a probe was trained on are recognised, as `fit`, only where all "
+                "of them are there in their order"
+            ]
+        else:
+            rows, there, missing = self._of_store(self.store, fitted, chosen)
+            for probe in there:
+                refuse_another_layer(probe, self.store, file, self.sources[0])
+            notes = list(notes_of_store(rows, there, fitted, self.store, (file, self.sources[0])))
+        found = evaluation(there, fitted, rows, asked)
+        failed = [*missing, *_failed(found.failures)]
+        if not found.parts:
+            raise ProblemError(failed[0])
+        return _Scored(found, [*notes, *found.scores.notes], failed)
+
+    def _of_store(
+        self, store: Store, fitted: Probes, chosen: Sequence[Probe]
+    ) -> tuple[GivenRows, list[Probe], list[str]]:
+        from cli.probe.row_columns import features_of, target_of
+
+        labels = labels_by_target(store, chosen, self.given["targets"])
+        asked = [probe for probe in chosen if not self.given["targets"] or probe.target in labels]
+        lacking = {
+            probe.key: [f"layer {name!r}" for name in probe.where.layers if name not in store.layers]
+            + ([] if probe.target in labels else [f"target {probe.target!r}"])
+            for probe in asked
+        }
+        there = [probe for probe in asked if not lacking[probe.key]]
+        if not there:  # whoever reads them says what there is instead
+            target_of(store, asked[0].target) if asked[0].target not in labels else None
+            features_of(store, asked[0].where.layers)
+        rows = given_rows_of(store, there, fitted, labels, self.given["group_by"])
+        return rows, there, _lines(lacking.values(), self.sources[0], len(asked))
+
+
+def _opened(sources: tuple[str, ...], given: Mapping[str, Any], stack: ExitStack) -> _Source:
+    """Open the store, if it is one."""
+    from cli.probe.bridge import is_store, open_store
+
+    if len(sources) == 1 and is_store(sources[0]):
+        return _Source(sources, stack.enter_context(open_store(sources[0], given["step"])), given, stack)
+    stores = [source for source in sources if is_store(source)]
+    if stores:
+        raise WrongUsage(f"{stores[0]} is a store; give one store, or files of features of your own, not both")
+    for name in ("step", "group_by"):
+        if given[name] is not None:
+            raise WrongUsage(
+                f"--{name.replace('_', '-')} is for rows of a store; features of your own have none"
+            )
+    return _Source(sources, None, given, stack)
+
+
+def chosen_probes(fitted: Probes, file: str, patterns: Sequence[str]) -> list[Probe]:
+    """Return the probes whose layer one of the patterns picks; all without patterns.
+
+    Raises:
+        LayerError: a pattern that picks none.
+        WrongUsage: the file has no probes.
+    """
+    from actstore.patterns import matcher, unknown
+
+    every = list(fitted.values())
+    if not every:
+        raise WrongUsage(f"{file} has no probes: none of its layers could be fitted")
+    picked: set[str] = set()
+    names = list(dict.fromkeys(name for probe in every for name in (probe.layer, probe.stored_layer)))
+    for pattern in patterns:
+        matches = matcher(pattern, names)
+        found = {name for name in names if matches(name)}
+        if not found:
+            raise unknown(pattern, names)
+        picked |= found
+    return [probe for probe in every if not patterns or {probe.layer, probe.stored_layer} & picked]
+
+
+def _there(chosen: Sequence[Probe], rows: GivenRows, where: str) -> tuple[list[Probe], list[str]]:
+    """The probes that features were given for, and a line on what is lacking for the others."""
+    asked = [probe for probe in chosen if probe.target in rows.labels]
+    lacking = {
+        probe.key: [f"layer {name!r}" for name in probe.where.layers if name not in rows.layers]
+        for probe in asked
+    }
+    there = [probe for probe in asked if not lacking[probe.key]]
+    lines = _lines(lacking.values(), where, len(asked))
+    if not there:
+        raise WrongUsage("; ".join(lines))
+    return there, lines
+
+
+def _lines(lacking: Any, where: str, count: int) -> list[str]:
+    """A line on each layer and target that is not there."""
+    counts: dict[str, int] = {}
+    for lack in (each for lacks in lacking for each in lacks):
+        counts[lack] = counts.get(lack, 0) + 1
+    return [
+        f"{where} has no {lack}: {number} of {count} probes are not scored" for lack, number in counts.items()
+    ]
+
+
+def _failed(failures: Mapping[str, str]) -> list[str]:
+    """A line on each reason why layers could not be scored."""
+    by_reason: dict[str, list[str]] = {}
+    for layer, reason in failures.items():
+        by_reason.setdefault(reason, []).append(repr(layer))
+    return [
+        f"{', '.join(names[:4])}{f' and {len(names) - 4} others' if len(names) > 4 else ''} not scored: {reason}"
+        for reason, names in by_reason.items()
+    ]
+
+
+def _result(one: _Scored, two: _Scored | None, names: tuple[str, str | None], asked: Asked) -> Result:
+    """Return what is printed."""
+    from solvers.probing.afterwards.differences import differences
+
+    text: list[Any] = score_tables(one.found)
+    data: dict[str, Any] = {"scores": one.found.scores.to_dicts()}
+    notes, missing = list(one.notes), list(one.missing)
+    if two is not None:
+        found, lines = differences(one.found, two.found, asked.metrics)
+        beside = str(names[1])
+        text += [f"{beside}, on the same rows:", *score_tables(two.found)]
+        text += difference_tables(found, (names[0], beside))
+        data |= {"beside": two.found.scores.to_dicts(), "differences": [asdict(each) for each in found]}
+        notes, missing = [*notes, *two.notes, *lines], [*missing, *two.missing]
+    if any(score.interval for score in one.found.scores):
+        text.append("95%: an interval of the fitted probe on new rows of the same population")
+    text += _positive_lines(one.found, asked)
     return Result(
-        {"scores": found},
-        [_table(found)],
+        data,
+        text[:-1] if text and text[-1] == "" else text,
         [f"note: {note}" for note in dict.fromkeys(notes)],
-        Failure("not-scored", missing) if missing else None,
+        Failure("not-scored", list(dict.fromkeys(missing))) if missing else None,
+        VERSION,
     )
 
 
-def _there(fitted: Probes, store: Store, where: str) -> tuple[list[Probe], list[str]]:
-    """The probes that a store has the layers and the target of, and a line on what it lacks for the others.
+def _positive_lines(found: Evaluation, asked: Asked) -> list[str]:
+    """A line on which class metrics of one class against the rest call positive, where there are any."""
+    from cli.probe.tables import POSITIVE_METRICS
+    from solvers.probing.scores import positive_name
 
-    All of them where it has none: whoever reads the first layer says what there is instead.
-    """
-    lines: dict[str, int] = {}
-    there = []
-    for probe in fitted.values():
-        lacks = [f"layer {name!r}" for name in probe.where.layers if name not in store.layers]
-        lacks += [] if probe.target in store.targets else [f"target {probe.target!r}"]
-        if not lacks:
-            there.append(probe)
-        for lack in lacks:
-            lines[lack] = lines.get(lack, 0) + 1
-    if not there:
-        return list(fitted.values()), []
-    return there, [
-        f"{where} has no {lack}: {count} of {len(fitted)} probes are not scored"
-        for lack, count in lines.items()
-    ]
-
-
-def refuse_another_layer(probe: Probe, store: Store, probes: str, where: str) -> None:
-    """Refuse a layer that was reduced otherwise than the one that a probe was fitted on, as far as both are known."""
-    from actstore.errors import StoreError
-    from cli.probe.bridge import described
-
-    for layer in probe.where.layers:
-        before = probe.provenance.stored.get(layer, {}).get("reductions")
-        now = described(store, layer).get("reductions") if layer in store.layers else None
-        if before is not None and now is not None and before != now:
-            told, there = _in_words(before), _in_words(now)
-            there = f"others of {there}" if told == there else there
-            raise StoreError(
-                f"layer {layer!r} of {where} is not what {probes} was fitted on: that was reduced by {told}, this by "
-                f"{there}; dump it with the same reductions and the same --seed"
-            )
-
-
-def _in_words(steps: Any) -> str:
-    """Reductions as words: `pool mean, random_features 8 of 128`."""
-    if not isinstance(steps, list) or not steps:
-        return "nothing"
-    words = []
-    for step in steps:
-        if not isinstance(step, dict):
-            return "something unknown"
-        indices = step.get("indices")
-        count = (
-            indices.get("count")
-            if isinstance(indices, dict)
-            else len(indices)
-            if isinstance(indices, list)
-            else None
-        )
-        given = [
-            str(step[name]) for name in ("how", "kind", "pool", "to") if isinstance(step.get(name), str | int)
-        ]
-        number = [f"{count} of {step.get('of')}"] if count is not None else []
-        words.append(" ".join([str(step.get("step")), *given, *number]))
-    return ", ".join(words)
-
-
-def _notes(probe: Probe, store: Store, probes: str, where: str) -> Iterator[str]:
-    """Yield what one should know of a probe on these rows: a line each."""
-    from cli.probe.bridge import described
-
-    for layer in probe.where.layers:
-        before = probe.provenance.stored.get(layer, {}).get("weights")
-        now = described(store, layer).get("weights") if layer in store.layers else None
-        if before is not None and now is not None and before != now:
-            yield f"{where} was dumped from other weights than {probes} was fitted on, so these are scores of transfer"
-
-
-def _note_of_ids(roles: Iterable[np.ndarray], probes: str, where: str) -> list[str]:
-    if not any(SAME_IDS in of_rows for of_rows in roles):
+    if not {score.metric for score in found.scores} & set(POSITIVE_METRICS):
         return []
-    return [
-        f"rows of {where} have ids that {probes} was fitted with, though the inputs are others or unknown; "
-        f"they stand apart as `{SAME_IDS}`"
-    ]
+    named = {part.probe.target: positive_name(part.probe, asked) for part in found.parts}
+    return [f"positive class of {target}: {name}" for target, name in named.items() if name is not None]
 
 
-def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return what each row of a store (rows,) was for a probe: `fit`, `select`, `held_out`, or `same_ids`.
+def _write(path: Path, overwrite: bool, result: Result, one: _Scored, two: _Scored | None) -> None:
+    """Write the scores as CSV, or as the document of ``--json``."""
+    from cli.shared import as_json_text
+    from solvers.scoring.score_rows import ScoreRows
 
-    ``digests`` gives those of the store's ids.
-    """
-    import numpy as np
-
-    roles = np.full(store.rows, HELD_OUT, dtype="U8")
-    certain = _of_the_same_inputs(probe, store)
-    for role, table in _tables_used(probe, fitted):
-        index, ids = np.asarray(table.arrays["index"]), table.arrays.get("id")
-        inside = not len(index) or index.max() < store.rows
-        if certain and inside and (ids is None or np.array_equal(digests()[index], ids)):
-            roles[index] = role
-        elif ids is not None:
-            roles[np.isin(digests(), ids)] = SAME_IDS
-    return roles
+    scores: list[Score] = [*one.found.scores, *(two.found.scores if two is not None else [])]
+    if path.suffix == ".csv":
+        text = ScoreRows(scores).to_csv()
+    else:
+        text = as_json_text({"format": "probe eval", "version": VERSION, **result.data}) + "\n"
+    write_whole(path, overwrite, lambda file: _put(file, text))
 
 
-def _of_the_same_inputs(probe: Probe, store: Store) -> bool:
-    """Whether the rows of a store are certainly of the inputs that a probe was fitted on, row by row."""
-    from cli.probe.bridge import described
-
-    if probe.fingerprint and store.fingerprint == probe.fingerprint:
-        return True
-    before = [probe.provenance.stored.get(layer, {}).get("inputs") for layer in probe.where.layers]
-    now = [described(store, layer).get("inputs") for layer in probe.where.layers]
-    return None not in before and before == now
-
-
-def _tables_used(probe: Probe, fitted: Probes) -> Iterator[tuple[str, RowTable]]:
-    """The tables of rows that a probe was trained or its C chosen on, each with what they were for it."""
-    from cli.probe.show import role_of
-
-    for table in fitted.beside.tables:
-        role = role_of(probe, table.split)
-        if table.target == probe.target and table.fold in (None, probe.where.fold) and role != HELD_OUT:
-            yield role, table
-
-
-def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]]:
-    """One record for each split of the store, and each role in it, that has labelled rows."""
-    from dataclasses import asdict
-
-    import numpy as np
-
-    import solvers
-    from actstore.label_values.plain import without
-    from cli.probe.row_columns import features_of, target_of
-
-    labels = without(target_of(store, probe.target), probe.proof.chosen.get("ignore_label", ()))
-    layer = features_of(store, probe.where.layers)
-    labelled = ~np.ma.getmaskarray(labels)
-    records = []
-    for split in dict.fromkeys(store.splits.tolist()):
-        here = (store.splits == split) & labelled
-        for role in (role for role in _ROLES if np.any(roles[here] == role)):
-            rows = np.flatnonzero(here & (roles == role))
-            score = solvers.evaluate(probe, solvers.Rows(layer, rows), labels[rows])
-            place = {"layer": probe.layer, "target": probe.target, "step": probe.step}
-            records.append(place | {"split": split, "role": role} | asdict(score))
-    return records
-
-
-def _table(found: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a row per probe, split and role."""
-    several = [name for name in ("step",) if len({row[name] for row in found}) > 1]
-    unseen = ["unseen"] if any(row["unseen"] for row in found) else []
-    names = ["layer", "target", *several, "split", "role", "rows", *unseen]
-    rows = [
-        [
-            *[_cell(row, name) for name in names],
-            f"{row['error']:.4f}",
-            f"{row['cross_entropy']:.4f}",
-        ]
-        for row in found
-    ]
-    return Table([*names, "error", "CE"], rows)
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    value = row[name]
-    return f"{value:,}" if name in ("rows", "unseen") else str(value) or "(none)"
+def _put(file: IO[bytes], text: str) -> None:
+    file.write(text.encode())

@@ -19,7 +19,7 @@ from solvers.scoring.units import FEW_UNITS, Units
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from solvers.metrics.base import Metric
+    from solvers.metrics.base import Metric, Part
     from solvers.probing.probe import Probe, Probes
     from solvers.scoring.score import Score
 
@@ -27,7 +27,10 @@ __all__ = [
     "Asked",
     "answers_of",
     "judged_split",
+    "known_positive",
+    "metric_scores",
     "metrics_of",
+    "notes_of_rows",
     "positive_name",
     "scores_of",
     "splits_of",
@@ -94,14 +97,14 @@ def answers_of(probes: Probes, probe: Probe, split: str, asked: Asked) -> Answer
     if said is None:
         return None
     other = None if asked.negatives is None else probes.predictions(probe.key, asked.negatives)
-    return Answers.of(said, _known_positive(probe, asked), other)
+    return Answers.of(said, known_positive(probe, asked), other)
 
 
 def positive_name(probe: Probe, asked: Asked) -> str | None:
     """Return the class that metrics of two classes call positive; None where each is set against the rest."""
     if probe.classes is None:
         return None
-    positive = _known_positive(probe, asked)
+    positive = known_positive(probe, asked)
     if positive is None and len(probe.classes) == 2:
         positive = probe.classes.tolist()[1]
     return None if positive is None else class_name(positive)
@@ -121,7 +124,8 @@ def metrics_of(probes: Probes, target: str, asked: Asked) -> list[str]:
     return ["accuracy", "error"] if len(own[0].classes) == 2 else list(RECORDED)
 
 
-def _known_positive(probe: Probe, asked: Asked) -> object:
+def known_positive(probe: Probe, asked: Asked) -> object:
+    """Return the positive class that was asked for, where the probe has it; else None."""
     if asked.positive is None or probe.classes is None:
         return None
     names = [class_name(each) for each in probe.classes.tolist()]
@@ -139,7 +143,7 @@ def _check(probes: Probes, asked: Asked) -> None:
         if split not in there:
             msg = f"there is no split {split!r}; the probes were scored on {', '.join(there) or 'none'}"
             raise ProblemError(msg)
-    if asked.positive is not None and every and all(_known_positive(probe, asked) is None for probe in every):
+    if asked.positive is not None and every and all(known_positive(probe, asked) is None for probe in every):
         classes = dict.fromkeys(class_name(each) for probe in every for each in _classes(probe))
         some = ", ".join(list(classes)[:8]) + (", ..." if len(classes) > 8 else "")
         msg = (
@@ -191,23 +195,8 @@ class _Pass:
             if answers is not None or metric.name not in RECORDED:
                 return
         units = self._units_of(probe, split, answers)
-        blank = replace(blank_score(probe, split), metric=metric.name, unit=metric.unit)
-        if not metric.only_parts:
-            value, interval = _value(probe, split, metric, answers), NO_INTERVAL
-            if answers is not None and units is not None and answers.finite:
-                interval = interval_of(metric, answers, units, value)
-            groups = units.groups if units is not None and units.grouped else None
-            yield replace(blank, value=value, groups=groups, **_ends(interval))
-        if answers is not None and answers.finite and (self.asked.parts or metric.only_parts):
-            yield from self._parts(blank, metric, answers, units)
-
-    def _parts(self, blank: Score, metric: Metric, answers: Answers, units: Units | None) -> Iterator[Score]:
-        for part in metric.parts(answers):
-            rows = int(np.sum(part.of))
-            interval = NO_INTERVAL if units is None else rate_interval(part.hit, part.of, units)
-            groups = len(np.unique(units.of_row[part.of])) if units is not None and units.grouped else None
-            value = float(np.sum(part.hit & part.of)) / rows
-            yield replace(blank, part=part.name, value=value, rows=rows, groups=groups, **_ends(interval))
+        value = np.nan if metric.only_parts else _value(probe, split, metric, answers)
+        yield from metric_scores(blank_score(probe, split), metric, answers, units, value, self.asked.parts)
 
     def _units_of(self, probe: Probe, split: str, answers: Answers | None) -> Units | None:
         """Return what is resampled of a split, once for all probes; None of rows that no interval is of."""
@@ -216,28 +205,65 @@ class _Pass:
         key = probe.target, split, probe.where.fold, len(answers)
         if key not in self._units:
             self._units[key] = Units.of(answers.predictions)
-            self._note(probe.target, split, answers, self._units[key])
+            where = f"target {probe.target!r}, split {split!r}"
+            self.notes += notes_of_rows(where, answers, self._units[key])
         return self._units[key]
 
-    def _note(self, target: str, split: str, answers: Answers, units: Units) -> None:
-        where = f"target {target!r}, split {split!r}"
-        if units.grouped and units.groups < FEW_UNITS:
-            self.notes.append(
-                f"{where}: the rows are of {units.groups} groups only, so intervals are t over groups, and wide; "
-                "30 or more groups would tell more"
-            )
-        names = class_names(answers.predictions)
-        unseen = int(np.sum(~answers.seen))
-        if unseen:
-            classes = ", ".join(names[code] for code in np.unique(answers.truth[~answers.seen])[:4].tolist())
-            self.notes.append(
-                f"{where}: {unseen:,} rows are of classes that training had none of ({classes}); they count as wrong, "
-                "and are left out of the cross-entropy"
-            )
-        absent = [names[code] for code in range(answers.outputs) if not np.any(answers.truth == code)]
-        if absent:
-            some = ", ".join(absent[:4]) + (f" and {len(absent) - 4} others" if len(absent) > 4 else "")
-            self.notes.append(f"{where}: no row is of class {some}; a mean over classes leaves it out")
+
+def metric_scores(
+    blank: Score, metric: Metric, answers: Answers | None, units: Units | None, value: float, parts: bool
+) -> Iterator[Score]:
+    """Yield a metric's score, with its interval, and those of its parts where they are wanted.
+
+    Args:
+        blank: what all scores of the probe and these rows have in common.
+        metric: which.
+        answers: what the probe said of the rows; None where that was not kept.
+        units: what is resampled; None where these rows have no intervals.
+        value: the number of all rows.
+        parts: whether parts are wanted as well.
+    """
+    blank = replace(blank, metric=metric.name, unit=metric.unit)
+    if not metric.only_parts:
+        interval = NO_INTERVAL
+        if answers is not None and units is not None and answers.finite:
+            interval = interval_of(metric, answers, units, value)
+        groups = units.groups if units is not None and units.grouped else None
+        yield replace(blank, value=value, groups=groups, **_ends(interval))
+    if answers is not None and answers.finite and (parts or metric.only_parts):
+        for part in metric.parts(answers):
+            yield _part_score(blank, part, units)
+
+
+def _part_score(blank: Score, part: Part, units: Units | None) -> Score:
+    rows = int(np.sum(part.of))
+    interval = NO_INTERVAL if units is None else rate_interval(part.hit, part.of, units)
+    groups = len(np.unique(units.of_row[part.of])) if units is not None and units.grouped else None
+    value = float(np.sum(part.hit & part.of)) / rows
+    return replace(blank, part=part.name, value=value, rows=rows, groups=groups, **_ends(interval))
+
+
+def notes_of_rows(where: str, answers: Answers, units: Units) -> list[str]:
+    """Return what a reader of scores has to know of these rows, a line each."""
+    notes = []
+    if units.grouped and units.groups < FEW_UNITS:
+        notes.append(
+            f"{where}: the rows are of {units.groups} groups only, so intervals are t over groups, and wide; "
+            "30 or more groups would tell more"
+        )
+    names = class_names(answers.predictions)
+    unseen = int(np.sum(~answers.seen))
+    if unseen:
+        classes = ", ".join(names[code] for code in np.unique(answers.truth[~answers.seen])[:4].tolist())
+        notes.append(
+            f"{where}: {unseen:,} rows are of classes that training had none of ({classes}); they count as wrong, "
+            "and are left out of the cross-entropy"
+        )
+    absent = [names[code] for code in range(answers.outputs) if not np.any(answers.truth == code)]
+    if absent:
+        some = ", ".join(absent[:4]) + (f" and {len(absent) - 4} others" if len(absent) > 4 else "")
+        notes.append(f"{where}: no row is of class {some}; a mean over classes leaves it out")
+    return notes
 
 
 def _without(metric: Metric, split: str, asked: Asked) -> str:
