@@ -12,7 +12,7 @@ from cli.result import Result, command
 
 if TYPE_CHECKING:
     from solvers.probing.probe import Probe, Probes
-    from solvers.probing.scores import Asked
+    from solvers.probing.scores.of_probes import Asked
     from solvers.scoring.score_rows import ScoreRows
 
 
@@ -46,7 +46,7 @@ def show(
     """
     import solvers
     from cli.result import wants_json
-    from solvers.probing.scores import Asked
+    from solvers.probing.scores.of_probes import Asked
 
     names = tuple(dict.fromkeys(name for each in metrics for name in each.split(",")))
     chosen = Asked(names or None, asked["positive"], asked["negatives"], None, asked["parts"])
@@ -98,6 +98,8 @@ def pairs_shown(pairs: list[tuple[Probe, Probe]]) -> Result:
 
 def as_record(probe: Probe) -> dict[str, Any]:
     """A probe as an entry of `probes` (DESIGN section 6)."""
+    from solvers.probing.scores.kept import KEY
+
     classes = None if probe.classes is None else probe.classes.tolist()
     scores = ("error", "cross_entropy", "majority", "rows", "unlabelled", "unseen")
     return {
@@ -115,14 +117,14 @@ def as_record(probe: Probe) -> dict[str, Any]:
         "engine": probe.engine,
         "engine_reason": probe.engine_reason,
         **{name: dict(getattr(probe.scores, name)) for name in scores},
-        "metrics": dict(probe.metrics),
+        "metrics": {name: value for name, value in probe.metrics.items() if name != KEY},
         "seconds": probe.seconds,
     }
 
 
 def role_of(probe: Probe, split: str) -> str:
     """Return what the rows of a split were for: `fit`, `select`, or `held_out`."""
-    from solvers.probing.path_scores import role_of
+    from solvers.probing.scores.path import role_of
 
     return role_of(probe, split)
 

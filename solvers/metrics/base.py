@@ -78,6 +78,11 @@ class Metric(ABC):
         """Return the rows (rows,) that limit what is known at an end of the range: all by default."""
         return np.ones(len(answers), dtype=bool)
 
+    def of_rows(self, answers: Answers) -> NDArray[np.float64]:
+        """Return what a mean is over, (rows,); NaN for a row that is left out."""
+        msg = f"{self.name} is no mean over rows"
+        raise NotImplementedError(msg)
+
     def hits(self, answers: Answers) -> NDArray[np.bool_]:
         """Return which rows a rate counts, (rows,)."""
         msg = f"{self.name} is no rate, so it counts no rows"

@@ -22,6 +22,7 @@ from solvers.probing.layer.fit_layer import Question, fit_layer, fit_layer_at
 from solvers.probing.layer.one_strength import at_one_strength, one_strength
 from solvers.probing.layer.slices import cut, every_draw
 from solvers.probing.layer.warm_starts import find_starts
+from solvers.probing.scores.of_probes import keep_scores
 from solvers.probing.settings import LayerSettings, penalties
 from solvers.probing.targets import row_tables
 from solvers.probing.task import RowRules, make_tasks
@@ -191,7 +192,7 @@ def fit_layers(
     if parts is not None:
         kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say)
     kept.tables = question_asked.tables
-    return _Run(question_asked, starts, progress).over(kept)
+    return keep_scores(_Run(question_asked, starts, progress).over(kept))
 
 
 def _by_step(layers: Mapping[Any, Any], step: int) -> dict[int, Mapping[str, Any]]:

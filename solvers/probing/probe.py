@@ -316,7 +316,7 @@ class Probes(Mapping[Key, Probe]):
         Raises:
             ProblemError: a metric, class or split that there is not, or a metric that the predictions do not allow.
         """
-        from solvers.probing.scores import Asked, scores_of
+        from solvers.probing.scores.of_probes import Asked, scores_of
 
         named = None if metrics is None else tuple(metrics)
         return scores_of(
@@ -355,7 +355,7 @@ class Probes(Mapping[Key, Probe]):
                 class of the probe, or a metric that there is not.
         """
         from solvers.probing.afterwards.scores import evaluated
-        from solvers.probing.scores import Asked
+        from solvers.probing.scores.of_probes import Asked
 
         named = None if metrics is None else tuple(metrics)
         asked = Asked(named, positive, parts=parts)

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp, softmax
 
 from solvers.errors import ProblemError
 
@@ -122,7 +121,7 @@ class Answers:
         """(rows,) −log of the probability of the truth; infinite where its class is unseen."""
         if self.predictions.logits is None:
             return np.asarray(self.predictions.nats, dtype=np.float64)
-        return np.where(self.seen, logsumexp(self.logits, axis=1) - self._of_truth, np.inf)
+        return np.where(self.seen, self._log_total - self._of_truth, np.inf)
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
@@ -134,13 +133,19 @@ class Answers:
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """(rows, outputs) of each class."""
-        return softmax(self.logits, axis=1)
+        return np.exp(self.logits - self._log_total[:, None])
 
     def odds(self, code: int) -> NDArray[np.float64]:
         """Return the log-odds of a class against the rest, (rows,): never rounded as its probability is."""
         rest = np.sort(np.delete(self.logits, code, axis=1), axis=1)  # in one order, so that ties stay ties
         largest = rest[:, -1]
         return (self.logits[:, code] - largest) - np.log(np.exp(rest - largest[:, None]).sum(axis=1))
+
+    @cached_property
+    def _log_total(self) -> NDArray[np.float64]:
+        """(rows,) the logarithm of the sum of the exponentials of the logits."""
+        largest = self.logits.max(axis=1, initial=-np.inf)
+        return largest + np.log(np.exp(self.logits - largest[:, None]).sum(axis=1))
 
     @property
     def _of_truth(self) -> NDArray[np.float64]:

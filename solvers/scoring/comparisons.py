@@ -75,45 +75,69 @@ class Comparison:
 
 
 def compare(
-    metric: Metric, probes: Sequence[Answers], references: Sequence[Answers], seed: int = 0
+    metric: Metric, probes: Sequence[Answers], references: Sequence[Answers], same_labels: bool = True
 ) -> list[Comparison]:
     """Compare each probe with the reference at its place; all of these are one family.
+
+    The rows must be the same, and their labels, unless two targets of the same rows are compared.
 
     Raises:
         ProblemError: two that are compared were not scored on the same rows.
     """
-    family = len(probes)
-    found = [
-        _pair(metric, probe, reference, family, seed)
-        for probe, reference in zip(probes, references, strict=True)
-    ]
+    for probe, reference in zip(probes, references, strict=True):
+        refuse_other_rows(probe, reference, same_labels)
+    one = _Family(metric, max(DRAWS, DRAWS_PER_COMPARISON * len(probes)))
+    found = [one.pair(probe, reference) for probe, reference in zip(probes, references, strict=True)]
     adjusted = holm(np.array([each.p for each in found]))
     return [replace(each, p_family=float(p)) for each, p in zip(found, adjusted, strict=True)]
 
 
-def _pair(metric: Metric, probe: Answers, reference: Answers, family: int, seed: int) -> Comparison:
-    refuse_other_rows(probe, reference)
-    units = Units.of(probe.predictions, seed=seed)
-    value, other = (metric.value(each) if each.finite else np.nan for each in (probe, reference))
-    groups = units.groups if units.grouped else None
-    same = Comparison(value, other, value - other, Interval(0.0, 0.0, "same"), 1.0, 1.0, units.rows, groups)
-    if np.isnan(value - other):
-        return replace(same, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
-    if alike(probe, reference):
-        return same
-    if metric.mean:
-        interval, p = _of_means(metric, probe, reference, units, max(DRAWS, DRAWS_PER_COMPARISON * family))
-    else:
-        interval, p = _of_draws(
-            value - other, metric.drawn(probe, units) - metric.drawn(reference, units), units
-        )
-    span = metric.highest - metric.lowest
-    interval = replace(interval, low=max(interval.low, -span), high=min(interval.high, span))
-    return replace(same, interval=interval, p=p)
+class _Family:
+    """Comparisons of one metric, which share what is resampled and what was drawn of a probe last."""
+
+    def __init__(self, metric: Metric, draws: int) -> None:
+        self.metric, self._draws = metric, draws
+        self._units: tuple[NDArray[np.int64] | None, Units] | None = None
+        self._drawn: dict[int, tuple[Answers, NDArray[np.float64]]] = {}
+
+    def pair(self, probe: Answers, reference: Answers) -> Comparison:
+        """Compare two probes of the same rows."""
+        metric, units = self.metric, self._units_of(probe)
+        value, other = (metric.value(each) if each.finite else np.nan for each in (probe, reference))
+        groups = units.groups if units.grouped else None
+        same = Interval(0.0, 0.0, "same")
+        found = Comparison(value, other, value - other, same, 1.0, 1.0, units.rows, groups)
+        if np.isnan(value - other):
+            return replace(found, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
+        if alike(probe, reference):
+            return found
+        if metric.mean:
+            interval, p = _of_means(metric, probe, reference, units, self._draws)
+        else:
+            drawn = self._draws_of(probe, units) - self._draws_of(reference, units)
+            interval, p = _of_draws(value - other, drawn, units)
+        span = metric.highest - metric.lowest
+        interval = replace(interval, low=max(interval.low, -span), high=min(interval.high, span))
+        return replace(found, interval=interval, p=p)
+
+    def _units_of(self, answers: Answers) -> Units:
+        group = answers.predictions.group
+        if self._units is not None and self._units[1].rows == len(answers):
+            known = self._units[0]
+            if known is group or (known is not None and group is not None and np.array_equal(known, group)):
+                return self._units[1]
+        self._units, self._drawn = (group, Units.of(answers.predictions)), {}
+        return self._units[1]
+
+    def _draws_of(self, answers: Answers, units: Units) -> NDArray[np.float64]:
+        kept = self._drawn.get(id(answers))
+        if kept is None:
+            kept = self._drawn[id(answers)] = (answers, self.metric.drawn(answers, units))
+        return kept[1]
 
 
-def refuse_other_rows(first: Answers, second: Answers) -> None:
-    """Refuse answers that are not of the same rows, labels and groups.
+def refuse_other_rows(first: Answers, second: Answers, same_labels: bool = True) -> None:
+    """Refuse answers that are not of the same rows, groups and, if ``same_labels``, labels.
 
     Raises:
         ProblemError: they are not.
@@ -122,7 +146,7 @@ def refuse_other_rows(first: Answers, second: Answers) -> None:
     if len(one) != len(two) or not np.array_equal(one.index, two.index):
         why = f"the first has {len(one):,} rows, the second {len(two):,}"
         why += "" if len(one) != len(two) else ", but not the same ones"
-    elif not _same_labels(first, second):
+    elif same_labels and not _same_labels(first, second):
         why = "their labels differ"
     elif (one.group is None) != (two.group is None) or not _same_groups(first, second):
         why = "their groups differ"
@@ -148,6 +172,8 @@ def _same_groups(first: Answers, second: Answers) -> bool:
 
 def alike(first: Answers, second: Answers) -> bool:
     """Whether two probes say the same of every row, to the bit: a probe with itself."""
+    if not np.array_equal(first.truth, second.truth):
+        return False
     names = ("logits",) if first.predictions.logits is not None else ("predicted", "rank", "nats", "confidence")
     pairs = [[getattr(each.predictions, name) for each in (first, second)] for name in names]
     return all(one is two or (two is not None and np.array_equal(one, two)) for one, two in pairs)

@@ -22,7 +22,7 @@ FEW_UNITS = 30
 """Below so many units each is left out in turn, in place of a bootstrap."""
 MOST_UNITS = 10_000
 """More units than these are put together at random: means of blocks of independent units are independent, too."""
-_BLOCK_ELEMENTS = 1 << 21
+_BLOCK_ELEMENTS = 1 << 18  # weights of a block of draws, which the cache holds
 _SEED = 0
 
 
@@ -92,7 +92,10 @@ class Units:
         centre = of_units.mean(axis=0, dtype=np.float64)
         spread = (of_units - centre).astype(np.float32)
         total = self.count - 1 if self.few else self.count
-        return (self.weights @ spread).astype(np.float64) + total * centre
+        drawn = np.tile(total * centre, (len(self.weights), 1))
+        varies = np.flatnonzero(spread.any(axis=0))
+        drawn[:, varies] += self.weights @ spread[:, varies]
+        return drawn
 
     def row_weights(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
         """Yield the weights of some rows, (draws of a block, rows), block by block."""

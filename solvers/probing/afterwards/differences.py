@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from solvers.probing.afterwards.scores import Evaluation, Part
     from solvers.probing.probe import Probe
     from solvers.scoring.answers import Answers
-    from solvers.scoring.comparisons import Metric as Compared
 
 __all__ = ["Difference", "differences"]
 

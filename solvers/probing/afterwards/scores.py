@@ -12,8 +12,9 @@ from solvers.errors import ProblemError
 from solvers.metrics import registry
 from solvers.probing.afterwards.said import said_of
 from solvers.probing.afterwards.seen_rows import HELD_OUT, SAME_IDS, recognised
-from solvers.probing.path_scores import blank_score
-from solvers.probing.scores import Asked, known_positive, metric_scores, notes_of_rows
+from solvers.probing.scores.metric_scores import metric_scores, notes_of_rows
+from solvers.probing.scores.of_probes import Asked, known_positive
+from solvers.probing.scores.path import blank_score
 from solvers.rows import ConcatFeatures
 from solvers.scoring.answers import Answers
 from solvers.scoring.class_names import class_name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from solvers.probing.path_scores import role_of
+from solvers.probing.scores.path import role_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

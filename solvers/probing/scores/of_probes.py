@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.metrics import registry
-from solvers.probing.path_scores import blank_score, path_scores, role_of
+from solvers.probing.scores.kept import kept_score, with_kept
+from solvers.probing.scores.metric_scores import metric_scores, notes_of_rows
+from solvers.probing.scores.path import blank_score, path_scores, role_of
 from solvers.scoring.answers import Answers
-from solvers.scoring.class_names import class_name, class_names
-from solvers.scoring.interval_of import NO_INTERVAL, Interval, interval_of, rate_interval
+from solvers.scoring.class_names import class_name
 from solvers.scoring.score_rows import ScoreRows
-from solvers.scoring.units import FEW_UNITS, Units
+from solvers.scoring.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from solvers.metrics.base import Metric, Part
+    from solvers.metrics.base import Metric
     from solvers.probing.probe import Probe, Probes
     from solvers.scoring.score import Score
 
@@ -27,10 +29,9 @@ __all__ = [
     "Asked",
     "answers_of",
     "judged_split",
+    "keep_scores",
     "known_positive",
-    "metric_scores",
     "metrics_of",
-    "notes_of_rows",
     "positive_name",
     "scores_of",
     "splits_of",
@@ -77,6 +78,18 @@ def scores_of(probes: Probes, asked: Asked | None = None) -> ScoreRows:
         )
         raise ProblemError(msg)
     return ScoreRows(scores, one.notes)
+
+
+def keep_scores(probes: Probes) -> Probes:
+    """Return probes that keep their scores with intervals, so that showing them takes no time."""
+    by_probe: dict[Any, list[Score]] = {}
+    for score in scores_of(probes):
+        by_probe.setdefault((score.layer, score.target, score.step, score.seed, score.fold), []).append(score)
+    return probes.changed(
+        lambda probe: with_kept(
+            probe, by_probe.get((probe.layer, probe.target, probe.step, probe.seed, probe.where.fold), ())
+        )
+    )
 
 
 def splits_of(probes: Sequence[Probe]) -> list[str]:
@@ -174,14 +187,33 @@ class _Pass:
         for split in splits_of([probe]):
             if self.asked.splits is not None and split not in self.asked.splits:
                 continue
-            answers = answers_of(self.probes, probe, split, self.asked) if probe.classes is not None else None
+            said = cache(partial(self._said, probe, split))
             for name in self._metrics[probe.target]:
-                yield from self._of_metric(probe, split, registry.get(name), answers)
+                kept = self._kept(probe, split, registry.get(name))
+                if kept is not None:
+                    self._units_of(probe, split, None if self._noted(probe, split) else said())
+                    yield kept
+                else:
+                    yield from self._of_metric(probe, split, registry.get(name), said())
             if split in probe.scores.majority:
                 majority = replace(blank_score(probe, split), kind="majority", metric="error", unit="share")
                 yield replace(majority, value=float(probe.scores.majority[split]))
         if self.asked.metrics is None and self.asked.splits is None:
             yield from path_scores(probe)
+
+    def _said(self, probe: Probe, split: str) -> Answers | None:
+        return None if probe.classes is None else answers_of(self.probes, probe, split, self.asked)
+
+    def _kept(self, probe: Probe, split: str, metric: Metric) -> Score | None:
+        """Return the score that the file keeps, if that is what is asked for."""
+        asked = self.asked
+        if asked.parts or asked.positive is not None or asked.negatives is not None or metric.only_parts:
+            return None
+        return kept_score(probe, split, metric)
+
+    def _noted(self, probe: Probe, split: str) -> bool:
+        """Whether what there is to note of these rows was noted."""
+        return (probe.target, split, probe.where.fold, probe.scores.rows.get(split)) in self._units
 
     def _of_metric(self, probe: Probe, split: str, metric: Metric, answers: Answers | None) -> Iterator[Score]:
         refusal = _without(metric, split, self.asked) if answers is None else metric.refusal(answers)
@@ -210,62 +242,6 @@ class _Pass:
         return self._units[key]
 
 
-def metric_scores(
-    blank: Score, metric: Metric, answers: Answers | None, units: Units | None, value: float, parts: bool
-) -> Iterator[Score]:
-    """Yield a metric's score, with its interval, and those of its parts where they are wanted.
-
-    Args:
-        blank: what all scores of the probe and these rows have in common.
-        metric: which.
-        answers: what the probe said of the rows; None where that was not kept.
-        units: what is resampled; None where these rows have no intervals.
-        value: the number of all rows.
-        parts: whether parts are wanted as well.
-    """
-    blank = replace(blank, metric=metric.name, unit=metric.unit)
-    if not metric.only_parts:
-        interval = NO_INTERVAL
-        if answers is not None and units is not None and answers.finite:
-            interval = interval_of(metric, answers, units, value)
-        groups = units.groups if units is not None and units.grouped else None
-        yield replace(blank, value=value, groups=groups, **_ends(interval))
-    if answers is not None and answers.finite and (parts or metric.only_parts):
-        for part in metric.parts(answers):
-            yield _part_score(blank, part, units)
-
-
-def _part_score(blank: Score, part: Part, units: Units | None) -> Score:
-    rows = int(np.sum(part.of))
-    interval = NO_INTERVAL if units is None else rate_interval(part.hit, part.of, units)
-    groups = len(np.unique(units.of_row[part.of])) if units is not None and units.grouped else None
-    value = float(np.sum(part.hit & part.of)) / rows
-    return replace(blank, part=part.name, value=value, rows=rows, groups=groups, **_ends(interval))
-
-
-def notes_of_rows(where: str, answers: Answers, units: Units) -> list[str]:
-    """Return what a reader of scores has to know of these rows, a line each."""
-    notes = []
-    if units.grouped and units.groups < FEW_UNITS:
-        notes.append(
-            f"{where}: the rows are of {units.groups} groups only, so intervals are t over groups, and wide; "
-            "30 or more groups would tell more"
-        )
-    names = class_names(answers.predictions)
-    unseen = int(np.sum(~answers.seen))
-    if unseen:
-        classes = ", ".join(names[code] for code in np.unique(answers.truth[~answers.seen])[:4].tolist())
-        notes.append(
-            f"{where}: {unseen:,} rows are of classes that training had none of ({classes}); they count as wrong, "
-            "and are left out of the cross-entropy"
-        )
-    absent = [names[code] for code in range(answers.outputs) if not np.any(answers.truth == code)]
-    if absent:
-        some = ", ".join(absent[:4]) + (f" and {len(absent) - 4} others" if len(absent) > 4 else "")
-        notes.append(f"{where}: no row is of class {some}; a mean over classes leaves it out")
-    return notes
-
-
 def _without(metric: Metric, split: str, asked: Asked) -> str:
     """Return why there is no such number where predictions were not kept, and no interval of any."""
     if metric.name in RECORDED and asked.metrics is None:
@@ -286,7 +262,3 @@ def _value(probe: Probe, split: str, metric: Metric, answers: Answers | None) ->
     if answers is None or not answers.finite:
         return np.nan
     return metric.value(answers)
-
-
-def _ends(interval: Interval) -> dict[str, Any]:
-    return {"low": interval.low, "high": interval.high, "interval": interval.how}

@@ -1,0 +1,1 @@
+"""From probes to scores: the rows that tables, figures and comparisons read."""
