@@ -122,13 +122,6 @@ def as_record(probe: Probe) -> dict[str, Any]:
     }
 
 
-def role_of(probe: Probe, split: str) -> str:
-    """Return what the rows of a split were for: `fit`, `select`, or `held_out`."""
-    from solvers.probing.scores.path import role_of
-
-    return role_of(probe, split)
-
-
 def pair(first: Probes, second: Probes, paths: tuple[str, str]) -> list[tuple[Probe, Probe]]:
     """The probes that both files have, side by side; refused where they are not about the same rows."""
     from solvers.errors import ProbeFileError

@@ -145,9 +145,7 @@ def _of_family(metric: Metric, pairs: Sequence[_Pair], notes: list[str]) -> list
             f"layer {probe.layer!r}, target {probe.target!r}: the two probes know different classes, so {metric.name} "
             "is not the same number of both and no difference is given"
         )
-    found = compare(
-        cast("Compared", metric), [each.answers for each in usable], [each.beside for each in usable]
-    )
+    found = compare(metric, [each.answers for each in usable], [each.beside for each in usable])
     return [
         Difference(
             layer=pair.one.probe.layer,
