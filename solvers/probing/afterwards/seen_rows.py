@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from solvers.probing.probe import Probe
     from solvers.probing.row_table import RowTable
 
-__all__ = ["HELD_OUT", "SAME_IDS", "recognised", "tables_used"]
+__all__ = ["HELD_OUT", "SAME_IDS", "recognised", "said_before", "tables_used"]
 
 HELD_OUT, SAME_IDS = "held_out", "same_ids"
 _SAME = 1e-9
@@ -86,8 +86,13 @@ def _same(probe: Probe, table: RowTable, said: Said, places: NDArray[np.int64]) 
     truth = np.minimum(np.asarray(table.arrays["truth"]), outputs)
     if not np.array_equal(truth, np.minimum(np.asarray(said.predictions.truth)[places], outputs)):
         return False
-    before, now = probe.scores.cross_entropy.get(table.split, np.nan), said.only(places).cross_entropy()
-    return bool(abs(now - before) <= _SAME * abs(before))
+    return said_before(probe, table.split, said.only(places))
+
+
+def said_before(probe: Probe, split: str, said: Said) -> bool:
+    """Whether a probe says of rows what it said of those of a split in its fit: the same cross-entropy, to 9 digits."""
+    before = probe.scores.cross_entropy.get(split, np.nan)
+    return bool(abs(said.cross_entropy() - before) <= _SAME * abs(before))
 
 
 def _tells_rows_apart(said: Said) -> bool:
