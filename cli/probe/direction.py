@@ -147,8 +147,8 @@ def _text(probe: Probe, found: Sequence[Direction], codes: np.ndarray) -> list[s
     return [
         f"{probe.layer} for {probe.target}{step}: from {first} to {second}, C = {probe.C:g}",
         Table(["space", "norm", "difference of means", "cosine"], rows),
-        f"cosine: between the direction and the difference of class means ({second} minus {first}) of the "
-        f"{len(codes):,} training rows, both in that space",
+        f"cosine: of the direction with the difference of class means, {second} minus {first},",
+        f"of the {len(codes):,} training rows; both in the space of their line",
     ]
 
 
