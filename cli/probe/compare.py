@@ -71,7 +71,8 @@ def _pair_of(name: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
         if joined and any(each == joined or each.startswith(f"{joined},") for each in known):
             words[-1] = joined
         else:
-            words.append(piece if piece in known else piece.strip())
+            words.append(piece)
+    words = [word if word in known else word.strip() for word in words]
     if not all(words) or len(words) < 2 or (len(words) > 2 and name != "layers"):
         raise click.UsageError(f"--{name} {given} names no two {name}; write for example --{name} A,B")
     if len(set(words)) < len(words):

@@ -87,6 +87,10 @@ def predictions_of(probe: Probe, table: RowTable) -> Predictions | None:
     said = probe.predictions.get(table.key)
     if not said or probe.classes is None or table.classes is None:
         return None
+    lacking = [name for name in ("index", "truth") if name not in table.arrays]
+    if lacking:
+        msg = f"the rows of target {table.target!r}, split {table.split!r} have no `{lacking[0]}`; fit the probes again"
+        raise ProbeFileError(msg)
     outputs = len(probe.classes)
     truth = np.asarray(table.arrays["truth"])
     found = Predictions(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from solvers.scoring import intervals
+from solvers.scoring.units import FEW_UNITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["FEW_HITS", "NO_INTERVAL", "Interval", "Measured", "interval_of", "rate_interval"]
 
 FEW_HITS = 5
-"""Where fewer rows (or groups) than this are wrong, or right, the interval of a rate is exact."""
+"""Where fewer rows than this are wrong, or right, the interval of a rate is exact."""
+_NO_ERROR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def rate_interval(hit: NDArray[np.bool_], of: NDArray[np.bool_], units: Units) -
     """Return the interval of the share of the rows ``of`` that ``hit``, both (rows,).
 
     Wilson's for rows by themselves, exact where few are hit, or few missed. Of groups: the groups are resampled; where
-    the rows hit, or missed, lie in few of them, exact for as many independent rows as the spread between groups says.
+    the rows hit, or missed, lie in fewer than 30 of them, it is exact for as many independent rows as the spread
+    between groups says. Of few groups: t, or the same where the rows hit, or missed, lie in fewer than five.
     """
     hits, rows = int(np.sum(hit & of)), int(np.sum(of))
     if not rows:
@@ -108,7 +111,7 @@ def rate_interval(hit: NDArray[np.bool_], of: NDArray[np.bool_], units: Units) -
     sums = sums[sums[:, 1] > 0]
     hit_in, missed_in = int(np.sum(sums[:, 0] > 0)), int(np.sum(sums[:, 0] < sums[:, 1]))
     error = _error_of_ratio(sums)
-    if min(hit_in, missed_in) < FEW_HITS or error < 1e-12:
+    if min(hit_in, missed_in) < (FEW_HITS if units.few else FEW_UNITS) or error < _NO_ERROR:
         effective = _effective_rows(hits / rows, error, len(sums), rows)
         low, high = intervals.exact(hits / rows * effective, effective)
         return Interval(float(low), float(high), "exact_groups")
@@ -129,7 +132,7 @@ def _error_of_ratio(sums: NDArray[np.float64]) -> float:
 
 def _effective_rows(rate: float, error: float, groups: int, rows: int) -> float:
     """Return how many independent rows would know as much (Korn and Graubard 1998); the groups if nothing varies."""
-    if error < 1e-12:
+    if error < _NO_ERROR:
         return float(groups)
     return float(np.clip(rate * (1 - rate) / error**2, min(groups, rows), rows))
 

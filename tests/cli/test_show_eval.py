@@ -37,8 +37,15 @@ def test_every_split_majority_unseen_and_how_c_was_chosen(run, net, others):
     run("probe fit s.h5 --target sign --C 0.01,0.1,1,10 --holdout 0.1 -o p.h5")
     run("probe plot p.h5 -o f.svg")
     assert "split: extra" in Path("f.svg").read_text()
-    table, rows, chosen = run("probe show p.h5").stdout.strip().split("\n\n")
-    assert "error train  error val  error test  error extra" in table
+    table, *rest, about, rows, chosen = run("probe show p.h5").stdout.strip().split("\n\n")
+    header = table.split("\n")[0].split()
+    assert header == "layer error train error val error test 95% C gap (nats)".split()
+    assert rest[0].split("\n")[0].split()[:4] == ["layer", "error", "extra", "95%"]
+    assert all(each.startswith("layer ") for each in rest)
+    assert (
+        about
+        == "95%: an interval of the fitted probe on new rows of the same population\npositive class of sign: 1"
+    )
     probe = solvers.load("p.h5")["hidden", "sign", 0]
     lines = {line.split()[1]: line.split() for line in rows.split("\n")[1:]}
     assert list(lines) == ["train", "val", "test", "extra"]
@@ -109,10 +116,10 @@ def test_the_json_of_show(run, store):
     assert (document["format"], document["version"]) == ("probe show", 1)
     assert [entry["layer"] for entry in document["probes"]] == ["hidden", "double.out"]
     columns = "store,layer,step,target,kind,method,part,C,seed,fold,split,role,metric,unit,value,low,high,interval,rows"
-    assert list(document["scores"][0]) == [*columns.split(","), "groups", "status"]
+    assert list(document["scores"][0]) == [*columns.split(","), "groups", "status", "features"]
     entry = document["probes"][0]
     for row in document["scores"]:
-        if row["layer"] == "hidden" and row["kind"] == "task":
+        if row["layer"] == "hidden" and row["kind"] == "task" and row["metric"] in entry:
             assert row["value"] == entry[row["metric"]][row["split"]]
     roles = {row["split"]: row["role"] for row in document["scores"]}
     assert roles == {"train": "fit", "val": "select", "test": "held_out"}

@@ -17,15 +17,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import h5py
 import numpy as np
 
 import solvers
-from cli.probe.show import as_document, echo_probes
+from cli.probe.show import as_document, probes_shown
+from cli.result import Result, Table
+from cli.shared import echo_table, printable
 from solvers.errors import SolverError
 from solvers.probing.document.header import probe_entry, table_entry
 from solvers.probing.probe import Probes
 from solvers.probing.row_table import Beside, RowTable
+from solvers.probing.scores.of_probes import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,6 +165,15 @@ def reshape(path: Path, rng: np.random.Generator) -> None:
             file[name] = file[names[0]] if names[0] != name else data
 
 
+def _print(result: Result) -> None:
+    """Print what a command would."""
+    for block in result.text:
+        if isinstance(block, Table):
+            echo_table(block.header, block.rows, block.left)
+        else:
+            click.echo(printable(block))
+
+
 def examine(path: Path) -> tuple[str, str]:
     """The outcome for a damaged probe file, and a detail."""
     try:
@@ -172,8 +185,8 @@ def examine(path: Path) -> tuple[str, str]:
     try:
         missing = not_in_the_file(path, probes)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            echo_probes(probes)
-            json.dumps(as_document(list(probes.values())), default=str)
+            _print(probes_shown(probes, Asked()))
+            json.dumps(as_document(probes, probes.scores(parts=True)), default=str)
         harmful = set("\x1b\u202e") & set(printed.getvalue())
     except SolverError as error:
         return "found", f"refused when shown: {error}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.metrics import registry
-from solvers.probing.scores.of_probes import Asked, answers_of, judged_split, splits_of
+from solvers.probing.scores.of_probes import Asked, answers_of, judged_split, refuse_unknown, splits_of
 from solvers.probing.scores.path import role_of
 from solvers.scoring.best_of import against_the_best
 from solvers.scoring.comparisons import Comparison, compare
@@ -85,10 +85,12 @@ def compared(
     if metric.only_parts:
         msg = f"{metric.name} is no number of all rows, so it cannot be compared; choose another metric"
         raise ProblemError(msg)
+    for probes in files:
+        refuse_unknown(probes, Asked(positive=question.positive))
     asker = _Asker(question, metric)
     if len(files) == 2:
         return asker.two_files(files[0], files[1], names)
-    probes = files[0]
+    (probes,) = files
     if question.steps:
         return asker.across(probes, "step", question.steps)
     if question.targets:

@@ -33,6 +33,7 @@ __all__ = [
     "known_positive",
     "metrics_of",
     "positive_name",
+    "refuse_unknown",
     "scores_of",
     "splits_of",
 ]
@@ -68,7 +69,7 @@ def scores_of(probes: Probes, asked: Asked | None = None) -> ScoreRows:
         ProblemError: a metric, class or split that there is not, or a metric that these predictions do not allow.
     """
     asked = asked or Asked()
-    _check(probes, asked)
+    refuse_unknown(probes, asked)
     one = _Pass(probes, asked)
     scores = [score for probe in probes.values() for score in one.of_probe(probe)]
     lacking = set(asked.metrics or ()) - {score.metric for score in scores}
@@ -145,8 +146,12 @@ def known_positive(probe: Probe, asked: Asked) -> object:
     return asked.positive if class_name(asked.positive) in names else None
 
 
-def _check(probes: Probes, asked: Asked) -> None:
-    """Refuse what none of the probes has."""
+def refuse_unknown(probes: Probes, asked: Asked) -> None:
+    """Refuse a metric, a class or a split that none of the probes has.
+
+    Raises:
+        ProblemError: it is one of these.
+    """
     for name in asked.metrics or ():
         registry.get(name)
     every = list(probes.values())

@@ -1,0 +1,173 @@
+"""`probe show` with metrics, intervals and CSV; `probe compare`."""
+
+import csv
+import io
+import json
+
+import pytest
+
+import solvers
+from solvers.probing.scores.of_probes import keep_scores
+from solvers.scoring.score import COLUMNS
+from tests.solvers.made_probes import made
+
+
+@pytest.fixture
+def probes(folder):
+    """p.h5: three layers, two classes; many.h5: 33 layers, two steps, groups."""
+    keep_scores(made()).save("p.h5")
+    made([f"model.layers.{number}.mlp" for number in range(33)], groups=50, steps=(0, 500)).save("many.h5")
+    return made()
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_table_is_within_80_columns_and_shows_c_and_the_gap(run, probes):
+    for file in ("p.h5", "many.h5"):
+        shown = run(f"probe show {file}").stdout
+        assert max(map(len, shown.split("\n"))) <= 80
+        assert shown.split("\n")[0].endswith("C  gap (nats)")
+    assert run("probe show many.h5").stdout.split()[:2] == ["layer", "step"]
+
+
+def test_intervals_stand_beside_their_numbers(run, probes):
+    line = run("probe show p.h5").stdout.split("\n")[1].split()
+    score = next(row for row in probes.scores() if row.split == "test" and row.metric == "error")
+    assert line[0] == "a"
+    low, high = (f"{each:.3f}"[1:] for each in (score.low, score.high))
+    assert line[3:5] == [f"{score.value:.4f}", f"{low}-{high}"]
+
+
+def test_a_star_stands_beside_c_at_an_end_of_the_grid(run, folder):
+    from dataclasses import replace
+
+    probes = made().changed(lambda probe: replace(probe, proof=replace(probe.proof, C=10.0)))
+    probes.save("end.h5")
+    assert " 10*  " in run("probe show end.h5").stdout
+    assert "*" not in run(["probe", "show", "end.h5"]).stdout.replace("10*", "")
+
+
+def test_metrics_are_chosen_and_the_positive_class_is_printed(run, probes):
+    shown = run("probe show p.h5 --metric roc_auc,brier --metric f1_macro").stdout
+    assert shown.split("\n")[0].split()[:5] == ["layer", "roc_auc", "val", "roc_auc", "test"]
+    assert "brier test" in shown
+    assert "positive class of t: class 1" in shown
+    other = run(["probe", "show", "p.h5", "--metric", "average_precision", "--positive", "class 0"]).stdout
+    assert "positive class of t: class 0" in other
+
+
+@pytest.mark.parametrize(
+    ("line", "why", "code"),
+    [
+        ("p.h5 --metric auc", "there is no metric 'auc'", 1),
+        ("p.h5 --metric roc_ac", "did you mean roc_auc?", 1),
+        ("p.h5 --metric confusion", "confusion has parts alone, too many for a table; add --csv or --json", 2),
+        ("p.h5 --metric top5_accuracy", "top5_accuracy of 2 classes is 1 whatever a probe says", 1),
+        ("p.h5 --positive x", "the positive class 'x' is none of the probes'", 1),
+        ("p.h5 --metric tpr_at_fpr_0.01 --negatives control", "there is no split 'control'", 1),
+        ("p.h5 --parts", "--parts are too many for a table; add --csv or --json", 2),
+        ("p.h5 --csv --json", "--csv and --json are two ways to print the same scores; choose one", 2),
+        ("p.h5 p.h5 --csv", "two files are shown by their errors; for other metrics", 2),
+    ],
+)
+def test_what_there_is_not_is_refused_in_a_line(refused, probes, line, why, code):
+    assert why in refused(f"probe show {line}", code=code)
+
+
+def test_csv_has_every_score(run, probes):
+    done = run("probe show p.h5 --csv")
+    found = rows_of(done.stdout)
+    assert list(found[0]) == list(COLUMNS)
+    assert len(found) == len(probes.scores())
+    expected = solvers.load("p.h5").scores().to_csv()
+    assert done.stdout == expected
+    assert {row["kind"] for row in found} == {"task", "majority", "path"}
+
+
+def test_csv_and_json_have_parts_on_request(run, probes):
+    found = rows_of(run("probe show p.h5 --csv --parts --metric accuracy --metric confusion").stdout)
+    parts = {row["part"] for row in found if row["split"] == "test"}
+    assert {"", "class 0", "class 1", "class 0>class 1"} <= parts
+    document = json.loads(run("probe show p.h5 --json --metric confusion").stdout)
+    assert {row["metric"] for row in document["scores"] if row["kind"] == "task"} == {"confusion"}
+    assert "scores" not in document["probes"][0]["metrics"]
+
+
+def test_names_that_act_on_a_terminal_stay_on_their_line(run, folder):
+    made(layers=("a\x1b[31m\nb", 'c,"d"')).save("harmful.h5")
+    done = run("probe show harmful.h5 --csv")
+    assert "\x1b" not in done.stdout
+    found = rows_of(done.stdout)
+    assert {row["layer"] for row in found} == {r"a\x1b[31m\x0ab", 'c,"d"'}
+
+
+def test_notes_go_to_stderr(run, folder):
+    made(groups=12).save("few.h5")
+    done = run("probe show few.h5 --csv")
+    assert "note: target 't', split 'test': the rows are of 12 groups only" in done.stderr
+    assert "note:" not in done.stdout
+
+
+# compare
+
+
+def test_compare_prints_the_family_and_both_intervals(run, probes):
+    lines = run("probe compare p.h5 --reference a").stdout.split("\n")
+    assert lines[:3] == [
+        "error of t on test, step 0: 200 rows",
+        "reference: a, named beforehand",
+        "family: 2 comparisons; 95% is of each by itself, p family is Holm's over all",
+    ]
+    assert lines[3].split() == ["layer", "error", "reference", "difference", "95%", "p", "p", "family"]
+    assert [line.split()[0] for line in lines[4:6]] == ["b", "c"]
+    assert "negative is better" in lines[7]
+
+
+def test_compare_as_json(run, probes):
+    document = json.loads(run("probe compare p.h5 p.h5 --metric roc_auc --json").stdout)
+    assert (document["format"], document["version"]) == ("probe compare", 1)
+    (family,) = document["families"]
+    for each in family["comparisons"]:
+        assert (each["difference"], each["low"], each["high"], each["p"]) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "way", ["--layers a,b", "--steps 0,500", "--layers model.layers.1.mlp,model.layers.2.mlp"]
+)
+def test_compare_takes_pairs(run, probes, way):
+    file = "p.h5" if way == "--layers a,b" else "many.h5"
+    assert "family: " in run(f"probe compare {file} {way}").stdout
+
+
+def test_a_layer_with_a_comma_in_its_name_can_be_named(run, folder):
+    made(layers=("a,b", "c", "d , e")).save("commas.h5")
+    assert "reference: a,b, named beforehand" in run("probe compare commas.h5 --layers a,b,c").stdout
+    assert "reference: d , e, named" in run(["probe", "compare", "commas.h5", "--layers", "d , e,c"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "why", "code"),
+    [
+        ("p.h5 --layers a", "--layers a names no two layers; write for example --layers A,B", 2),
+        ("p.h5 --layers a,a", "--layers a,a names one twice", 2),
+        ("p.h5 --layers a,", "--layers a, names no two layers", 2),
+        ("p.h5 --layers a,x", "there is no layer 'x' among the probes", 1),
+        ("p.h5 --steps 0,x", "--steps 0,x are no two training steps", 2),
+        ("p.h5 --layers a,b --reference c", "choose one way to compare", 2),
+        ("p.h5 p.h5 --reference c", "choose one way to compare", 2),
+        ("p.h5 --split val", "the rows of 'val' chose C", 1),
+        ("none.h5", "there is no probe file none.h5", 1),
+        ("p.h5 many.h5", "have no layer, target and step in common", 1),
+    ],
+)
+def test_compare_refuses_in_a_line(refused, probes, line, why, code):
+    assert why in refused(f"probe compare {line}", code=code)
+
+
+def test_scores_of_129_layers_take_no_time_where_the_file_keeps_them(probes, monkeypatch):
+    """Nothing is resampled: the intervals of default metrics were made as the probes were fitted."""
+    keep_scores(made([f"layer{number}" for number in range(129)], groups=100)).save("big.h5")
+    monkeypatch.setattr("solvers.scoring.units.Units.weights", None)
+    assert len(solvers.load("big.h5").scores()) > 129 * 12
