@@ -116,7 +116,7 @@ def test_the_json_of_show(run, store):
     assert (document["format"], document["version"]) == ("probe show", 1)
     assert [entry["layer"] for entry in document["probes"]] == ["hidden", "double.out"]
     columns = "store,layer,step,target,kind,method,part,C,seed,fold,split,role,metric,unit,value,low,high,interval,rows"
-    assert list(document["scores"][0]) == [*columns.split(","), "groups", "status", "features"]
+    assert list(document["scores"][0]) == [*columns.split(","), "groups", "status", "features", "fitted_on"]
     entry = document["probes"][0]
     for row in document["scores"]:
         if row["layer"] == "hidden" and row["kind"] == "task" and row["metric"] in entry:

@@ -207,6 +207,9 @@ def _parts(probe: Probe, probes: Probes, said: Said, rows: GivenRows, asked: Ask
     """Yield the labelled rows, split by split, and what they were for the probe."""
     given = len(np.asarray(rows.labels[probe.target]))
     splits = np.full(given, "") if rows.splits is None else rows.splits
+    if splits.shape != (given,):
+        msg = f"there are {given:,} labels but splits of shape {splits.shape}; give one split per row"
+        raise ProblemError(msg)
     roles = np.asarray(rows.roles.get(probe.key, np.full(given, HELD_OUT))).astype("U8")[said.predictions.index]
     for role, numbers in recognised(probe, probes.beside.tables, said, splits).items():
         roles[numbers] = role
