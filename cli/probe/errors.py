@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from actstore.store.reading.reader import Store
     from solvers.probing.afterwards.scores import Part
     from solvers.probing.probe import Probe
+    from solvers.scoring.answers import Answers
 
 _LEAST_TEXT = 20
 """Characters of a kept text that are printed at least, however wide the other columns are."""
@@ -66,7 +67,7 @@ def errors(probes: str, store: str, split: str | None, top: int, **given: Any) -
     with store_of(store, probe) as opened:
         refuse_another_layer(probe, opened, probes, store)
         rows = given_rows_of(opened, [probe], fitted, labels_by_target(opened, [probe], targets))
-        found = evaluation([probe], fitted, rows, Asked(("error",)))
+        found = evaluation([probe], fitted, rows, Asked(("error",)), keep=True)
         for reason in found.failures.values():
             raise click.ClickException(f"layer {probe.layer!r}: {reason}")
         split = _split(split, list(dict.fromkeys(part.split for part in found.parts)), store)
@@ -74,8 +75,8 @@ def errors(probes: str, store: str, split: str | None, top: int, **given: Any) -
         records = _records(parts, opened, top)
         notes = [*notes_of_store(rows, [probe], fitted, opened, (probes, store)), *_of_pictures(opened)]
     counts = {
-        "rows": sum(len(part.said) for part in parts),
-        "wrong": sum(int((~part.answers.right).sum()) for part in parts),
+        "rows": sum(part.rows for part in parts),
+        "wrong": sum(int((~answers.right).sum()) for answers in _answers(parts)),
     }
     if output is not None:
         write_whole(output, given["overwrite"], lambda file: _write(file, records))
@@ -105,13 +106,14 @@ def _records(parts: Sequence[Part], store: Store, top: int) -> list[dict[str, An
     """The rows that are wrong, the highest nats first, in order where they are the same."""
     import numpy as np
 
-    index = np.concatenate([part.said.predictions.index for part in parts])
-    nats = np.concatenate([part.said.nats for part in parts])
-    right = np.concatenate([part.answers.right for part in parts])
-    sure = np.concatenate([part.answers.confidence for part in parts])
-    roles = np.repeat([part.role for part in parts], [len(part.said) for part in parts])
-    truth = np.concatenate([_labels(part, part.answers.truth) for part in parts])
-    said = np.concatenate([_labels(part, part.answers.predicted) for part in parts])
+    answers = _answers(parts)
+    index = np.concatenate([each.predictions.index for each in answers])
+    nats = np.concatenate([part.nats for part in parts if part.nats is not None])
+    right = np.concatenate([each.right for each in answers])
+    sure = np.concatenate([each.confidence for each in answers])
+    roles = np.repeat([part.role for part in parts], [part.rows for part in parts])
+    truth = np.concatenate([_labels(each, each.truth) for each in answers])
+    said = np.concatenate([_labels(each, each.predicted) for each in answers])
     order = np.lexsort((index, -nats))
     texts, ids = kept_texts(store), store.ids
     records = []
@@ -129,11 +131,15 @@ def _records(parts: Sequence[Part], store: Store, top: int) -> list[dict[str, An
     return records
 
 
-def _labels(part: Part, codes: np.ndarray) -> np.ndarray:
+def _answers(parts: Sequence[Part]) -> list[Answers]:
+    return [part.answers for part in parts if part.answers is not None]
+
+
+def _labels(answers: Answers, codes: np.ndarray) -> np.ndarray:
     """(rows,) classes as plain Python values."""
     import numpy as np
 
-    classes = part.said.predictions.classes.tolist()
+    classes = answers.predictions.classes.tolist()
     plain = [each.decode("latin-1") if isinstance(each, bytes) else each for each in classes]
     values = np.empty(len(codes), object)
     values[:] = [plain[code] for code in codes.tolist()]

@@ -17,7 +17,7 @@ from cli.probe.afterwards.store_rows import (
     notes_of_store,
     refuse_another_layer,
 )
-from cli.result import Failure, Result, WrongUsage, command
+from cli.result import Failure, Result, WrongUsage, command, wants_json
 from cli.shared import overwrite_option, step_option
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ VERSION = 2
     "--positive", metavar="CLASS", help="What metrics of two classes call positive; the second by default."
 )
 @click.option(
+    "--negatives", metavar="SPLIT", help="The split of these rows that sets the threshold of tpr_at_fpr_0.01."
+)
+@click.option(
     "--group-by",
     metavar="TARGET|SPEC",
     help="A target, or a column FILE.csv:COLUMN, that says which rows of STORE belong together, for the intervals.",
@@ -91,17 +94,28 @@ def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
     read = [probes, *sources, *([given["beside"]] if given["beside"] else [])]
     output = checked_output(given["output"], KINDS, given["overwrite"], read)
     names = tuple(dict.fromkeys(name for each in given["metrics"] for name in each.split(",")))
-    asked = Asked(names or None, given["positive"])
+    asked = Asked(names or None, given["positive"], given["negatives"])
+    _refuse_parts_alone(names, output)
     fitted = solvers.load(probes)
     beside = solvers.load(given["beside"]) if given["beside"] else None
     with ExitStack() as stack:
         rows = _opened(sources, given, stack)
         one = rows.scored(fitted, probes, asked)
-        two = rows.scored(beside, given["beside"], asked) if beside is not None else None
+        same = {(part.probe.layer, part.probe.target) for part in one.found.parts}
+        two = None if beside is None else rows.scored(beside, given["beside"], asked, same)
     result = _result(one, two, (probes, given["beside"]), asked)
     if output is not None:
         _write(output, given["overwrite"], result, one, two)
     return result
+
+
+def _refuse_parts_alone(metrics: Sequence[str], output: Path | None) -> None:
+    """Refuse what a table has no room for: a metric that is a number for each pair of classes."""
+    from solvers.metrics import registry
+
+    for name in metrics:
+        if registry.get(name).only_parts and output is None and not wants_json(click.get_current_context()):
+            raise WrongUsage(f"{name} has parts alone, too many for a table; add --json or -o SCORES.csv")
 
 
 @dataclass(frozen=True)
@@ -122,12 +136,17 @@ class _Source:
     given: Mapping[str, Any]
     stack: ExitStack
 
-    def scored(self, fitted: Probes, file: str, asked: Asked) -> _Scored:
-        """Score the probes of a file."""
+    def scored(
+        self, fitted: Probes, file: str, asked: Asked, only: set[tuple[str, str]] | None = None
+    ) -> _Scored:
+        """Score the probes of a file; ``only`` those of these layers and targets, where it says so."""
         from solvers.errors import ProblemError
         from solvers.probing.afterwards.scores import evaluation
 
         chosen = chosen_probes(fitted, file, self.given["patterns"])
+        chosen = [probe for probe in chosen if only is None or (probe.layer, probe.target) in only]
+        if not chosen:
+            raise WrongUsage(f"{file} has no probe of the same layer and target, so none to be set beside")
         if self.store is None:
             rows = given_features(self.sources, self.given["targets"], chosen, self.stack)
             there, missing = _there(chosen, rows, " ".join(self.sources))
@@ -140,7 +159,7 @@ class _Source:
             for probe in there:
                 refuse_another_layer(probe, self.store, file, self.sources[0])
             notes = list(notes_of_store(rows, there, fitted, self.store, (file, self.sources[0])))
-        found = evaluation(there, fitted, rows, asked)
+        found = evaluation(there, fitted, rows, asked, keep=self.given["beside"] is not None)
         failed = [*missing, *_failed(found.failures)]
         if not found.parts:
             raise ProblemError(failed[0])

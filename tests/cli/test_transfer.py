@@ -277,6 +277,41 @@ def test_probes_of_other_classes_differ_in_rates_alone(run, net, probes, other):
     assert any("cross_entropy is not the same number of both" in each for each in found["messages"])
 
 
+def test_the_threshold_of_a_split_of_negatives(run, refused, probes, other):
+    line = f"{probes} {other} --metric tpr_at_fpr_0.01 --layers double.out"
+    own, named = (
+        {row["split"]: row["value"] for row in document(run, text)["scores"] if row["kind"] == "task"}
+        for text in (line, f"{line} --negatives a")
+    )
+    assert own == {"a": None, "test": None}  # too few negatives for one in a hundred
+    assert named == own
+    assert "no labelled rows of a split 'none'" in refused(f"probe eval {line} --negatives none")
+
+
+def test_a_confusion_is_for_files(run, refused, probes, other):
+    said = refused(f"probe eval {probes} {other} --metric confusion", code=2)
+    assert "confusion has parts alone" in said
+    parts = {row["part"] for row in document(run, f"{probes} {other} --metric confusion")["scores"]}
+    assert {"0>0", "0>1", "1>0", "1>1"} <= parts
+
+
+def test_probes_of_several_steps_say_which_rows_they_are_scored_on(run, net, folder):
+    source = Path("net.py").read_text()
+    for step in (0, 30):
+        Path(f"net{step}.py").write_text(source.replace("default_rng(0)", f"default_rng({step})"))
+        run(f"actstore dump net{step}.py:run {DATA} --layers hidden --step {step} -o run.acts")
+    run("probe fit run.acts --target sign --C 1 --step all -o p.h5")
+    done = run("probe eval p.h5 run.acts --step 30")
+    assert "the probes of p.h5 are of the steps 0, 30; all are scored on step 30 of run.acts" in done.stderr
+    assert done.stdout.split()[:2] == ["layer", "step"]
+    assert "choose one with --step" in run("probe eval p.h5 run.acts", code=1).stderr
+    assert "say which with --step: 0, 30" in run("probe errors p.h5 run.acts", code=2).stderr
+    found = json.loads(run("probe errors p.h5 run.acts --step 30 --json").stdout)
+    test = document(run, "p.h5 run.acts --step 30 --metric error")["scores"]
+    (score,) = [row for row in test if (row["step"], row["split"], row["kind"]) == (30, "test", "task")]
+    assert found["wrong"] / found["rows"] == score["value"]
+
+
 def test_scores_are_written_whole_as_csv_and_json(run, probes, other):
     run(f"probe eval {probes} {other} --metric error -o scores.csv")
     with open("scores.csv", newline="") as file:

@@ -53,7 +53,7 @@ def _named(parts: Sequence[Part]) -> list[Column]:
         columns += [Column(name, cells, left=name == "target")] * (len(set(cells)) > 1)
     columns.append(Column("split", [part.split or "(none)" for part in parts], left=True))
     columns.append(Column("role", [part.role for part in parts], left=True))
-    columns.append(Column("rows", [f"{len(part.said):,}" for part in parts]))
+    columns.append(Column("rows", [f"{part.rows:,}" for part in parts]))
     if any(part.unseen for part in parts):
         columns.append(Column("unseen", [f"{part.unseen:,}" for part in parts]))
     return columns

@@ -143,6 +143,12 @@ def notes_of_store(
     from solvers.probing.afterwards.scores import SAME_IDS
 
     file, where = names
+    steps = list(dict.fromkeys(probe.step for probe in probes))
+    if len(steps) > 1:
+        yield (
+            f"the probes of {file} are of the steps {', '.join(map(str, steps))}; all are scored on step "
+            f"{store.steps[0]} of {where}"
+        )
     for probe in probes:
         for layer in probe.where.layers:
             before = probe.provenance.stored.get(layer, {}).get("weights")

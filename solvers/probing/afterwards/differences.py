@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from solvers.errors import ProblemError
 from solvers.metrics import registry
 from solvers.probing.afterwards.seen_rows import HELD_OUT
 from solvers.scoring.comparisons import compare
@@ -74,7 +75,7 @@ def differences(
     """Return the differences of two evaluations on the same rows, and a line on each that there is none of.
 
     Args:
-        one: probes from elsewhere.
+        one: probes from elsewhere; of either evaluation the answers were kept.
         beside: the probes that they are compared with, of the same layers and targets.
         metrics: their names; None for those that ``one`` has scores of.
     """
@@ -115,12 +116,20 @@ def _pair(part: Part, beside: Evaluation, notes: list[str]) -> _Pair | None:
         )
         return None
     (other,) = held_out
-    common = np.intersect1d(part.said.predictions.index, other.said.predictions.index)
+    mine, its = _answers(part), _answers(other)
+    common = np.intersect1d(mine.predictions.index, its.predictions.index)
     if not len(common):
         notes.append(f"{where}, split {part.split!r}: no row is new to both probes, so no difference is given")
         return None
-    own, theirs = (each.answers.only(np.isin(each.said.predictions.index, common)) for each in (part, other))
+    own, theirs = (each.only(np.isin(each.predictions.index, common)) for each in (mine, its))
     return _Pair(part, own, theirs)
+
+
+def _answers(part: Part) -> Answers:
+    if part.answers is None:
+        msg = "what the probes said was not kept; evaluate them with keep"
+        raise ProblemError(msg)
+    return part.answers
 
 
 def _others(probe: Probe, beside: Evaluation) -> list[Part]:

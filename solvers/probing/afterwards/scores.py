@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,13 @@ from solvers.scoring.units import Units
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from solvers.arrays import Array
     from solvers.metrics.base import Metric
     from solvers.probing.afterwards.said import Said
     from solvers.probing.probe import Key, Probe, Probes
+    from solvers.scoring.predictions import Predictions
     from solvers.scoring.score import Score
 
 __all__ = ["ROLES", "Evaluation", "GivenRows", "Part", "evaluated", "evaluation"]
@@ -61,18 +63,19 @@ class GivenRows:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one split that were one thing for a probe, and what it said of them."""
+    """The rows of one split that were one thing for a probe.
+
+    ``unseen`` of its ``rows`` are of classes that training had none of. ``answers`` and ``nats`` (rows,), in double
+    precision, are what it said of them, where that was to be kept.
+    """
 
     probe: Probe
     split: str
     role: str
-    said: Said
-    answers: Answers
-
-    @property
-    def unseen(self) -> int:
-        """How many rows are of classes that training had none of."""
-        return int(np.sum(~self.said.seen))
+    rows: int
+    unseen: int
+    answers: Answers | None = None
+    nats: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,10 @@ def evaluated(
     return found.scores
 
 
-def evaluation(there: Sequence[Probe], probes: Probes, rows: GivenRows, asked: Asked) -> Evaluation:
-    """Score probes on given rows.
+def evaluation(
+    there: Sequence[Probe], probes: Probes, rows: GivenRows, asked: Asked, keep: bool = False
+) -> Evaluation:
+    """Score probes on given rows, one after the other.
 
     A layer whose rows cannot be scored (NaN, other features) has a line in ``failures``; the others are scored.
 
@@ -134,7 +139,9 @@ def evaluation(there: Sequence[Probe], probes: Probes, rows: GivenRows, asked: A
         there: the probes to score, whose layers and targets ``rows`` has.
         probes: all of their file, whose tables say which rows were trained on.
         rows: what to score them on.
-        asked: which metrics, and which class they call positive; ``splits`` and ``negatives`` are not looked at.
+        asked: which metrics, which class they call positive, and which split of these rows sets a threshold;
+            ``splits`` is not looked at.
+        keep: whether what the probes say is kept in ``parts``; else memory is that of one probe at a time.
 
     Raises:
         ProblemError: a metric or a class that there is not, or a metric that these predictions do not allow.
@@ -154,18 +161,26 @@ def evaluation(there: Sequence[Probe], probes: Probes, rows: GivenRows, asked: A
             continue
         if probe.target not in metrics:
             metrics[probe.target] = _metrics(probe, said, asked)
-        for part in _parts(probe, probes, said, rows, asked):
-            parts.append(part)
-            mark = (part.probe.target, part.split, part.said.predictions.index.tobytes())
-            if part.role == HELD_OUT and mark not in units:
-                units[mark] = Units.of(part.said.predictions)
-                where = f"target {probe.target!r}, split {part.split!r}"
-                notes += notes_of_rows(where, part.answers, units[mark])
-            own = units[mark] if part.role == HELD_OUT else None
-            blank = _blank(part, rows.store)
+        negatives = _negatives(said, rows, asked)
+        for split, role, own in _divided(probe, probes, said, rows):
+            answers = Answers.of(own.predictions, known_positive(probe, asked), negatives)
+            mark = (probe.target, split, hashlib.sha256(own.predictions.index.tobytes()).digest())
+            if role == HELD_OUT and mark not in units:
+                units[mark] = Units.of(own.predictions)
+                notes += notes_of_rows(f"target {probe.target!r}, split {split!r}", answers, units[mark])
+            blank = replace(
+                blank_score(probe, split),
+                store=rows.store,
+                fitted_on=probe.fingerprint,
+                role=role,
+                rows=len(own),
+            )
+            drawn = units[mark] if role == HELD_OUT else None
             for name in metrics[probe.target]:
-                scores += _scored(blank, registry.get(name), part, own, asked)
-            scores += _majority(part, blank, probes)
+                scores += _scored(blank, registry.get(name), answers, own, drawn, asked.parts)
+            scores += _majority(probe, own, blank, probes)
+            part = Part(probe, split, role, len(own), int(np.sum(~own.seen)))
+            parts.append(replace(part, answers=answers, nats=own.nats) if keep else part)
     return Evaluation(ScoreRows(scores, notes), parts, failures)
 
 
@@ -203,8 +218,20 @@ def _metrics(probe: Probe, said: Said, asked: Asked) -> list[str]:
     return registry.default_names(Answers.of(said.predictions, known_positive(probe, asked)))
 
 
-def _parts(probe: Probe, probes: Probes, said: Said, rows: GivenRows, asked: Asked) -> Iterator[Part]:
-    """Yield the labelled rows, split by split, and what they were for the probe."""
+def _negatives(said: Said, rows: GivenRows, asked: Asked) -> Predictions | None:
+    """What the probe says of the split whose rows of other classes set a threshold."""
+    if asked.negatives is None:
+        return None
+    of_rows = np.full(len(said), "") if rows.splits is None else rows.splits[said.predictions.index]
+    if asked.negatives not in of_rows:
+        there = ", ".join(dict.fromkeys(of_rows.tolist())) or "none"
+        msg = f"there are no labelled rows of a split {asked.negatives!r}; there are those of {there}"
+        raise ProblemError(msg)
+    return said.only(of_rows == asked.negatives).predictions
+
+
+def _divided(probe: Probe, probes: Probes, said: Said, rows: GivenRows) -> Iterator[tuple[str, str, Said]]:
+    """Yield split, role and what is said of the labelled rows that are both."""
     given = len(np.asarray(rows.labels[probe.target]))
     splits = np.full(given, "") if rows.splits is None else rows.splits
     if splits.shape != (given,):
@@ -218,37 +245,27 @@ def _parts(probe: Probe, probes: Probes, said: Said, rows: GivenRows, asked: Ask
         for role in ROLES:
             mask = (of_rows == split) & (roles == role)
             if mask.any():
-                own = said.only(mask)
-                yield Part(probe, split, role, own, Answers.of(own.predictions, known_positive(probe, asked)))
+                yield split, role, said.only(mask)
 
 
-def _blank(part: Part, store: str) -> Score:
-    return replace(
-        blank_score(part.probe, part.split),
-        store=store,
-        fitted_on=part.probe.fingerprint,
-        role=part.role,
-        rows=len(part.said),
-    )
-
-
-def _scored(blank: Score, metric: Metric, part: Part, units: Units | None, asked: Asked) -> Iterator[Score]:
-    refusal = metric.refusal(part.answers)
+def _scored(
+    blank: Score, metric: Metric, answers: Answers, said: Said, units: Units | None, parts: bool
+) -> Iterator[Score]:
+    refusal = metric.refusal(answers)
     if refusal:
-        msg = f"target {part.probe.target!r}: {refusal}"
+        msg = f"target {blank.target!r}: {refusal}"
         raise ProblemError(msg)
-    value = part.said.cross_entropy() if metric.name == "cross_entropy" else np.nan
+    value = said.cross_entropy() if metric.name == "cross_entropy" else np.nan
     if metric.name != "cross_entropy" and not metric.only_parts:
-        value = metric.value(part.answers)
-    yield from metric_scores(blank, metric, part.answers, units, value, asked.parts)
+        value = metric.value(answers)
+    yield from metric_scores(blank, metric, answers, units, value, parts)
 
 
-def _majority(part: Part, blank: Score, probes: Probes) -> Iterator[Score]:
+def _majority(probe: Probe, said: Said, blank: Score, probes: Probes) -> Iterator[Score]:
     """Yield the error of always answering the commonest training class, where the file knows which that is."""
-    probe = part.probe
     for table in probes.beside.tables:
         if table.key == (probe.target, "train", probe.where.fold) and len(table):
             commonest = int(np.bincount(np.asarray(table.arrays["truth"])).argmax())
-            wrong = float(np.mean(np.asarray(part.said.predictions.truth) != commonest))
+            wrong = float(np.mean(np.asarray(said.predictions.truth) != commonest))
             yield replace(blank, kind="majority", metric="error", unit="share", value=wrong)
             return
