@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from solvers.probing.probe import Probe, Probes
     from solvers.probing.probe_file import load
     from solvers.proof.certifying import certify
-    from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Rows
+    from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Project, Rows
+    from solvers.scoring.predictions import Predictions
+    from solvers.scoring.spread import Spread, spread_over_seeds
 
 _HOME = {
     "Columns": "solvers.rows",
@@ -37,18 +39,22 @@ _HOME = {
     "LogisticProbe": "solvers.estimators.logistic_probe",
     "LogisticProbePath": "solvers.estimators.logistic_probe_path",
     "FitPath": "solvers.fitting.result",
+    "Predictions": "solvers.scoring.predictions",
     "Probe": "solvers.probing.probe",
     "ProbeFileError": "solvers.errors",
     "Probes": "solvers.probing.probe",
     "ProblemError": "solvers.errors",
+    "Project": "solvers.rows",
     "Rows": "solvers.rows",
     "SolverError": "solvers.errors",
+    "Spread": "solvers.scoring.spread",
     "Status": "solvers.fitting.result",
     "certify": "solvers.proof.certifying",
     "evaluate": "solvers.probing.evaluate",
     "fit": "solvers.fitting.fit",
     "fit_layers": "solvers.probing.fit_layers",
     "load": "solvers.probing.probe_file",
+    "spread_over_seeds": "solvers.scoring.spread",
 }
 
 __all__ = [
@@ -65,18 +71,22 @@ __all__ = [
     "FitSettings",
     "LogisticProbe",
     "LogisticProbePath",
+    "Predictions",
     "Probe",
     "ProbeFileError",
     "Probes",
     "ProblemError",
+    "Project",
     "Rows",
     "SolverError",
+    "Spread",
     "Status",
     "certify",
     "evaluate",
     "fit",
     "fit_layers",
     "load",
+    "spread_over_seeds",
 ]
 
 

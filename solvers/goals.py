@@ -96,7 +96,8 @@ class Bid:
 class Engine(Protocol):
     """One way to fit. A file in the folder ``engines`` that defines ``ENGINE`` is found by its ``name``.
 
-    ``finishes`` says whether it can take coefficients that another engine left short of the gap any closer.
+    ``finishes`` says whether it can take coefficients that another engine left short of the gap any closer. An engine
+    may have ``backend(device)``, the :class:`Backend` that it computes on: what it fitted is then scored there too.
     """
 
     name: str

@@ -72,50 +72,6 @@ def open_problem(
             yield _of_features(sources, targets, stack, rows)
 
 
-def steps_of(sources: Sequence[str], asked: Sequence[str]) -> Sequence[int | None]:
-    """The steps that `--step` asks for, ascending and each once; [None] where it was not given.
-
-    Raises:
-        click.UsageError: no numbers, steps of what is no store, or a step that it does not have.
-    """
-    import actstore
-
-    if not asked:
-        return [None]
-    if len(sources) != 1 or not is_store(sources[0]):
-        raise click.UsageError("--step chooses a step of a store; features of your own have none")
-    words = _step_words(asked)
-    with actstore.open(sources[0]) as store:
-        there = list(store.steps)
-        complete = [step for step in there if words != ["all"] or store.at(step).complete]
-    if words == ["all"]:
-        left_out = [step for step in there if step not in complete]
-        if left_out and complete:
-            click.echo(
-                f"note: step {', '.join(map(str, left_out))} of {sources[0]} is incomplete and left out: its dump did "
-                "not finish, or is going on",
-                err=True,
-            )
-        return sorted(complete or there)
-    missing = [word for word in words if int(word) not in there]
-    if missing:
-        raise click.ClickException(
-            f"{sources[0]} has no step {missing[0]}; it has {', '.join(map(str, there))}"
-        )
-    return sorted({int(word) for word in words})
-
-
-def _step_words(asked: Sequence[str]) -> list[str]:
-    """The numbers of `--step` as they were typed, or `all` alone; anything else is refused."""
-    words = [word.strip() for each in asked for word in each.split(",")]
-    numbers = all(word.isascii() and word.isdigit() and len(word) < 13 for word in words)
-    if words != ["all"] and not numbers:
-        raise click.UsageError(
-            f"--step {','.join(asked)} is no list of steps; write for example --step 0,500 or --step all"
-        )
-    return words
-
-
 def is_store(source: str) -> bool:
     """Whether a source is a store rather than features: a folder, `NAME.acts`, or `NAME.h5` without `:/PATH`."""
     return Path(source).is_dir() or source.endswith((".acts", ".h5"))
@@ -154,7 +110,7 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
     columns = StoreColumns(store, targets)
     splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
     names = list(store.layers)
-    wanted = _chosen(patterns, names) if patterns else [] if rows.concat else names
+    wanted = _chosen(patterns, names) if patterns else names
     layers: dict[str, Any] = {layer: store.layers[layer] for layer in wanted} | side_by_side(store, rows.concat)
     groups = columns.groups(rows.group_by)
     return LayerProblem(

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
 def choice_lines(probes: Sequence[Probe]) -> list[str]:
     """Return a line on how C was chosen for each target, and one on the rows of all splits."""
-    chosen = [probe for probe in probes if probe.proof.chosen.get("how") != "given"]
+    chosen = [
+        probe
+        for probe in probes
+        if probe.proof.chosen.get("how") != "given" or "protocol" in probe.proof.chosen
+    ]
     targets = {probe.target: probe for probe in probes}
     rows = {target: _rows(probe) for target, probe in targets.items()}
+    said = chosen_lines(chosen) if chosen else spread_lines(probes)
     if len(set(rows.values())) == 1:
-        return [*chosen_lines(chosen), f"rows: {next(iter(rows.values()))}"]
-    return [*chosen_lines(chosen), *(f"rows of {safe(target)}: {said}" for target, said in rows.items())]
+        return [*said, f"rows: {next(iter(rows.values()))}"]
+    return [*said, *(f"rows of {safe(target)}: {each}" for target, each in rows.items())]
 
 
 def _rows(probe: Probe) -> str:
@@ -37,16 +42,39 @@ def chosen_lines(probes: Sequence[Probe]) -> list[str]:
     by_target: dict[str, dict[str, list[Probe]]] = {}
     for probe in probes:
         by_target.setdefault(probe.target, {}).setdefault(chosen_line(probe), []).append(probe)
-    return [
+    said = [
         f"C of {safe(target)}: {how}{_ends_said(alike)}"
         for target, ways in by_target.items()
         for how, alike in ways.items()
     ]
+    return [*said, *spread_lines(probes)]
+
+
+def spread_lines(probes: Sequence[Probe]) -> list[str]:
+    """How the error changes with the draw of columns, a line for each layer, target and step drawn several times."""
+    from solvers import spread_over_seeds
+
+    found = [each for each in spread_over_seeds(probes) if each.metric == "error"]
+    main = next(
+        (split for split in ("test", "val", "train") if any(each.split == split for each in found)), None
+    )
+    return [
+        f"error on `{main}` of {safe(each.layer)}{_of_several(probes, each)} over {len(each.seeds)} draws of columns "
+        f"(seeds {each.seeds[0]} to {each.seeds[-1]}): mean {each.mean:.4f}, standard deviation {each.std:.4f}"
+        for each in found
+        if each.split == main
+    ]
+
+
+def _of_several(probes: Sequence[Probe], each: Any) -> str:
+    """The target and step, where there are several."""
+    target = f", {safe(each.target)}" if len({probe.target for probe in probes}) > 1 else ""
+    return target + (f", step {each.step}" if len({probe.step for probe in probes}) > 1 else "")
 
 
 def _ends_said(probes: Sequence[Probe]) -> str:
     """Which layers have C at the end of the grid, as the end of a line."""
-    ends = [probe.layer for probe in probes if at_end(probe)]
+    ends = list(dict.fromkeys(probe.layer for probe in probes if at_end(probe)))
     return f"; at the end of the grid for {_some(ends)}, so try further" if ends else ""
 
 
@@ -54,6 +82,11 @@ def chosen_line(probe: Probe) -> str:
     """How the C of a probe was chosen, by which rows and how many."""
     chosen = probe.proof.chosen
     how, split = chosen.get("how"), safe(str(chosen.get("split", "val")))
+    if chosen.get("protocol") == "train":
+        stated = sorted({each.C for each in probe.path})
+        listed = ", ".join(f"{C:g}" for C in stated)
+        weakest = f"the weakest of the stated {listed}" if len(stated) > 1 else f"{listed}, as stated"
+        return f"{weakest}; nothing was chosen and no rows were set aside"
     if how == "given" or (how is None and len(probe.path) <= 1):
         return "given, not chosen"
     rows = chosen.get("rows", probe.rows.get("val"))
@@ -67,7 +100,9 @@ def chosen_line(probe: Probe) -> str:
         "folds": f"{chosen.get('folds', 'several')} folds of {counted} of `train`{_by_groups(chosen)}",
     }.get(str(how), f"{counted}, {safe(str(how))}")
     then = "; then fitted on all of `train`" if how == "folds" else ""
-    return f"chosen {of}by cross-entropy on {by}{then}"
+    metric = safe(str(chosen.get("select_by", "cross-entropy")))
+    for_all = f", the best sum over {chosen['one_C']:,} probes" if isinstance(chosen.get("one_C"), int) else ""
+    return f"chosen {of}by {metric} on {by}{for_all}{then}"
 
 
 def _called(chosen: Mapping[str, Any]) -> str:

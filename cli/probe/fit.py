@@ -12,12 +12,12 @@ import click
 
 from cli.probe.choice import choice_lines
 from cli.probe.fit_options import fit_options, fit_settings
-from cli.shared import ProgressLine, duration, shown_warnings
+from cli.probe.steps import refuse_other_rows, steps_of
+from cli.shared import ProgressLine, duration, echo_table, shown_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cli.probe.bridge import LayerProblem
     from solvers.probing.fit_layers import LayerProgress
     from solvers.probing.probe import Probe, Probes
 
@@ -45,7 +45,6 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
       probe fit train=h.npz:train test=h.npz:test --target train:y=y.npz:train --target test:y=y.npz:test -o probes.h5
     """
     import solvers
-    from cli.probe.bridge import steps_of
     from solvers.probing.probe_file import refuse_existing
 
     warm_start = given.pop("warm_start")
@@ -94,21 +93,6 @@ def _fitted(given: dict[str, Any], steps: Sequence[int | None], told: dict[str, 
         return probes.changed(lambda probe: with_stored(probe, stored[probe.step]))
 
 
-def refuse_other_rows(store: str, problems: Sequence[LayerProblem]) -> None:
-    """Refuse steps whose rows are not the same, which one held-out set could not be of."""
-    import numpy as np
-
-    first = problems[0]
-    for other in problems[1:]:
-        pairs: list[tuple[Any, Any]] = [(first.ids, other.ids), (first.splits, other.splits)]
-        pairs += [(first.labels[target], other.labels[target]) for target in first.labels]
-        if not all(np.array_equal(np.ma.filled(one), np.ma.filled(two)) for one, two in pairs):
-            raise click.ClickException(
-                f"{store} has other rows, splits or labels at step {other.step} than at step {first.step}, so they "
-                "cannot be fitted together; fit each step into a file of its own"
-            )
-
-
 class Reporter:
     """Shows how far a fit is, on one line."""
 
@@ -146,15 +130,36 @@ def _echo_summary(output: str, probes: Probes) -> None:
         proven.append("unpenalised" if not gaps else f"but {unpenalised} unpenalised")
     by = f" by {', '.join([engines, *proven])}" if probes else ""
     click.echo(f"{output}: {len(probes)} probes{by}")
-    for text in choice_lines(list(probes.values())) if probes else ():
+    every = list(probes.values())
+    for text in choice_lines(every) if probes else ():
         click.echo(text)
+    _echo_train_errors([probe for probe in every if probe.proof.chosen.get("protocol") == "train"])
+
+
+def _echo_train_errors(probes: Sequence[Probe]) -> None:
+    """Print the train error at every stated C, a row per probe, where that is what was asked for."""
+    if not probes:
+        return
+    strengths = [each.C for each in probes[0].path]
+    names = [name for name in ("target", "step", "seed") if len({getattr(probe, name) for probe in probes}) > 1]
+    rows = [
+        [
+            probe.layer,
+            *[str(getattr(probe, name)) for name in names],
+            f"{probe.rows['train']:,}",
+            *[f"{each.scores['error']['train']:.4f}" for each in probe.path],
+        ]
+        for probe in probes
+    ]
+    click.echo("\ntrain error by C:")
+    echo_table(["layer", *names, "N", *[f"C={C:g}" for C in strengths]], rows)
 
 
 def report_shortfalls(probes: Probes) -> int:
     """Say on stderr which layers have no certified probe; the exit code. Without a penalty there is none to have."""
     for layer, reason in probes.failures.items():
         click.echo(f"error: layer {layer!r} has no probe: {reason}", err=True)
-    missed = [probe for probe in probes.values() if probe.status not in {"converged", "unpenalised"}]
+    missed = [probe for probe in probes.values() if probe.status not in _PROVEN]
     several = len({probe.target for probe in probes.values()}) > 1
     for probe in missed:
         click.echo(
@@ -162,7 +167,22 @@ def report_shortfalls(probes: Probes) -> int:
             f"gap {probe.gap_nats:.1e} nats; {probe.engine_reason}",
             err=True,
         )
-    return 1 if missed or probes.failures else 0
+    unproven = [
+        (probe, each)
+        for probe in probes.values()
+        for each in probe.path
+        if probe.proof.chosen.get("protocol") == "train" and each.C != probe.C and each.status not in _PROVEN
+    ]
+    for probe, each in unproven:
+        click.echo(
+            f"error: layer {probe.layer!r}{_for(probe) if several else ''} is {each.status} at C={each.C:g}: "
+            f"gap {each.gap_nats:.1e} nats",
+            err=True,
+        )
+    return 1 if missed or unproven or probes.failures else 0
+
+
+_PROVEN = {"converged", "unpenalised"}
 
 
 def _for(probe: Probe) -> str:

@@ -23,7 +23,7 @@ ROW_OPTIONS = (
         "--concat",
         multiple=True,
         metavar="A,B",
-        help="Fit layers with their features side by side, as A+B; repeatable. Alone where no --layers are given.",
+        help="Fit layers with their features side by side too, as A+B, beside those of --layers; repeatable.",
     ),
     click.option(
         "--split-as",

@@ -22,74 +22,26 @@ from solvers.errors import ProbeFileError
 from solvers.probing.probe import Probes
 from solvers.probing.probe_file import is_probe_file, load, save
 from solvers.probing.row_table import Beside
-from solvers.rows import blocks, flat_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from solvers.probing.layer.slices import FitLayer
+    from solvers.probing.probe import Probe
     from solvers.probing.row_table import RowTable
-    from solvers.probing.settings import LayerSettings
-    from solvers.probing.task import Task
-    from solvers.rows import RowSource
 
-__all__ = ["Parts", "question"]
+__all__ = ["FORMAT", "VERSION", "Parts"]
 
 FORMAT = "actstore probe parts"
 VERSION = "0.9"
 IDENTITY = "identity.json"
+_MAPPED_BYTES = 1 << 20
+"""From so many bytes on, the predictions of a finished layer lie in its part on the disk and not in memory ..."""
+_MOST_MAPS = 256
+"""... for so many parts at most, as each holds a file open."""
 _PARTS = "layer-*.h5"
 _OURS = (_PARTS, f".layer-*{PARTIAL}", f".{IDENTITY}.*{PARTIAL}", IDENTITY)
-_HASHED_BYTES = 4 * 2**20
-"""Of a layer's rows, as many are in memory at a time while they are hashed."""
-
-
-def question(layers: Sequence[FitLayer], tasks: Mapping[str, Task], settings: LayerSettings) -> dict[str, Any]:
-    """Return what a fit is asked, as a JSON object: layers fitted for the same question may stand in one file.
-
-    How it is computed (memory, device, where it starts) is no part of it.
-    """
-    several = len({layer.step for layer in layers}) > 1
-    whole = {(layer.step, layer.name): layer for layer in layers if not layer.head}
-    looks = {
-        f"{name} (step {step})" if several else name: _look(layer.source, layer.fingerprint)
-        for (step, name), layer in whole.items()
-    }
-    asked = {
-        "format": FORMAT,
-        "version": VERSION,
-        "targets": list(tasks),
-        "layers": list(dict.fromkeys(layer.name for layer in layers)),
-        "step": _one_or_all([layer.step for layer in layers]),
-        "C": list(settings.C),
-        **settings.asked(),
-        "store": _one_or_all([layer.fingerprint for layer in layers]),
-        "labelled rows": {target: task.mark for target, task in tasks.items()},
-        "activations": looks,
-    }
-    return json.loads(json.dumps(asked))
-
-
-def _one_or_all(values: Sequence[Any]) -> Any:
-    """What all layers have alike, else the list."""
-    distinct = list(dict.fromkeys(values))
-    return distinct[0] if len(distinct) == 1 else distinct
-
-
-def _look(source: RowSource, fingerprint: str) -> list[Any]:
-    """Shape, type, and where no store vouches for the activations a hash of all rows.
-
-    Of all, as activations that differ in a few rows make other probes; a fit reads them many times over anyway.
-    """
-    shape, dtype = list(source.shape), str(source.dtype)
-    if fingerprint:
-        return [shape, dtype]
-    digest = hashlib.sha256()
-    row_bytes = flat_width(source) * source.dtype.itemsize
-    for _, block in blocks(source, max(1, _HASHED_BYTES // row_bytes)):
-        digest.update(np.ascontiguousarray(block).data)
-    return [shape, dtype, digest.hexdigest()]
 
 
 class Parts:
@@ -102,7 +54,8 @@ class Parts:
         finished: Mapping[int, Probes] | None = None,
     ) -> None:
         self.layers = layers
-        self.finished = dict(finished or {})
+        self._maps = 0
+        self.finished = {number: self._at_hand(probes) for number, probes in (finished or {}).items()}
         self.tables: tuple[RowTable, ...] = ()
         self._kept = kept
 
@@ -167,10 +120,18 @@ class Parts:
             tied = Probes(probes.values(), probes.failures, beside=_tied(probes, self._kept.question))
             file = _file(self._kept.folder, layer)
             save(tied, file, overwrite=True, may_replace=lambda _: True)
-            if any(probe.predictions for probe in probes.values()):
+            if self._maps < _MOST_MAPS and _prediction_bytes(probes) >= _MAPPED_BYTES:
                 lying = load(file)
                 probes = probes.changed(lambda probe: replace(probe, predictions=lying[probe.key].predictions))
+                self._maps += 1
         self.finished[layer.number] = probes
+
+    def _at_hand(self, probes: Probes) -> Probes:
+        """Return the probes of a part that was read, small predictions in memory: each map holds a file open."""
+        if self._maps < _MOST_MAPS and _prediction_bytes(probes) >= _MAPPED_BYTES:
+            self._maps += 1
+            return probes
+        return probes.changed(_in_memory)
 
     def joined(self) -> Probes:
         """The probes of the finished layers; when they are all there is, saving them removes these parts."""
@@ -223,6 +184,22 @@ class _Kept:
     folder: Path
     lock: FolderLock
     question: str
+
+
+def _prediction_bytes(probes: Probes) -> int:
+    return sum(
+        array.nbytes
+        for probe in probes.values()
+        for said in probe.predictions.values()
+        for array in said.values()
+    )
+
+
+def _in_memory(probe: Probe) -> Probe:
+    read = {
+        key: {name: np.array(array) for name, array in said.items()} for key, said in probe.predictions.items()
+    }
+    return replace(probe, predictions=read) if read else probe
 
 
 def _digest(asked: Mapping[str, Any]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from solvers.errors import ProbeFileError, ProblemError
+from solvers.probing.joining import joined
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Where
-from solvers.probing.row_table import Beside, predictions_of, same_rows
+from solvers.probing.row_table import Beside, predictions_of
 from solvers.rows import Columns, as_source
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Array
     from solvers.linear_map import LinearMap
-    from solvers.probing.row_table import RowTable, TableKey
+    from solvers.probing.joining import Kept
+    from solvers.probing.row_table import TableKey
     from solvers.rows import RowSource
     from solvers.scoring.predictions import Predictions
     from solvers.scoring.score_rows import ScoreRows
@@ -173,33 +175,6 @@ class Probe:
         )
 
 
-class Kept(Protocol):
-    """Finished layers on the disk, which probes were joined from."""
-
-    def explain(self, error: BaseException) -> None:
-        """Add to an error what is kept and how to go on."""
-
-    def remove(self) -> None:
-        """Remove what was written."""
-
-
-@dataclass(frozen=True)
-class _AllKept:
-    """The finished layers of several fits."""
-
-    kept: Sequence[Kept]
-
-    def explain(self, error: BaseException) -> None:
-        """Add to an error what each keeps."""
-        for each in self.kept:
-            each.explain(error)
-
-    def remove(self) -> None:
-        """Remove what each wrote."""
-        for each in self.kept:
-            each.remove()
-
-
 class Probes(Mapping[Key, Probe]):
     """Probes by (layer, target, step), in the order of the network; of several draws by (layer, target, step, seed).
 
@@ -262,36 +237,7 @@ class Probes(Mapping[Key, Probe]):
         """
         if not isinstance(other, Probes):
             return NotImplemented
-        clash = next((key for key in other if key in self), None)
-        if clash is not None:
-            msg = f"both have a probe of the key {clash}; join probes of different layers, targets or steps"
-            raise ProblemError(msg)
-        kept = [each.parts for each in (self, other) if each.parts is not None]
-        failures = {**self.failures}
-        for layer, reason in other.failures.items():
-            both = failures.get(layer, reason)
-            failures[layer] = both if both == reason else f"{both}; {reason}"
-        return Probes(
-            [*self.values(), *other.values()], failures, _AllKept(kept) if kept else None, self._beside(other)
-        )
-
-    def _beside(self, other: Probes) -> Beside:
-        """What is kept beside the probes of both."""
-        tables: dict[TableKey, RowTable] = {table.key: table for table in self.beside.tables}
-        for table in other.beside.tables:
-            if not same_rows(tables.setdefault(table.key, table), table):
-                msg = (
-                    f"the two were scored on different rows of target {table.target!r}, split {table.split!r}, so they "
-                    "cannot be one file; fit both on the same rows with the same seed"
-                )
-                raise ProblemError(msg)
-        one, two = self.beside, other.beside
-        twice = sorted((one.extra.keys() & two.extra.keys()) | (one.arrays.keys() & two.arrays.keys()))
-        if twice:
-            listed = ", ".join(map(repr, twice))
-            msg = f"both hold {listed}, which this version does not know how to join; keep two files"
-            raise ProblemError(msg)
-        return Beside(tuple(tables.values()), {**one.extra, **two.extra}, {**one.arrays, **two.arrays})
+        return Probes(*joined(self, other))
 
     def scores(
         self,
@@ -364,15 +310,15 @@ class Probes(Mapping[Key, Probe]):
     def table(self, wide: bool = False) -> Any:
         """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
 
-        Columns: ``layer``, ``target`` and ``step`` where there are several, error_SPLIT of every split, C, gap_nats;
-        with ``wide`` then status, engine, cross_entropy_SPLIT and rows_SPLIT. ``scores`` has every number.
+        Columns: ``layer``, ``target`` and ``step`` where there are several, where columns were drawn several times the
+        ``seed``, error_SPLIT of every split, C, gap_nats; with ``wide`` then status, engine, cross_entropy_SPLIT and
+        rows_SPLIT. ``scores`` has every number.
         """
         splits = list(dict.fromkeys(split for probe in self.values() for split in probe.rows))
         several = [
-            name
-            for name in ("target", "step", "seed")
-            if len({getattr(probe, name) for probe in self.values()}) > 1
+            name for name in ("target", "step") if len({getattr(probe, name) for probe in self.values()}) > 1
         ]
+        several += ["seed"] * any(probe.where.draws > 1 for probe in self.values())
         rows = [_table_row(probe, ["layer", *several], splits, wide) for probe in self.values()]
         try:
             import pandas as pd

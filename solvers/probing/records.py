@@ -115,7 +115,7 @@ class Tried:
     ``cross_entropy`` is that of the validation rows, in nats per row; NaN where there were none. ``scores`` has
     ``error`` and ``cross_entropy`` by split, ``train``, ``val`` and what was asked for besides; with folds ``train`` is
     of the rows that each fold was fitted on, ``val`` of those it was held out for, over all folds. Empty where this C
-    was not fitted.
+    was not fitted. Where one C is chosen for all layers after folds, ``temperature`` of ``val`` is there as well.
     """
 
     C: float = _is(_number)

@@ -116,12 +116,18 @@ def _unfit(found: Predictions, probe: Probe, table: RowTable) -> str | None:
         return "are of other classes than the probe's"
     if rows and not (found.truth.min() >= 0 and found.truth.max() < len(found.classes)):
         return "are of rows whose truth is none of the classes"
+    if rows and not (found.index[0] >= 0 and np.all(np.diff(found.index) > 0)):
+        return "are of rows that are not in ascending order"
     if found.logits is not None:
-        return None if found.logits.shape == (rows, outputs) else f"have logits of shape {found.logits.shape}"
+        if found.logits.shape != (rows, outputs):
+            return f"have logits of shape {found.logits.shape}"
+        return None if np.isfinite(found.logits).all() else "have logits that are not finite"
     for name in ("predicted", "rank", "nats", "confidence"):
         array = getattr(found, name)
         if array is None or array.shape != (rows,):
             return f"have no `{name}` for each row"
-    if rows and not (found.predicted.max() < outputs and found.rank.max() <= outputs):  # type: ignore[union-attr]
-        return "are of classes that the probe does not have"
+    for name, most in (("predicted", outputs - 1), ("rank", outputs)):
+        array = getattr(found, name)
+        if rows and not (array.min() >= 0 and array.max() <= most):
+            return "are of classes that the probe does not have"
     return None

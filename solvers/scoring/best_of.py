@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from solvers.errors import ProblemError
 from solvers.scoring import intervals
@@ -55,35 +55,44 @@ def against_the_best(metric: Metric, probes: Sequence[Answers], seed: int = 0) -
         other, same = values.tolist()[best], Interval(0.0, 0.0, "same")
         each = Comparison(value, other, value - other, same, 1.0, 1.0, units.rows, groups)
         if number != best and not alike(probes[number], probes[best]):
-            each = _simultaneous(each, float(errors[number]), widest)
+            freedom = _freedom(metric, probes[number], probes[best], units)
+            each = _simultaneous(each, float(errors[number]), widest, freedom)
         found.append(each)
     return best, found
+
+
+def _freedom(metric: Metric, probe: Answers, best: Answers, units: Units) -> int:
+    """Return the degrees of freedom of a difference's standard error: of a mean, the units that differ tell of it."""
+    if not metric.mean or units.few:
+        return units.count - 1
+    apart = np.nan_to_num(metric.of_rows(probe) - metric.of_rows(best))
+    return max(1, int(np.count_nonzero(units.sums(apart[:, None]))) - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class _Widest:
     """How far the largest of all differences of pairs is from its truth, in standard errors.
 
-    ``draws`` (draws,) of a bootstrap; None of few units, where Bonferroni's bound over the ``pairs`` stands in for it,
-    by t of ``freedom`` degrees.
+    ``draws`` (draws,) of a bootstrap, as if the standard errors were known; None of few units, where Bonferroni's bound
+    over the ``pairs`` stands in for it.
     """
 
     draws: NDArray[np.float64] | None
     pairs: int
-    freedom: int
 
-    def reach(self) -> float:
-        """Return what 95% of the largest are within."""
-        if self.draws is not None:
-            return float(np.quantile(self.draws, intervals.LEVEL))
-        return float(-stdtrit(self.freedom, (1 - intervals.LEVEL) / 2 / self.pairs))
+    def reach(self, freedom: int) -> float:
+        """Return what 95% of the largest are within, of a standard error of these degrees of freedom."""
+        if self.draws is None:
+            return float(-stdtrit(freedom, (1 - intervals.LEVEL) / 2 / self.pairs))
+        return float(-stdtrit(freedom, ndtr(-np.quantile(self.draws, intervals.LEVEL))))
 
-    def p(self, t: float) -> tuple[float, float]:
+    def p(self, t: float, freedom: int) -> tuple[float, float]:
         """Return the p-value of a difference of t standard errors, for itself and as the largest of all."""
-        if self.draws is not None:
-            return 2 * float(ndtr(-t)), float((1 + np.sum(self.draws >= t)) / (1 + len(self.draws)))
-        alone = 2 * float(stdtr(self.freedom, -t))
-        return alone, min(1.0, alone * self.pairs)
+        alone = 2 * float(stdtr(freedom, -t))
+        if self.draws is None:
+            return alone, min(1.0, alone * self.pairs)
+        further = np.sum(self.draws >= -ndtri(alone / 2))
+        return alone, float((1 + further) / (1 + len(self.draws)))
 
 
 def _widest(
@@ -100,14 +109,14 @@ def _widest(
         if useful.any():
             largest = np.fmax(largest, np.max(np.abs(apart[:, useful]) / error[useful], axis=1))
     pairs = max(1, count * (count - 1) // 2)
-    return errors, _Widest(None if units.few else largest, pairs, units.count - 1)
+    return errors, _Widest(None if units.few else largest, pairs)
 
 
-def _simultaneous(comparison: Comparison, error: float, widest: _Widest) -> Comparison:
+def _simultaneous(comparison: Comparison, error: float, widest: _Widest, freedom: int) -> Comparison:
     """Return a comparison with the best, with what the largest of all differences allows."""
     if not error > _NO_ERROR or np.isnan(comparison.difference):
         return replace(comparison, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
-    half = widest.reach() * error
-    alone, family = widest.p(abs(comparison.difference) / error)
+    half = widest.reach(freedom) * error
+    alone, family = widest.p(abs(comparison.difference) / error, freedom)
     interval = Interval(comparison.difference - half, comparison.difference + half, "max_t")
     return replace(comparison, interval=interval, p=alone, p_family=family)

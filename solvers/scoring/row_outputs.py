@@ -87,14 +87,19 @@ def fit_temperature(logits: Any, truth: Any) -> float | None:
     seen = truth >= 0
     if not np.any(seen):
         return None
-    z = np.asarray(logits if np.all(seen) else logits[seen], np.float64)
+    z = np.array(logits if np.all(seen) else logits[seen], np.float64)
+    z -= z.max(axis=1, keepdims=True)  # so that what underflows leaves the slope its sign
     own = z[np.arange(len(z)), truth[seen]]
     low, high = _BETAS
     beta = 1.0
     for _ in range(60):
         slope, curvature = _slope(z, own, beta)
-        low, high = (beta, high) if slope < 0 else (low, beta)
+        low, high = (beta, high) if slope <= 0 else (low, beta)
         step = beta - slope / curvature if curvature > 0 else np.nan
+        if low == _BETAS[0]:  # in a tail Newton's steps are short: until both ends are known, at least twofold
+            step = min(step, beta / 2)
+        elif high == _BETAS[1]:
+            step = max(step, 2 * beta)
         following = step if low < step < high else float(np.sqrt(low * high))
         if abs(following - beta) <= 1e-9 * beta:
             break
@@ -103,8 +108,8 @@ def fit_temperature(logits: Any, truth: Any) -> float | None:
 
 
 def _slope(z: Any, own: Any, beta: float) -> tuple[float, float]:
-    """The first and second derivative by beta of the mean of log Σ exp(beta z) − beta z_truth."""
-    p = np.exp(beta * (z - z.max(axis=1, keepdims=True)))
+    """The first and second derivative by beta of the mean of log Σ exp(beta z) − beta z_truth; the largest z is 0."""
+    p = np.exp(beta * z)
     p /= p.sum(axis=1, keepdims=True)
     mean = np.einsum("ij,ij->i", p, z)
     square = np.einsum("ij,ij,ij->i", p, z, z)

@@ -216,7 +216,9 @@ def two(run, folder):
 
 
 def test_layers_side_by_side(run, two):
-    lines, joined = fitted(run, f"{two} --target y --concat a,b.c --C 1 --gap 1e-9", "j.h5")
+    lines, _ = fitted(run, f"{two} --target y --concat a,b.c --C 1 --gap 1e-9", "j.h5")
+    *alone, joined = solvers_of("j.h5")
+    assert [probe.layer for probe in alone] == ["a", "b.c"]
     assert lines == ["rows: train 200"]
     assert (joined.layer, joined.where.layers, joined.shape) == ("a+b.c", ("a", "b.c"), (8,))
     _, by_hand = fitted(run, "two.npz:x --target y=two.npz:y --C 1 --gap 1e-9", "h.h5")
@@ -230,7 +232,7 @@ def test_layers_side_by_side(run, two):
 
 def test_probes_of_joined_layers_are_scored_on_another_store(run, evaluated, two):
     run(f"probe fit {two} --target y --concat a,b.c --C 1 -o j.h5")
-    (row,) = evaluated("j.h5 other.acts")
+    *_, row = evaluated("j.h5 other.acts")
     assert row["value"] < 0.1
     assert row["layer"] == "a+b.c"
 

@@ -115,13 +115,13 @@ def test_a_fit_that_is_told_to_end_keeps_the_layers_that_are_finished(tmp_path):
         rows = {name: rng.normal(size=(60, 4)).astype("f4") for name in ("a", "b", "c")}
         store.append(rows, targets={"y": np.arange(60) % 2}, splits=["train"] * 40 + ["val"] * 20)
     code = (
-        "from solvers.probing import fit_layers\nimport os, signal\nreal = fit_layers.fit_layer\nseen = []\n"
+        "from solvers.probing.layer import run\nimport os, signal\nreal = run.fit_layer\nseen = []\n"
         "def fit_layer(layer, *more):\n    seen.append(layer)\n"
         "    if len(seen) == 2:\n        os.kill(os.getpid(), signal.SIGTERM)\n    return real(layer, *more)\n"
     )
     fit = "from cli.main import probe\nprobe(prog_name='probe')"
     arguments = ["fit", "s.h5", "--target", "y", "-o", "p.h5"]
-    done = program(f"{code}fit_layers.fit_layer = fit_layer\n{fit}", *arguments, cwd=tmp_path)
+    done = program(f"{code}run.fit_layer = fit_layer\n{fit}", *arguments, cwd=tmp_path)
     assert done.returncode == 143, done.stderr
     assert "1 of 3 layers fitted" in done.stderr
     again = program(fit, *arguments, cwd=tmp_path)

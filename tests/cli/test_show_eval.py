@@ -39,7 +39,7 @@ def test_every_split_majority_unseen_and_how_c_was_chosen(run, net, others):
     assert "split: extra" in Path("f.svg").read_text()
     table, *rest, about, rows, chosen = run("probe show p.h5").stdout.strip().split("\n\n")
     header = table.split("\n")[0].split()
-    assert header == "layer error train error val error test 95% C gap (nats)".split()
+    assert header == ["layer", "error", "train", "error", "val", "error", "test", "95%", "C", "gap", "(nats)"]
     assert rest[0].split("\n")[0].split()[:4] == ["layer", "error", "extra", "95%"]
     assert all(each.startswith("layer ") for each in rest)
     assert (

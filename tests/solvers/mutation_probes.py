@@ -14,6 +14,7 @@ import sys
 import traceback
 from copy import deepcopy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,19 +58,31 @@ def build(folder: Path) -> None:
 def fitted(path: Path) -> None:
     """A file of texts and bools, slices, random features, predictions, a regression and what is not known."""
     generator = np.random.default_rng(0)
-    words = np.array(["a", "bb", "é"])[np.arange(60) % 3]
-    layers = {"wide": generator.normal(size=(60, 2, 4)), "fc": generator.normal(size=(60, 4))}
-    splits = np.where(np.arange(60) < 40, "train", "test")
+    words = np.array(["a", "bb", "é"])[np.arange(110) % 3]
+    layers = {"wide": generator.normal(size=(110, 2, 4)), "fc": generator.normal(size=(110, 4))}
+    many = np.arange(110) % 36
+    splits = np.where(np.arange(110) < 80, "train", "test")
     probes = solvers.fit_layers(
-        layers, {"word": words, "odd": words == "a"}, splits=splits, C=[0.1, 1.0], random_features=3
+        layers,
+        {"word": words, "odd": words == "a", "many": many},
+        splits=splits,
+        C=[0.1, 1.0],
+        feature_subset=3,
+        seeds=2,
+        predictions="all",
     )
     table = RowTable(
         "word", "test", {"index": np.arange(20), "truth": np.zeros(20, "i4")}, fold=3, classes=np.array(["a"])
     )
-    first = probes["wide", "word", 0]
+    first = probes["wide", "word", 0, 0]
     said = {table.key: {"logits": np.zeros((20, 3), "f4")}}
     rest = [probe for probe in probes.values() if probe is not first]
-    kept = replace(first, predictions=said, metrics={"auroc": {"test": 0.5}}, extra={"later": [1, {"a": None}]})
+    kept = replace(
+        first,
+        predictions={**first.predictions, **said},
+        metrics={"auroc": {"test": 0.5}},
+        extra={"later": [1, {"a": None}]},
+    )
     beside = Beside((*probes.beside.tables, table), {"more": 1}, {"history": np.arange(5, dtype="u2")})
     Probes([kept, *rest], {"bad": "bad_data: 2 rows"}, beside=beside).save(path)
 
@@ -85,7 +98,14 @@ def problem_fit(parts: Path, stop: bool = False) -> Probes:
             raise KeyboardInterrupt
 
     return solvers.fit_layers(
-        layers, labels, C=1.0, engine="numpy", parts=parts, progress=progress, notice=lambda _: None
+        layers,
+        labels,
+        splits=np.where(np.arange(40) % 4, "train", "test"),
+        C=1.0,
+        engine="numpy",
+        parts=parts,
+        progress=progress,
+        notice=lambda _: None,
     )
 
 
@@ -184,6 +204,8 @@ def examine(path: Path) -> tuple[str, str]:
         return "raised", traceback.format_exc()
     try:
         missing = not_in_the_file(path, probes)
+        for key, table in product(probes, probes.beside.tables):
+            probes.predictions(key, table.split)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             _print(probes_shown(probes, Asked()))
             json.dumps(as_document(probes, probes.scores(parts=True)), default=str)
@@ -246,9 +268,13 @@ def _comparable(entry: dict[str, Any]) -> str:
             "seed": 0,
             "slice": None,
             "order": 0,
+            "draws": 1,
+            "projection": None,
         }
         filled["where"] = defaults | filled["where"]
         filled["proof"] = {"chosen": {}} | filled["proof"]
+        filled["proof"]["path"] = [{"scores": {}} | each for each in filled["proof"]["path"]]
+        filled["scores"] = {"temperature": None} | filled["scores"]
         provenance = {"fingerprint": "", "rows_fingerprint": "", "command": "", "version": "", "stored": {}}
         filled["provenance"] = provenance | {"seconds": float("nan")} | filled["provenance"]
     else:

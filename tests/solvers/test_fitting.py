@@ -163,7 +163,7 @@ def test_strength_that_was_not_tried_does_not_predict(make_rows):
         path[8].predict(activations)
 
 
-def test_feature_subset_fold_back_into_the_full_width(data):
+def test_a_feature_subset_folds_back_into_the_full_width(data):
     activations, labels = data
     fit = solvers.fit(activations, labels, feature_subset=4, seed=3)
     assert fit.weights.shape == (6, 3)
@@ -185,7 +185,7 @@ def test_feature_subset_fold_back_into_the_full_width(data):
 @pytest.mark.parametrize("scale", [False, True])
 @pytest.mark.parametrize("feature_subset", [None, 4])
 def test_warm_start_saves_evaluations(data, scale, feature_subset):
-    settings = {"scale": scale, "feature_subset": random_features, "engine": "numpy"}
+    settings = {"scale": scale, "feature_subset": feature_subset, "engine": "numpy"}
     cold = solvers.fit(*data, **settings)
     warm = solvers.fit(*data, warm_start=cold, **settings)
     assert warm.evaluations < cold.evaluations / 2
@@ -275,7 +275,7 @@ BAD = [
     ({"C": np.nan}, "C is nan; expected a positive number .*, or inf for none"),
     ({"C": []}, "no C was given; expected at least one positive number"),
     ({"gap_nats": 0.0}, "gap_nats is 0.0; expected a positive number of nats"),
-    ({"feature_subset": 0}, "random_features is 0; expected a number of columns, 1 or more"),
+    ({"feature_subset": 0}, "feature_subset is 0; expected a number of columns, 1 or more"),
     ({"sample_weight": [1.0]}, "expected one weight per row"),
     ({"engine": "magic"}, "there is no engine 'magic'; expected auto, cupy, numpy, sklearn"),
 ]

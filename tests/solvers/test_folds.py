@@ -98,7 +98,14 @@ def test_it_is_what_is_done_by_hand(problem):
     assert abs(probe.loss - alone.loss) <= probe.gap_nats + alone.gap_nats  # both near one optimum
     assert probe.gap_nats <= 1e-5
     assert probe.rows == {"train": 200}
-    assert probe.proof.chosen == {"how": "folds", "folds": 4, "asked": 4, "rows": 200, "of": 200}
+    assert probe.proof.chosen == {
+        "how": "folds",
+        "folds": 4,
+        "asked": 4,
+        "rows": 200,
+        "of": 200,
+        "at_end": "highest",
+    }
 
 
 def test_targets_share_the_passes_and_are_chosen_as_if_alone(problem):

@@ -10,6 +10,7 @@ import pytest
 
 import solvers
 from solvers.errors import EngineError
+from solvers.scoring import row_outputs, split_score
 from tests.solvers import stand_in
 
 BENCH = Path(__file__).parents[1] / "benchmarks" / "bench_gpu.py"
@@ -141,3 +142,24 @@ def test_the_benchmark_runs_to_its_end(monkeypatch, capsys):
     assert "| ours | " in said
     assert "| torch.optim.LBFGS, float32 | > 1 |" in said
     assert "| scikit-learn on CuPy arrays, float32 |" in said
+
+
+@pytest.mark.usefixtures("cupy")
+@pytest.mark.parametrize("classes", [3, 40])
+def test_what_the_gpu_fitted_is_scored_there_and_says_the_same(make_rows, monkeypatch, classes):
+    """In the engine's own stream; the rows, the truth and the maps go there, a few numbers a row come back."""
+    activations, labels = make_rows(600, 6, classes)
+    splits = np.array(["train", "train", "val", "test"])[np.arange(600) % 4]
+    seen = []
+    of = row_outputs.RowOutputs.of
+    monkeypatch.setattr(split_score.RowOutputs, "of", lambda z, y, xp: seen.append(type(z)) or of(z, y, xp))
+    options = {"splits": splits, "C": [0.1, 1.0], "full_path": True}
+    there = solvers.fit_layers({"h": activations}, labels, engine="cupy", **options)
+    assert set(seen) == {stand_in.DeviceArray}
+    here = solvers.evaluate(*[there["h", "label", 0], activations[splits == "test"], labels[splits == "test"]])
+    probe = there["h", "label", 0]
+    assert (probe.engine, probe.error["test"]) == ("cupy", here.error)
+    assert probe.cross_entropy["test"] == pytest.approx(here.cross_entropy, rel=1e-12)
+    said = there.predictions(probe.key, "test")
+    predicted = said.predicted if said.logits is None else said.logits.argmax(axis=1)
+    np.testing.assert_array_equal(said.classes[predicted], probe.predict(activations[splits == "test"]))

@@ -6,8 +6,8 @@ import pytest
 import solvers
 from solvers.errors import ProblemError
 from solvers.fitting.result import FitProgress
-from solvers.probing.layer import choosing as layer_module
 from solvers.probing.fit_layers import LayerProgress
+from solvers.probing.layer import choosing as layer_module
 
 ROWS = 300
 STRENGTHS = (0.01, 1.0, 100.0)

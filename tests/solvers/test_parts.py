@@ -254,7 +254,7 @@ class Slices:
 
 @pytest.mark.parametrize("given", [np.asarray, Slices, solvers.ConcatFeatures])
 def test_a_single_row_that_changed_is_another_question(begun, given, monkeypatch):
-    monkeypatch.setattr("solvers.probing.finished_layers._HASHED_BYTES", 1000)  # several blocks
+    monkeypatch.setattr("solvers.probing.layer.question._HASHED_BYTES", 1000)  # several blocks
     layers = problem()[0]
     assert fit(begun, layers={name: given(rows) for name, rows in layers.items()})[1][0].startswith("2 of 3")
     for row in range(ROWS):

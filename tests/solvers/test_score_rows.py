@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers.errors import ProblemError
+from solvers.errors import ProbeFileError, ProblemError
 from solvers.probing.probe import Probes
 from solvers.probing.scores.of_probes import keep_scores
 from solvers.scoring.score import COLUMNS
@@ -110,16 +110,14 @@ def test_a_class_without_rows_and_rows_of_unseen_classes_are_noted():
     )
 
 
-def test_a_probe_that_says_no_number_has_none():
+def test_predictions_that_are_no_numbers_are_refused():
     probes = made(layers=("a",))
     probe = next(iter(probes.values()))
     said = {
         key: {"logits": np.full_like(arrays["logits"], np.nan)} for key, arrays in probe.predictions.items()
     }
-    scores = Probes([replace(probe, predictions=said)], beside=probes.beside).scores(["roc_auc"])
-    assert all(
-        math.isnan(score.value) and not score.interval for score in values(scores, split="test", kind="task")
-    )
+    with pytest.raises(ProbeFileError, match="have logits that are not finite"):
+        Probes([replace(probe, predictions=said)], beside=probes.beside).scores(["roc_auc"])
 
 
 def test_the_positive_class_turns_the_area_s_meaning_not_its_size_of_two_classes():

@@ -145,17 +145,17 @@ class LayerScores:
         folds = np.full(len(codes), LEFT_OUT)
         folds[codes != LEFT_OUT] = self.tasks[target].folds
         held_out = int(np.sum(folds >= 0)), len(self.tasks[target].classes)
+        every = range(int(folds.max()) + 1)
+        trained = [np.where(folds == fold, LEFT_OUT, codes) for fold in every]
+        held = [np.where(folds == fold, codes, LEFT_OUT) for fold in every]
         for number, fits in enumerate(chosen.fits):
             if number == chosen.index or self.settings.one_C:  # then it is chosen later, without the folds
                 into.calibrations[number] = Calibration(*held_out)
             for fold, fitted in enumerate(fits):
-                trained = Scored(np.where(folds == fold, LEFT_OUT, codes), fitted.map)
-                yield _Job(target, "train", trained, number)
-                held = np.where(folds == fold, codes, LEFT_OUT)
+                yield _Job(target, "train", Scored(trained[fold], fitted.map), number)
                 recorder = self._ranked(VAL, int(np.sum(folds == fold)))
-                yield _Job(
-                    target, VAL, Scored(held, fitted.map, recorder, into.calibrations.get(number)), number
-                )
+                held_out_of = Scored(held[fold], fitted.map, recorder, into.calibrations.get(number))
+                yield _Job(target, VAL, held_out_of, number)
 
     def _is_of_path(self, split: str) -> bool:
         every = self.settings.protocol == TRAIN_ERRORS
