@@ -255,7 +255,7 @@ def test_the_targets_own_probe_beside_it_paired_on_rows_new_to_both(run, probes,
     assert {row["split"] for row in found["differences"]} == {"test"}
     assert {(row["split"], row["role"]) for row in found["beside"]} == {("a", "fit"), ("test", "held_out")}
     text = run(f"probe eval {probes} {other} --beside q.h5 --metric error")
-    assert "difference: p.h5 minus q.h5, on the same rows, new to both" in text.stdout
+    assert "error: p.h5 minus q.h5, on the same rows, new to both" in text.stdout
     assert "split 'a': no row is new to the probe beside it" in text.stderr
     assert max(map(len, text.stdout.split("\n"))) <= 80
 

@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["difference_tables", "score_tables"]
 
+MAJORITY = "majority error"
+"""The column of the error of always answering the commonest training class."""
+
 
 def score_tables(found: Evaluation) -> list[str | Table]:
     """Return a row for each probe, split and role, with every metric and its interval."""
     by_place: dict[Any, dict[str, Score]] = {}
     for score in found.scores:
         if not score.part:
-            name = score.metric if score.kind != "majority" else "majority"
+            name = score.metric if score.kind != "majority" else MAJORITY
             by_place.setdefault(_place(score), {})[name] = score
     parts = found.parts
     rows = [by_place.get(_key(part), {}) for part in parts]
     columns: list[Column] = []
-    for name in dict.fromkeys(name for row in rows for name in row):
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in [each for each in names if each != MAJORITY or "error" in names]:
         scores = [row.get(name) for row in rows]
         values = [number(None if score is None else score.value) for score in scores]
         bounded = any(score is not None and score.interval for score in scores)
@@ -68,7 +72,8 @@ def difference_tables(found: Sequence[Difference], names: tuple[str, str]) -> li
         cells = [str(getattr(each, name)) for each in found]
         columns += [Column(name, cells, left=name == "target")] * (len(set(cells)) > 1)
     columns.append(Column("split", [each.split or "(none)" for each in found], left=True))
-    columns.append(Column("metric", [SHORT_NAMES.get(each.metric, each.metric) for each in found], left=True))
+    metrics = [SHORT_NAMES.get(each.metric, each.metric) for each in found]
+    columns += [Column("metric", metrics, left=True)] * (len(set(metrics)) > 1)
     main = [
         Column("value", [number(each.value) for each in found]),
         Column("beside", [number(each.beside) for each in found]),
@@ -77,7 +82,8 @@ def difference_tables(found: Sequence[Difference], names: tuple[str, str]) -> li
         Column("p", [_chance(each.p) for each in found]),
         Column("p (Holm)", [_chance(each.p_holm) for each in found]),
     ]
-    heading = f"difference: {names[0]} minus {names[1]}, on the same rows, new to both"
+    what = metrics[0] if len(set(metrics)) == 1 else "difference"
+    heading = f"{what}: {names[0]} minus {names[1]}, on the same rows, new to both"
     return [heading, *_spaced(wrapped(columns, main, [], []))]
 
 
@@ -86,7 +92,9 @@ def _signed(value: float) -> str:
 
 
 def _ends(found: Difference) -> str:
-    return f"{found.low:+.3f} to {found.high:+.3f}" if found.interval else ""
+    if not found.interval:
+        return ""
+    return " to ".join(f"{end:+.3f}".replace("+0.", "+.").replace("-0.", "-.") for end in (found.low, found.high))
 
 
 def _chance(p: float) -> str:
