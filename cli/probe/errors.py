@@ -57,7 +57,7 @@ def errors(probes: str, store: str, split: str | None, top: int, **given: Any) -
     """
     import solvers
     from solvers.probing.afterwards.scores import evaluation
-    from solvers.probing.scores.of_probes import Asked
+    from solvers.probing.scores.asked import Asked
 
     output = checked_output(given["output"], (".csv",), given["overwrite"], [probes, store])
     fitted = solvers.load(probes)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from actstore.store.reading.reader import Store
     from solvers.probing.afterwards.scores import Evaluation, GivenRows
     from solvers.probing.probe import Probe, Probes
-    from solvers.probing.scores.of_probes import Asked
+    from solvers.probing.scores.asked import Asked
     from solvers.scoring.score import Score
 
 KINDS = (".csv", ".json")
@@ -89,7 +89,7 @@ def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
       probe eval probes.h5 test=features.npz --target test:digit=labels.npy -o scores.csv
     """
     import solvers
-    from solvers.probing.scores.of_probes import Asked
+    from solvers.probing.scores.asked import Asked
 
     read = [probes, *sources, *([given["beside"]] if given["beside"] else [])]
     output = checked_output(given["output"], KINDS, given["overwrite"], read)
@@ -289,7 +289,7 @@ def _result(one: _Scored, two: _Scored | None, names: tuple[str, str | None], as
 def _positive_lines(found: Evaluation, asked: Asked) -> list[str]:
     """A line on which class metrics of one class against the rest call positive, where there are any."""
     from cli.probe.tables import POSITIVE_METRICS
-    from solvers.probing.scores.of_probes import positive_name
+    from solvers.probing.scores.asked import positive_name
 
     if not {score.metric for score in found.scores} & set(POSITIVE_METRICS):
         return []

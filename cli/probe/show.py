@@ -12,7 +12,7 @@ from cli.result import Result, command
 
 if TYPE_CHECKING:
     from solvers.probing.probe import Probe, Probes
-    from solvers.probing.scores.of_probes import Asked
+    from solvers.probing.scores.asked import Asked
     from solvers.scoring.score_rows import ScoreRows
 
 
@@ -46,9 +46,9 @@ def show(
     """
     import solvers
     from cli.result import wants_json
-    from solvers.probing.scores.of_probes import Asked
+    from solvers.probing.scores.asked import Asked
 
-    names = tuple(dict.fromkeys(name for each in metrics for name in each.split(",")))
+    names = tuple(dict.fromkeys(name.strip() for each in metrics for name in each.split(",")))
     chosen = Asked(names or None, asked["positive"], asked["negatives"], None, asked["parts"])
     tidy = as_csv or wants_json(ctx)
     _refuse_together(other, chosen, as_csv, wants_json(ctx))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from solvers.probing.probe import Probe, Probes
-    from solvers.probing.scores.of_probes import Asked
+    from solvers.probing.scores.asked import Asked
     from solvers.scoring.score import Score
     from solvers.scoring.score_rows import ScoreRows
 
@@ -40,7 +40,7 @@ class Column:
 
 def probe_tables(probes: Probes, scores: ScoreRows, asked: Asked) -> list[str | Table]:
     """Return what is printed of the probes of one file."""
-    from solvers.probing.scores.of_probes import judged_split, positive_name, splits_of
+    from solvers.probing.scores.asked import judged_split, positive_name, splits_of
 
     every = list(probes.values())
     if not every:
@@ -164,7 +164,7 @@ _COUNTS = ("rows", "unlabelled", "unseen", "majority")
 
 def pair_table(pairs: list[tuple[Probe, Probe]]) -> Table:
     """Return a row per layer with the error, gap and engine of both probes."""
-    from solvers.probing.scores.of_probes import judged_split
+    from solvers.probing.scores.asked import judged_split
 
     every = [left for left, _ in pairs]
     split = judged_split(every) or "test"

@@ -241,11 +241,11 @@ class Probes(Mapping[Key, Probe]):
 
     def scores(
         self,
-        metrics: Sequence[str] | None = None,
+        metrics: str | Sequence[str] | None = None,
         *,
         positive: Any = None,
         negatives: str | None = None,
-        splits: Sequence[str] | None = None,
+        splits: str | Sequence[str] | None = None,
         parts: bool = False,
     ) -> ScoreRows:
         """Return every number of every probe as tidy rows, with intervals of 95% of held-out splits.
@@ -262,12 +262,12 @@ class Probes(Mapping[Key, Probe]):
         Raises:
             ProblemError: a metric, class or split that there is not, or a metric that the predictions do not allow.
         """
-        from solvers.probing.scores.of_probes import Asked, scores_of
+        from solvers.probing.scores.asked import Asked
+        from solvers.probing.scores.of_probes import scores_of
 
-        named = None if metrics is None else tuple(metrics)
-        return scores_of(
-            self, Asked(named, positive, negatives, None if splits is None else tuple(splits), parts)
-        )
+        named = None if metrics is None else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+        chosen = None if splits is None else (splits,) if isinstance(splits, str) else tuple(splits)
+        return scores_of(self, Asked(named, positive, negatives, chosen, parts))
 
     def evaluate(
         self,
@@ -301,7 +301,7 @@ class Probes(Mapping[Key, Probe]):
                 class of the probe, or a metric that there is not.
         """
         from solvers.probing.afterwards.scores import evaluated
-        from solvers.probing.scores.of_probes import Asked
+        from solvers.probing.scores.asked import Asked
 
         named = None if metrics is None else tuple(metrics)
         asked = Asked(named, positive, parts=parts)

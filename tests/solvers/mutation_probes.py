@@ -30,7 +30,7 @@ from solvers.errors import SolverError
 from solvers.probing.document.header import probe_entry, table_entry
 from solvers.probing.probe import Probes
 from solvers.probing.row_table import Beside, RowTable
-from solvers.probing.scores.of_probes import Asked
+from solvers.probing.scores.asked import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -122,6 +122,16 @@ def test_files_of_other_rows_are_refused():
         ProblemError, match=r"one.h5 and two.h5 were fitted on different rows or splits \(layer 'a'\)"
     ):
         compared([first, other], Question(), ["one.h5", "two.h5"])
+    with_ids = [replace(table, arrays={**table.arrays, "id": np.arange(200)}) for table in second.beside.tables]
+    others = [
+        replace(table, arrays={**table.arrays, "id": np.arange(200)[::-1]}) for table in second.beside.tables
+    ]
+    one, two = (
+        Probes(second.values(), beside=replace(second.beside, tables=tuple(each)))
+        for each in (with_ids, others)
+    )
+    with pytest.raises(ProblemError, match="were scored on rows of other ids"):
+        compared([one, two], Question())
     with pytest.raises(ProblemError, match="have no layer, target and step in common"):
         compared([first, made(layers=("x",))], Question())
 

@@ -144,6 +144,11 @@ def test_a_threshold_of_another_split():
         ProblemError, match="there is no split 'control'; the probes were scored on train, val, test"
     ):
         probes.scores(["tpr_at_fpr_0.01"], negatives="control")
+    with pytest.raises(
+        ProblemError, match="the file has no predictions of split 'train' for layer 'a', so no threshold"
+    ):
+        probes.scores(["tpr_at_fpr_0.01"], negatives="train")
+    assert probes.scores("error", splits="test")[0].metric == "error"
 
 
 @pytest.mark.parametrize(

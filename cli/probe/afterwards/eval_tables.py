@@ -94,7 +94,9 @@ def _signed(value: float) -> str:
 def _ends(found: Difference) -> str:
     if not found.interval:
         return ""
-    return " to ".join(f"{end:+.3f}".replace("+0.", "+.").replace("-0.", "-.") for end in (found.low, found.high))
+    return " to ".join(
+        f"{end:+.3f}".replace("+0.", "+.").replace("-0.", "-.") for end in (found.low, found.high)
+    )
 
 
 def _chance(p: float) -> str:

@@ -13,8 +13,8 @@ from solvers.errors import ProblemError
 from solvers.metrics import registry
 from solvers.probing.afterwards.said import said_of
 from solvers.probing.afterwards.seen_rows import HELD_OUT, SAME_IDS, recognised
+from solvers.probing.scores.asked import Asked, known_positive
 from solvers.probing.scores.metric_scores import metric_scores, notes_of_rows
-from solvers.probing.scores.of_probes import Asked, known_positive
 from solvers.probing.scores.path import blank_score
 from solvers.rows import ConcatFeatures
 from solvers.scoring.answers import Answers

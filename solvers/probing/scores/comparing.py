@@ -10,7 +10,7 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.metrics import registry
-from solvers.probing.scores.of_probes import Asked, answers_of, judged_split, refuse_unknown, splits_of
+from solvers.probing.scores.asked import Asked, answers_of, judged_split, refuse_unknown, splits_of
 from solvers.probing.scores.path import role_of
 from solvers.scoring.best_of import against_the_best
 from solvers.scoring.comparisons import Comparison, compare
@@ -143,6 +143,7 @@ class _Asker:
                     "cannot be compared; fit both on the same rows with the same --seed"
                 )
                 raise ProblemError(msg)
+        _refuse_other_ids(first, second, names)
         families = []
         for own in _families(first, ("target", "step", "seed")):
             common = [probe for probe in own if probe.key in second]
@@ -281,3 +282,16 @@ def _refuse_unknown(what: str, value: object, probes: Probes) -> None:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(shown, known[:8]))}"
         msg = f"there is no {what} {value!r} among the probes; {hint}"
         raise ProblemError(msg)
+
+
+def _refuse_other_ids(first: Probes, second: Probes, names: Sequence[str]) -> None:
+    """Refuse files whose rows have other ids: the same places in two stores may be other examples."""
+    there = {table.key: table.arrays.get("id") for table in second.beside.tables}
+    for table in first.beside.tables:
+        one, two = table.arrays.get("id"), there.get(table.key)
+        if one is not None and two is not None and not np.array_equal(one, two):
+            msg = (
+                f"{names[0]} and {names[1]} were scored on rows of other ids (target {table.target!r}, split "
+                f"{table.split!r}), so they cannot be paired; fit both on the same rows"
+            )
+            raise ProblemError(msg)
