@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from cli.probe.afterwards.eval_rows import opened_rows
 from cli.probe.afterwards.eval_tables import difference_tables, score_tables
-from cli.probe.afterwards.feature_rows import given_features
 from cli.probe.afterwards.outputs import checked_output, write_whole
-from cli.probe.afterwards.store_rows import (
-    given_rows_of,
-    labels_by_target,
-    notes_of_store,
-    refuse_another_layer,
-)
 from cli.result import Failure, Result, WrongUsage, command, wants_json
 from cli.shared import overwrite_option, step_option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from actstore.store.reading.reader import Store
-    from solvers.probing.afterwards.scores import Evaluation, GivenRows
-    from solvers.probing.probe import Probe, Probes
+    from cli.probe.afterwards.eval_rows import Scored
+    from solvers.probing.afterwards.scores import Evaluation
     from solvers.probing.scores.asked import Asked
     from solvers.scoring.score import Score
 
@@ -99,7 +92,7 @@ def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
     fitted = solvers.load(probes)
     beside = solvers.load(given["beside"]) if given["beside"] else None
     with ExitStack() as stack:
-        rows = _opened(sources, given, stack)
+        rows = opened_rows(sources, given, stack)
         one = rows.scored(fitted, probes, asked)
         same = {(part.probe.layer, part.probe.target) for part in one.found.parts}
         two = None if beside is None else rows.scored(beside, given["beside"], asked, same)
@@ -118,149 +111,7 @@ def _refuse_parts_alone(metrics: Sequence[str], output: Path | None) -> None:
             raise WrongUsage(f"{name} has parts alone, too many for a table; add --json or -o SCORES.csv")
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """An evaluation, and what is to be said of it: lines to note, and what could not be scored."""
-
-    found: Evaluation
-    notes: list[str]
-    missing: list[str]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The rows to score probes on, of a store or of files, and what was asked of them."""
-
-    sources: tuple[str, ...]
-    store: Store | None
-    given: Mapping[str, Any]
-    stack: ExitStack
-
-    def scored(
-        self, fitted: Probes, file: str, asked: Asked, only: set[tuple[str, str]] | None = None
-    ) -> _Scored:
-        """Score the probes of a file; ``only`` those of these layers and targets, where it says so."""
-        from solvers.errors import ProblemError
-        from solvers.probing.afterwards.scores import evaluation
-
-        chosen = chosen_probes(fitted, file, self.given["patterns"])
-        chosen = [probe for probe in chosen if only is None or (probe.layer, probe.target) in only]
-        if not chosen:
-            raise WrongUsage(f"{file} has no probe of the same layer and target, so none to be set beside")
-        if self.store is None:
-            rows = given_features(self.sources, self.given["targets"], chosen, self.stack)
-            there, missing = _there(chosen, rows, " ".join(self.sources))
-            notes = [
-                "rows of files have no ids: those that a probe was trained on are recognised, as `fit`, only where all "
-                "of them are there in their order"
-            ]
-        else:
-            rows, there, missing = self._of_store(self.store, fitted, chosen)
-            for probe in there:
-                refuse_another_layer(probe, self.store, file, self.sources[0])
-            notes = list(notes_of_store(rows, there, fitted, self.store, (file, self.sources[0])))
-        found = evaluation(there, fitted, rows, asked, keep=self.given["beside"] is not None)
-        failed = [*missing, *_failed(found.failures)]
-        if not found.parts:
-            raise ProblemError(failed[0])
-        return _Scored(found, [*notes, *found.scores.notes], failed)
-
-    def _of_store(
-        self, store: Store, fitted: Probes, chosen: Sequence[Probe]
-    ) -> tuple[GivenRows, list[Probe], list[str]]:
-        from cli.probe.row_columns import features_of, target_of
-
-        labels = labels_by_target(store, chosen, self.given["targets"])
-        asked = [probe for probe in chosen if not self.given["targets"] or probe.target in labels]
-        lacking = {
-            probe.key: [f"layer {name!r}" for name in probe.where.layers if name not in store.layers]
-            + ([] if probe.target in labels else [f"target {probe.target!r}"])
-            for probe in asked
-        }
-        there = [probe for probe in asked if not lacking[probe.key]]
-        if not there:  # whoever reads them says what there is instead
-            target_of(store, asked[0].target) if asked[0].target not in labels else None
-            features_of(store, asked[0].where.layers)
-        rows = given_rows_of(store, there, fitted, labels, self.given["group_by"])
-        return rows, there, _lines(lacking.values(), self.sources[0], len(asked))
-
-
-def _opened(sources: tuple[str, ...], given: Mapping[str, Any], stack: ExitStack) -> _Source:
-    """Open the store, if it is one."""
-    from cli.probe.bridge import is_store, open_store
-
-    if len(sources) == 1 and is_store(sources[0]):
-        return _Source(sources, stack.enter_context(open_store(sources[0], given["step"])), given, stack)
-    stores = [source for source in sources if is_store(source)]
-    if stores:
-        raise WrongUsage(f"{stores[0]} is a store; give one store, or files of features of your own, not both")
-    for name in ("step", "group_by"):
-        if given[name] is not None:
-            raise WrongUsage(
-                f"--{name.replace('_', '-')} is for rows of a store; features of your own have none"
-            )
-    return _Source(sources, None, given, stack)
-
-
-def chosen_probes(fitted: Probes, file: str, patterns: Sequence[str]) -> list[Probe]:
-    """Return the probes whose layer one of the patterns picks; all without patterns.
-
-    Raises:
-        LayerError: a pattern that picks none.
-        WrongUsage: the file has no probes.
-    """
-    from actstore.patterns import matcher, unknown
-
-    every = list(fitted.values())
-    if not every:
-        raise WrongUsage(f"{file} has no probes: none of its layers could be fitted")
-    picked: set[str] = set()
-    names = list(dict.fromkeys(name for probe in every for name in (probe.layer, probe.stored_layer)))
-    for pattern in patterns:
-        matches = matcher(pattern, names)
-        found = {name for name in names if matches(name)}
-        if not found:
-            raise unknown(pattern, names)
-        picked |= found
-    return [probe for probe in every if not patterns or {probe.layer, probe.stored_layer} & picked]
-
-
-def _there(chosen: Sequence[Probe], rows: GivenRows, where: str) -> tuple[list[Probe], list[str]]:
-    """The probes that features were given for, and a line on what is lacking for the others."""
-    asked = [probe for probe in chosen if probe.target in rows.labels]
-    lacking = {
-        probe.key: [f"layer {name!r}" for name in probe.where.layers if name not in rows.layers]
-        for probe in asked
-    }
-    there = [probe for probe in asked if not lacking[probe.key]]
-    lines = _lines(lacking.values(), where, len(asked))
-    if not there:
-        raise WrongUsage("; ".join(lines))
-    return there, lines
-
-
-def _lines(lacking: Any, where: str, count: int) -> list[str]:
-    """A line on each layer and target that is not there."""
-    counts: dict[str, int] = {}
-    for lack in (each for lacks in lacking for each in lacks):
-        counts[lack] = counts.get(lack, 0) + 1
-    return [
-        f"{where} has no {lack}: {number} of {count} probes are not scored" for lack, number in counts.items()
-    ]
-
-
-def _failed(failures: Mapping[str, str]) -> list[str]:
-    """A line on each reason why layers could not be scored."""
-    by_reason: dict[str, list[str]] = {}
-    for layer, reason in failures.items():
-        by_reason.setdefault(reason, []).append(repr(layer))
-    return [
-        f"{', '.join(names[:4])}{f' and {len(names) - 4} others' if len(names) > 4 else ''} not scored: {reason}"
-        for reason, names in by_reason.items()
-    ]
-
-
-def _result(one: _Scored, two: _Scored | None, names: tuple[str, str | None], asked: Asked) -> Result:
+def _result(one: Scored, two: Scored | None, names: tuple[str, str | None], asked: Asked) -> Result:
     """Return what is printed."""
     from solvers.probing.afterwards.differences import differences
 
@@ -297,7 +148,7 @@ def _positive_lines(found: Evaluation, asked: Asked) -> list[str]:
     return [f"positive class of {target}: {name}" for target, name in named.items() if name is not None]
 
 
-def _write(path: Path, overwrite: bool, result: Result, one: _Scored, two: _Scored | None) -> None:
+def _write(path: Path, overwrite: bool, result: Result, one: Scored, two: Scored | None) -> None:
     """Write the scores as CSV, or as the document of ``--json``."""
     from cli.shared import as_json_text
     from solvers.scoring.score_rows import ScoreRows
@@ -311,4 +162,4 @@ def _write(path: Path, overwrite: bool, result: Result, one: _Scored, two: _Scor
 
 
 def _put(file: IO[bytes], text: str) -> None:
-    file.write(text.encode())
+    file.write(text.encode("utf-8", "surrogateescape"))

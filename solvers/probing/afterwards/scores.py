@@ -80,11 +80,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Probes on other rows: the scores, what they are of, and why some probes have none (by layer)."""
+    """Probes on other rows: the scores, what they are of, and why some probes have none."""
 
     scores: ScoreRows
     parts: Sequence[Part]
-    failures: Mapping[str, str]
+    failures: Mapping[Key, str]
 
 
 def evaluated(
@@ -122,8 +122,8 @@ def evaluated(
         raise ProblemError(msg)
     rows = GivenRows(layers, labels, None if splits is None else np.asarray(splits).astype(str), groups)
     found = evaluation(there, probes, rows, asked or Asked())
-    for layer, reason in found.failures.items():
-        msg = f"layer {layer!r}: {reason}"
+    for (layer, target, *_), reason in found.failures.items():
+        msg = f"layer {layer!r}, target {target!r}: {reason}"
         raise ProblemError(msg)
     return found.scores
 
@@ -150,14 +150,14 @@ def evaluation(
     parts: list[Part] = []
     scores: list[Score] = []
     notes: list[str] = []
-    failures: dict[str, str] = {}
+    failures: dict[Key, str] = {}
     metrics: dict[str, list[str]] = {}
     units: dict[Any, Units] = {}
     for probe in there:
         try:
             said = said_of(probe, _sources(probe, rows.layers), rows.labels[probe.target], rows.groups)
         except ProblemError as error:
-            failures[probe.layer] = str(error)
+            failures[probe.key] = str(error)
             continue
         if probe.target not in metrics:
             metrics[probe.target] = _metrics(probe, said, asked)
