@@ -18,7 +18,7 @@ from cli.probe.afterwards.store_rows import (
 )
 from cli.probe.tables import WIDTH, Column, table_of
 from cli.result import Result, WrongUsage, command
-from cli.shared import overwrite_option, printable
+from cli.shared import ignore_label_option, overwrite_option, printable, shown_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,7 @@ _WORDS = ("form", "token")
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows at most.")
 @click.option("-o", "--output", metavar="FILE.csv", help="Write these rows to this file, too.")
 @overwrite_option
+@ignore_label_option
 def errors(probes: str, store: str, split: str | None, top: int, **given: Any) -> Result:
     """Show the rows of STORE that a probe gets most wrong: those it misclassifies, the highest nats of the truth first.
 
@@ -64,9 +65,11 @@ def errors(probes: str, store: str, split: str | None, top: int, **given: Any) -
     asked = {name: given[name] for name in ("layer", "step", "seed")}
     probe = one_probe(fitted, probes, target=(given["target"] or "").partition("=")[0] or None, **asked)
     targets = [given["target"] or probe.target]
-    with store_of(store, probe) as opened:
+    with shown_warnings(), store_of(store, probe) as opened:
         refuse_another_layer(probe, opened, probes, store)
-        rows = given_rows_of(opened, [probe], fitted, labels_by_target(opened, [probe], targets))
+        rows = given_rows_of(
+            opened, [probe], fitted, labels_by_target(opened, [probe], targets, given["ignore_label"])
+        )
         found = evaluation([probe], fitted, rows, Asked(("error",)), keep=True)
         for reason in found.failures.values():
             raise click.ClickException(f"layer {probe.layer!r}: {reason}")

@@ -12,7 +12,7 @@ from cli.probe.afterwards.eval_rows import opened_rows
 from cli.probe.afterwards.eval_tables import difference_tables, score_tables
 from cli.probe.afterwards.outputs import checked_output, write_whole
 from cli.result import Failure, Result, WrongUsage, command, wants_json
-from cli.shared import overwrite_option, step_option
+from cli.shared import ignore_label_option, overwrite_option, shown_warnings, step_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,7 @@ VERSION = 2
     metavar="TARGET|SPEC",
     help="A target, or a column FILE.csv:COLUMN, that says which rows of STORE belong together, for the intervals.",
 )
+@ignore_label_option
 @click.option(
     "--beside",
     metavar="PROBES",
@@ -91,7 +92,7 @@ def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
     _refuse_parts_alone(names, output)
     fitted = solvers.load(probes)
     beside = solvers.load(given["beside"]) if given["beside"] else None
-    with ExitStack() as stack:
+    with shown_warnings(), ExitStack() as stack:
         rows = opened_rows(sources, given, stack)
         one = rows.scored(fitted, probes, asked)
         same = {(part.probe.layer, part.probe.target) for part in one.found.parts}

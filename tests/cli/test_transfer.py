@@ -217,6 +217,25 @@ def test_classes_that_are_missing_or_new(run, probes, other):
     assert [row["value"] for row in found["scores"] if row["metric"] == "roc_auc"] == [None, None]
 
 
+def test_marks_of_no_label_are_warned_of_and_can_be_ignored(run, evaluated, probes, other):
+    b = read("b.npz")
+    np.savez("f.npz", **layers_of(b["x"]))
+    np.save("marks.npy", np.where(np.arange(100) < 5, -100, b["y"]))
+    line = f"{probes} f.npz --target sign=marks.npy"
+    said = run(f"probe eval {line}").stderr
+    assert "warning: target 'sign' has the class -100 (5 rows)" in said
+    assert ".py" not in said
+    assert {row["rows"] for row in evaluated(line)} == {100}
+    assert {row["rows"] for row in evaluated(f"{line} --ignore-label -100")} == {95}
+    np.save("all.npy", np.where(np.arange(250) < 5, -100, np.concatenate([read("a.npz")["y"], b["y"]])))
+    of_store = evaluated(f"{probes} {other} --target sign=all.npy --ignore-label -100")
+    assert {row["rows"] for row in of_store} == {145, 100}
+    found = run(
+        f"probe errors {probes} {other} --layer hidden --split a --target sign=all.npy --ignore-label -100"
+    )
+    assert "of 145 wrong" in found.stdout
+
+
 def test_groups_of_other_rows_widen_the_interval(run, refused, probes, other):
     alone = document(run, f"{probes} {other} --metric error")["scores"][0]
     grouped = document(run, f"{probes} {other} --metric error --group-by g.csv:pair")["scores"][0]

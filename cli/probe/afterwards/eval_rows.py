@@ -56,7 +56,9 @@ class EvalRows:
         if not chosen:
             raise WrongUsage(f"{file} has no probe of the same layer and target, so none to be set beside")
         if self.store is None:
-            rows = given_features(self.sources, self.given["targets"], chosen, self.stack)
+            rows = given_features(
+                self.sources, self.given["targets"], chosen, self.stack, self.given["ignore_label"]
+            )
             there, missing = _there(chosen, rows, " ".join(self.sources))
             notes = [
                 "rows of files have no ids: those that a probe was trained on are recognised, as `fit`, only where all "
@@ -78,7 +80,7 @@ class EvalRows:
     ) -> tuple[GivenRows, list[Probe], list[str]]:
         from cli.probe.row_columns import features_of, target_of
 
-        labels = labels_by_target(store, chosen, self.given["targets"])
+        labels = labels_by_target(store, chosen, self.given["targets"], self.given["ignore_label"])
         asked = [probe for probe in chosen if not self.given["targets"] or probe.target in labels]
         lacking = {
             probe.key: [f"layer {name!r}" for name in probe.where.layers if name not in store.layers]

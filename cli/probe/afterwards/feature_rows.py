@@ -39,7 +39,11 @@ class _Array:
 
 
 def given_features(
-    sources: Sequence[str], targets: Sequence[str], probes: Sequence[Probe], stack: ExitStack
+    sources: Sequence[str],
+    targets: Sequence[str],
+    probes: Sequence[Probe],
+    stack: ExitStack,
+    ignore: Sequence[str] = (),
 ) -> GivenRows:
     """Return the rows of files.
 
@@ -51,6 +55,7 @@ def given_features(
         targets: of ``--target``.
         probes: those that were asked for.
         stack: closes the files.
+        ignore: labels that mean "no label", besides those that the probes ignored in their fit.
 
     Raises:
         WrongUsage: an array that may be of several layers, layers of different rows, or no labels.
@@ -58,13 +63,14 @@ def given_features(
     """
     import numpy as np
 
+    from actstore.label_values.plain import without
     from solvers.probing.afterwards.scores import GivenRows
     from solvers.rows import ConcatRows, as_source
 
     layers = list(dict.fromkeys(layer for probe in probes for layer in probe.where.layers))
     arrays = [each for source in sources for each in _arrays(source, layers)]
     by_split = _by_split(arrays)
-    data = _with_labels(by_split, targets, probes)
+    data = _with_labels(by_split, targets, probes, ignore)
     opened = {item.split: as_source(stack.enter_context(item.source.opened())) for item in data}
     counts = [opened[split].shape[0] for split in by_split]
     found = {}
@@ -76,8 +82,9 @@ def given_features(
             _refuse_other_rows(own, layer, rows[-1].shape[0], counts[number])
         found[layer] = rows[0] if len(rows) == 1 else ConcatRows(*rows)
     names = dict.fromkeys(name for item in data for name in item.targets)
+    ignored = [*_ignored(probes), *ignore]
     labels = {
-        name: _without_ignored(joined_labels([each.targets.get(name) for each in data], counts), name, probes)
+        name: without(joined_labels([each.targets.get(name) for each in data], counts), ignored)
         for name in names
     }
     return GivenRows(found, labels, np.repeat(list(by_split), counts), store=" ".join(sources))
@@ -145,15 +152,16 @@ def _by_split(arrays: Sequence[_Array]) -> dict[str, dict[str, _Array]]:
 
 
 def _with_labels(
-    by_split: dict[str, dict[str, _Array]], targets: Sequence[str], probes: Sequence[Probe]
+    by_split: dict[str, dict[str, _Array]],
+    targets: Sequence[str],
+    probes: Sequence[Probe],
+    ignore: Sequence[str],
 ) -> Sequence[SplitData]:
     """The first layer of each split with its labels."""
     from actstore.sources import RowColumns, split_data
     from actstore.wording import hint
 
-    ignored = dict.fromkeys(
-        str(each) for probe in probes for each in probe.proof.chosen.get("ignore_label", ())
-    )
+    ignored = dict.fromkeys([*_ignored(probes), *ignore])
     firsts = [next(iter(own.values())).data for own in by_split.values()]
     if not targets:
         raise WrongUsage("features of your own have no labels; give them: --target [SPLIT:]NAME=SPEC")
@@ -182,8 +190,6 @@ def _refuse_other_rows(own: dict[str, _Array], layer: str, rows: int, expected: 
         )
 
 
-def _without_ignored(labels: Any, name: str, probes: Sequence[Probe]) -> Any:
-    from actstore.label_values.plain import without
-
-    own = next(probe for probe in probes if probe.target == name)
-    return without(labels, tuple(own.proof.chosen.get("ignore_label", ())))
+def _ignored(probes: Sequence[Probe]) -> list[str]:
+    """The labels that any of the probes ignored in its fit."""
+    return [str(each) for probe in probes for each in probe.proof.chosen.get("ignore_label", ())]

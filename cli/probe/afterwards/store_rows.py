@@ -53,13 +53,16 @@ def given_rows_of(
     )
 
 
-def labels_by_target(store: Store, probes: Sequence[Probe], targets: Sequence[str]) -> dict[str, Any]:
+def labels_by_target(
+    store: Store, probes: Sequence[Probe], targets: Sequence[str], ignore: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the labels of the rows of a store, by the target of the probes: those asked for, else all there are.
 
     Args:
         store: whose rows.
         probes: what the labels are for; what they ignored in their fit is ignored here.
         targets: of ``--target``: NAME for one of the store's, NAME=TARGET for another of the store's, NAME=SPEC.
+        ignore: further labels that mean "no label".
 
     Raises:
         WrongUsage: no target of the probes, or one that was given twice.
@@ -69,7 +72,7 @@ def labels_by_target(store: Store, probes: Sequence[Probe], targets: Sequence[st
     from actstore.labels import labels_for
     from cli.probe.row_columns import target_of
 
-    ignored = {each.target: tuple(each.proof.chosen.get("ignore_label", ())) for each in reversed(probes)}
+    ignored = {each.target: (*each.proof.chosen.get("ignore_label", ()), *ignore) for each in reversed(probes)}
     labels: dict[str, Any] = {}
     for text in targets:
         name, separator, spec = text.partition("=")
