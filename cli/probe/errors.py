@@ -49,8 +49,9 @@ def errors(probes: str, store: str, split: str | None, top: int, **given: Any) -
     """Show the rows of STORE that a probe gets most wrong: those it misclassifies, the highest nats of the truth first.
 
     `p` is the probability of the class that it says, `p truth` that of the true one, `nats` its negative logarithm:
-    infinite where training had none of that class. The text of a row is shown where STORE keeps it (`actstore dump
-    --keep-input text`). `role` says which rows the probe was trained on (`fit`) or its C was chosen by (`select`).
+    infinite where training had none of that class. `role` says which rows the probe was trained on (`fit`) or its C was
+    chosen by (`select`). The text of a row is shown where STORE keeps it (`actstore dump --keep-input text`). Labels
+    other than those of STORE: --target NAME=SPEC.
 
     \b
     Example:

@@ -79,7 +79,7 @@ def difference_tables(found: Sequence[Difference], names: tuple[str, str]) -> li
         Column("beside", [number(each.beside) for each in found]),
         Column("difference", [_signed(each.difference) for each in found], with_next=True),
         Column("95%", [_ends(each) for each in found]),
-        Column("p", [_chance(each.p) for each in found]),
+        Column("p", [_chance(each.p) for each in found], with_next=True),
         Column("p (Holm)", [_chance(each.p_holm) for each in found]),
     ]
     what = metrics[0] if len(set(metrics)) == 1 else "difference"
