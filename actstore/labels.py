@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actstore.errors import SourceError
+from actstore.formats.containers.front import find
+from actstore.formats.containers.kinds import COLUMNS
 from actstore.formats.delimited import open_table
-from actstore.label_values.plain import labels_of
+from actstore.rows.cells import labels_of
 from actstore.sources import read_row_labels
 from actstore.sources.row_names import RowLabels, check_no_names, id_column, place_labels_of
 from actstore.wording import listed
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-TABLE_SUFFIX = ".csv"
+TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class FileLabels:
 def read_file(spec: str, column: str | None = None, ignore: Sequence[object] = ()) -> FileLabels:
     """The labels in ``FILE.csv[:COLUMN]``, by row id, or in ``FILE.npy``, ``FILE.npz:KEY``, ..., by position.
 
+    Also ``.tsv``, and either as ``.gz``; tables of other kinds (``.parquet``, ``.jsonl``) as ``FILE:COLUMN``.
+
+
     Args:
         spec: which file, and which array in it.
         column: of a table with several, which one has the labels.
@@ -49,18 +54,26 @@ def read_file(spec: str, column: str | None = None, ignore: Sequence[object] = (
     Raises:
         SourceError: nothing of that name, or no labels.
     """
-    if Path(spec).suffix.lower() == TABLE_SUFFIX:
+    if spec.lower().endswith(TABLE_SUFFIXES):
         return _read_table(Path(spec), column, ignore)
     table, _, named = spec.rpartition(":")
-    if column is None and Path(table).suffix.lower() == TABLE_SUFFIX:
+    if column is None and table.lower().endswith(TABLE_SUFFIXES):
         return _read_table(Path(table), named, ignore)  # by the ids here too, as with column
     if column is not None:
-        msg = f"{spec} has no columns; --column is for tables ({TABLE_SUFFIX})"
-        raise SourceError(msg)
+        if not _has_columns(spec):
+            msg = f"{spec} has no columns; --column is for tables (.csv, .tsv, .parquet, .feather, .jsonl)"
+            raise SourceError(msg)
+        spec = f"{spec}:{column}"
     found = read_row_labels(spec, ignore)
     file, _, key = spec.rpartition(":")
     name = key.rpartition("/")[2] if Path(file).is_file() else Path(spec).stem
     return FileLabels(name, found.values, found.ids, found.others)
+
+
+def _has_columns(spec: str) -> bool:
+    found = find(spec)
+    is_jsonl = spec.lower().endswith((".jsonl", ".jsonl.gz"))
+    return is_jsonl or (found is not None and found.key is None and found.kind in COLUMNS)
 
 
 def labels_for(spec: str, ids: Sequence[str], where: str, ignore: Sequence[object] = ()) -> np.ndarray:
@@ -110,7 +123,7 @@ def _read_table(path: Path, column: str | None, ignore: Sequence[object]) -> Fil
         name, cells = table.header[place], columns[place]
         table.check_numbers(cells, name)
     others = {table.header[at]: columns[at] for at in range(len(columns)) if at not in (id_place, place)}
-    return FileLabels(name, labels_of(cells, ignore), columns[id_place], others)
+    return FileLabels(name, labels_of(cells, ignore, f"{path}:{name}"), columns[id_place], others)
 
 
 def _places(path: Path, header: Sequence[str], column: str | None) -> tuple[int, int]:

@@ -45,16 +45,45 @@ def select(
     if not patterns:
         msg = f"no layers were asked for; name some of {listed([name for name in names if not asks_for_inputs(name)])}"
         raise LayerError(msg)
-    left_out = excluded(exclude, layers)
+    left_out = named_by(exclude, layers)
     picked = {layer.name for pattern in patterns for layer in _picked(pattern, layers, names)}
     if picked <= left_out:
-        msg = f"no layers are left: --exclude-layers {' '.join(exclude)} takes all {len(picked):,} that were picked"
-        raise LayerError(msg)
+        raise none_left(exclude, len(picked))
     return [layer for layer in layers if layer.name in picked - left_out]
 
 
-def excluded(patterns: Sequence[str], layers: Sequence[ModelLayer]) -> set[str]:
-    """The names of the layers that ``--exclude-layers`` leaves out: each pattern picks as it would be to keep them.
+def pick_names(patterns: Sequence[str], names: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
+    """The names of stored layers that at least one pattern picks and none of ``exclude`` does, in their order.
+
+    Raises:
+        LayerError: a pattern that is malformed or picks nothing, or nothing left of what was picked.
+    """
+    picked, left_out = _names_picked(patterns, names), _names_picked(exclude, names)
+    if picked and picked <= left_out:
+        raise none_left(exclude, len(picked))
+    return [name for name in names if name in picked - left_out]
+
+
+def _names_picked(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+    picked: set[str] = set()
+    for pattern in patterns:
+        matches = matcher(pattern, names)
+        found = {name for name in names if matches(name)}
+        if not found:
+            raise unknown(pattern, names)
+        picked |= found
+    return picked
+
+
+def none_left(exclude: Sequence[str], picked: int) -> LayerError:
+    """The error where ``--exclude-layers`` leaves nothing of what was picked."""
+    return LayerError(
+        f"no layers are left: --exclude-layers {' '.join(exclude)} takes all {picked:,} that were picked"
+    )
+
+
+def named_by(patterns: Sequence[str], layers: Sequence[ModelLayer]) -> set[str]:
+    """The names of the layers that patterns mean, whether they can be stored or not.
 
     Raises:
         LayerError: a malformed pattern, or one that picks nothing.

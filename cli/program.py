@@ -26,6 +26,7 @@ _CODES = {
     "AdapterError": "model",
     "DumpError": "dump",
     "ProblemError": "problem",
+    "UnknownNameError": "name",
     "EngineError": "engine",
     "ProbeFileError": "probe-file",
     "FigureError": "figure",

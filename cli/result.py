@@ -6,12 +6,14 @@ options that belong to every command (``--json``, ``--debug``) stand here once.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.completion import complete_files
 from cli.shared import as_json_text, echo_table, noticed, one_line, printable
 
 if TYPE_CHECKING:
@@ -119,11 +121,13 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
+        complete_files(self.params)
         self.params += [_switch("--json", _JSON, "Print the result as JSON."), debug_option()]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command and print its result."""
-        result = super().invoke(ctx)
+        """Run the command and print its result; with ``--json``, what a model's file prints goes to stderr."""
+        with redirect_stdout(sys.stderr) if wants_json(ctx) else nullcontext():
+            result = super().invoke(ctx)
         if isinstance(result, Result):
             _print(result, ctx)
             if result.failure:
@@ -171,14 +175,19 @@ def _print(result: Result, ctx: click.Context) -> None:
             fields |= _error(result.failure.code, "; ".join(result.failure.lines))
         echo_document(title(ctx), result.version, fields)
     else:
-        for block in result.text:
-            if isinstance(block, Table):
-                echo_table(block.header, block.rows, block.left)
-            else:
-                click.echo(printable(block))
+        echo_text(result.text)
     failed = result.failure.lines if result.failure and not result.failure.in_text else ()
     for line in [*result.messages, *(f"error: {line}" for line in failed)]:
         click.echo(printable(line), err=True)
+
+
+def echo_text(blocks: Sequence[str | Table]) -> None:
+    """Print lines and tables for a person; see ``printable``."""
+    for block in blocks:
+        if isinstance(block, Table):
+            echo_table(block.header, block.rows, block.left)
+        else:
+            click.echo(printable(block))
 
 
 def echo_document(format_name: str, version: int, fields: Mapping[str, Any]) -> None:

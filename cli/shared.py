@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 step_option = click.option(
     "--step", type=click.IntRange(min=0), metavar="N", help="Which training step, where STORE has several."
 )
@@ -52,11 +51,6 @@ def as_json_text(value: Any) -> str:
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
     # JSON may write any character as its number; those that would act on a terminal are.
     return re.sub(r"[^\n -~]", lambda found: _as_number(found[0]), text)
-
-
-def echo_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(as_json_text(value))
 
 
 def _as_number(character: str) -> str:
@@ -151,6 +145,13 @@ class ProgressLine:
         self.clear()
 
 
+exclude_option = click.option(
+    "--exclude-layers",
+    "exclude_layers",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers to leave out, whatever --layers picks; repeatable.",
+)
 ignore_label_option = click.option(
     "--ignore-label",
     multiple=True,
@@ -214,3 +215,27 @@ def layers_of(rows: int, layers: int) -> str:
 def layer_count(layers: int) -> str:
     """Return `2 layers`, or `1 layer`."""
     return f"{layers:,} layer{'s' * (layers != 1)}"
+
+
+def reductions_in_words(steps: Any) -> str:
+    """Reductions as words: `pool mean, random_features 8 of 128`."""
+    if not isinstance(steps, list) or not steps:
+        return "nothing"
+    words = []
+    for step in steps:
+        if not isinstance(step, dict):
+            return "something unknown"
+        indices = step.get("indices")
+        count = (
+            indices.get("count")
+            if isinstance(indices, dict)
+            else len(indices)
+            if isinstance(indices, list)
+            else None
+        )
+        given = [
+            str(step[name]) for name in ("how", "kind", "pool", "to") if isinstance(step.get(name), str | int)
+        ]
+        number = [f"{count} of {step.get('of')}"] if count is not None else []
+        words.append(" ".join([str(step.get("step")), *given, *number]))
+    return ", ".join(words)

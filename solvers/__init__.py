@@ -10,7 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from solvers.errors import EngineError, FigureError, ProbeFileError, ProblemError, SolverError
+    from solvers.errors import (
+        EngineError,
+        FigureError,
+        ProbeFileError,
+        ProblemError,
+        SolverError,
+        UnknownNameError,
+    )
     from solvers.estimators.logistic_probe import LogisticProbe
     from solvers.estimators.logistic_probe_path import LogisticProbePath
     from solvers.fitting.fit import fit
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
     from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Project, Rows
     from solvers.scoring.predictions import Predictions
     from solvers.scoring.spread import Spread, spread_over_seeds
+
+__version__: str
+"""Of the package ``actstore``, which this one belongs to, as it is installed."""
 
 _HOME = {
     "Columns": "solvers.rows",
@@ -49,6 +59,7 @@ _HOME = {
     "SolverError": "solvers.errors",
     "Spread": "solvers.scoring.spread",
     "Status": "solvers.fitting.result",
+    "UnknownNameError": "solvers.errors",
     "certify": "solvers.proof.certifying",
     "evaluate": "solvers.probing.evaluate",
     "fit": "solvers.fitting.fit",
@@ -81,6 +92,7 @@ __all__ = [
     "SolverError",
     "Spread",
     "Status",
+    "UnknownNameError",
     "certify",
     "evaluate",
     "fit",
@@ -94,9 +106,16 @@ _FORMER = {"Path": "FitPath"}  # names before 0.2, still understood
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("actstore")
     name = _FORMER.get(name, name)
     if name not in _HOME:
-        msg = f"module 'solvers' has no attribute {name!r}"
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, _HOME, 1)
+        msg = f"module 'solvers' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         raise AttributeError(msg)
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EngineError", "FigureError", "ProbeFileError", "ProblemError", "SolverError"]
+__all__ = ["EngineError", "FigureError", "ProbeFileError", "ProblemError", "SolverError", "UnknownNameError"]
 
 
 class SolverError(Exception):
@@ -14,6 +14,12 @@ class ProblemError(SolverError, ValueError):
 
     A ValueError too, which is what scikit-learn's tools expect of an estimator that refuses its input.
     """
+
+
+class UnknownNameError(SolverError, KeyError):
+    """A probe, a split or a class that is not there. A KeyError too, so that ``get`` and ``in`` work."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 class EngineError(SolverError):

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 
 from solvers.errors import ProblemError
+from solvers.printable.named import unknown
 from solvers.rows import as_source, blocks, flat_width
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from solvers.arrays import Array
     from solvers.rows import RowSource
 
-__all__ = ["LinearMap", "output_blocks"]
+__all__ = ["LinearMap", "directions", "output_blocks"]
 
 BLOCK_ELEMENTS = 1 << 21  # entries of a block of rows: 16 MB in float64
 
@@ -117,6 +118,37 @@ class LinearMap:
         if self.classes is None:
             msg = "a regression has no classes, so no probabilities; use predict, which gives its values"
             raise ProblemError(msg)
+
+
+def directions(weights: NDArray[np.float64], classes: Array | None, label: Any = None) -> NDArray[np.float64]:
+    """Return the gradient of a probe's logits by the row: (width,), or (width, classes) for three classes or more.
+
+    Of two classes that of log p(second) − log p(first). Of more, for each class that of its logit minus the mean of
+    all, which adding a constant to every logit does not change. Of a regression, that of its outputs.
+
+    Args:
+        weights: (width, outputs).
+        classes: (outputs,) the labels in sorted order; None of a regression.
+        label: the class that the direction leads to, (width,); None for the second of two, or for all.
+
+    Raises:
+        UnknownNameError: there is no such class.
+    """
+    if classes is None:
+        return weights[:, 0] if weights.shape[1] == 1 else weights
+    place = None if label is None else _place(classes, label)
+    if len(classes) == 2:
+        difference = weights[:, 1] - weights[:, 0]
+        return -difference if place == 0 else difference
+    centred = weights - weights.mean(axis=1, keepdims=True)
+    return centred if place is None else centred[:, place]
+
+
+def _place(classes: Array, label: Any) -> int:
+    found = [place for place, known in enumerate(classes.tolist()) if known == label]
+    if not found:
+        raise unknown("class", label, classes.tolist())
+    return found[0]
 
 
 def output_blocks(

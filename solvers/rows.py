@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "Project",
     "RowSource",
     "Rows",
+    "as_layers",
     "as_source",
     "at_full_width",
     "blocks",
@@ -85,6 +87,35 @@ def as_source(activations: RowSource | ArrayLike) -> RowSource:
         msg = f"activations have dtype {source.dtype}; expected real numbers: convert them to float32"
         raise ProblemError(msg)
     return source
+
+
+def as_layers(layers: Any) -> Mapping[str, RowSource | ArrayLike]:
+    """Return layers by name: a mapping as it is, an array or a row source as one layer, ``layer`` unless it has a name.
+
+    Raises:
+        ProblemError: something else; a list of arrays has no names.
+    """
+    if isinstance(layers, Mapping) or (
+        hasattr(layers, "keys") and hasattr(layers, "items") and not _rows(layers)
+    ):
+        return cast("Mapping[str, RowSource | ArrayLike]", layers)
+    if _rows(layers):
+        name = getattr(layers, "name", None)
+        return {name if isinstance(name, str) and name else "layer": layers}
+    msg = (
+        f"layers are a {type(layers).__name__}{_shape_said(layers)}; expected rows by name, such as {{'fc1': rows}} "
+        "or store.layers, or one array (rows, features)"
+    )
+    raise ProblemError(msg)
+
+
+def _shape_said(value: Any) -> str:
+    return f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+
+
+def _rows(layers: Any) -> bool:
+    """Whether something has the shape of rows."""
+    return len(getattr(layers, "shape", ())) > 1
 
 
 def flat_width(source: RowSource) -> int:

@@ -20,12 +20,19 @@ def main() -> int:
     parser.add_argument(
         "--probes", type=int, default=5_000, help="how many mutations of probe files and of parts"
     )
+    parser.add_argument(
+        "--containers",
+        type=int,
+        default=5_000,
+        help="how many of tables, tensors and the like that others wrote",
+    )
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same mutations")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="how many processes")
     chosen = parser.parse_args()
     cases = [
         *run(chosen.count, chosen.seed, chosen.workers),
         *run(chosen.foreign, chosen.seed, chosen.workers, "tests.actstore.mutation_foreign"),
+        *run(chosen.containers, chosen.seed, chosen.workers, "tests.actstore.mutation_containers"),
         *run(chosen.probes, chosen.seed, chosen.workers, "tests.solvers.mutation_probes"),
     ]
     failures = [case for case in cases if case.outcome != "found"]

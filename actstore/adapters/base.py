@@ -11,7 +11,7 @@ It imports its framework inside functions only; where it grows, its further file
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
@@ -146,6 +146,13 @@ class Adapter(ABC):
         """
         raise NotImplementedError(spec)
 
+    def edges(self, layers: Sequence[str]) -> list[tuple[str, str]] | None:
+        """Return which of these layers feeds which, (from, to), directly or through others; None where that is unknown.
+
+        Asked for after ``describe``. An adapter that knows overrides this; ``input`` is what the model is given.
+        """
+        return None
+
     def load_weights(self, path: Path, key: str | None) -> object:
         """Load ``--weights``. An adapter that can overrides this.
 
@@ -181,6 +188,14 @@ class Adapter(ABC):
     def prepare(self, inputs: object) -> Prepared:
         """Prepare a batch of the source; what is prepared already stays as it is."""
         return inputs if isinstance(inputs, Prepared) else Prepared(*self.prepared(inputs))
+
+    def tokens(self, inputs: object) -> np.ndarray | None:
+        """(examples, positions) the token at each position of prepared inputs; None where these are no tokens.
+
+        An adapter that has a tokenizer overrides this and gives text; others give the numbers of tokens.
+        """
+        found = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+        return None if found is None else arrays.to_bits(found)[0]
 
     @property
     def fixed_rows(self) -> int | None:
@@ -266,3 +281,24 @@ def _is_input(layer: ModelLayer) -> bool:
 @contextmanager
 def _nothing_to_run() -> Iterator[Run]:
     yield lambda _inputs: {}
+
+
+def contracted(edges: Iterable[tuple[str, str]], layers: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the edges among ``layers``: from one to another that it reaches without passing a third."""
+    after: dict[str, list[str]] = {}
+    for source, to in edges:
+        after.setdefault(source, []).append(to)
+    kept = set(layers)
+    found: dict[tuple[str, str], None] = {}
+    for layer in layers:
+        seen: set[str] = set()
+        waiting = list(after.get(layer, ()))
+        while waiting:
+            name = waiting.pop()
+            if name in kept:
+                if name != layer:
+                    found[layer, name] = None
+            elif name not in seen:
+                seen.add(name)
+                waiting += after.get(name, ())
+    return list(found)

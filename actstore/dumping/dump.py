@@ -59,6 +59,8 @@ class DumpSettings:
         resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
         selfcheck: whether to refuse a model that gives a row other values when it runs again, beside other rows, or
             padded (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
+        keep_input: "text" or "thumbnail": store the text, or a small image, of each example, too, to show it later
+            (``store.inputs_kept``).
         inputs: files and folders that are read besides the data (model, weights, labels), as SPECs; like the data's own
             files, none of them is ever replaced.
         command: the command line, for the provenance.
@@ -83,6 +85,7 @@ class DumpSettings:
     stop_early: bool = False
     resume_anyway: bool = False
     selfcheck: bool = True
+    keep_input: str | None = None
     inputs: tuple[str, ...] = ()
     command: str = ""
     exclude_layers: tuple[str, ...] = ()
@@ -111,6 +114,7 @@ class DumpSettings:
             axes=self.axes,
             selfcheck=self.selfcheck,
             exclude=self.exclude_layers,
+            keep_input=self.keep_input,
         )
 
     def inputs_of(self, data: Sequence[SplitData]) -> list[str]:

@@ -12,9 +12,10 @@ from actstore.dumping.checks import Checks
 from actstore.dumping.first_look import blaming_model
 from actstore.dumping.plan import LoopSettings, make_plan
 from actstore.dumping.reading import ReadBatch, Reading, compare
-from actstore.dumping.rows import row_batch
+from actstore.dumping.rows import row_batch, with_inputs, with_tokens
 from actstore.errors import DumpError
 from actstore.provenance import versions
+from actstore.reductions import kept_inputs
 from actstore.store.documents.records import Seen
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class DumpLoop:
         self, writer: Writer, settings: LoopSettings, progress: Callable[[Progress], None] | None = None
     ) -> None:
         self._writer, self._settings, self._show = writer, settings, progress
+        self._shown = progress
         self._progress = Progress()
         self._reading = Reading()
         self._announced: list[JSON] = []
@@ -89,12 +91,15 @@ class DumpLoop:
         self._model = plan.model
         return plan
 
-    def run(self, plan: DumpPlan) -> None:
+    def run(self, plan: DumpPlan, progress: Callable[[Progress], None] | None = None) -> None:
         """Store all rows of the share, but for those that an interrupted dump has stored already.
+
+        ``progress`` is called as rows are stored, in place of what the loop was begun with.
 
         Raises:
             ActstoreError: see ``dump``.
         """
+        self._shown = progress or self._show
         self.announce(plan)
         stored = self._begin(plan) if self._stored is None else self._stored
         self._progress = self._progress.expecting(plan.share.rows)
@@ -108,8 +113,9 @@ class DumpLoop:
         Checks(plan).after()
         skipped = {"skipped": self._reading.skipped} if self._reading.skipped else {}
         passed_over = {"passed_over": dict(plan.passed_over)} if plan.passed_over else {}
+        graph = _graph(plan)
         self._writer.note(
-            data=self._reading.items, **skipped, **passed_over, **_reported(plan.reductions, stored)
+            data=self._reading.items, **skipped, **passed_over, **graph, **_reported(plan.reductions, stored)
         )
 
     def check_all_came(self) -> None:
@@ -122,6 +128,7 @@ class DumpLoop:
             rows = item.expected_rows(self._settings.examples, position)
             counted = self._settings.unit.counted
             self._announced.append({"split": item.split, "source": item.source.spec, counted: rows})
+        kind = self._settings.keep_input
         self._writer.note(
             model=plan.model,
             options=self._settings.document(),
@@ -129,6 +136,7 @@ class DumpLoop:
             data=self._announced,
             versions=versions(),
             **plan.data[0].columns.document(),
+            **({"kept_input": kept_inputs.document(kind)} if kind is not None else {}),
         )
 
     def _begin(self, plan: DumpPlan) -> Seen:
@@ -154,15 +162,25 @@ class DumpLoop:
             check(prepared, ids)
             activations = run(prepared, parts)
             plan.padded.check(activations)
+            tokens = plan.adapter.tokens(prepared.inputs) if item.tokens else None
         stored = row_batch(activations, batch, ids, item, parts)
+        stored = with_inputs(with_tokens(stored, tokens, parts), batch, self._settings.keep_input, parts)
         self._writer.append(stored, read.seen)
         nbytes = sum(layer.array.nbytes for layer in activations.values())
         self._report(self._progress.plus(len(stored.ids), nbytes))
 
     def _report(self, progress: Progress) -> None:
         self._progress = progress
-        if self._show is not None:
-            self._show(progress)
+        if self._shown is not None:
+            self._shown(progress)
+
+
+def _graph(plan: DumpPlan) -> dict[str, JSON]:
+    """Return which of the layers feeds which, where the adapter knows."""
+    edges = plan.adapter.edges([layer.name for layer in plan.layers])
+    if edges is None:
+        return {}
+    return {"graph": {"told_by": plan.adapter.name, "edges": [list(edge) for edge in edges]}}
 
 
 def _warn_of_same_weights(model: Mapping[str, JSON], other_steps: Mapping[int, Mapping[str, JSON]]) -> None:

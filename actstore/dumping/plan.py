@@ -15,12 +15,12 @@ from actstore.dumping.ranks import Share, all_of
 from actstore.dumping.rows import RowUnit
 from actstore.dumping.selfcheck import SelfCheck
 from actstore.dumping.subject import SelfCheckWarning, Subject
-from actstore.errors import SourceError
-from actstore.patterns import by_name, excluded, matching, select, with_axes
-from actstore.reductions import Reductions, ReductionSettings, plan_reductions
+from actstore.errors import DumpError, SourceError
+from actstore.patterns import by_name, matching, named_by, select, with_axes
+from actstore.reductions import Reductions, ReductionSettings, kept_inputs, plan_reductions
 from actstore.reductions.parts_of_examples import has_positions
 from actstore.rows.choice import RowChoice
-from actstore.store.format import StoredLayer
+from actstore.store.format import TOKEN, StoredLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +43,7 @@ class LoopSettings:
         unit: what a row is.
         axes: ``PATTERN=NAME,NAME,...``: what the axes of layers are.
         selfcheck: whether to check the model before, within and after (see ``actstore.dumping.selfcheck``).
+        keep_input: what of the inputs is stored, too (``actstore.reductions.kept_inputs``); None for nothing.
     """
 
     layers: tuple[str, ...]
@@ -54,6 +55,12 @@ class LoopSettings:
     selfcheck: bool = True
     exclude: tuple[str, ...] = ()
     """Patterns of layers that are left out, whatever ``layers`` picks."""
+    keep_input: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep_input not in (None, *kept_inputs.KINDS):
+            msg = f"keep_input is {self.keep_input!r}; expected {' or '.join(kept_inputs.KINDS)}"
+            raise DumpError(msg)
 
     @property
     def examples(self) -> RowChoice:
@@ -78,6 +85,7 @@ class LoopSettings:
             "sample": choice.sample,
             "seed": choice.seed,
             **({"axes": list(self.axes)} if self.axes else {}),
+            **({"keep_input": self.keep_input} if self.keep_input else {}),
         }
 
 
@@ -118,7 +126,14 @@ class DumpPlan:
         return [
             StoredLayer(layer.name, layer.dtype, tuple(layer.shape or ()), tuple(layer.axes), order)
             for order, layer in enumerate(self.reductions.layers)
-        ]
+        ] + self._stored_thumbnail()
+
+    def _stored_thumbnail(self) -> list[StoredLayer]:
+        if self.settings.keep_input != kept_inputs.THUMBNAIL:
+            return []
+        shape = kept_inputs.thumbnails(self.first.inputs).shape[1:]
+        name, axes = kept_inputs.THUMBNAIL_LAYER, kept_inputs.THUMBNAIL_AXES
+        return [StoredLayer(name, "uint8", shape, axes, len(self.reductions.layers))]
 
     def batches(self, position: int) -> Iterator[tuple[int, Batch]]:
         """Return the share's batches of an item of data, each with its number, counted from 1."""
@@ -171,6 +186,8 @@ def make_plan(
     layers, passed_over = _chosen(settings, every)
     model = adapter.provenance()
     reductions = plan_reductions(settings.reductions, layers, settings.unit.name)
+    _check_kept(settings, first, [layer.name for layer in layers])
+    _check_tokens(adapter, data, settings.unit.name, first)
     return DumpPlan(
         adapter,
         model,
@@ -187,12 +204,55 @@ def make_plan(
     )
 
 
+def _check_kept(settings: LoopSettings, first: Batch, layers: Sequence[str]) -> None:
+    """Refuse to keep inputs that are not of the kind, or under a name that is taken.
+
+    Raises:
+        SourceError: see ``kept_inputs``.
+    """
+    kind = settings.keep_input
+    if kind == kept_inputs.TEXT:
+        kept_inputs.kept_texts(first.inputs)
+        name, taken = kept_inputs.TEXT_TARGET, [*first.targets]
+    elif kind == kept_inputs.THUMBNAIL:
+        kept_inputs.thumbnails(first.inputs)
+        name, taken = kept_inputs.THUMBNAIL_LAYER, [*layers]
+        if not settings.unit.whole:
+            msg = f"--keep-input {kind} keeps one image for each row, and a row is one {settings.unit.name}"
+            raise SourceError(msg)
+    else:
+        return
+    if name in taken:
+        msg = f"--keep-input {kind} is stored as {name!r}, and the data or the model has that name; rename it"
+        raise SourceError(msg)
+
+
+def _check_tokens(adapter: Adapter, data: Sequence[SplitData], unit: str, first: Batch) -> None:
+    """Refuse the target ``token`` where a row is none, or where the inputs have none.
+
+    Raises:
+        SourceError: with what to do.
+    """
+    if not any(item.tokens for item in data):
+        return
+    if unit != TOKEN:
+        msg = f"--target token is the token of each row, and a row is one {unit}; say --row token, or leave it out"
+        raise SourceError(msg)
+    if TOKEN in first.targets:
+        msg = f"--target {TOKEN} is the model's token of each row, and the data has a target of that name; rename it"
+        raise SourceError(msg)
+    tokens = adapter.tokens(adapter.prepare(first.inputs).inputs)
+    if tokens is None or tokens.ndim != 2:
+        msg = "--target token needs inputs with input_ids, (rows, positions), and this model takes none; leave it out"
+        raise SourceError(msg)
+
+
 def _chosen(
     settings: LoopSettings, every: Sequence[ModelLayer]
 ) -> tuple[Sequence[ModelLayer], Mapping[str, str]]:
     """The layers that are dumped, and those that a glob passes over since they have no row, with the reason."""
     layers = select(settings.layers, every, settings.exclude)
-    left_out = excluded(settings.exclude, every)
+    left_out = named_by(settings.exclude, every)
     passed_over = {
         name: note for name, note in _without_rows(settings.layers, every).items() if name not in left_out
     }

@@ -1,105 +1,53 @@
-"""Stores written from Python: ``actstore.create``, and ``actstore.capture`` for a pass that happens anyway."""
+"""Stores written from Python: ``actstore.create``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from actstore.activations import Captured, RowBatch
 from actstore.adapters import adapt
 from actstore.adapters.base import capture_layer
+from actstore.doors.capture import Activations
+from actstore.doors.data import data_of
+from actstore.doors.keywords import CreateKeywords, as_settings, patterns, shows_keywords
+from actstore.doors.progress import shown
+from actstore.dumping.dump import DumpSettings
 from actstore.dumping.loop import DumpLoop
-from actstore.dumping.plan import LoopSettings
 from actstore.dumping.rows import RowUnit
-from actstore.errors import DumpError, LayerError
-from actstore.label_values.marks import LabelCount
-from actstore.label_values.plain import as_several, names_of
+from actstore.errors import DumpError
 from actstore.provenance import versions
-from actstore.reductions import ReductionSettings
 from actstore.rows.choice import RowColumns
-from actstore.sources import SplitData
-from actstore.sources.python import TARGET, from_object
+from actstore.rows.label_marks import LabelCount
+from actstore.rows.labels import as_several, names_of
+from actstore.sources.python import TARGET
 from actstore.sources.row_names import labels_by_name
-from actstore.store.documents.bfloat16 import widened
 from actstore.store.documents.write_place import WritePlace
-from actstore.store.format import BFLOAT16, EXAMPLE
+from actstore.store.format import EXAMPLE
 from actstore.store.writing.writer import Writer
-from actstore.wording import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
+    from actstore.dumping.loop import Progress
     from actstore.store.reading.reader import Store
 
 
 PIECE_BYTES = 32 * 2**20
 
 
-class Activations(Mapping[str, np.ndarray]):
-    """Layers that a forward pass filled in, by name; (rows, *features), bfloat16 as float32.
-
-    ``captured`` has them as a store takes them, with their own bits and axis names.
-    """
-
-    def __init__(self, captured: Mapping[str, Captured]) -> None:
-        self.captured = captured
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        layer = self.captured[name]
-        if layer.dtype == BFLOAT16:
-            return widened(layer.array)
-        return layer.array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.captured)
-
-    def __len__(self) -> int:
-        return len(self.captured)
-
-
-@contextmanager
-def capture(model: object, layers: str | Sequence[str]) -> Iterator[Activations]:
-    """Copy layers out of a forward pass that happens anyway.
-
-    ``with actstore.capture(model, ["conv*"]) as activations: model(x)``. Neither the model's mode, nor its
-    gradients, nor its output are touched; modules in training mode are warned of.
-    Filled once the pass is over; where there are several, by the latest.
-
-    Raises:
-        LayerError: a pattern picks no layer, or the model was not called.
-        AdapterError: the model has no hooks (only torch has).
-    """
-    patterns = _patterns(layers)
-    with adapt(model).watching(patterns) as captured:
-        yield Activations(captured)
-    if not captured:
-        msg = f"nothing was captured of {listed(patterns)}: call the model inside the with block"
-        raise LayerError(msg)
-
-
 class Recording:
     """A store in the making. Close it, or use it as a context manager: after an error what was sealed stays."""
 
-    def __init__(
-        self,
-        path: str | PathLike[str],
-        settings: LoopSettings,
-        *,
-        overwrite: bool,
-        resume: bool,
-        stop_early: bool = False,
-        resume_anyway: bool = False,
-    ) -> None:
-        self._path, self._settings, self._stop_early = path, settings, stop_early
-        self._overwrite, self._resume, self._anyway = overwrite, resume or resume_anyway, resume_anyway
+    def __init__(self, path: str | PathLike[str], settings: DumpSettings) -> None:
+        self._path, self._asked = path, settings
+        self._settings = settings.loop(RowUnit(settings.row or EXAMPLE))
+        self._overwrite = settings.overwrite
         self._step: int | None = None
         self._writer = self._begun(None)
-        self._loop = DumpLoop(self._writer, settings)
+        self._loop = DumpLoop(self._writer, self._settings)
         self._used = False
         self._labels_seen = LabelCount()
 
@@ -109,8 +57,8 @@ class Recording:
             place=WritePlace(step),
             row_unit=self._settings.unit.name,
             overwrite=self._overwrite,
-            resume=self._resume,
-            resume_anyway=self._anyway,
+            resume=self._asked.resume or self._asked.resume_anyway,
+            resume_anyway=self._asked.resume_anyway,
         )
         writer.note(versions=versions())
         return writer
@@ -138,36 +86,41 @@ class Recording:
         step: int | None = None,
         split: str = "",
         target: str = TARGET,
+        targets: Mapping[str, Any] | Sequence[str] | None = None,
         split_by: str | None = None,
         group_by: str | None = None,
         ignore_label: object = (),
+        progress: bool | Callable[[Progress], None] = False,
     ) -> None:
         """Run ``loader`` through ``model`` in evaluation mode, without gradients; the model is left as it was found.
 
         Args:
             model: whatever an adapter knows; the same weights in every call for a step.
-            loader: batches, each the inputs or (inputs, labels); or an array; or a mapping of splits to these.
+            loader: batches, each the inputs or (inputs, labels); or an array; or a mapping of splits to these; or
+                SPECs as ``--data`` has them.
             step: the training step. All steps have the same rows, in the same order; a step is whole once another one
                 begins. None for a store without steps.
             split: of these rows, where ``loader`` is no mapping.
-            target: what the labels are called; where they are a dict, it names them itself.
+            target: what the labels in batches are called; where they are a dict, it names them itself.
+            targets: labels by name, (rows,) each, or by split where ``loader`` is a mapping; see ``actstore.dump``.
             split_by: the labels, of those by name, that say the split of each row.
             group_by: the labels, of those by name, that say which rows belong together. They are the groups of the
                 store where a row is an example; where it is a token or a word, its group is its example.
             ignore_label: a label, or several, that mean "no label".
+            progress: True shows a line on stderr; or a function of an ``actstore.Progress``.
 
         Raises:
             ActstoreError: unknown layers, labels of another length, a model or a loader that fails, other weights.
         """
-        loaders = loader if isinstance(loader, Mapping) else {split: loader}
         columns = RowColumns(split_by, group_by, as_several(ignore_label))
-        columns.check_splits(list(loaders))
-        data = [
-            SplitData(name, from_object(batches, f"loader {type(batches).__name__}", target), columns=columns)
-            for name, batches in loaders.items()
-        ]
+        data = data_of(loader, targets, columns, split=split, target=target)
+        asked = self._asked
+        adapter = adapt(
+            model, asked.device, autocast=asked.autocast, trace=asked.trace, stop_early=asked.stop_early
+        )
         loop = self._at(step)
-        loop.run(loop.plan(adapt(model, stop_early=self._stop_early), data))
+        with shown(progress) as line:
+            loop.run(loop.plan(adapter, data), line.report)
         self._settings = replace(
             self._settings, selfcheck=False
         )  # once is enough: further steps have the same layers
@@ -195,11 +148,13 @@ class Recording:
             step: as for ``dump``.
 
         Raises:
-            ActstoreError: no activations, or rows, labels, ids and splits that disagree; or rows that are no examples.
+            ActstoreError: no activations, or rows, labels, ids and splits that disagree; rows that are no examples; or
+                a store that was begun with reductions, which ``dump`` alone makes.
         """
         if not self._settings.unit.whole:
             msg = f"append takes examples, but a row of this store is a {self._settings.unit.name}; give dump the model"
             raise DumpError(msg)
+        _refuse_reductions(self._asked)
         captured = _captured(activations)
         rows = max((len(layer.array) for layer in captured.values()), default=0)
         if not rows:
@@ -209,7 +164,7 @@ class Recording:
         told |= {} if groups is None else {"groups": names_of(groups, "group")}
         for what, names in told.items():
             if len(names) != rows:
-                wanted = "one for all, or one per row," if what == "splits" else "one per row"
+                wanted = "one for all, or one per row" if what == "splits" else "one per row"
                 msg = f"{rows} rows of activations come with {len(names)} {what}; expected {wanted}"
                 raise DumpError(msg)
         labels = labels_by_name(targets or {}, ids, as_several(ignore_label))
@@ -243,54 +198,66 @@ class Recording:
             self._labels_seen.warn()
 
 
+@shows_keywords(CreateKeywords)
 def create(
-    path: str | PathLike[str],
-    layers: str | Sequence[str] = (),
-    *,
-    batch_size: int = 256,
-    reductions: ReductionSettings | None = None,
-    row: str = EXAMPLE,
-    overwrite: bool = False,
-    resume: bool = False,
-    axes: Mapping[str, Sequence[str]] | None = None,
-    stop_early: bool = False,
-    resume_anyway: bool = False,
-    selfcheck: bool = True,
+    path: str | PathLike[str], layers: str | Sequence[str] = (), **options: Unpack[CreateKeywords]
 ) -> Recording:
     """Begin a store, ``NAME.acts`` (a folder) or ``NAME.h5`` (a single file).
 
     Args:
         path: where; nothing is created before the first rows.
         layers: patterns of the layers that ``dump`` stores (``actstore.patterns``); ``append`` stores what it is given.
-        batch_size: rows that go through the model together, where ``dump`` is given an array.
-        reductions: what ``dump`` keeps of each layer; None for all of it.
-        row: what a row is: "example", or "token" or "word" of an example, which ``dump`` makes of layers by position.
-        overwrite: replace an existing store, once the new one is whole.
-        resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was interrupted.
-        axes: what the axes of layers are, by pattern, where nobody can know: ``{"conv*": ("channel", "height",
-            "width")}``.
-        stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
-            something from one layer to a later one may find it in its next pass.
-        resume_anyway: as ``resume``, also where other versions of the libraries computed what is there; the store says
-            from which row on (``provenance["resumed"]``).
-        selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again, beside
-            other rows, or padded (``actstore.dumping.selfcheck``).
+        options: what ``dump`` does, in the words of the command line:
+
+            exclude_layers: patterns of layers that are left out, whatever ``layers`` picks.
+            row: what a row is: "example", or "token" or "word" of an example, which ``dump`` makes of layers by
+                position.
+            batch_size: rows that go through the model together, where ``dump`` is given an array.
+            limit: of each call's data (of each split), the first so many examples.
+            sample_rows: keep each row with this probability.
+            pool: ``"mean"``, ``["conv*=mean"]`` or ``{"conv*": "mean"}``; also max, cls, first, last, none.
+            random_features: keep so many features of each layer, at random.
+            random_projection: project each layer to so many dimensions.
+            dtype: cast layers of floats to float16, bfloat16, float32 or float64.
+            seed: of all that is drawn.
+            reductions: these five together, an ``actstore.Reductions``.
+            axes: what the axes of layers are, by pattern, where nobody can know: ``{"conv*": ("channel", "height",
+                "width")}``.
+            device, autocast, trace: where and how the model runs (``DumpSettings``).
+            selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again,
+                beside other rows, or padded (``actstore.dumping.selfcheck``).
+            keep_input: "text" or "thumbnail": ``dump`` stores the text, or a small image, of each example, too, to show
+                it later (``store.inputs_kept``).
+            stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
+                something from one layer to a later one may find it in its next pass.
+            overwrite: replace an existing store, once the new one is whole.
+            resume: go on with a store that is there: add steps to it, and let ``dump`` take up one that was
+                interrupted.
+            resume_anyway: as ``resume``, also where other versions of the libraries computed what is there; the store
+                says from which row on (``provenance["resumed"]``).
 
     Raises:
+        DumpError: ``keep_input`` is something else.
         StoreError: ``path`` exists, or has another suffix.
+        DumpError: an option that cannot be.
+        TypeError: a keyword that there is not; the message names the nearest.
     """
-    kept = reductions or ReductionSettings()
-    named = tuple(f"{pattern}={','.join(names)}" for pattern, names in (axes or {}).items())
-    settings = LoopSettings(
-        _patterns(layers), batch_size, reductions=kept, unit=RowUnit(row), axes=named, selfcheck=selfcheck
-    )
-    return Recording(
-        path, settings, overwrite=overwrite, resume=resume, stop_early=stop_early, resume_anyway=resume_anyway
-    )
+    return Recording(path, DumpSettings(patterns(layers), **as_settings(options)))
 
 
-def _patterns(layers: str | Sequence[str]) -> tuple[str, ...]:
-    return (layers,) if isinstance(layers, str) else tuple(layers)
+def _refuse_reductions(asked: DumpSettings) -> None:
+    """Refuse to store what is given as it is in a store that was to hold less of it."""
+    reduced = {name: value for name, value in vars(asked.reductions).items() if value and name != "seed"}
+    reduced |= {
+        name: value for name, value in {"limit": asked.limit, "sample_rows": asked.sample}.items() if value
+    }
+    if reduced:
+        told = ", ".join(f"{name}={value!r}" for name, value in reduced.items())
+        msg = (
+            f"append stores activations as they are given, but the store was begun with {told}; reduce them yourself "
+            "and leave that out of create, or let dump run the model"
+        )
+        raise DumpError(msg)
 
 
 def _captured(activations: Mapping[str, object]) -> dict[str, Captured]:

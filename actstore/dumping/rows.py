@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actstore.activations import RowBatch
+from actstore.activations import Captured, RowBatch
 from actstore.errors import DumpError, SourceError
+from actstore.reductions import kept_inputs
 from actstore.reductions.parts_of_examples import BatchRows
 from actstore.rows.choice import KeptRows
-from actstore.store.format import EXAMPLE, ROW_UNITS, WORD
+from actstore.store.format import EXAMPLE, ROW_UNITS, TOKEN, WORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from actstore.activations import Captured
     from actstore.reductions.parts_of_examples import Spots
     from actstore.rows.choice import RowChoice
     from actstore.sources import Batch, SplitData
@@ -118,6 +118,27 @@ def row_batch(
         groups,
         positions,
     )
+
+
+def with_inputs(stored: RowBatch, batch: Batch, kind: str | None, rows: BatchRows | None) -> RowBatch:
+    """Return a batch with what is kept of its inputs: texts, each at all rows of its example, or thumbnails."""
+    if kind == kept_inputs.TEXT:
+        texts = kept_inputs.kept_texts(batch.inputs)
+        texts = texts if rows is None else texts[rows.spots.examples]
+        named = np.ma.MaskedArray(texts, mask=texts == "")
+        return replace(stored, targets={**stored.targets, kept_inputs.TEXT_TARGET: named})
+    if kind == kept_inputs.THUMBNAIL:
+        images = Captured(kept_inputs.thumbnails(batch.inputs), "uint8", kept_inputs.THUMBNAIL_AXES)
+        return replace(stored, activations={**stored.activations, kept_inputs.THUMBNAIL_LAYER: images})
+    return stored
+
+
+def with_tokens(stored: RowBatch, tokens: np.ndarray | None, rows: BatchRows | None) -> RowBatch:
+    """Return a batch with the token of each row as a target, out of (examples, positions) tokens."""
+    if tokens is None or rows is None:
+        return stored
+    own = tokens[rows.spots.examples, rows.spots.places]
+    return replace(stored, targets={**stored.targets, TOKEN: own})
 
 
 def _targets_of_parts(batch: Batch, spots: Spots, wider: str | None) -> dict[str, np.ndarray]:

@@ -15,8 +15,6 @@ from actstore.store.format import DTYPES, numpy_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from actstore.formats.foreign_array import ForeignArray
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -152,14 +150,3 @@ class ArrayBlock:
             }
             yield batch, self._facts.part(slice(start, start + len(pieces[0])))
             start += len(pieces[0])
-
-
-def sliced(array: np.ndarray | ForeignArray) -> Callable[[int], Iterator[np.ndarray]]:
-    """``ArrayLayer.blocks`` of anything that is sliced by rows, a map of a file for one; every block is a copy."""
-
-    def blocks(rows: int) -> Iterator[np.ndarray]:
-        for start in range(0, len(array), rows):
-            piece = array[start : start + rows]
-            yield np.array(piece, piece.dtype.newbyteorder("="), order="C")
-
-    return blocks

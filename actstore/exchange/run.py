@@ -145,13 +145,24 @@ class _Files:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
+    """The bytes of a file, or of all in a folder, and when the last of them was changed."""
+    found = [os.stat(one) for one in _files(path)]
+    return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(one for one in path.rglob("*") if one.is_file())
 
 
 def _hash(path: Path) -> str:
+    """The hash of a file's bytes; of a folder, that of the names and bytes of all its files, in order."""
     state = xxhash.xxh3_128()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(PIECE_BYTES):
-            state.update(piece)
+    for one in _files(path):
+        if one != path:
+            state.update(f"{one.relative_to(path).as_posix()}\0{one.stat().st_size}\0".encode())
+        with one.open("rb", buffering=0) as file:
+            while piece := file.read(PIECE_BYTES):
+                state.update(piece)
     return state.hexdigest()

@@ -20,7 +20,7 @@ from actstore.store.format import numpy_dtype
 from actstore.wording import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from actstore.formats.foreign_array import ForeignArray
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 MARK = "sentence_to_index"
 """Left unread; it tells that the datasets are sentences."""
 AXES = ("feature",)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def are_sentences(names: Sequence[str]) -> bool:
+    """Whether the names in the root of a file may be those of sentences: any is a number."""
+    return any(_NUMBER.fullmatch(name) for name in names)
 
 
 class SentenceBlock:
@@ -60,7 +66,7 @@ class SentenceBlock:
             self._check_not_layers()
 
     def _numbered(self, found: foreign_hdf5.Answer) -> dict[int, ForeignArray]:
-        numbers = [name for name in found.names if re.fullmatch(r"0|[1-9][0-9]{0,17}", name)]
+        numbers = [name for name in found.names if _NUMBER.fullmatch(name)]
         other = [name for name in found.names if name not in numbers and name != MARK]
         if other or not numbers:
             msg = (
@@ -77,8 +83,8 @@ class SentenceBlock:
         if len(self._sentences) > 1 and len(shapes) == 1:
             msg = (
                 f"{self._path} holds {len(self._sentences)} datasets called by numbers, all of shape {shapes.pop()}: "
-                "a sentence each, or a layer each? Of sentences say --row token; layers are named one by one, "
-                f"{self._path}:/{next(iter(self._sentences))} …"
+                "a sentence each, or a layer each? Of sentences say --row token, of layers --row example; one of them "
+                f"alone is {self._path}:/{next(iter(self._sentences))}"
             )
             raise SourceError(msg)
 

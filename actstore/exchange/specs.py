@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from actstore.errors import SourceError
-from actstore.exchange.base import ArrayBlock, ArrayLayer, Block, Facts, sliced
-from actstore.exchange.numpy_files import read_npy, read_npz
-from actstore.formats import safetensors
-from actstore.formats.foreign_hdf5 import open_array
-from actstore.formats.opening import existing
-from actstore.store.format import numpy_dtype
+from actstore.exchange.base import ArrayBlock, ArrayLayer, Block, Facts
+from actstore.exchange.npz_rows import read_npz
+from actstore.exchange.requests import RequestBlock, is_request
+from actstore.exchange.tables import TABLE_SUFFIXES, read_table
+from actstore.formats.containers import kinds
+from actstore.formats.containers.front import find, open_all, shown_as
+from actstore.rows.labels import check_size, plain_labels
+from actstore.store.format import BFLOAT16
+from actstore.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FORMS = "FILE.npy, FILE.npz[:KEY], FILE.safetensors[:KEY], FILE.h5[:/PATH]"
+    from actstore.formats.containers.base import FileArray
+    from actstore.formats.containers.front import Found
 
-_SPEC = re.compile(
-    r"(?:(?P<split>[\w-]+)=)?(?P<file>.*?\.(?P<kind>npy|npz|safetensors|h5|hdf5))(?::(?P<key>.*))?", re.DOTALL
-)
+_SPEC = re.compile(r"(?:(?P<split>[\w-]+)=)?(?P<spec>.+)", re.DOTALL)
+
+
+class LeftOutWarning(UserWarning):
+    """A file has more than its layers."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +39,30 @@ class Spec:
 
     text: str
     split: str
-    path: Path
-    kind: str
-    key: str | None
+    found: Found
+
+    @property
+    def path(self) -> Path:
+        """The file as it was named."""
+        return Path(self.found.shown)
+
+    @property
+    def key(self) -> str | None:
+        """What is named in it; None where nothing is."""
+        return self.found.key
 
 
 def parse(text: str, split: str) -> Spec:
     """Parse ``[SPLIT=]FILE``, of ``split`` where it names none. SourceError where no such file is there."""
-    found = _SPEC.fullmatch(text)
-    if found is None:
-        msg = f"{text!r} cannot be imported; expected [SPLIT=] and one of {FORMS}"
+    told = _SPEC.fullmatch(text)
+    found = None if told is None else find(told["spec"])
+    is_table = found is not None and found.shown.lower().endswith(TABLE_SUFFIXES)
+    if told is None or found is None or not (found.kind in (*kinds.ARRAYS, *kinds.COLUMNS) or is_table):
+        msg = f"{text!r} cannot be imported; expected [SPLIT=] and one of {kinds.FORMS}, {kinds.TABLE_FORMS}"
         raise SourceError(msg)
-    path = existing(Path(found["file"]))
-    return Spec(text, found["split"] or split, path, found["kind"].replace("hdf5", "h5"), found["key"] or None)
+    if not found.key:
+        found = replace(found, key=None)
+    return Spec(text, told["split"] or split, found)
 
 
 def check_once(specs: Sequence[Spec]) -> None:
@@ -112,57 +128,80 @@ def _listing(layers: Mapping[str, tuple[str, tuple[int, ...]]]) -> str:
 
 
 def _read(spec: Spec, layer: str | None, row_unit: str | None) -> Block:
-    if spec.kind == "h5" and spec.key is None:
+    found = spec.found
+    if found.kind == kinds.HDF5 and found.key is None and row_unit != "example" and _is_sentences(found):
         from actstore.exchange.sentences import SentenceBlock
 
         if layer is not None:
             msg = f"{spec.path} has the layers layer.0, layer.1, …; --layer names the one layer of an array"
             raise SourceError(msg)
-        return SentenceBlock(spec.path, spec.split, known=row_unit in ("token", "word"))
-    facts = Facts()
-    if spec.kind == "npz":
-        arrays, facts = read_npz(spec.path, spec.key)
-    else:
-        arrays = {"npy": _npy, "safetensors": _safetensors, "h5": _hdf5}[spec.kind](spec)
-    block = ArrayBlock(spec.split, arrays, facts)
+        with shown_as(found.path, found.shown):
+            return SentenceBlock(found.path, spec.split, known=row_unit in ("token", "word"))
+    arrays, facts, others = _arrays(found, spec.split)
+    if found.kind == kinds.SAFETENSORS and is_request(arrays):
+        if layer is not None:
+            msg = (
+                f"{spec.path} is the hidden states of a request, with the layers layer.0, …; leave --layer out"
+            )
+            raise SourceError(msg)
+        return RequestBlock(arrays, spec.split, found.shown)
+    layers = {
+        name: ArrayLayer(array.spec, array.dtype, array.shape, array.blocks) for name, array in arrays.items()
+    }
+    block = ArrayBlock(spec.split, layers, facts)
+    _tell_of_others(spec, others)
     if layer is None:
         return block
-    if len(arrays) > 1:
-        msg = f"{spec.text} has {len(arrays)} layers, so --layer cannot name them; import one with {spec.path}:KEY"
+    if len(layers) > 1:
+        msg = f"{spec.text} has {len(layers)} layers, so --layer cannot name them; import one with {spec.path}:KEY"
         raise SourceError(msg)
     return block.renamed(layer)
 
 
-def _npy(spec: Spec) -> dict[str, ArrayLayer]:
-    if spec.key is not None:
-        msg = f"{spec.text}: a .npy file holds one array; write {spec.path}"
-        raise SourceError(msg)
-    return {spec.path.stem: read_npy(spec.path)}
+def _arrays(found: Found, split: str) -> tuple[Mapping[str, FileArray], Facts, Sequence[str]]:
+    """The arrays of a file, what it says of their rows, and the names of what else is in it."""
+    if found.kind == kinds.NPZ:
+        with shown_as(found.path, found.shown):
+            return (*read_npz(found.path, found.key, found.shown), [])
+    if found.kind in kinds.ARRAYS:
+        arrays, others = open_all(found)
+        if found.kind == kinds.SAFETENSORS or found.key is not None:
+            return arrays, Facts(), others
+        return _with_labels(arrays, others)
+    return read_table(found, split)
 
 
-def _safetensors(spec: Spec) -> dict[str, ArrayLayer]:
-    tensors = {tensor.name: tensor for tensor in safetensors.read_header(spec.path)}
-    if spec.key is not None and spec.key not in tensors:
-        msg = f"{spec.path} holds no {spec.key!r}; it holds {', '.join(map(repr, list(tensors)[:5])) or 'nothing'}"
-        raise SourceError(msg)
-    chosen = [tensor for name, tensor in tensors.items() if spec.key in (None, name)]
-    if not chosen:
-        msg = f"{spec.path} holds no tensors"
-        raise SourceError(msg)
-    return {tensor.name: _tensor(spec.path, tensor) for tensor in chosen}
+def _with_labels(
+    arrays: Mapping[str, FileArray], others: Sequence[str]
+) -> tuple[Mapping[str, FileArray], Facts, Sequence[str]]:
+    """Take flat whole numbers and texts beside layers for labels, where there is one for each row."""
+    layers = {name: one for name, one in arrays.items() if len(one.shape) > 1}
+    rows = {one.shape[0] for one in layers.values()}
+    targets, left = {}, list(others)
+    for name, one in arrays.items():
+        kind = "" if len(one.shape) != 1 else one.values.dtype.kind
+        if layers and rows == {*one.shape[:1]} and kind and kind in "iubUS" and one.dtype != BFLOAT16:
+            check_size(one.shape[0], one.values.dtype, one.spec)
+            targets[name] = plain_labels(one.whole(), one.spec)
+        elif kind and kind in "US":
+            left.append(name)
+        elif name not in layers:
+            layers[name] = one
+    if not layers:  # texts alone, which are refused as the layers they were to be
+        return arrays, Facts(), others
+    return layers, Facts(targets=targets), left
 
 
-def _tensor(path: Path, tensor: safetensors.Tensor) -> ArrayLayer:
-    dtype = numpy_dtype(tensor.dtype)
-    array: np.ndarray = np.empty(0 if tensor.nbytes else tensor.shape, dtype)
-    if tensor.nbytes:  # nothing cannot be mapped
-        array = np.memmap(path, dtype, "r", tensor.offset, tensor.shape)
-    return ArrayLayer(f"{path}:{tensor.name}", tensor.dtype, tensor.shape, sliced(array))
+def _tell_of_others(spec: Spec, others: Sequence[str]) -> None:
+    if others and spec.key is None:
+        msg = f"{spec.path}: left out, since it is no layer: {listed(others)}"
+        warnings.warn(msg, LeftOutWarning, stacklevel=2)
 
 
-def _hdf5(spec: Spec) -> dict[str, ArrayLayer]:
-    key = spec.key or ""
-    found = open_array(spec.path, key, spec.text)
-    return {
-        key.strip("/"): ArrayLayer(spec.text, found.dtype.newbyteorder("=").name, found.shape, sliced(found))
-    }
+def _is_sentences(found: Found) -> bool:
+    """Whether all names in the root of an HDF5 file are numbers, but for one that tells which sentence each is."""
+    from actstore.exchange.sentences import are_sentences
+    from actstore.formats.foreign_hdf5 import root_names
+
+    with shown_as(found.path, found.shown):
+        return are_sentences(root_names(found.path))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.errors import SourceError
-from actstore.formats.opening import existing
+from actstore.formats.containers.unpacked import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,15 +72,16 @@ def open_table(path: Path) -> Iterator[Delimited]:
             line of other cells than the header's.
     """
     before = csv.field_size_limit(_LONGEST_CELL)
+    readable = unpacked(path)
     try:
-        with existing(path).open(encoding=_encoding(path), newline="") as file:
+        with readable.open(encoding=_encoding(readable), newline="") as file:
             delimiter = _delimiter(path, file.read(_SAMPLE_CHARACTERS))
             file.seek(0)
             lines = csv.reader(file, strict=True, delimiter=delimiter)
             header = next(lines, [])
             yield Delimited(path, header, _records(path, lines, header), delimiter)
     except UnicodeError as error:
-        msg = f"{path} cannot be read as a table ({_encoding(path)}): {error}; save it as UTF-8"
+        msg = f"{path} cannot be read as a table ({_encoding(readable)}): {error}; save it as UTF-8"
         raise SourceError(msg) from error
     except (OSError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error

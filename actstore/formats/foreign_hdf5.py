@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
+from actstore.formats.containers.base import FileRows
 from actstore.formats.foreign_array import ForeignArray, Told
 from actstore.formats.hdf5_place import place_of
 from actstore.formats.opening import existing, stamp_of
@@ -41,15 +42,15 @@ class Answer:
     """What a child said.
 
     Args:
-        names: what lies in the root of the file, where that was asked for.
+        names: what lies in the root of the file, where that was asked for; of ``open_rows`` what else lies in it.
         arrays: the datasets that were asked for.
     """
 
     names: Sequence[str]
-    arrays: Sequence[ForeignArray]
+    arrays: Sequence[Any]
 
 
-def open_array(path: Path, key: str, spec: str) -> ForeignArray:
+def open_array(path: Path, key: str, spec: str) -> ForeignArray | FileRows:
     """Return the dataset ``key`` of an HDF5 file, to be read in slices.
 
     Raises:
@@ -67,16 +68,32 @@ def open_numbered(path: Path) -> Answer:
     return _opened(path, None, str(path))
 
 
-def _opened(path: Path, keys: Sequence[tuple[str, str]] | None, spec: str) -> Answer:
+def root_names(path: Path) -> Sequence[str]:
+    """Return the names in the root of a file.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    return _opened(path, [], str(path), root=True).names
+
+
+def open_rows(path: Path) -> Answer:
+    """Return all datasets of a file that may be layers, each with its path as its ``spec``, and the names of others.
+
+    Raises:
+        SourceError: as ``open_array``, or a file whose rows are laid out in a way that is not undone.
+    """
+    return _opened(path, None, str(path), rows=True)
+
+
+def _opened(path: Path, keys: Sequence[tuple[str, str]] | None, spec: str, **asked: bool) -> Answer:
     stamp = stamp_of(existing(path))
-    header, payload = ask({"path": str(path), "keys": keys}, spec)
+    header, payload = ask({"path": str(path), "keys": keys, **asked}, spec)
     if "error" in header:
         raise SourceError(header["error"])
     names = header["names"]
-    if keys is None:
-        keys = [(name, f"{path}:/{name}") for name in names if name.isdecimal()]
     arrays, start = [], 0
-    for (_, own), said in zip(keys, header["arrays"], strict=True):
+    for (_, own), said in zip(header["keys"], header["arrays"], strict=True):
         data = payload[start : start + said["data"]]
         start += said["data"]
         arrays.append(_array(path, own, stamp, said, data))
@@ -86,14 +103,25 @@ def _opened(path: Path, keys: Sequence[tuple[str, str]] | None, spec: str) -> An
     return Answer(names, arrays)
 
 
-def _array(path: Path, spec: str, stamp: Stamp, said: dict[str, Any], data: bytes) -> ForeignArray:
+def _array(path: Path, spec: str, stamp: Stamp, said: dict[str, Any], data: bytes) -> ForeignArray | FileRows:
     try:
         place = place_of(said, data, stamp.nbytes)
     except ValueError as error:
         msg = f"{spec} {error}"
         raise SourceError(msg) from error
     told = Told(tuple(said["shape"]), np.dtype(said["dtype"]), said["how"], tuple(said["fills"]))
-    return ForeignArray(path.absolute(), spec, stamp, told, place)
+    found = ForeignArray(path.absolute(), spec, stamp, told, place)
+    return _turned(found) if said["turned"] else found
+
+
+def _turned(array: ForeignArray) -> FileRows:
+    """An array whose axes lie in reverse, the right way round."""
+    before = (slice(None),) * (array.ndim - 1)
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return array[(*before, slice(start, stop))].transpose()
+
+    return FileRows(array.spec, array.shape[::-1], array.dtype, read)
 
 
 def ask(question: dict[str, Any], spec: str) -> tuple[dict[str, Any], bytes]:

@@ -14,6 +14,7 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
 
 from actstore.errors import SourceError
+from actstore.formats.conventions import FILLS, NETCDF_FILLS, is_of_rows, refused_array, refused_group
 from actstore.formats.hdf5_filters import NAMES, SHUFFLE
 from actstore.wording import listed
 
@@ -101,6 +102,7 @@ def _follow(file: h5py.File, key: str, spec: str) -> h5d.DatasetID:
             )
             raise SourceError(msg)
         found = h5o.open(found, name)
+        _check_group(found, f"{spec} (in the group {name.decode()!r})")
     if not isinstance(found, h5d.DatasetID):
         raise _missing(file, key, spec)
     return found
@@ -152,38 +154,94 @@ def _check_size(dataset: h5d.DatasetID, file_bytes: int, spec: str) -> None:
         raise SourceError(msg)
 
 
-_CONVENTIONS = {
-    b"scale_factor": "its numbers are to be scaled",
-    b"add_offset": "its numbers are to be shifted",
-    b"valid_range": "some of its numbers stand for nothing",
-    b"valid_min": "some of its numbers stand for nothing",
-    b"valid_max": "some of its numbers stand for nothing",
-    b"_Unsigned": "its numbers are of another sign",
-}
-FILLS = (b"_FillValue", b"missing_value")
-
-
 def _check_conventions(dataset: h5d.DatasetID, spec: str) -> None:
     """Of MATLAB and of netCDF: what an attribute says of the numbers is nowhere in their bytes."""
-    if h5a.exists(dataset, b"MATLAB_class") and len(dataset.shape) > 1:
-        msg = (
-            f"{spec} was written by MATLAB, which lays arrays out the other way round: the {dataset.shape} here is "
-            f"{dataset.shape[::-1]} there. Write the transposed array, or save it as .npy"
-        )
+    attributes = attributes_of(dataset)
+    if attributes.get("MATLAB_class") in ("char", "cell", "struct", "function_handle"):
+        msg = f"{spec} is a {attributes['MATLAB_class']} of MATLAB's, whose numbers are not what it means; save numbers"
         raise SourceError(msg)
-    for name, meaning in _CONVENTIONS.items():
-        if h5a.exists(dataset, name):
-            msg = (
-                f"{spec} has the attribute {name.decode()}, by which {meaning} (netCDF); it is not applied. "
-                "Write the numbers that are meant, without it"
-            )
-            raise SourceError(msg)
+    if "MATLAB_empty" in attributes:
+        msg = f"{spec} is an empty array of MATLAB's: its numbers are its shape"
+        raise SourceError(msg)
+    why = refused_array(attributes, spec)
+    if why:
+        raise SourceError(why)
 
 
-def fill_values(dataset: h5d.DatasetID, spec: str) -> list[float]:
+def is_turned(dataset: h5d.DatasetID) -> bool:
+    """Whether the axes of a dataset lie in reverse: MATLAB's do."""
+    return h5a.exists(dataset, b"MATLAB_class") and len(dataset.shape) > 1
+
+
+def attributes_of(thing: Any) -> dict[str, object]:
+    """The attributes of a group or dataset: texts as they are, of all else only that it is there."""
+    found: dict[str, object] = {}
+    for number in range(h5a.get_num_attrs(thing)):
+        attribute = h5a.open(thing, index=number)
+        name = attribute.name.decode("utf-8", "backslashreplace")
+        is_text = attribute.get_type().get_class() == h5t.STRING and prod(attribute.shape) == 1
+        found[name] = _text(thing, attribute.name) if is_text else True
+    return found
+
+
+def _text(thing: Any, name: bytes) -> str:
+    kind = h5py.Dataset if isinstance(thing, h5d.DatasetID) else h5py.Group
+    value = kind(thing).attrs[name]
+    value = value.item() if isinstance(value, np.ndarray) else value
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def rows_and_others(file: h5py.File) -> tuple[list[str], list[str]]:
+    """The datasets that may be layers, by their paths, and those that are not: text, single values, coordinates.
+
+    Raises:
+        SourceError: a group that holds rows in a way that is not undone.
+    """
+    root = attributes_of(file.id)
+    if root.get("encoding-type") == "anndata":
+        for group in (b"X", b"raw"):
+            if group in file.id:
+                _check_group(h5o.open(file.id, group), f"{file.filename}:/{group.decode()}")
+    rows: list[str] = []
+    others: list[str] = []
+    for path in dataset_names(file):
+        name = path.lstrip("/")
+        if name.startswith(_OF_MATLAB):
+            continue
+        is_rows = is_of_rows(name, root) and _is_numbers(_follow(file, name, f"{file.filename}:{path}"))
+        (rows if is_rows else others).append(name)
+    return rows, others
+
+
+_OF_MATLAB = ("#refs#/", "#subsystem#/")
+"""Where MATLAB keeps what its cells and objects refer to."""
+
+
+def _is_numbers(dataset: h5d.DatasetID) -> bool:
+    kind = dataset.get_type()
+    is_coordinate = attributes_of(dataset).get("CLASS") == "DIMENSION_SCALE"
+    known = kind.get_class() in (h5t.INTEGER, h5t.FLOAT) or (
+        kind.get_class() == h5t.ENUM and kind.get_size() == 1
+    )
+    return bool(known and dataset.shape and not is_coordinate)
+
+
+def _check_group(group: Any, name: str) -> None:
+    why = refused_group(attributes_of(group), name) if isinstance(group, h5g.GroupID) else ""
+    if why:
+        raise SourceError(why)
+
+
+def fill_values(file: h5py.File, dataset: h5d.DatasetID, spec: str) -> list[float]:
     """Return the numbers that stand for nothing (netCDF); NaN stands for nothing anyway."""
     found = []
-    for name in FILLS:
+    if h5a.exists(file.id, b"_NCProperties") and not h5a.exists(dataset, b"_FillValue"):
+        kind = dataset.get_type()
+        code = {h5t.FLOAT: "f", h5t.INTEGER: "i"}.get(kind.get_class(), "")
+        if code == "i" and kind.get_sign() == h5t.SGN_NONE:
+            code = "u"
+        found += [NETCDF_FILLS[name] for name in [f"{code}{kind.get_size()}"] if name in NETCDF_FILLS]
+    for name in map(str.encode, FILLS):
         if not h5a.exists(dataset, name):
             continue
         attribute = h5a.open(dataset, name)

@@ -23,7 +23,15 @@ from h5py import h5d, h5i, h5s
 
 from actstore.errors import SourceError
 from actstore.formats.foreign_array import ForeignArray, Told
-from actstore.formats.hdf5_checks import LARGEST_RATIO, check_dataset, fill_values, needed, open_file
+from actstore.formats.hdf5_checks import (
+    LARGEST_RATIO,
+    check_dataset,
+    fill_values,
+    is_turned,
+    needed,
+    open_file,
+    rows_and_others,
+)
 from actstore.formats.hdf5_place import PLAIN, index_dtype, place_of
 from actstore.formats.hdf5_types import numpy_type
 from actstore.formats.opening import stamp_of
@@ -74,18 +82,29 @@ def answer(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             "error": f"{question['path']} cannot be opened: its structure asks for more memory than it may"
         }, b""
     payload = b"".join(data for _, data in found)
-    return {"names": names, "arrays": [one for one, _ in found], "bytes": len(payload)}, payload
+    return {
+        "names": names,
+        "keys": keys,
+        "arrays": [one for one, _ in found],
+        "bytes": len(payload),
+    }, payload
 
 
 def _asked(file: h5py.File, question: dict[str, Any]) -> tuple[list[str], Sequence[tuple[str, str]]]:
     """All names of the file, and the keys to describe, each with what messages call it.
 
-    Where keys are asked for, the names are not looked up; else the keys are those names that are numbers.
+    Where keys are asked for, the names are not looked up. Where ``rows`` are, the keys are all datasets that may be
+    layers, and the names those that are not. Else the keys
+    are those names in the root that are numbers, and none where ``root`` says that the names are all.
     """
-    if question["keys"] is not None:
+    if question.get("rows"):
+        rows, others = rows_and_others(file)
+        return others, [(name, f"{question['path']}:/{name}") for name in rows]
+    if question["keys"]:
         return [], question["keys"]
     names = [name.decode("utf-8", "backslashreplace") for name in file.id]
-    return names, [(name, f"{question['path']}:/{name}") for name in names if name.isdecimal()]
+    wanted = [] if question.get("root") else [name for name in names if name.isdecimal()]
+    return names, [(name, f"{question['path']}:/{name}") for name in wanted]
 
 
 def _check_together(file: h5py.File, datasets: Sequence[h5d.DatasetID]) -> None:
@@ -105,7 +124,8 @@ def _described(file: h5py.File, dataset: h5d.DatasetID, spec: str) -> tuple[dict
     with _one_line(spec):
         dtype, how = numpy_type(dataset.get_type(), spec)
         said: dict[str, Any] = {"shape": dataset.shape, "dtype": dtype, "how": how, "data": 0}
-        said |= {"fills": fill_values(dataset, spec), "needed": needed(file, dataset)}
+        said["turned"] = is_turned(dataset)
+        said |= {"fills": fill_values(file, dataset, spec), "needed": needed(file, dataset)}
         said, data = _placed(dataset, said)
         if said["layout"] in ("contiguous", "chunked"):
             check_agreement(dataset, said, data)

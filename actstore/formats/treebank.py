@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.formats.opening import existing
+from actstore.formats.containers.unpacked import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,10 +17,12 @@ if TYPE_CHECKING:
 
 TARGETS = ("upos", "xpos", "deprel", "head_distance")
 """What every word has a label of; the features of FEATS are few words' each."""
+OFFERED = ("form", "lemma")
+"""What a word is, which is a label where somebody asks for it by name."""
 
 _ID, _FORM, _HEAD = 0, 1, 6
 _COLUMNS = 10
-_CODED = {"upos": 3, "xpos": 4, "feats": 5, "deprel": 7}
+_CODED = {"form": 1, "lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "deprel": 7}
 _WORD_ID = re.compile(r"[1-9][0-9]{0,8}")
 _HEAD_ID = re.compile(r"0|[1-9][0-9]{0,8}|_")
 _OTHER_ID = re.compile(r"[0-9]+[-.][0-9]+")  # 1-2, a multi-word token; 8.1, an empty node
@@ -53,7 +54,7 @@ class Treebank:
         return len(self.starts) - 1
 
     def target(self, name: str) -> np.ndarray:
-        """(words,) one of ``TARGETS``, masked where the file says ``_``."""
+        """(words,) one of ``TARGETS`` or ``OFFERED``, masked where the file says ``_``."""
         return self._distances if name == "head_distance" else self._labels(name, self._texts[name])
 
     def features(self) -> list[str]:
@@ -109,7 +110,8 @@ class Treebank:
             self.forms.append(shared.setdefault(form, form))
             heads.append(-1 if cells[_HEAD] == _NOTHING else int(cells[_HEAD]))
             for name, place in _CODED.items():
-                cell = "" if cells[place] == _NOTHING else cells[place]
+                is_word = cells[place] == cells[_FORM]  # ``_`` may be the word itself, and its own lemma
+                cell = "" if cells[place] == _NOTHING and not (is_word and name in OFFERED) else cells[place]
                 codes[name].append(known[name].setdefault(cell, len(known[name])))
         if self._end_sentence(starts, heads, number + 1):
             self._comments.append(said.of_sentence())
@@ -190,8 +192,7 @@ def read_treebank(path: Path) -> Treebank:
     """
     treebank = Treebank(path)
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(existing(path), "rt", encoding="utf-8-sig", newline="\n") as file:
+        with unpacked(path).open(encoding="utf-8-sig", newline="\n") as file:
             treebank.read(iter(file))
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read as CoNLL-U (UTF-8): {error}"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from actstore.errors import DumpError
 from actstore.patterns import check_patterns
 from actstore.store.format import FLOATS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NONE = "none"
 POOLS = ("mean", "max", "cls", "first", "last", NONE)
@@ -30,13 +34,15 @@ class ReductionSettings:
         DumpError: a pool or a dtype that there is not, or counts below 1.
     """
 
-    pool: tuple[str, ...] = ()
+    pool: Sequence[str] = ()
     random_features: int | None = None
     random_projection: int | None = None
     dtype: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.pool, str):  # one text is a sequence of its letters, too
+            object.__setattr__(self, "pool", (self.pool,))
         for entry in self.pool:
             pool_entry(entry)
         for name in ("random_features", "random_projection"):

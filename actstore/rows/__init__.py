@@ -1,1 +1,1 @@
-"""Which rows: their ids, and the choice among them."""
+"""Rows as a person names them: their ids, their labels, and the choice among them."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import DumpError, SourceError
-from actstore.label_values.plain import ALONE, without
+from actstore.rows.labels import ALONE, without
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:

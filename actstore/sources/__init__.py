@@ -10,13 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import SourceError
-from actstore.label_values.marks import warn_of_marks
-from actstore.label_values.plain import labels_of, without
+from actstore.formats.containers.kinds import located
 from actstore.plugins import SOURCES, of_other_packages
+from actstore.rows.cells import labels_of
 from actstore.rows.choice import RowChoice, RowColumns
+from actstore.rows.label_marks import warn_of_marks
+from actstore.rows.labels import without
 from actstore.sources.base import Batch, LabelColumn, Source, check_labels
 from actstore.sources.row_names import RowLabels, RowNames, place_labels, row_names
+from actstore.sources.same_files import check_same_files
 from actstore.sources.split import SplitData
+from actstore.sources.tables import FeatureSource
 from actstore.wording import listed
 
 if TYPE_CHECKING:
@@ -36,30 +40,39 @@ __all__ = [
     "split_data",
 ]
 
-_SHARED = ("base", "split", "row_names")
+TOKEN = "token"
+"""The target that the model's tokenizer gives, where a row is a token."""
+_SHARED = ("base", "columns", "feature_columns", "same_files", "split", "row_names")
 """Files of this folder that are no kind of input."""
 
 _DATA = re.compile(r"(?:(?P<split>[\w-]+)=)?(?P<spec>.+)", re.DOTALL)
 _TARGET = re.compile(r"(?:(?P<split>[\w-]+):)?(?P<name>[^:=/]+)=(?P<spec>.+)", re.DOTALL)
+_BARE_TARGET = re.compile(r"(?:(?P<split>[\w-]+):)?(?P<name>[\w-]+)")
 
 
 def split_data(
-    data: Sequence[str], targets: Sequence[str] = (), columns: RowColumns | None = None
+    data: Sequence[str],
+    targets: Sequence[str] = (),
+    columns: RowColumns | None = None,
+    *,
+    as_features: bool = False,
 ) -> list[SplitData]:
     """Return what ``--data [SPLIT=]SPEC`` and ``--target [SPLIT:]NAME=SPEC`` name, checked against each other.
 
     A split is a plain word before ``=``; ``./a=b.npy`` is a file of such a name. A target without a split belongs to
     the only data there is. Of several specs for one split, targets of one name go to the data in their order. Labels
-    of a file that names its rows go to these (``place_labels``).
+    of a file that names its rows go to these (``place_labels``). ``[SPLIT:]NAME`` alone is a target that the data
+    offers and does not bring along unasked (the words of a treebank); ``token`` is one that the model gives.
 
     Args:
         data: what to run.
         targets: labels for it.
         columns: which columns or targets say splits and groups, and which labels are none.
+        as_features: whether the data are the features themselves: of a table its numbers, and never its text.
 
     Raises:
         SourceError: nothing of that name, data without rows, a target for no data, labels of another length or of
-            other rows; or splits that are named twice.
+            other rows; splits that are named twice, or one file twice in a split.
     """
     columns = columns or RowColumns()
     sources: list[tuple[str, Source]] = []
@@ -68,11 +81,17 @@ def split_data(
         if found is None:
             msg = "--data was given nothing; expected [SPLIT=]SPEC"
             raise SourceError(msg)
-        sources.extend(_resolve(found["spec"], found["split"] or ""))
+        sources.extend(_resolve(found["spec"], found["split"] or "", as_features=as_features))
+    check_same_files(sources)
     columns.check_splits([split for split, _ in sources])
     rows = row_names(sources)
     named: list[dict[str, np.ndarray]] = [{} for _ in sources]
-    for (split, name), specs in _targets_by_place(targets).items():
+    bare, with_spec = _parted(targets)
+    tokens = (("", TOKEN) in bare) and not as_features
+    for split, name in bare:
+        if not (tokens and (split, name) == ("", TOKEN)):
+            _offer(split, name, sources, named)
+    for (split, name), specs in _targets_by_place(with_spec).items():
         places = _places(split, name, [own for own, _ in sources])
         if len(specs) != len(places):
             msg = (
@@ -82,13 +101,22 @@ def split_data(
             raise SourceError(msg)
         for place, spec in zip(places, specs, strict=True):
             named[place][name] = _labels_for(spec, name, sources[place][1], rows[place], columns.ignore)
+    labelling = [key for text in with_spec if (key := _column(text.partition("=")[2])) is not None]
+    for _, source in sources:
+        if isinstance(source, FeatureSource):
+            # A column that is the label in one file is none of the features in another.
+            told = [name for name in (columns.split_by, columns.group_by) if name is not None]
+            source.exclude([*labelling, *told])
+            if not as_features:  # else whoever opens them may leave out more columns
+                source.check()
     found_data = [
-        SplitData(split, source, own, columns, names.ids)
+        SplitData(split, source, own, columns, names.ids, tokens)
         for (split, source), own, names in zip(sources, named, rows, strict=True)
     ]
     for item in found_data:
         item.check_lengths()
-        warn_of_marks(item.targets)
+        offered = getattr(item.source, "offered", ())  # words, among which "none" and "-" are no marks
+        warn_of_marks({name: values for name, values in item.targets.items() if name not in offered})
     return found_data
 
 
@@ -138,7 +166,7 @@ def read_row_labels(spec: str, ignore: Sequence[object] = ()) -> RowLabels:
 def _values(column: LabelColumn, spec: str, ignore: Sequence[object]) -> np.ndarray:
     if column.cells is None:
         return without(check_labels(column.values, spec), ignore)
-    return labels_of(column.cells, ignore)
+    return labels_of(column.cells, ignore, spec)
 
 
 @cache
@@ -154,9 +182,9 @@ def _fault(value: object) -> str:
     return f"a source is a module with FORMS and resolve; it has no {listed(missing)}" if missing else ""
 
 
-def _resolve(spec: str, split: str) -> Sequence[tuple[str, Source]]:
+def _resolve(spec: str, split: str, *, as_features: bool) -> Sequence[tuple[str, Source]]:
     for module in _modules():
-        found = module.resolve(spec, split)
+        found = getattr(module, "features" if as_features else "resolve", module.resolve)(spec, split)
         if found is not None:
             return found
     msg = f"data {spec!r} is not understood; expected {_forms(_modules())}"
@@ -165,6 +193,37 @@ def _resolve(spec: str, split: str) -> Sequence[tuple[str, Source]]:
 
 def _forms(modules: Sequence[ModuleType]) -> str:
     return ", ".join(module.FORMS for module in modules)
+
+
+def _column(spec: str) -> str | None:
+    """What a SPEC names in its file."""
+    place = located(spec)
+    return None if place is None else place.key
+
+
+def _parted(targets: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The targets that are only names, as (split, name), and the others."""
+    found = [_BARE_TARGET.fullmatch(text) for text in targets]
+    bare = [(one["split"] or "", one["name"]) for one in found if one is not None]
+    return bare, [text for text, one in zip(targets, found, strict=True) if one is None]
+
+
+def _offer(
+    split: str, name: str, sources: Sequence[tuple[str, Source]], named: Sequence[dict[str, np.ndarray]]
+) -> None:
+    """Add a target that the data offers by its name to what is named of each."""
+    places = [place for place, (own, _) in enumerate(sources) if split in ("", own)]
+    brought = [place for place in places if name in getattr(sources[place][1], "brought", ())]
+    offering = [*brought, *(place for place in places if name in getattr(sources[place][1], "offered", ()))]
+    lacking = [sources[place][1] for place in places if place not in offering]
+    if not places or lacking:
+        known = [*getattr(lacking[0], "offered", ())] if lacking else []
+        where = lacking[0].spec if lacking else f"split {split!r}, which no data has,"
+        has = f"offers {listed(known)}" if known else "offers none by name alone"
+        msg = f"target {name!r} was given without =SPEC, and {where} {has}; write --target {name}=SPEC"
+        raise SourceError(msg)
+    for place in set(offering) - {*brought}:
+        named[place][name] = sources[place][1].offer(name)  # type: ignore[union-attr]
 
 
 def _targets_by_place(targets: Sequence[str]) -> Mapping[tuple[str, str], list[str]]:

@@ -5,11 +5,14 @@ A new kind of input is one file in this folder with
 - ``FORMS``: how its SPEC is written, for messages (``FILE.npy``);
 - ``resolve(spec, split)``: the sources of a SPEC, each with its split (the user's, or the source's own), or None where
   the SPEC is not its;
+- ``features(spec, split)``, where the SPEC means something else as features of `probe fit` (of a table its numbers);
 - ``labels(spec)``, where labels can be read from it too: a flat array, a ``LabelColumn``, or None.
 
 A source may have ``columns``, the names of what its file says of each row, with ``column(name)``, (rows,) text masked
 where there is none, or None where it has no such: splits and groups are named by them. And ``row_ids``, (rows,) texts,
-where its file names its rows; and ``file``, the path of that file.
+where its file names its rows; and ``file``, the path of that file. It may have ``offered``, the names of targets that
+come along where they are asked for by name alone, with ``offer(name)``, (rows,) labels, or (sum of words,); and
+``brought``, those that come along anyway.
 
 A source counts examples: what goes through the model. Where a row of the store is rather to be a word of them, it says
 ``row_unit = "word"``, its batches have ``words`` and a label per word, and ``word_counts``, (examples,) int64, if it
@@ -25,8 +28,8 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.label_values.plain import plain_labels
 from actstore.rows.ids import index_of, is_pandas
+from actstore.rows.labels import plain_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -3,8 +3,9 @@
 Words are the lines with a whole number as ID; multi-word tokens (``1-2``) and empty nodes (``8.1``) are none. The
 inputs of a batch are its sentences, each a list of its words (the column FORM). The targets ``upos``, ``xpos``,
 ``deprel`` (with its subtype) and ``head_distance`` (HEAD - ID: how far to the right the head is; 0 for the root) come
-along; as labels, ``FILE.conllu:NAME`` is one of these, or the feature NAME of FEATS. ``_`` is no label, and a feature
-that a word lacks is none.
+along, ``form`` and ``lemma`` where they are asked for by name alone (``--target form``); as labels,
+``FILE.conllu:NAME`` is one of these, or the feature NAME of FEATS. ``_`` is no label, and a feature that a word lacks
+is none.
 
 Splits and groups may be named by what comments say of whole sentences (``# speaker = A``); ``newdoc`` and ``newpar``
 hold for all sentences up to the next, and are numbered where they have no id.
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.formats.treebank import TARGETS, Treebank, read_treebank
+from actstore.formats.treebank import OFFERED, TARGETS, Treebank, read_treebank
 from actstore.sources.base import Batch, Source
 from actstore.wording import hint
 
@@ -39,6 +40,10 @@ class ConlluSource:
     row_unit = "word"
     numeric = ("head_distance",)
     """Targets whose numbers are counts: a -1 among them is no mark."""
+    brought = TARGETS
+    """Targets that come along anyway; to ask for them changes nothing."""
+    offered = OFFERED
+    """Targets that come along where they are asked for by name alone (``--target form``)."""
 
     def __init__(self, treebank: Treebank, spec: str) -> None:
         self.spec = spec
@@ -46,6 +51,10 @@ class ConlluSource:
         self._treebank = treebank
         self._targets = {name: treebank.target(name) for name in TARGETS}
         self.columns = treebank.comments()
+
+    def offer(self, name: str) -> np.ndarray:
+        """(words,) a target that is asked for by name alone."""
+        return self._treebank.target(name)
 
     def column(self, name: str) -> np.ma.MaskedArray | None:
         """(rows,) text: what comments say of each sentence, masked where nothing; None where they never say it."""
@@ -94,11 +103,11 @@ def labels(spec: str) -> np.ndarray | None:
         return None
     name = found["name"]
     treebank = read_treebank(Path(found["file"]))
-    if name in TARGETS:
+    if name in (*TARGETS, *OFFERED):
         return treebank.target(name)
     features = treebank.features()
     if name not in features:
-        known = [*TARGETS, *features]
+        known = [*TARGETS, *OFFERED, *features]
         what = f"has no {name!r}" if name else "does not say which labels: FILE.conllu:NAME"
         msg = f"{found['file']} {what}; {hint(name or '', known)}"
         raise SourceError(msg)

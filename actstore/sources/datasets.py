@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.label_values.plain import is_missing
+from actstore.rows.labels import is_missing
 from actstore.sources.base import Batch, LabelColumn, Source
 from actstore.sources.row_names import column_of, id_column, texts_of
 from actstore.sources.tables import TEXT

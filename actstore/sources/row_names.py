@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.label_values.plain import plain_labels, without
 from actstore.rows.ids import counts_in_other_order, index_of, place_by_id, some
+from actstore.rows.labels import plain_labels, without
 from actstore.sources.base import check_labels
 
 if TYPE_CHECKING:

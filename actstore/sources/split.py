@@ -9,8 +9,8 @@ import numpy as np
 
 from actstore import arrays
 from actstore.errors import SourceError
-from actstore.label_values.marks import LabelCount
 from actstore.rows.choice import KeptRows, RowChoice, RowColumns
+from actstore.rows.label_marks import LabelCount
 from actstore.sources.base import Batch, SlicedSource
 from actstore.store.format import EXAMPLE
 
@@ -38,6 +38,8 @@ class SplitData:
     """Which columns or targets say the split and the group of a row, and which labels are none."""
     row_ids: Sequence[str] | None = None
     """(rows of the source,) what its file calls the rows; None where they are counted."""
+    tokens: bool = False
+    """Whether the token of each row is to be a target; only the model's own tokenizer knows it."""
     left_out: Mapping[int, str] = field(default_factory=dict)
     """The places that are not read, each with the file that is bad there; of a source that can be sliced."""
 

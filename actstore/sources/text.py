@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.formats.opening import existing
+from actstore.formats.containers.unpacked import unpacked
 from actstore.sources.base import Batch, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-FORMS = "FILE.txt"
+FORMS = "FILE.txt[.gz]"
 
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = ord("\n")
@@ -59,14 +59,14 @@ class LinesSource:
 
 def resolve(spec: str, split: str) -> Sequence[tuple[str, Source]] | None:
     """The one source of a text file."""
-    if not spec.endswith(".txt"):
+    if not spec.endswith((".txt", ".txt.gz")):
         return None
     return [(split, LinesSource(_read(Path(spec)), spec))]
 
 
 def _read(path: Path) -> bytes:
     try:
-        content = existing(path).read_bytes().removeprefix(_BOM)
+        content = unpacked(path).read_bytes().removeprefix(_BOM)
         content.decode()  # here, and not at some line in the middle of a dump
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"

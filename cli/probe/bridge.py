@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,16 +66,41 @@ def open_problem(
                 raise click.UsageError("--step chooses a step of a store; features of your own have none")
             if patterns:
                 raise click.UsageError("--layers chooses layers of a store; features of your own are one layer")
+            if rows.exclude:
+                raise click.UsageError(
+                    "--exclude-layers leaves out layers of a store; features of your own are one layer"
+                )
             if rows.concat:
                 raise click.UsageError(
                     "--concat joins layers of a store; join features of your own in their file"
                 )
+            _refuse_stores(sources)
             yield _of_features(sources, targets, stack, rows)
 
 
 def is_store(source: str) -> bool:
-    """Whether a source is a store rather than features: a folder, `NAME.acts`, or `NAME.h5` without `:/PATH`."""
-    return Path(source).is_dir() or source.endswith((".acts", ".h5"))
+    """Whether a source is a store rather than features: a folder but zarr's, `NAME.acts`, or `NAME.h5`.
+
+    An HDF5 file that others wrote holds features, whatever it is called.
+    """
+    from actstore.formats.containers.kinds import is_zarr
+    from actstore.store.reading.single_file import is_others_hdf5
+
+    path = Path(source)
+    if path.is_dir():
+        return not is_zarr(path)
+    return source.endswith((".acts", ".h5")) and not is_others_hdf5(path)
+
+
+def _refuse_stores(sources: Sequence[str]) -> None:
+    """A store beside others, which would be taken for features."""
+    for source in sources:
+        path = re.sub(r"^[\w-]+=", "", source)
+        if Path(path).exists() and is_store(path):
+            raise click.UsageError(
+                f"{source} is a store or a folder, and {len(sources)} things were given; fit one store alone: "
+                "`actstore merge` joins several"
+            )
 
 
 def open_store(path: str, step: int | None = None) -> Store:
@@ -94,8 +120,9 @@ def open_store(path: str, step: int | None = None) -> Store:
 def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], rows: RowOptions) -> LayerProblem:
     import numpy as np
 
-    from actstore.label_values.plain import without
     from actstore.labels import labels_for
+    from actstore.patterns import pick_names
+    from actstore.rows.labels import without
 
     labels: dict[str, np.ndarray] = {}
     ids = store.ids.tolist()
@@ -109,10 +136,15 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
             labels[name] = without(target_of(store, name), rows.ignore_label)
     columns = StoreColumns(store, targets)
     splits = store.splits if rows.split_by is None else columns.whole(rows.split_by, "split")
+    kept = store.provenance.get("kept_input") or {}  # pictures of the inputs, which nobody asked to fit
     names = list(store.layers)
-    wanted = _chosen(patterns, names) if patterns else names
-    layers: dict[str, Any] = {layer: store.layers[layer] for layer in wanted} | side_by_side(store, rows.concat)
+    wanted = patterns or ["**"]
+    chosen = pick_names(wanted, names, rows.exclude)
+    if not patterns:
+        chosen = [name for name in chosen if name != kept.get("layer")]
+    layers: dict[str, Any] = {layer: store.layers[layer] for layer in chosen} | side_by_side(store, rows.concat)
     groups = columns.groups(rows.group_by)
+    fed = feeders(store, wanted)
     return LayerProblem(
         layers,
         labels,
@@ -121,7 +153,7 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
         store.steps[0],
         store.fingerprint,
         np.asarray(store.ids[:]),
-        {layer: described(store, layer) for layer in names},
+        {layer: described(store, layer) | fed.get(layer, {}) for layer in names},
     )
 
 
@@ -144,6 +176,24 @@ def described(store: Store, layer: str) -> dict[str, Any]:
         rows = [[part.get("split"), part.get("rows"), part["inputs"]] for part in data]
         found["inputs"] = _sha256(rows)
     return found
+
+
+def feeders(store: Store, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Which of the fitted layers feed each of them, as their store recorded it; nothing where it did not."""
+    from actstore.adapters.base import contracted
+
+    graph = store.provenance.get("graph")  # an open object: another writer may have put anything there
+    edges = graph.get("edges") if isinstance(graph, dict) else None
+    if not isinstance(edges, list) or not all(_is_edge(edge) for edge in edges):
+        return {}
+    found: dict[str, list[str]] = {layer: [] for layer in wanted}
+    for source, to in contracted([(source, to) for source, to in edges], wanted):
+        found[to].append(source)
+    return {layer: {"fed_by": sources} for layer, sources in found.items()}
+
+
+def _is_edge(edge: object) -> bool:
+    return isinstance(edge, list) and len(edge) == 2 and all(isinstance(name, str) for name in edge)
 
 
 def with_stored(probe: Probe, stored: Mapping[str, Mapping[str, Any]]) -> Probe:
@@ -179,7 +229,9 @@ def _of_features(
     from actstore.sources import RowColumns, split_data
     from solvers.rows import ConcatRows, as_source
 
-    data = split_data(sources, targets, RowColumns(ignore=asked.ignore_label))
+    data = split_data(sources, targets, RowColumns(ignore=asked.ignore_label), as_features=True)
+    for item in data:
+        _leave_out(item.source, (asked.split_by, asked.group_by))
     names = _target_names(data)
     rows = [as_source(stack.enter_context(item.source.opened())) for item in data]
     counts = [part.shape[0] for part in rows]
@@ -191,6 +243,14 @@ def _of_features(
     labels = {name: values for name, values in labels.items() if name not in (asked.split_by, asked.group_by)}
     layers: dict[str, Any] = {FEATURES: rows[0] if len(rows) == 1 else ConcatRows(*rows)}
     return LayerProblem(layers, labels, told.get("split", splits), told.get("group"))
+
+
+def _leave_out(source: Any, names: Sequence[str | None]) -> None:
+    """Take columns of a table that say splits or groups, `FILE.csv:COLUMN`, out of its features."""
+    if hasattr(source, "exclude"):
+        file = f"{source.file}:"
+        own = [name.removeprefix(file) for name in names if name is not None and name.startswith(file)]
+        source.exclude(own)
 
 
 def _target_names(data: Sequence[SplitData]) -> list[str]:
@@ -246,17 +306,3 @@ def _whole_type(labels: Sequence[np.ndarray]) -> np.dtype:
     if least < 0 and most >= 2**63:
         raise click.UsageError(f"labels from {least} to {most} fit no whole number of 64 bits; give others")
     return np.dtype(np.int64 if most < 2**63 else np.uint64)
-
-
-def _chosen(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The stored layers that at least one pattern picks, in their order; each pattern must pick one."""
-    from actstore.patterns import matcher, unknown
-
-    picked: set[str] = set()
-    for pattern in patterns:
-        matches = matcher(pattern, names)
-        found = {name for name in names if matches(name)}
-        if not found:
-            raise unknown(pattern, names)
-        picked |= found
-    return [name for name in names if name in picked]

@@ -16,7 +16,7 @@ from cli.probe.afterwards.store_rows import (
     notes_of_store,
     refuse_another_layer,
 )
-from cli.probe.tables import WIDTH, Column, table_of
+from cli.probe.afterwards.tables import WIDTH, Column, table_of
 from cli.result import Result, WrongUsage, command
 from cli.shared import ignore_label_option, overwrite_option, printable, shown_warnings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from cli.result import Failure, Result, WrongUsage, command, wants_json
 from cli.shared import ignore_label_option, overwrite_option, shown_warnings, step_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cli.probe.afterwards.eval_rows import Scored
@@ -66,6 +66,14 @@ VERSION = 2
 @click.option("-o", "--output", metavar="SCORES.csv|.json", help="Write the scores to this file, too.")
 @overwrite_option
 @step_option
+@click.option(
+    "--rename",
+    "renames",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="A layer that PROBES calls OLD is NEW here: names, globs ('layers.*=model.layers.*') or "
+    "'re:EXPRESSION=NEW' with groups as \\1; repeatable, the last that fits counts.",
+)
 def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
     """Score the probes of PROBES on other rows, split by split, with intervals of 95%. Nothing is fitted.
 
@@ -80,6 +88,7 @@ def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
     \b
     Examples:
       probe eval probes.h5 shifted.h5 --beside shifted-probes.h5
+      probe eval probes.h5 captured.acts --rename 'layers.*=model.layers.*'
       probe eval probes.h5 test=features.npz --target test:digit=labels.npy -o scores.csv
     """
     import solvers
@@ -90,17 +99,41 @@ def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
     names = tuple(dict.fromkeys(name for each in given["metrics"] for name in each.split(",")))
     asked = Asked(names or None, given["positive"], given["negatives"])
     _refuse_parts_alone(names, output)
-    fitted = solvers.load(probes)
+    fitted = solvers.load(probes).renamed(_pairs(given["renames"]))
     beside = solvers.load(given["beside"]) if given["beside"] else None
-    with shown_warnings(), ExitStack() as stack:
+    with shown_warnings(), _told_of_rename(), ExitStack() as stack:
         rows = opened_rows(sources, given, stack)
         one = rows.scored(fitted, probes, asked)
-        same = {(part.probe.layer, part.probe.target) for part in one.found.parts}
-        two = None if beside is None else rows.scored(beside, given["beside"], asked, same)
+        two = None if beside is None else rows.scored(beside, given["beside"], asked, one)
     result = _result(one, two, (probes, given["beside"]), asked)
     if output is not None:
         _write(output, given["overwrite"], result, one, two)
     return result
+
+
+@contextmanager
+def _told_of_rename() -> Iterator[None]:
+    """Add to the error of a layer that is not there that it may be called otherwise."""
+    from actstore.errors import LayerError
+
+    try:
+        yield
+    except LayerError as error:
+        error.add_note("where STORE calls the layers otherwise, say --rename OLD=NEW")
+        raise
+
+
+def _pairs(renames: Sequence[str]) -> dict[str, str]:
+    """New names by old ones, of `--rename OLD=NEW`."""
+    pairs: dict[str, str] = {}
+    for text in renames:
+        old, equals, new = text.partition("=")
+        if not (old and equals and new):
+            raise WrongUsage(f"--rename {text!r} is not OLD=NEW; write for example 'layers.*=model.layers.*'")
+        if old in pairs:
+            raise WrongUsage(f"--rename {old!r} was given twice; give each name one new name")
+        pairs[old] = new
+    return pairs
 
 
 def _refuse_parts_alone(metrics: Sequence[str], output: Path | None) -> None:
@@ -140,7 +173,7 @@ def _result(one: Scored, two: Scored | None, names: tuple[str, str | None], aske
 
 def _positive_lines(found: Evaluation, asked: Asked) -> list[str]:
     """A line on which class metrics of one class against the rest call positive, where there are any."""
-    from cli.probe.tables import POSITIVE_METRICS
+    from cli.probe.afterwards.tables import POSITIVE_METRICS
     from solvers.probing.scores.asked import positive_name
 
     if not {score.metric for score in found.scores} & set(POSITIVE_METRICS):

@@ -13,25 +13,26 @@ import click
 from cli.probe.choice import choice_lines
 from cli.probe.fit_options import fit_options, fit_settings
 from cli.probe.steps import refuse_other_rows, steps_of
-from cli.shared import ProgressLine, duration, echo_table, shown_warnings
+from cli.result import Failure, Result, Table, command
+from cli.shared import ProgressLine, duration, notice, shown_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from solvers.probing.fit_layers import LayerProgress
     from solvers.probing.probe import Probe, Probes
 
 
-@click.command()
+@command()
 @click.argument("activations", nargs=-1, required=True, metavar="STORE | [SPLIT=]FEATURES...")
 @fit_options
-@click.pass_context
-def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
+def fit(output: str, overwrite: bool, **given: Any) -> Result:
     """Fit a linear probe at every layer, and prove how far each is from the optimum.
 
     C is picked on the `val` split (also called validation, valid or dev); without one, by folds of `train` or on a
-    tenth of it, as is said in the end. The features may also be your own: .npy, .npz:KEY or .h5:/PATH, each with its
-    --target. Labels of a file with a column `id` go to the rows of these ids.
+    tenth of it, as is said in the end. The features may also be your own, any file of arrays (.npy, .pt, .h5:/PATH,
+    ...) or table of numbers (.csv, .parquet), each with its --target. Labels of a file with a column `id` go to the
+    rows of these ids.
 
     Finished layers are kept in PROBES.parts until all of them are: after Ctrl-C or a crash the same command goes on.
 
@@ -59,8 +60,12 @@ def fit(ctx: click.Context, output: str, overwrite: bool, **given: Any) -> None:
     }
     probes = _fitted(given, steps, told)
     probes.save(output, overwrite=overwrite)
-    _echo_summary(output, probes)
-    ctx.exit(report_shortfalls(probes))
+    lacking = shortfalls(probes)
+    return Result(
+        describe(output, probes),
+        list(_summary(output, probes)),
+        failure=Failure("not-proven", lacking) if lacking else None,
+    )
 
 
 def _fitted(given: dict[str, Any], steps: Sequence[int | None], told: dict[str, Any]) -> Probes:
@@ -69,7 +74,9 @@ def _fitted(given: dict[str, Any], steps: Sequence[int | None], told: dict[str, 
     from cli.probe.bridge import open_problem, with_stored
     from cli.probe.row_columns import RowOptions
 
-    rows = RowOptions(given["split_by"], given["group_by"], given["ignore_label"], given["concat"])
+    rows = RowOptions(
+        given["split_by"], given["group_by"], given["ignore_label"], given["concat"], given["exclude_layers"]
+    )
     asked = (given["activations"], given["targets"], given["patterns"])
     with ExitStack() as stack:
         stack.enter_context(shown_warnings())
@@ -114,14 +121,35 @@ class Reporter:
 
 
 def _noticed_over(line: ProgressLine) -> Callable[[str], None]:
-    def notice(text: str) -> None:
+    def show(text: str) -> None:
         line.clear()
-        click.echo(text, err=True)
+        notice(text)
 
-    return notice
+    return show
 
 
-def _echo_summary(output: str, probes: Probes) -> None:
+def describe(output: str, probes: Probes) -> dict[str, Any]:
+    """Return what was fitted, as plain values; `probe show --json` has the scores."""
+    return {
+        "output": output,
+        "probes": [
+            {
+                "layer": probe.layer,
+                "target": probe.target,
+                "step": probe.step,
+                "C": probe.C,
+                "status": str(probe.status),
+                "gap_nats": probe.gap_nats if probe.penalised else None,
+                "engine": probe.engine,
+            }
+            for probe in probes.values()
+        ],
+        "failures": dict(probes.failures),
+    }
+
+
+def _summary(output: str, probes: Probes) -> Iterator[str | Table]:
+    """Yield how many probes there are, how near to the optimum, and how each C was chosen."""
     engines = ", ".join(dict.fromkeys(probe.engine for probe in probes.values()))
     gaps = [probe.gap_nats for probe in probes.values() if probe.penalised]
     unpenalised = len(probes) - len(gaps)
@@ -129,15 +157,14 @@ def _echo_summary(output: str, probes: Probes) -> None:
     if unpenalised:
         proven.append("unpenalised" if not gaps else f"but {unpenalised} unpenalised")
     by = f" by {', '.join([engines, *proven])}" if probes else ""
-    click.echo(f"{output}: {len(probes)} probes{by}")
+    yield f"{output}: {len(probes)} probes{by}"
     every = list(probes.values())
-    for text in choice_lines(every) if probes else ():
-        click.echo(text)
-    _echo_train_errors([probe for probe in every if probe.proof.chosen.get("protocol") == "train"])
+    yield from choice_lines(every) if probes else ()
+    yield from _train_errors([probe for probe in every if probe.proof.chosen.get("protocol") == "train"])
 
 
-def _echo_train_errors(probes: Sequence[Probe]) -> None:
-    """Print the train error at every stated C, a row per probe, where that is what was asked for."""
+def _train_errors(probes: Sequence[Probe]) -> Iterator[str | Table]:
+    """Yield the train error at every stated C, a row per probe, where that is what was asked for."""
     if not probes:
         return
     strengths = [each.C for each in probes[0].path]
@@ -151,35 +178,28 @@ def _echo_train_errors(probes: Sequence[Probe]) -> None:
         ]
         for probe in probes
     ]
-    click.echo("\ntrain error by C:")
-    echo_table(["layer", *names, "N", *[f"C={C:g}" for C in strengths]], rows)
+    yield from ("", "train error by C:")
+    yield Table(["layer", *names, "N", *[f"C={C:g}" for C in strengths]], rows)
 
 
-def report_shortfalls(probes: Probes) -> int:
-    """Say on stderr which layers have no certified probe; the exit code. Without a penalty there is none to have."""
-    for layer, reason in probes.failures.items():
-        click.echo(f"error: layer {layer!r} has no probe: {reason}", err=True)
-    missed = [probe for probe in probes.values() if probe.status not in _PROVEN]
+def shortfalls(probes: Probes) -> list[str]:
+    """Return a line for each layer without a certified probe. Without a penalty there is no certificate to have."""
     several = len({probe.target for probe in probes.values()}) > 1
-    for probe in missed:
-        click.echo(
-            f"error: layer {probe.layer!r}{_for(probe) if several else ''} is {probe.status}: "
-            f"gap {probe.gap_nats:.1e} nats; {probe.engine_reason}",
-            err=True,
-        )
-    unproven = [
-        (probe, each)
+    lines = [f"layer {layer!r} has no probe: {reason}" for layer, reason in probes.failures.items()]
+    lines += [
+        f"layer {probe.layer!r}{_for(probe) if several else ''} is {probe.status}: "
+        f"gap {probe.gap_nats:.1e} nats; {probe.engine_reason}"
+        for probe in probes.values()
+        if probe.status not in _PROVEN
+    ]
+    lines += [
+        f"layer {probe.layer!r}{_for(probe) if several else ''} is {each.status} at C={each.C:g}: "
+        f"gap {each.gap_nats:.1e} nats"
         for probe in probes.values()
         for each in probe.path
         if probe.proof.chosen.get("protocol") == "train" and each.C != probe.C and each.status not in _PROVEN
     ]
-    for probe, each in unproven:
-        click.echo(
-            f"error: layer {probe.layer!r}{_for(probe) if several else ''} is {each.status} at C={each.C:g}: "
-            f"gap {each.gap_nats:.1e} nats",
-            err=True,
-        )
-    return 1 if missed or unproven or probes.failures else 0
+    return lines
 
 
 _PROVEN = {"converged", "unpenalised"}

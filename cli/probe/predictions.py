@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.probe.afterwards.prediction_files import KINDS, Part, write
+from cli.result import Result, command
 from cli.shared import overwrite_option, printable, step_option
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from solvers.probing.probe import Key, Probes
 
 
-@click.command()
+@command()
 @click.argument("probes", metavar="PROBES")
 @click.option("-o", "--output", required=True, metavar="FILE.csv|.npz|.parquet", help="The file to write.")
 @click.option(
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @step_option
 @click.option("--store", metavar="STORE", help="The store of the rows, for their ids as text.")
 @overwrite_option
-def predictions(probes: str, output: str, overwrite: bool, **given: Any) -> None:
+def predictions(probes: str, output: str, overwrite: bool, **given: Any) -> Result:
     """Write what the probes of PROBES said of each row that they were scored on, a line for each probe and row.
 
     Columns: layer, step, seed, split, row (its place in the store), with --store its id, truth, predicted, and the
@@ -57,7 +58,10 @@ def predictions(probes: str, output: str, overwrite: bool, **given: Any) -> None
     ids = None if given["store"] is None else _ids_of(given["store"], fitted, parts, probes)
     rows = write(parts, ids, path, overwrite)
     count = len({part.probe.key for part in parts})
-    click.echo(f"wrote {printable(output)}: {rows:,} rows of {count:,} probe{'s' * (count != 1)}")
+    return Result(
+        {"output": output, "rows": rows, "probes": count},
+        [f"wrote {output}: {rows:,} rows of {count:,} probe{'s' * (count != 1)}"],
+    )
 
 
 def _refuse(path: Path, probes: Path, overwrite: bool) -> None:

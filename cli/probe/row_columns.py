@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import ignore_label_option
+from cli.shared import exclude_option, ignore_label_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 ROW_OPTIONS = (
+    exclude_option,
     click.option(
         "--concat",
         multiple=True,
@@ -62,13 +63,15 @@ ROW_OPTIONS = (
 class RowOptions:
     """What `probe fit` is told of rows: the targets or SPECs that say splits and groups, and labels that are none.
 
-    ``concat`` names layers, with commas between them, whose features are set side by side.
+    ``concat`` names layers, with commas between them, whose features are set side by side; ``exclude`` has patterns of
+    layers that are left out.
     """
 
     split_by: str | None = None
     group_by: str | None = None
     ignore_label: tuple[str, ...] = ()
     concat: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 def split_as(texts: tuple[str, ...]) -> dict[str, str]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.probe.afterwards.tables import pair_table, probe_tables
 from cli.probe.choice import at_end
-from cli.probe.tables import pair_table, probe_tables
 from cli.result import Result, command
 
 if TYPE_CHECKING:

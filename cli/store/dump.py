@@ -12,13 +12,14 @@ from cli.result import USAGE, USAGE_CODE, Failure, Result, checked_beforehand, c
 from cli.shared import (
     ProgressLine,
     duration,
+    exclude_option,
     ignore_label_option,
     overwrite_option,
     shown_warnings,
     size,
 )
 from cli.store.dump_settings import checked_data, settings_of
-from cli.store.layers import exclude_option, layers_result, model_options, parse_arguments
+from cli.store.layers import layers_result, model_options, parse_arguments
 from cli.store.summary import summary
 
 if TYPE_CHECKING:
@@ -44,7 +45,12 @@ row_columns_options = (
 
 _OPTIONS = (
     click.option(
-        "--target", "targets", multiple=True, metavar="[SPLIT:]NAME=SPEC", help="A label per row; repeatable."
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="[SPLIT:]NAME[=SPEC]",
+        help="A label per row; repeatable. "
+        "By name alone what the data offers: form, lemma of a treebank; token with --row token.",
     ),
     *row_columns_options,
     click.option(
@@ -117,6 +123,11 @@ _OPTIONS = (
         is_flag=True,
         help="End each pass of a torch or Keras model after the deepest layer asked for. Not for models that keep "
         "something from one layer to the next (the skips of a U-net in a list).",
+    ),
+    click.option(
+        "--keep-input",
+        type=click.Choice(["text", "thumbnail"]),
+        help="Store the text of each example, or a small image of it, too, so that examples can be shown later.",
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and record which."),
     click.option("--resume", is_flag=True, help="Go on where an interrupted dump of the same stopped."),

@@ -101,6 +101,7 @@ def settings_of(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSetting
         stop_early=given["stop_early"],
         resume_anyway=given["resume_anyway"],
         selfcheck=given["selfcheck"],
+        keep_input=given["keep_input"],
         inputs=tuple(_read(given)),
         command=shlex.join(["actstore", *sys.argv[1:]]),
     )

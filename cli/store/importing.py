@@ -36,12 +36,19 @@ def import_(
     FILE.npz             every array a layer; ids, splits, groups, positions and target:NAME, as
                          `actstore export` names them, are what is known of the rows
     FILE.npz:KEY         one array of it
-    FILE.safetensors     every tensor a layer; FILE.safetensors:KEY one of them
-    FILE.h5:/PATH        one dataset, called as its path
+    FILE.safetensors     every tensor a layer; FILE.safetensors:KEY one of them; of a file with hidden_states
+                         and token_ids, as vLLM writes it for each request, a row per token
+    FILE.pt              every tensor in a dict a layer, flat whole numbers and texts beside them targets
+    FILE.h5, .h5ad, .nc  every dataset a layer; FILE.h5:/PATH one of them. MATLAB's (v7.3) come the right way round
+    FOLDER.zarr          every array a layer; FOLDER.zarr:/PATH one of them
+    FILE.parquet         a column of vectors a layer, else the columns of numbers side by side; a column `id` names
+                         the rows. Also .feather, .csv and .tsv; FILE.csv:COLUMNS, with commas or a star
     FILE.h5              a dataset per sentence, 0, 1, ..., each (layers, tokens, features), as the
                          structural-probe tools and NeuroX write it (--row token where all are of one shape):
                          layers layer.0, layer.1, ...
                          a row per token, with its sentence as its group
+
+    What a file is, its first bytes tell and not its name; any may be packed by gzip.
 
     Files of one split lie side by side where their layers have other names (the same rows, more layers); a layer that
     came before begins new rows below. Every split needs the same layers: --layer helps where files are called

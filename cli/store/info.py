@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.result import Result, Table, command
-from cli.shared import describe_labels, shape, size
+from cli.shared import describe_labels, reductions_in_words, shape, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,9 +41,11 @@ def _text(store: str, found: Mapping[str, Any]) -> Iterator[str | Table]:
     for name, target in found["targets"].items():
         lacking = f", {target['unlabelled']:,} rows without" if target["unlabelled"] else ""
         yield f"target {name}: {target['classes']:,} classes{lacking}"
+    yield from _weights_lines(found)
     yield ""
+    reduced = ["reductions"] if any(layer["reductions"] for layer in found["layers"].values()) else []
     yield Table(
-        ["layer", "shape of a row", "axes", "dtype", "bytes", "rows with NaN/Inf"],
+        ["layer", "shape of a row", "axes", "dtype", "bytes", "rows with NaN/Inf", *reduced],
         [
             [
                 name,
@@ -52,13 +54,27 @@ def _text(store: str, found: Mapping[str, Any]) -> Iterator[str | Table]:
                 layer["dtype"],
                 size(layer["bytes"]),
                 str(layer["nonfinite_rows"]),
+                *([layer["reductions"]] if reduced else []),
             ]
             for name, layer in found["layers"].items()
         ],
+        left=(0, 6),
+    )
+    yield f"{size(found['activation_bytes'])} of activations" + (
+        f" at {len(found['steps']):,} steps" if len(found["steps"]) > 1 else ""
     )
     if found["provenance"].get("command"):
         yield ""
         yield f"made by: {found['provenance']['command']}"
+
+
+def _weights_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the hash of the model's weights, step by step where they differ."""
+    by_step = {step: facts["weights"] for step, facts in found["steps"].items() if facts["weights"]}
+    if len(set(by_step.values())) == 1:
+        yield f"weights: {next(iter(by_step.values()))}"
+    else:
+        yield from (f"weights of step {step}: {weights}" for step, weights in by_step.items())
 
 
 def _steps_line(steps: Mapping[int, Mapping[str, Any]]) -> str:
@@ -81,6 +97,7 @@ def describe(store: Store) -> dict[str, Any]:
             "dtype": layer.stored_dtype,
             "bytes": layer.nbytes,
             "nonfinite_rows": store.nonfinite.get(name, 0),
+            "reductions": _reductions(base.provenance, name),
         }
         for name, layer in base.layers.items()
     }
@@ -95,8 +112,15 @@ def describe(store: Store) -> dict[str, Any]:
         "splits": dict(zip(names[order].tolist(), counts[order].tolist(), strict=True)),
         "targets": targets,
         "layers": layers,
+        "activation_bytes": sum(store.at(step).layers[name].nbytes for step in store.steps for name in layers),
         "provenance": base.provenance,
     }
+
+
+def _reductions(provenance: Mapping[str, Any], layer: str) -> str:
+    """What a layer was reduced by, in words; empty where it was not, or where nobody told."""
+    told = provenance.get("reductions", {}).get("layers", {}).get(layer, {}).get("steps")
+    return reductions_in_words(told) if told else ""
 
 
 def _describe_step(store: Store) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.result import Result, Table, checked_beforehand, command
-from cli.shared import layer_count, shape, shown_warnings, size
+from cli.shared import exclude_option, layer_count, shape, shown_warnings, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,15 +46,6 @@ _MODEL_OPTIONS = (
         help="Trace a torch model, so that functional calls between modules are layers.",
     ),
     click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, metavar="N"),
-)
-
-
-exclude_option = click.option(
-    "--exclude-layers",
-    "exclude_layers",
-    multiple=True,
-    metavar="PATTERN",
-    help="Layers to leave out, whatever --layers picks; repeatable.",
 )
 
 
@@ -151,7 +142,7 @@ def _chosen(every: Sequence[ModelLayer], given: Mapping[str, Any], *, ran: bool)
 
     Where nothing ``ran``, nobody knows which layers can be stored, and none is refused.
     """
-    from actstore.patterns import excluded, matching, select, unknown
+    from actstore.patterns import named_by, none_left, select
 
     patterns, exclude = given.get("patterns", ()), given.get("exclude_layers", ())
     if not patterns and not exclude:
@@ -159,15 +150,11 @@ def _chosen(every: Sequence[ModelLayer], given: Mapping[str, Any], *, ran: bool)
     patterns = patterns or ("**",)
     if ran:
         return select(patterns, every, exclude)
-    names = [layer.name for layer in every]
-    picked: set[str] = set()
-    for pattern in patterns:
-        found = {name for name, picks in zip(names, matching(pattern, every), strict=True) if picks}
-        if not found:
-            raise unknown(pattern, names)
-        picked |= found
-    picked -= excluded(exclude, every)
-    return [layer for layer in every if layer.name in picked]
+    picked = named_by(patterns, every)
+    left_out = named_by(exclude, every)
+    if picked <= left_out:
+        raise none_left(exclude, len(picked))
+    return [layer for layer in every if layer.name in picked - left_out]
 
 
 def _text(found: Sequence[dict[str, Any]], total: str, *, hidden: bool) -> Iterator[str | Table]:

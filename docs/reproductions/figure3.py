@@ -20,6 +20,11 @@ from typing import Any
 import numpy as np
 
 import solvers
+from solvers.figures.asked import asked
+from solvers.figures.chart import save_figure
+from solvers.figures.figure import description
+from solvers.figures.rows import Shown
+from solvers.scoring.score import Score
 
 LAYERS = 32
 UNITS = 128
@@ -27,7 +32,7 @@ TEST_ROWS = 10_000
 C = 1_000.0  # the paper has no penalty; without any, separable layers (the input) have no optimum to reach
 PROCESSES = 2
 TRAIN, TEST, RMSPROP = "train", "test", "train, by RMSProp"
-COLOURS = {TRAIN: "#8a97a5", TEST: "#1f5fa8", RMSPROP: "#e08e2b"}
+KINDS = (TRAIN, TEST, RMSPROP)
 
 Record = dict[str, Any]
 
@@ -99,36 +104,37 @@ def summarise(records: list[Record]) -> list[Record]:
     return lines
 
 
-def chart(lines: list[Record]) -> Any:
+def figure_of(lines: list[Record]) -> dict[str, Any]:
     """Error by layer, a panel for each number of training rows: mean, 10th to 90th percentile, chance dotted."""
-    import altair as alt
-
-    colour = alt.Color(
-        "kind:N",
-        scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
-        legend=alt.Legend(
-            orient="top", title="error:", titleOrient="left", symbolType="stroke", symbolOpacity=1
-        ),
-    )
-    ticks = alt.Axis(values=list(range(0, LAYERS + 1, 4)))
-    x = alt.X("layer:Q", title="layer (0 is the input)", axis=ticks, scale=alt.Scale(domain=[0, LAYERS]))
-    y = alt.Y("error:Q", title="prediction error", scale=alt.Scale(domain=[0, 0.55]))
-    panels = []
-    for rows in dict.fromkeys(line["training_rows"] for line in lines):
-        data = alt.Data(values=[line for line in lines if line["training_rows"] == rows])
-        base = alt.Chart(data).encode(x=x, color=colour)
-        band = base.mark_area(opacity=0.2).encode(y="error_p10:Q", y2="error_p90:Q")
-        mean = base.mark_line(strokeWidth=2).encode(y=y)
-        chance = alt.Chart(alt.Data(values=[{"error": 0.5}]))
-        dotted = chance.mark_rule(strokeDash=[2, 4], color="#52606d").encode(y="error:Q")
-        label = chance.mark_text(text="chance", align="left", baseline="bottom", dx=4, dy=-2, color="#52606d")
-        panel = alt.layer(band, mean, dotted, label.encode(y="error:Q", x=alt.value(0)))
-        panels.append(panel.properties(width=330, height=280, title=f"{rows:,} training rows"))
-    return (
-        alt.hconcat(*panels, background="white")
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#e4e7eb", domainColor="#9aa5b1")
-    )
+    common = {
+        "store": "",
+        "step": 0,
+        "target": "side of a hyperplane",
+        "kind": "task",
+        "part": "",
+        "C": C,
+        "seed": 0,
+    }
+    common |= {
+        "fold": None,
+        "split": "",
+        "role": "held_out",
+        "metric": "error",
+        "unit": "share",
+        "groups": None,
+    }
+    common |= {"interval": "10th to 90th percentile over data sets"}
+    shown = []
+    for line in lines:
+        named = {"layer": str(line["layer"]), "method": str(line["kind"]), "rows": 0}
+        numbers = {"value": "error", "low": "error_p10", "high": "error_p90"}
+        named["status"] = (
+            "by RMSProp" if line["kind"] == RMSPROP else "converged"
+        )  # whose gap is in figure3.csv
+        values = {name: float(line[key]) for name, key in numbers.items()}
+        shown.append(Shown(Score(**common, **named, **values), f"{int(line['training_rows']):,} training rows"))
+    title = "Prediction error by layer of an untrained network"
+    return description(shown, asked("depth", overlay="method", references=(0.5, "chance"), title=title))
 
 
 def main() -> None:
@@ -162,11 +168,10 @@ def main() -> None:
         writer = csv.DictWriter(file, fieldnames=list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-    figure = chart(lines)
-    figure.save(str(given.output / "figure3.svg"))
-    figure.save(str(given.output / "figure3.png"), scale_factor=2)
+    for suffix in ("svg", "png"):
+        save_figure(figure_of(lines), given.output / f"figure3.{suffix}", overwrite=True)
     worst = max(record["gap_nats"] for record in records)
-    print(f"{len(records) // len(COLOURS):,} probes, the worst certified gap {worst:.1e} nats")
+    print(f"{len(records) // len(KINDS):,} probes, the worst certified gap {worst:.1e} nats")
     for line in lines:
         if line["layer"] in (0, LAYERS):
             print("{training_rows:>6,} rows, layer {layer:>2}, {kind}: {error:.3f}".format(**line))

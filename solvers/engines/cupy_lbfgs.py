@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from solvers.problem.problem import Problem
 
-__all__ = ["ENGINE", "CupyEngine", "device_name"]
+__all__ = ["ENGINE", "CupyEngine", "device_backend", "device_name"]
 
 BLOCK_ELEMENTS = 1 << 26
 
@@ -72,6 +72,11 @@ def device_name() -> str:
     import cupy
 
     return cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
+
+
+def device_backend(number: int = 0) -> Backend:
+    """Return a GPU as a backend, for mathematics other than a fit's; the engine must be available."""
+    return _backend(number)
 
 
 def _backend(number: int) -> Backend:

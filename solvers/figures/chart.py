@@ -1,141 +1,87 @@
-"""Figures: one description (Vega-Lite) drawn static or interactive. The one file that imports altair."""
+"""Descriptions drawn: the one file that imports altair and vl-convert, and the one door by which a figure leaves."""
 
 from __future__ import annotations
 
-import io
-import json
+import math
 import os
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from solvers.disk.new_file import new_file, write_all
 from solvers.errors import FigureError
+from solvers.figures.page import page
 from solvers.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from solvers.probing.probe import Probe
+__all__ = [
+    "cleaned",
+    "drawn",
+    "drawn_frames",
+    "notebook_chart",
+    "refuse_existing_figure",
+    "save_bytes",
+    "save_figure",
+]
 
-_BEGINNINGS = {".svg": (b"<svg", b"<?xml"), ".png": (b"\x89png",), ".html": (b"<!doctype html", b"<html")}
+_BEGINNINGS = {
+    ".svg": (b"<svg", b"<?xml"),
+    ".png": (b"\x89png",),
+    ".pdf": (b"%pdf",),
+    ".html": (b"<!doctype html", b"<html"),
+    ".gif": (b"gif8",),
+}
 """How a figure begins, by its suffix: what may be overwritten."""
-SPLIT_COLOURS = {"train": "#9aa5b1", "val": "#e08e2b", "test": "#1f5fa8"}
-_OTHER_COLOURS = ["#7a4fb5", "#2f8f5b", "#b5434f", "#5c6b2f"]
-"""Of splits by other names, in turn."""
+SUFFIXES = (".svg", ".png", ".pdf", ".html")
 
 
-def error_by_layer(probes: Sequence[Probe], title: str | None = None) -> Any:
-    """Prediction error against depth: a line for each split, a dotted one for chance.
+def cleaned(value: Any) -> Any:
+    """Return a description whose texts act on nothing and whose numbers are JSON's: NaN and infinity become null.
 
-    Chance is the error of always answering the commonest class of the training rows, on the last of the usual splits.
-    Where most errors are far below chance, the axis is logarithmic (linear below 1%, so that it shows 0 too).
+    A raw ESC ends the drawing library's process, so nothing is drawn that was not cleaned.
     """
-    alt = _altair()
-    if not probes:
-        raise FigureError("there is no probe to plot: every layer of the file failed; see `probe show`")
-    usual, others = _splits_of(probes)
-    splits = usual + others
-    chance = _chance(probes[0], usual or others)
-    errors = [probe.error[split] for probe in probes for split in splits if split in probe.error]
-    y = _error_axis(alt, max(*errors, chance), logarithmic=median(errors) < chance / 3)
-    layers = list(dict.fromkeys(probe.layer for probe in probes))
-    return (
-        alt.layer(*_chance_line(alt, chance, y), _error_lines(alt, probes, splits, y))
-        .properties(
-            width=max(360, min(1200, 56 * len(layers))),
-            height=280,
-            title=printable(title or f"linear probes for {probes[0].target!r}"),
-        )
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#e4e7eb", domainColor="#9aa5b1", labelFontSize=11, titleFontSize=12)
-    )
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(str(key)): cleaned(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [cleaned(each) for each in value]
+    if isinstance(value, bool | int) or value is None:
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
-def _splits_of(probes: Sequence[Probe]) -> tuple[list[str], list[str]]:
-    """The usual splits that have an error, in their order, and the others."""
-    there = list(dict.fromkeys(split for probe in probes for split in probe.error))
-    usual = [split for split in SPLIT_COLOURS if split in there]
-    return usual, [split for split in there if split not in usual]
+def notebook_chart(description: dict[str, Any]) -> Any:
+    """Return a figure that a notebook shows (an altair chart).
+
+    Raises:
+        FigureError: the extra `report` is not installed.
+    """
+    altair, _ = _libraries()
+    return altair.Chart.from_dict(cleaned(description))
 
 
-def _chance(probe: Probe, splits: Sequence[str]) -> float:
-    """The error of always answering the commonest class, on the last of the splits."""
-    if not splits or splits[-1] not in probe.majority:
-        raise FigureError("these probes have no scores to plot: no split has an error and a majority error")
-    return probe.majority[splits[-1]]
+def save_figure(description: dict[str, Any], path: Path, overwrite: bool = False, pixels: float = 2) -> None:
+    """Write a figure whole or not at all; the suffix says how: .svg, .png, .pdf, or .html (self-contained).
 
-
-def _error_axis(alt: Any, top: float, *, logarithmic: bool) -> Any:
-    if not logarithmic:
-        return alt.Y("error:Q", title="prediction error", axis=alt.Axis(format=".0%"))
-    ticks = [tick for tick in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if tick <= top]
-    return alt.Y(
-        "error:Q",
-        title="prediction error (log scale)",
-        scale=alt.Scale(type="symlog", constant=0.01, domain=[0, top], nice=False),
-        axis=alt.Axis(format="~%", values=ticks),
-    )
-
-
-def _error_lines(alt: Any, probes: Sequence[Probe], splits: Sequence[str], y: Any) -> Any:
-    points = [
-        {
-            "layer": printable(probe.layer),
-            "split": printable(split),
-            "error": probe.error[split],
-            "C": f"{probe.C:g}",
-            "gap (nats)": f"{probe.gap_nats:.1e}" if probe.penalised else "-",
-        }
-        for probe in probes
-        for split in splits
-        if split in probe.error
-    ]
-    others = iter(_OTHER_COLOURS * len(splits))
-    colours = [SPLIT_COLOURS.get(split) or next(others) for split in splits]
-    scale = alt.Scale(domain=[printable(split) for split in splits], range=colours)
-    order = list(dict.fromkeys(printable(probe.layer) for probe in probes))
-    axis = alt.Axis(labelAngle=-35, labelLimit=160)
-    return (
-        alt.Chart(alt.Data(values=points))
-        .mark_line(point=alt.OverlayMarkDef(size=46), strokeWidth=2)
-        .encode(
-            x=alt.X("layer:N", sort=order, title="layer, in network order", axis=axis),
-            y=y,
-            color=alt.Color(
-                "split:N",
-                scale=scale,
-                legend=alt.Legend(title=None),
-            ),
-            tooltip=[
-                "layer:N",
-                "split:N",
-                alt.Tooltip("error:Q", format=".4f"),
-                "C:N",
-                "gap (nats):N",
-            ],
-        )
-    )
-
-
-def _chance_line(alt: Any, chance: float, y: Any) -> tuple[Any, Any]:
-    rule = alt.Chart(alt.Data(values=[{"error": chance, "text": f"chance {chance:.0%}"}]))
-    words = rule.mark_text(align="right", baseline="bottom", dy=-3, color="#52606d")
-    return (
-        rule.mark_rule(strokeDash=[2, 4], color="#52606d").encode(y=y),
-        words.encode(y=y, x=alt.value("width"), text="text:N"),
-    )
-
-
-def save_chart(chart: Any, path: Path, overwrite: bool = False) -> None:
-    """Write a figure whole or not at all; the suffix says how: .svg, .png, or .html (self-contained).
+    Args:
+        description: Vega-Lite.
+        path: of the file.
+        overwrite: replace a figure of the same kind that is there.
+        pixels: of a PNG, for each of the description.
 
     Raises:
         FigureError: another suffix; a name that is taken, without ``overwrite`` or by what is no such figure; a disk
             that refuses.
     """
     refuse_existing_figure(path, overwrite)
-    content = _drawn(chart, path.suffix.lower())
+    save_bytes(drawn(description, path.suffix.lower(), pixels), path, overwrite)
+
+
+def save_bytes(content: bytes, path: Path, overwrite: bool = False) -> None:
+    """Write a file that appears only whole; raises as ``save_figure`` does."""
     try:
         with new_file(path, _is_figure if overwrite else None) as descriptor:
             write_all(descriptor, content, 0)
@@ -147,10 +93,11 @@ def save_chart(chart: Any, path: Path, overwrite: bool = False) -> None:
         raise FigureError(msg) from error
 
 
-def refuse_existing_figure(path: Path, overwrite: bool) -> None:
-    """Raise FigureError where ``save_chart`` would refuse; for asking before anything is read or drawn."""
-    if path.suffix.lower() not in _BEGINNINGS:
-        raise FigureError(f"-o {path} ends in {path.suffix!r}; a figure is .svg, .png or .html")
+def refuse_existing_figure(path: Path, overwrite: bool, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Raise FigureError where ``save_figure`` would refuse; for asking before anything is read or drawn."""
+    if path.suffix.lower() not in suffixes:
+        known = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise FigureError(f"-o {path} ends in {path.suffix!r}; a figure is {known}")
     if os.path.lexists(path):
         if not overwrite:
             raise FigureError(
@@ -172,33 +119,38 @@ def _is_figure(path: Path) -> bool:
     return beginning.startswith(_BEGINNINGS[path.suffix.lower()])
 
 
-def _drawn(chart: Any, suffix: str) -> bytes:
-    """The bytes of a figure."""
-    if suffix == ".png":
-        image = io.BytesIO()
-        chart.save(image, format="png", scale_factor=2)
-        return image.getvalue()
-    text = io.StringIO()
-    how = {"inline": True, "json_kwds": {"cls": _ScriptEncoder}} if suffix == ".html" else {}
-    chart.save(text, format=suffix[1:], **how)
-    return text.getvalue().encode()
+def drawn(description: dict[str, Any], suffix: str, pixels: float = 2) -> bytes:
+    """Return the bytes of a figure; ``suffix`` says how it is drawn."""
+    if suffix == ".html":
+        return drawn_frames([description], [""])
+    _, convert = _libraries()
+    clean = cleaned(description)
+    try:
+        if suffix == ".png":
+            return bytes(convert.vegalite_to_png(clean, scale=pixels))
+        if suffix == ".pdf":
+            return bytes(convert.vegalite_to_pdf(clean))
+        return str(convert.vegalite_to_svg(clean)).encode()
+    except ValueError as error:  # the library's one error, whatever went wrong in it
+        msg = f"the figure could not be drawn: {printable(str(error).splitlines()[0])}, a fault of this program"
+        raise FigureError(msg) from error
 
 
-class _ScriptEncoder(json.JSONEncoder):
-    """JSON that may stand within a script of a page: no name in it can end the script, or begin a comment."""
+def drawn_frames(descriptions: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:
+    """Return the page of one figure, or of several with a slider."""
+    _, convert = _libraries()
+    clean = [cleaned(each) for each in descriptions]
+    title = clean[0].get("title", {}).get("text", "probes")
+    words = " ".join(title) if isinstance(title, list) else str(title)
+    return page(clean, [printable(name) for name in names], words, convert.javascript_bundle()).encode()
 
-    def encode(self, o: Any) -> str:
-        """Return the JSON with `<`, `>` and `&` as their numbers."""
-        text = super().encode(o)
-        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
-
-def _altair() -> Any:
+def _libraries() -> tuple[Any, Any]:
     try:
         import altair
-        import vl_convert  # noqa: F401  # altair finds it itself; here it is only asked for in time
+        import vl_convert
     except ImportError as error:
         raise FigureError(
             f"figures need altair and vl-convert ({error}); install them: pip install 'actstore[report]'"
         ) from error
-    return altair
+    return altair, vl_convert

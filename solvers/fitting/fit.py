@@ -18,6 +18,8 @@ from solvers.fitting.to_fit import ToFit
 from solvers.fitting.validation import Validation
 from solvers.given import refuse_other_rows
 from solvers.linear_map import LinearMap
+from solvers.printable.named import ByName
+from solvers.printable.progress import shown
 from solvers.problem.problem import check_strength, pose_together, read_strengths
 from solvers.problem.weights import row_weights
 from solvers.rows import Columns, RowSource, as_source, draw_columns, flat_width
@@ -41,7 +43,7 @@ class FitInputs(FitKeywords, total=False):
     sample_weight: ArrayLike | Mapping[Any, ArrayLike] | None
     validation: tuple[RowSource | ArrayLike, ArrayLike | Mapping[Any, ArrayLike]] | None
     warm_start: FittedWeights | Mapping[Any, FittedWeights | None] | None
-    progress: Callable[[FitProgress], None] | None
+    progress: bool | Callable[[FitProgress], None] | None
 
 
 class FittedWeights(Protocol):
@@ -108,7 +110,7 @@ def fit(
     sample_weight: ArrayLike | Mapping[Any, ArrayLike] | None = None,
     validation: tuple[RowSource | ArrayLike, ArrayLike | Mapping[Any, ArrayLike]] | None = None,
     warm_start: FittedWeights | Mapping[Any, FittedWeights | None] | None = None,
-    progress: Callable[[FitProgress], None] | None = None,
+    progress: bool | Callable[[FitProgress], None] | None = None,
     **settings: Unpack[FitKeywords],
 ) -> Any:
     """Fit a linear probe softmax(h W + b) and certify how far its loss is from the optimum.
@@ -130,7 +132,8 @@ def fit(
             dict where those to fit are.
         warm_start: a fit of the same width and classes to start from; where labels are a dict, a dict of those
             that do not start cold.
-        progress: called with a :class:`FitProgress` as points are certified.
+        progress: True shows a line on stderr; or a function that is called with a :class:`FitProgress` as points are
+            certified.
         settings: the fields of :class:`~solvers.fitting.settings.FitSettings`, where they are explained.
 
     Returns:
@@ -146,6 +149,7 @@ def fit(
     _refuse_other_rows(activations, "", {"labels": labels, "sample weights": sample_weight})
     if validation is not None:
         _refuse_other_rows(validation[0], "validation ", {"labels": validation[1]})
+    line = shown(progress)
     by_name: dict[Any, Any] = dict(labels) if isinstance(labels, Mapping) else {None: labels}
     asked = _Asked(
         labels=by_name,
@@ -155,13 +159,14 @@ def fit(
         sample_weight=sample_weight,
         validation=validation,
         warm_start=warm_start,
-        progress=progress,
+        progress=line.report,
         settings=FitSettings(**settings),
     )
     if not asked.labels:
         msg = "labels are an empty dict; give labels for one target at least"
         raise ProblemError(msg)
-    return _fit(as_source(activations), asked)
+    with line:
+        return _fit(as_source(activations), asked)
 
 
 def _refuse_other_rows(rows: Any, of: str, given: Mapping[str, Any]) -> None:
@@ -192,7 +197,7 @@ class _Asked:
     def shaped(self, paths: Sequence[FitPath]) -> Any:
         """The paths of all targets as they are given back."""
         fitted = {name: path[0] if self.one else path for name, path in zip(self.labels, paths, strict=True)}
-        return fitted if self.several else fitted[None]
+        return ByName("target", fitted) if self.several else fitted[None]
 
     def weights(self, name: Any) -> NDArray[np.float64] | None:
         """The weights of the rows of one target."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.errors import ProblemError
-from solvers.linear_map import LinearMap
+from solvers.linear_map import LinearMap, directions
 from solvers.rows import as_source, flat_width
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class FitInterrupted(KeyboardInterrupt):
         return self.result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """A linear probe, softmax(h W + b), with a certified bound on its loss.
 
@@ -146,6 +147,20 @@ class Fit:
         """The intercept (classes,) for raw activations, h W + bias; rounded where the columns' means are large."""
         return self.map.bias
 
+    def direction(self, space: str = "raw", *, label: Any = None) -> NDArray[np.float64]:
+        """Return where the probe looks, as :meth:`solvers.Probe.direction` does: in raw or in scaled coordinates."""
+        if space not in ("raw", "scaled"):
+            msg = f"space is {space!r}; expected 'raw' (of activations as they are) or 'scaled' (what was penalised)"
+            raise ProblemError(msg)
+        return directions(self.weights if space == "raw" else self.coefficients, self.classes, label)
+
+    def __repr__(self) -> str:
+        gap = "" if self.status is Status.UNPENALISED else f", gap {self.gap_nats:.1e} nats"
+        return (
+            f"<Fit of {self.rows:,} rows, {self.width:,} features, {len(self.classes)} classes: C={self.C:g}, "
+            f"loss {self.loss:.4f}{gap}, {self.status} by {self.engine}>"
+        )
+
     def logits(self, activations: RowSource | ArrayLike) -> NDArray[np.float64]:
         """Logits h W + b of raw activations (rows, *features): (rows, classes), float64.
 
@@ -179,7 +194,7 @@ class Fit:
         return source
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitPath:
     """Fits of one problem over several C, in the order the C were given.
 
@@ -212,6 +227,11 @@ class FitPath:
             msg = "this path has no best C, as it had no validation rows; pass validation=(activations, labels)"
             raise ProblemError(msg)
         return self.fits[self.best_index]
+
+    def __repr__(self) -> str:
+        best = "" if self.best_index is None else f", best C={self.best.C:g}"
+        ended = ", ".join(f"{count} {status}" for status, count in Counter(fit.status for fit in self).items())
+        return f"<FitPath of {len(self)} C from {min(self.C):g} to {max(self.C):g}{best}: {ended}>"
 
     def __len__(self) -> int:
         return len(self.fits)

@@ -175,6 +175,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _unexpected(function: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = [each for each in known if each.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(known)}"
     return f"{function}() got an unexpected setting {name!r}; {advice}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     SplitRows = ArrayLike | Mapping[str, ArrayLike] | None
 
-__all__ = ["VAL", "Splits", "in_order", "split_rows"]
+__all__ = ["VAL", "Splits", "in_order", "shown_names", "split_rows"]
 
 Each = TypeVar("Each")
 
@@ -65,6 +65,20 @@ def split_rows(splits: SplitRows, count: int, split_as: Mapping[str, str]) -> Sp
         rows = _named_rows(splits, count)
     renamed = _renamed([*rows], split_as)
     return Splits({renamed.get(split, split): numbers for split, numbers in rows.items()}, _turned(renamed))
+
+
+def shown_names(splits: Sequence[str], called: Mapping[str, str]) -> dict[str, str]:
+    """Return what each split is called in tables, whatever its rows are called where they are stored.
+
+    ``called`` is what a fit found ``train``, ``val`` and ``test`` to be called; the split that means ``val`` by another
+    name is known without. Where there is a split of such a name already, all keep their own.
+    """
+    also = [split for split in splits if split.lower() in ALSO_VAL]
+    meant = ({VAL: also[0]} if len(also) == 1 else {}) | {
+        here: theirs for here, theirs in called.items() if theirs in splits
+    }
+    here = {theirs: here for here, theirs in meant.items() if here not in splits}
+    return {split: here.get(split, split) for split in splits}
 
 
 def _turned(renamed: Mapping[str, str]) -> dict[str, str]:

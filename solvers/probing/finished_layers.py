@@ -86,7 +86,7 @@ class Parts:
             ProbeFileError: the folder holds finished layers of another question, or what no fit wrote, or another
                 process writes there, or the disk refuses.
         """
-        lock = None
+        lock, there = None, os.path.lexists(folder)
         try:
             _refuse_others(folder)
             lock = FolderLock.take(folder)
@@ -94,6 +94,9 @@ class Parts:
         except BaseException as error:
             if lock is not None:
                 lock.release()
+            if not there:
+                with contextlib.suppress(OSError):  # others may write there by now, and the error says more
+                    folder.rmdir()
             if isinstance(error, BlockingIOError):
                 msg = f"{folder} is in use: {error.strerror}; wait for it, or save to another name"
                 raise ProbeFileError(msg) from error

@@ -16,6 +16,7 @@ from solvers.errors import ProblemError
 from solvers.fitting.result import FitInterrupted
 from solvers.fitting.settings import FitKeywords, takes_settings
 from solvers.given import by_position, refuse_other_rows
+from solvers.printable.progress import shown
 from solvers.probing.finished_layers import Parts
 from solvers.probing.layer.fit_layer import Question
 from solvers.probing.layer.question import question
@@ -26,7 +27,7 @@ from solvers.probing.scores.of_probes import keep_scores
 from solvers.probing.settings import LayerSettings, penalties
 from solvers.probing.targets import row_tables
 from solvers.probing.task import RowRules, make_tasks
-from solvers.rows import as_source
+from solvers.rows import as_layers, as_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +44,10 @@ __all__ = ["FitInterrupted", "LayerProgress", "fit_layers"]
 
 @takes_settings(scale=True)
 def fit_layers(
-    layers: Mapping[str, RowSource | ArrayLike] | Mapping[int, Mapping[str, RowSource | ArrayLike]],
+    layers: Mapping[str, RowSource | ArrayLike]
+    | Mapping[int, Mapping[str, RowSource | ArrayLike]]
+    | RowSource
+    | ArrayLike,
     labels: ArrayLike | Mapping[str, ArrayLike],
     *,
     splits: ArrayLike | Mapping[str, ArrayLike] | None = None,
@@ -66,7 +70,7 @@ def fit_layers(
     warm_start: Mapping[Key, Probe] | None = None,
     parts: str | Path | None = None,
     overwrite: bool = False,
-    progress: Callable[[LayerProgress], None] | None = None,
+    progress: bool | Callable[[LayerProgress], None] | None = None,
     notice: Callable[[str], None] | None = None,
     step: int = 0,
     fingerprint: str | Mapping[int, str] = "",
@@ -84,8 +88,9 @@ def fit_layers(
     its rows. What was done is in ``probe.proof.chosen``.
 
     Args:
-        layers: arrays or row sources (rows, *features) by name, in the order of the network; of several training
-            steps such a mapping by step, all of the same rows, each fit then started from the step before.
+        layers: arrays or row sources (rows, *features) by name, in the order of the network; or one, which is called
+            as it says itself, else ``layer``; or of several training steps such a mapping by step, all of the same
+            rows, each fit then started from the step before.
         labels: (rows,) ints, strings or bools, or several such by target; masked where a row has none, which skips
             and counts it. A pandas index must be that of a layer that has one, else 0, 1, 2, ... in order.
         splits: a name per row ("" means train), or row numbers or masks by name; None trains on every row.
@@ -114,7 +119,7 @@ def fit_layers(
         parts: a folder in which every finished layer is kept until the probes that are returned are saved. The same
             call goes on with what is finished there.
         overwrite: start anew where ``parts`` holds layers of another fit.
-        progress: called as each layer is begun, and within it.
+        progress: True shows a line on stderr; or a function that is called as each layer is begun, and within it.
         notice: called with a line where layers are finished already, or damaged, or start cold; None warns.
         step: the training step that the activations are of, kept with the probes, where ``layers`` do not say it.
         fingerprint: of the store, kept with the probes; by step where there are several.
@@ -180,11 +185,14 @@ def fit_layers(
     if parts is not None:
         kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say)
     kept.tables = question_asked.tables
-    return keep_scores(Run(question_asked, starts, progress).over(kept))
+    with shown(progress) as line:
+        probes = Run(question_asked, starts, line.report).over(kept)
+    return keep_scores(probes)
 
 
-def _by_step(layers: Mapping[Any, Any], step: int) -> dict[int, Mapping[str, Any]]:
+def _by_step(layers: Any, step: int) -> dict[int, Mapping[str, Any]]:
     """The layers of each step, ascending; ``step`` is theirs where they do not say it."""
+    layers = as_layers(layers)
     if not layers or not all(isinstance(key, Integral) and isinstance(layers[key], Mapping) for key in layers):
         return {step: layers}
     if step:

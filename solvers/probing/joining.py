@@ -50,7 +50,8 @@ def joined(one: Probes, two: Probes) -> tuple[list[Probe], dict[str, str], Kept 
     Raises:
         ProblemError: both have a probe of one key, or hold differently what they are to hold once.
     """
-    clash = next((key for key in two if key in one), None)
+    known = set(one)  # a part of a key is in ``one``, too
+    clash = next((key for key in two if key in known), None)
     if clash is not None:
         msg = f"both have a probe of the key {clash}; join probes of different layers, targets or steps"
         raise ProblemError(msg)

@@ -7,8 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from solvers.errors import ProbeFileError, ProblemError
+from solvers.linear_map import directions
+from solvers.printable.named import ByName, find_probe, matching, unknown
+from solvers.printable.probes import probes_html, probes_text
 from solvers.probing.joining import joined
+from solvers.probing.layer.names import other_names, with_names
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Where
 from solvers.probing.row_table import Beside, predictions_of
 from solvers.rows import Columns, as_source
@@ -16,7 +22,6 @@ from solvers.rows import Columns, as_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.arrays import Array
@@ -36,6 +41,11 @@ Key = tuple[str, str, int] | tuple[str, str, int, int]
 def _of(record: str, name: str, doc: str) -> Any:
     """A property that shows a field of a record."""
     return property(lambda probe: getattr(getattr(probe, record), name), doc=doc)
+
+
+def _by_split(name: str, doc: str) -> Any:
+    """A property that shows scores by split; one that there is not is answered with those that there are."""
+    return property(lambda probe: ByName("split", getattr(probe.scores, name)), doc=doc)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,15 +98,13 @@ class Probe:
     engine = _of("proof", "engine", "What fitted it.")
     engine_reason = _of("proof", "engine_reason", "Why that did.")
     path = _of("proof", "path", "Every C that was tried, in the order given.")
-    error = _of("scores", "error", "The share of labelled rows that are misclassified, by split.")
-    cross_entropy = _of("scores", "cross_entropy", "In nats per labelled row, by split.")
-    majority = _of(
-        "scores", "majority", "The error of always answering the commonest training class, by split."
-    )
+    error = _by_split("error", "The share of labelled rows that are misclassified, by split.")
+    cross_entropy = _by_split("cross_entropy", "In nats per labelled row, by split.")
+    majority = _by_split("majority", "The error of always answering the commonest training class, by split.")
     chance = majority
-    rows = _of("scores", "rows", "Labelled rows, by split.")
-    unlabelled = _of("scores", "unlabelled", "Rows without a label, by split.")
-    unseen = _of("scores", "unseen", "Labelled rows of classes that training had none of, by split.")
+    rows = _by_split("rows", "Labelled rows, by split.")
+    unlabelled = _by_split("unlabelled", "Rows without a label, by split.")
+    unseen = _by_split("unseen", "Labelled rows of classes that training had none of, by split.")
     fingerprint = _of("provenance", "fingerprint", "Of the store's rows and activations.")
     rows_fingerprint = _of("provenance", "rows_fingerprint", "Of the labels and splits alone.")
     command = _of("provenance", "command", "What was typed.")
@@ -166,6 +174,43 @@ class Probe:
         """Return the likeliest class of each row, (rows,), of a regression its values; raises as ``features``."""
         return self.used.predict(self.features(activations))
 
+    def direction(self, space: str = "raw", *, label: Any = None) -> NDArray[np.float64]:
+        """Return where in a layer the probe looks: (width,) of two classes, else (width, classes).
+
+        ``raw`` is the gradient of the logits by the activations as they are: what to add to them, project them on or
+        read features off. ``scaled`` is the same in columns of unit standard deviation (where the fit scaled them),
+        which the penalty was taken of: what to compare between features, layers and probes. Of two classes it is that
+        of log p(second) − log p(first); of more, for each class that of its logit minus the mean of all.
+
+        Args:
+            space: "raw" or "scaled".
+            label: the class that the direction leads to, (width,); None for the second of two, or for all.
+
+        Raises:
+            ProblemError: another space.
+            UnknownNameError: there is no such class; the message names the nearest.
+        """
+        if space not in ("raw", "scaled"):
+            msg = f"space is {space!r}; expected 'raw' (of activations as they are) or 'scaled' (what was penalised)"
+            raise ProblemError(msg)
+        weights = self.weights
+        if space == "scaled":
+            weights = weights * np.where(np.isfinite(self.scale), self.scale, 0.0)[:, None]
+        return directions(weights, self.classes, label)
+
+    def to_torch(self, dtype: str = "float64") -> Any:
+        """Return the probe as a torch module, raw activations (rows, *features) to logits (rows, classes).
+
+        In float64 (the default) it acts as ``predict_proba`` does; in float32 with that rounding, which counts where
+        the mean of a column is large beside its spread. See ``solvers.torch_files.ProbeModule``.
+
+        Raises:
+            ProblemError: another dtype, or torch is not installed.
+        """
+        from solvers.torch_files import as_module
+
+        return as_module(self.map, self.columns, dtype)
+
     def __repr__(self) -> str:
         gap = f" with a gap of {self.gap_nats:.1e} nats" if self.penalised else ""
         outputs = "values" if self.classes is None else "classes"
@@ -199,8 +244,20 @@ class Probes(Mapping[Key, Probe]):
         self.parts = parts
         self.beside = Beside() if beside is None else beside
 
-    def __getitem__(self, key: Key) -> Probe:
-        return self._probes[key]
+    def __getitem__(self, key: Key | str | tuple[Any, ...]) -> Probe:
+        """Return the probe of a (layer, target, step), or of a part that names one: ``probes["fc1"]``.
+
+        A layer, a (layer, target) or a (layer, step) will do. UnknownNameError where it names none, or several.
+        """
+        return find_probe(self._probes, key)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a probe of this key, or of this part of one."""
+        return bool(matching(self._probes, key))
+
+    def _ipython_key_completions_(self) -> list[Any]:
+        layers = dict.fromkeys(layer for layer, *_ in self._probes)
+        return [*(layer for layer in layers if len(matching(self._probes, layer)) == 1), *self._probes]
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._probes)
@@ -209,11 +266,48 @@ class Probes(Mapping[Key, Probe]):
         return len(self._probes)
 
     def __repr__(self) -> str:
-        return f"<Probes: {len(self)} fitted, {len(self.failures)} failed>"
+        return probes_text(list(self.values()), self.failures)
+
+    def _repr_html_(self) -> str:
+        return probes_html(list(self.values()), self.failures)
+
+    def rows_of(self, split: str, target: str | None = None) -> NDArray[np.int64]:
+        """Return which rows a split was, ascending: of those set aside from ``train`` for ``val``, too.
+
+        Args:
+            split: as in ``probe.rows``.
+            target: whose rows; None where there is one, or where all have the same.
+
+        Raises:
+            UnknownNameError: no such split or target.
+            ProblemError: targets have other rows each, or the probes do not know their rows.
+        """
+        tables = [table for table in self.beside.tables if table.fold is None]
+        if not tables:
+            msg = "these probes do not say which rows they were fitted on; fit them again with this version"
+            raise ProblemError(msg)
+        if target is not None and not any(table.target == target for table in tables):
+            raise unknown("target", target, (table.target for table in tables))
+        tables = [table for table in tables if target in (None, table.target)]
+        found = [np.asarray(table.arrays["index"]) for table in tables if table.split == split]
+        if not found:
+            raise unknown("split", split, (table.split for table in tables))
+        if any(not np.array_equal(rows, found[0]) for rows in found):
+            names = ", ".join(repr(table.target) for table in tables if table.split == split)
+            msg = f"the rows of split {split!r} differ by target; say which: rows_of({split!r}, target) of {names}"
+            raise ProblemError(msg)
+        return found[0]
 
     def changed(self, change: Callable[[Probe], Probe]) -> Probes:
         """Return these probes, each changed, with all that is kept beside them."""
         return Probes([change(probe) for probe in self.values()], self.failures, self.parts, self.beside)
+
+    def renamed(self, names: Mapping[str, str]) -> Probes:
+        """Return these probes with other names of their layers, new by old (see ``layer.names``)."""
+        new = other_names(
+            [*dict.fromkeys(layer for probe in self.values() for layer in probe.where.layers)], names
+        )
+        return self.changed(lambda probe: with_names(probe, new))
 
     def predictions(self, key: Key, split: str) -> Predictions | None:
         """Return what a probe said of the rows of a split; None where that was not kept.
@@ -325,6 +419,16 @@ class Probes(Mapping[Key, Probe]):
         except ImportError:
             return rows
         return pd.DataFrame(rows)
+
+    def plot(self, kind: str = "depth", **options: Any) -> Any:
+        """Return a figure of the scores for a notebook; kinds and options are those of ``solvers.figures.asked.Asked``.
+
+        Raises:
+            FigureError: an option that there is not, or scores that cannot be drawn so.
+        """
+        from solvers.figures.figure import plot
+
+        return plot(self, kind, **options)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write one HDF5 file, which appears only whole; docs/probes.md has its layout.

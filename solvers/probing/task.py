@@ -190,10 +190,12 @@ def make_task(labels: ArrayLike, rules: RowRules, target: str) -> Task:
 
 
 def _left_out(found: Splits, rules: RowRules, count: int) -> JSON:
-    """Return a probe's record of its splits: what ``val`` is called, labels that are none, and rows in no split."""
+    """Return a probe's record of its splits: what splits are called, labels that are none, and rows in no split."""
     told: JSON = {}
     if VAL in found.named and rules.choose:
         told["named"] = found.named[VAL]
+    if found.named:
+        told["called"] = dict(found.named)
     if rules.ignore_label:
         told["ignore_label"] = [str(label) for label in rules.ignore_label]
     nowhere = count - sum(len(numbers) for numbers in found.rows.values())

@@ -227,7 +227,7 @@ def test_the_safetensors_package_agrees(store, tmp_path):
         (
             "x.csv",
             ["wide"],
-            r"x\.csv is not the name of an export; NAME\.npy, NAME\.npz, NAME\.safetensors was exp",
+            r"x\.csv is not the name of an export; expected NAME\.npy, NAME\.npz, NAME\.safetensors",
         ),
         ("x.npy", ["wide", "flag"], r"x\.npy: 2 layers were asked for; expected one, or several for \.npz"),
         ("x.npz", [], r"x\.npz: 0 layers were asked for"),

@@ -315,15 +315,6 @@ def test_a_number_that_stands_for_nothing_is_refused_where_it_stands(tmp_path, n
 
 
 @pytest.mark.usefixtures("quick")
-def test_matlab_s_arrays_are_refused_with_both_shapes(tmp_path):
-    with h5py.File(tmp_path / "f.h5", "w", userblock_size=512) as file:
-        file["x"] = ROWS[:4]
-        file["x"].attrs["MATLAB_class"] = np.bytes_("single")
-    assert (
-        "/x was written by MATLAB, which lays arrays out the other way round: the (4, 8) here is (8, 4)"
-        in refused(tmp_path / "f.h5")
-    )
-
 
 # -- at random
 

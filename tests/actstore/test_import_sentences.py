@@ -117,7 +117,7 @@ ODD = {
     ),
     "another shape": (
         lambda f: f.create_dataset("5", data=np.zeros(5, "f4")),
-        r"/5 has shape \(5,\); \(layers, tok",
+        r"/5 has shape \(5,\); expected \(layers, tok",
     ),
     "another name": (
         lambda f: f.create_dataset("x", data=np.zeros(5)),

@@ -12,8 +12,9 @@ import pytest
 
 from actstore.errors import LayerError, SourceError
 from actstore.exchange import import_files
-from actstore.label_values.plain import labels_of, plain_labels
 from actstore.labels import read_file
+from actstore.rows.cells import labels_of
+from actstore.rows.labels import plain_labels
 from actstore.sources import read_labels
 
 LONG = "has labels of up to 120,000 characters; 4,096 at most"
@@ -125,5 +126,5 @@ def test_more_axes_than_hdf5_has_are_refused(tmp_path, axes):
     np.save(tmp_path / "a.npy", np.zeros((2,) + (1,) * (axes - 1), "f4"))
     with pytest.raises(LayerError, match=f"layer 'a' has {axes} axes, .*HDF5 holds at most 32. Reshape it"):
         import_files([f"{tmp_path}/a.npy"], tmp_path / "out.acts")
-    with pytest.raises(SourceError, match="one label per row is needed"):
+    with pytest.raises(SourceError, match="expected one label per row"):
         read_labels(f"{tmp_path}/a.npy")

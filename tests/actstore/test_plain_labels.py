@@ -9,8 +9,9 @@ import pytest
 
 import actstore
 from actstore.errors import SourceError, StoreError
-from actstore.label_values.marks import LabelCount, SentinelWarning, marks_among
-from actstore.label_values.plain import labels_of, names_of, plain_labels, without
+from actstore.rows.cells import WrittenAsFloatsWarning, labels_of
+from actstore.rows.label_marks import LabelCount, SentinelWarning, marks_among
+from actstore.rows.labels import names_of, plain_labels, without
 from actstore.sources import RowChoice, RowColumns, read_labels, split_data
 
 ROWS = 6
@@ -67,7 +68,7 @@ def test_nothing_at_all(values):
         ([1, "one", None], r"y holds int, str; labels are .* all of one kind"),
         ([True, 2, None], r"y holds bool, int"),
         ([0.5, None, 1.0], r"y has dtype float64; labels are whole numbers"),
-        (np.array([[1, 2]]), r"y has shape \(1, 2\); one label per row"),
+        (np.array([[1, 2]]), r"y has shape \(1, 2\); expected one label per row"),
         (pd.Series(pd.to_datetime(["2020-01-01", None])), r"y has dtype datetime64"),
         ([[1], [2, 3], None], r"y cannot be read as labels"),
         ([1, "one"], r"y holds int, str"),
@@ -234,3 +235,32 @@ def test_what_no_label_can_be_is_refused_by_a_store_too(tmp_path):
     store = store_of(tmp_path / "a.acts", {})
     with pytest.raises(StoreError, match=r"expected one int, bool or text per row.*holds int, str"):
         store.attach("y", [1, "one", None])
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["0.0", "1.0", "", "1.0"], [0, 1, None, 1]),
+        (["0", "1.0", "2.000"], [0, 1, 2]),
+        (["-0.0", "-100.0", "3"], [0, -100, 3]),
+        (["9007199254740993.0", "1"], [9007199254740993, 1]),
+    ],
+)
+def test_whole_numbers_written_as_floats_are_the_same_classes(cells, expected):
+    with pytest.warns(WrittenAsFloatsWarning, match="y.csv:y has whole numbers written as floats"):
+        found = labels_of(cells, (), "y.csv:y")
+    assert found.dtype.kind == "i"
+    assert found.tolist() == expected
+    with pytest.warns(WrittenAsFloatsWarning):
+        assert labels_of(["-100.0", "1.0"], ["-100"]).tolist() == [None, 1]
+
+
+def test_numbers_that_are_not_whole_stay_text():
+    assert labels_of(["1.0", "2.5"]).tolist() == ["1.0", "2.5"]
+    assert labels_of(["1.0", "a"]).tolist() == ["1.0", "a"]
+    assert labels_of(["01.0", "1.0"]).tolist() == ["01.0", "1.0"]
+
+
+def test_two_classes_of_text_that_are_one_number_are_told_of():
+    with pytest.warns(WrittenAsFloatsWarning, match="has the classes '1' and '1.0', which are one number"):
+        labels_of(["1", "1.0", "a"])

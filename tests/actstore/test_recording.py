@@ -80,7 +80,12 @@ def test_an_existing_store_is_refused(tmp_path):
         ({"x": X}, {"targets": {"digit": [0.5] * 6}}, SourceError, "target 'digit' has dtype float64"),
         ({"x": X}, {"ids": ["a"]}, StoreError, "id"),
         ({"x": X}, {"ids": ["a"] * 6}, StoreError, "'a' appears twice"),
-        ({"x": X}, {"splits": ["train"]}, DumpError, "6 rows of activations come with 1 splits; one for all"),
+        (
+            {"x": X},
+            {"splits": ["train"]},
+            DumpError,
+            "6 rows of activations come with 1 splits; expected one for all",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path, activations, more, error, message):

@@ -1,5 +1,7 @@
 """Labels go to the rows that their file says they are of, at every door, or are refused."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,7 +70,8 @@ def test_ids_go_on_over_two_files_of_a_split(folder):
     for part, rows in (("a", range(ROWS)), ("b", range(ROWS, 2 * ROWS))):
         lines = [f"train/{row},{row}" for row in reversed(rows)]
         (folder / f"{part}.csv").write_text("\n".join(["id,y", *lines]))
-    first, second = split_data(["train=x.npy", "train=x.npy"], ["train:y=a.csv:y", "train:y=b.csv:y"])
+    shutil.copy(folder / "x.npy", folder / "more.npy")
+    first, second = split_data(["train=x.npy", "train=more.npy"], ["train:y=a.csv:y", "train:y=b.csv:y"])
     assert [*first.targets["y"], *second.targets["y"]] == list(range(2 * ROWS))
 
 
@@ -97,11 +100,12 @@ def test_the_ids_of_a_table_are_the_ids_of_the_store(folder):
 
 
 def test_ids_that_two_files_of_a_split_share_name_no_rows(folder):
-    (folder / "d.csv").write_text("id,text\n2,two\n0,none\n")
+    for name in ("d.csv", "e.csv"):
+        (folder / name).write_text("id,text\n2,two\n0,none\n")
     with pytest.warns(RowNamesWarning, match="of split 'train' are counted instead"):
-        items = split_data(["train=d.csv", "train=./d.csv"])
+        items = split_data(["train=d.csv", "train=e.csv"])
     assert [item.row_ids for item in items] == [None, None]
-    both = split_data(["train=d.csv", "test=./d.csv"])
+    both = split_data(["train=d.csv", "test=e.csv"])
     assert [item.row_ids for item in both] == [["2", "0"], ["2", "0"]]
 
 

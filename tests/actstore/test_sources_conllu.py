@@ -148,9 +148,9 @@ def test_files_that_can_not_be_read_are_named(bank, tmp_path):
     whole = Path(bank(name="whole.conllu.gz")).read_bytes()
     (tmp_path / "cut.conllu.gz").write_bytes(whole[:-20])
     (tmp_path / "plain.conllu.gz").write_text(BANK)
-    for name in ("cut", "plain"):
-        with pytest.raises(SourceError, match=rf"{name}.conllu.gz cannot be read as CoNLL-U \(UTF-8\): "):
-            split_data([f"{tmp_path}/{name}.conllu.gz"])
+    with pytest.raises(SourceError, match=r"cut.conllu.gz cannot be unpacked \(gzip\): "):
+        split_data([f"{tmp_path}/cut.conllu.gz"])
+    split_data([f"{tmp_path}/plain.conllu.gz"])  # told by its bytes, not by its name
 
 
 def test_names_that_are_not_there_say_which_are(bank):

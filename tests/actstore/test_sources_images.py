@@ -52,7 +52,7 @@ def test_a_sub_folder_is_a_class(folder, tmp_path):
         (["notes.txt"], r"photos has no images \(.bmp, .*, .webp\)"),
         (
             ["a.png", "cat/b.png"],
-            r"photos has both images \(a.png, ...\) and sub-folders \(cat, ...\); images, or else",
+            r"photos has both images \(a.png, ...\) and sub-folders \(cat, ...\); expected images, or else",
         ),
         (
             ["cat/a.png", "dog/x.txt"],

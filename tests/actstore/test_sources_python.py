@@ -120,7 +120,7 @@ def test_labels_of_another_length_than_batches_are_found_at_their_end(spec, tmp_
         ),
         (
             "triple",
-            r"batch 1 of .* is a tuple of 3 .*; expected inputs, or \(inputs, labels\),: put several",
+            r"batch 1 of .* is a tuple of 3 .*; expected inputs, or \(inputs, labels\): put several",
         ),
         (
             "single",

@@ -69,12 +69,21 @@ def test_several_files_of_one_split_have_their_targets_in_order(folder):
             ["x:digit=y5.npy"],
             "target 'digit' of split 'x' was given 1 times for 2 data",
         ),
-        (["train=x5.npy"], ["digit"], r"target 'digit' is not of the form \[SPLIT:\]NAME=SPEC"),
+        (
+            ["train=x5.npy"],
+            ["digit"],
+            "target 'digit' was given without =SPEC, and x5.npy offers none by name alone",
+        ),
         (["train=x5.npy"], ["a/b=y5.npy"], r"target 'a/b=y5.npy' is not of the form \[SPLIT:\]NAME=SPEC"),
         (
             ["train=x5.npy"],
             ["digit=y5.tsv"],
-            "labels 'y5.tsv' are not understood; expected FILE.npy, .*, file.py:name",
+            "there is no file y5.tsv",
+        ),
+        (
+            ["train=x5.npy"],
+            ["digit=y5.dat"],
+            "labels 'y5.dat' are not understood; expected FILE.npy, .*, file.py:name",
         ),
         ([""], [], "--data was given nothing"),
     ],

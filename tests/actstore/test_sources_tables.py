@@ -85,7 +85,7 @@ def test_a_text_may_be_as_long_as_a_book(table):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("n,m\n1,2\n", r"table.csv has no column of text; the inputs are texts; there are: 'n', 'm'$"),
+        ("n,m\n,\n", r"table.csv has no column of numbers that could be features; there are: 'n', 'm'$"),
         (
             "a,b\nx,y\n",
             r"several columns of text; say which is the input, .*table.csv:COLUMN; there are: 'a', 'b'",
@@ -114,12 +114,12 @@ def test_a_csv_without_one_column_of_texts_is_refused(table, content, message):
         ('{"text": ["a"]}\n', r"line 1: column 'text' has \[\"a\"\] \(list\); the inputs are texts"),
         (
             '{"text": "a"}\n\n{"text"\n',
-            r"line 3: no JSON \(Expecting ':' delimiter.*\); an object per line was",
+            r"line 3: no JSON \(Expecting ':' delimiter.*\); expected an object per line",
         ),
         ('["a"]\n', r"line 1: \[\"a\"\] \(list\); expected a JSON object"),
         ("[" * 100_000, r"line 1: no JSON \(maximum recursion depth"),
         ("\n", r"has no rows; a JSON object per line expected"),
-        ('{"n": 1}\n', r"has no column of text; the inputs are texts; there are: 'n'"),
+        ('{"n": true}\n', r"has no column of numbers that could be features; there are: 'n'"),
     ],
 )
 def test_a_jsonl_without_texts_is_refused(table, content, message):

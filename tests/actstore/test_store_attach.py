@@ -95,7 +95,7 @@ def test_labels_by_id_may_be_masked_and_none_may_come(store):
             r"4 \('a', 'b', 'c', ...\) of 6 ids are not in the store, whose ids look like 'row/0'",
         ),
         (np.arange(3), ["row/1", "row/2", "row/1"], r"1 \('row/1'\) appears more than once"),
-        (np.arange(2), [1, 2], r"its ids are 1-dimensional int64; one text per label"),
+        (np.arange(2), [1, 2], r"its ids are 1-dimensional int64; expected one text per label"),
         (np.arange(2), [["row/1", "row/2"]], r"its ids are 2-dimensional"),
     ],
 )

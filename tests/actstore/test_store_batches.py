@@ -16,7 +16,7 @@ def changed_layer(**changes):
 
 
 BAD_BATCHES = {
-    "no layer": ({"activations": {}}, StoreError, "a batch comes without a layer; one layer at least"),
+    "no layer": ({"activations": {}}, StoreError, "a batch comes without a layer; expected one layer at least"),
     "row counts": (
         changed_layer(b=Captured(np.zeros((5, 2), np.float32), "float32", ("f",))),
         StoreError,
@@ -27,11 +27,11 @@ BAD_BATCHES = {
     "target": ({"targets": {"t": np.zeros(3, int)}}, StoreError, r"splits has 4 rows .* target 't' has 3"),
     "groups": ({"groups": []}, StoreError, r"target 'digit' has 4 rows in a batch where groups has 0"),
     "positions": ({"positions": [1]}, StoreError, r"where positions has 1"),
-    "float positions": ({"positions": [0.5] * 4}, StoreError, "positions are float64; ints"),
+    "float positions": ({"positions": [0.5] * 4}, StoreError, "positions are float64; expected ints"),
     "float labels": (
         {"targets": {"t": np.zeros(4)}},
         StoreError,
-        "target 't' is 1-dimensional float64; one int, bool",
+        "target 't' is 1-dimensional float64; expected one int, bool",
     ),
     "2d labels": ({"targets": {"t": np.zeros((4, 1), int)}}, StoreError, "target 't' is 2-dimensional int64"),
     "mixed labels": (
@@ -78,7 +78,7 @@ BAD_BATCHES = {
     "axes": (
         changed_layer(b=Captured(np.zeros((4, 2), np.float32), "float32", ())),
         LayerError,
-        r"layer 'b' has shape \(4, 2\) and axis names \(\); \(rows, \*features\) and a name for each",
+        r"layer 'b' has shape \(4, 2\) and axis names \(\); expected \(rows, \*features\) and a name for each",
     ),
 }
 
@@ -110,7 +110,7 @@ LATER_BATCHES = {
     "positions": ({"positions": [1] * 4}, "a batch comes with positions, unlike the first one"),
     "kind of label": (
         {"targets": {"digit": np.array(["a"] * 4)}},
-        "target 'digit' is int64 and <U1; one kind",
+        "target 'digit' is int64 and <U1; expected one kind",
     ),
     "labels without a common dtype": (
         {"targets": {"digit": np.array([2**63] * 4, np.uint64)}},

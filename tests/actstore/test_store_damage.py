@@ -32,9 +32,7 @@ def single(write_store):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    message = (
-        r"none\.h5 cannot be opened \(No such file or directory\); expected a store: a NAME\.acts folder or"
-    )
+    message = r"none\.h5 cannot be opened \(No such file or directory\); a store is a NAME\.acts folder or"
     with pytest.raises(StoreError, match=message):
         actstore.open(tmp_path / "none.h5")
 
@@ -51,14 +49,14 @@ def test_an_unfinished_dump_is_pointed_to(tmp_path, batch_of):
 
 def test_a_numpy_file_is_no_store(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
-    with pytest.raises(StoreError, match=r"x\.npy is not an HDF5 file; expected a store"):
+    with pytest.raises(StoreError, match=r"x\.npy is not an HDF5 file; a store is"):
         actstore.open(tmp_path / "x.npy")
 
 
 def test_another_hdf5_file_is_no_store(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = np.zeros(3)
-    with pytest.raises(StoreError, match=r"other\.h5 is another HDF5 file; expected a store"):
+    with pytest.raises(StoreError, match=r"other\.h5 is another HDF5 file; a store is"):
         actstore.open(tmp_path / "other.h5")
 
 

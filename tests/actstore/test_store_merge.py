@@ -167,7 +167,7 @@ def test_ranks_of_other_dumps_are_refused(share, part, tmp_path, batch_of):
 
 def test_ranks_of_different_world_sizes_are_refused(share, tmp_path):
     with pytest.raises(
-        StoreError, match=r"rank-0000 is a rank of 2, .*rank-0003 one of 4; ranks of one dump were"
+        StoreError, match=r"rank-0000 is a rank of 2, .*rank-0003 one of 4; expected ranks of one dump"
     ):
         merge([share(0), share(3, 4)], tmp_path / "out.acts")
 
@@ -269,7 +269,7 @@ def test_a_target_that_one_store_lacks_leaves_its_rows_without_a_label(part, tmp
 def test_attached_labels_of_another_kind_are_refused(part, tmp_path):
     sources = [part("a.acts", 0, 10), part("b.acts", 10, 10)]
     actstore.open(sources[0]).attach("digit", ["a"] * 10, overwrite=True)
-    with pytest.raises(StoreError, match="'digit' is <U1 and int64; one kind of label"):
+    with pytest.raises(StoreError, match="'digit' is <U1 and int64; expected one kind of label"):
         merge(sources, tmp_path / "out.acts")
 
 

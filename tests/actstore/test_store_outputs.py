@@ -32,7 +32,9 @@ def fail_midway(out, batch_of, **options):
 
 @pytest.mark.parametrize("name", ["out", "out.npy", "out.hdf5", "out.acts.gz"])
 def test_another_suffix_is_refused(tmp_path, name):
-    with pytest.raises(StoreError, match=r"is not the name of a store: NAME\.acts \(a folder\) or NAME\.h5"):
+    with pytest.raises(
+        StoreError, match=r"is not the name of a store; expected NAME\.acts \(a folder\) or NAME\.h5"
+    ):
         Writer(tmp_path / name)
 
 
@@ -44,7 +46,7 @@ def test_a_missing_folder_is_refused(tmp_path):
 def test_impossible_settings_are_refused(out):
     with pytest.raises(StoreError, match="row unit is 'pixel'; expected one of example, token, word"):
         Writer(out, row_unit="pixel")
-    with pytest.raises(StoreError, match="shards of 0 bytes were asked for; 1 or more"):
+    with pytest.raises(StoreError, match="shards of 0 bytes were asked for; expected 1 or more"):
         Writer(out, shard_bytes=0)
     with pytest.raises(StoreError, match="provenance has to be plain JSON"):
         Writer(out, provenance={"when": object()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from sklearn.model_selection import train_test_split
 
 import actstore
 from actstore import Captured, LayerError, RowBatch, StoreError, Writer
+from actstore.store.reading import open_files
 from actstore.store.reading.open_files import OPEN_FILES
 
 INDEXES = {
@@ -110,7 +112,7 @@ def test_blocks_come_in_order_and_cover_every_row(store, arrays):
         blocks = list(store.layers["act/1"].blocks(block_rows))
         assert {len(block) for block in blocks[:-1]} <= {block_rows}
         np.testing.assert_array_equal(np.concatenate(blocks), arrays(40)["act/1"], strict=True)
-    with pytest.raises(ValueError, match="blocks of 0 rows were asked for; 1 or more"):
+    with pytest.raises(ValueError, match="blocks of 0 rows were asked for; expected 1 or more"):
         list(store.layers["act/1"].blocks(0))
 
 
@@ -159,11 +161,40 @@ def test_numpy_takes_a_layer_for_an_array(store, arrays):
         layer.__array__(np.dtype(np.float64), copy=False)
 
 
-def test_a_slice_of_one_file_is_a_view_of_it(write_store):
-    view = write_store("one.h5").layers["conv1"][3:30]
-    assert not view.flags.writeable
-    assert not view.flags.owndata
-    assert view.flags.aligned
+@pytest.mark.parametrize("name", ["one.h5", "one.acts"])
+@pytest.mark.parametrize("copied_bytes", [0, 2**25], ids=["mapped", "copied"])
+def test_what_is_read_is_the_reader_s_own(write_store, arrays, monkeypatch, name, copied_bytes):
+    monkeypatch.setattr(open_files, "COPIED_BYTES", copied_bytes)
+    layer, expected = write_store(name).layers["conv1"], arrays(40)["conv1"]
+    for rows in (slice(3, 30), slice(None), 7, [5, 3], slice(0, 0), slice(0, 40, 3)):
+        mine = layer[rows]
+        assert mine.flags.writeable
+        assert mine.flags.aligned
+        mine[...] = 7
+        np.testing.assert_array_equal(layer[rows], expected[rows], strict=True)
+        np.testing.assert_array_equal(np.concatenate(list(layer.blocks(9))), expected, strict=True)
+    np.testing.assert_array_equal(actstore.open(layer._contents.path).layers["conv1"][:], expected, strict=True)
+    assert not actstore.verify(layer._contents.path).damages
+
+
+def test_rows_that_cannot_be_mapped_are_copied(write_store, arrays, monkeypatch):
+    def full(*_given, **_named):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    layer = write_store("one.h5").layers["conv1"]
+    monkeypatch.setattr(open_files, "COPIED_BYTES", 0)
+    monkeypatch.setattr(open_files.mmap, "mmap", full)
+    np.testing.assert_array_equal(layer[3:30], arrays(40)["conv1"][3:30], strict=True)
+
+
+def test_many_rows_at_once_are_a_map_that_takes_no_memory(write_store, monkeypatch):
+    monkeypatch.setattr(open_files, "COPIED_BYTES", 0)
+    layer = write_store("one.h5").layers["conv1"]
+    assert not layer[3:30].flags.owndata
+    assert np.shares_memory(*2 * [np.array(layer, copy=False)])
+    monkeypatch.setattr(open_files, "COPIED_BYTES", 2**25)
+    with pytest.raises(ValueError, match="without a copy"):
+        np.array(layer, copy=False)
 
 
 def test_views_outlive_the_store(store, arrays):

@@ -104,7 +104,7 @@ def test_what_is_not_a_probe_file(refused, store, command, file):
 
 def test_a_figure_of_an_unknown_kind(run, refused, store, folder):
     run(f"probe fit {store} --target sign --C 1 -o p.h5")
-    assert ".svg, .png or .html" in refused("probe plot p.h5 -o figure.jpeg")
+    assert ".svg, .png, .pdf or .html" in refused("probe plot p.h5 -o figure.jpeg")
     assert not (folder / "figure.jpeg").exists()
 
 

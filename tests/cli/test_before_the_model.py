@@ -54,6 +54,7 @@ WRONG = {
     "layers that are no expression": ("--layers re:(", "is not a regular expression"),
     "layers that are empty": (["--layers", ""], "is empty"),
     "exclude-layers": ("--exclude-layers re:[", "is not a regular expression"),
+    "keep-input": ("--keep-input words", "'words' is not one of"),
     "output that is there": ("-o there.h5", "there.h5 already exists"),
     "output, a folder that is there": ("-o there.acts", "there.acts already exists"),
     "output that is unfinished": ("-o begun.acts", "begun.acts is an unfinished dump"),

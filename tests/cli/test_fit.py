@@ -66,14 +66,14 @@ def test_several_targets_of_a_store(run, store, names):
     assert run("probe show p.h5 p.h5").stdout.split()[:2] == ["layer", "target"]
 
 
-def test_a_figure_is_of_one_target(run, refused, store, names, folder):
+def test_a_figure_has_a_panel_for_each_target(run, refused, store, names, folder):
     run(f"probe fit {store} {TWO} --C 1 -o p.h5")
-    assert "p.h5 has several targets; say which with --target: sign, word" in refused(
-        "probe plot p.h5 -o f.svg"
-    )
-    assert "p.h5 has no target 'x'; it has sign, word" in refused("probe plot p.h5 --target x -o f.svg")
+    run("probe plot p.h5 -o both.svg")
+    assert all(f">{target}<" in (folder / "both.svg").read_text() for target in ("sign", "word"))
+    said = refused("probe plot p.h5 --target x -o f.svg")
+    assert "there is no score of target 'x'; there is sign, word" in said
     run("probe plot p.h5 --target word -o f.svg")
-    assert "word" in (folder / "f.svg").read_text()
+    assert "Prediction error of word by layer" in (folder / "f.svg").read_text()
 
 
 def test_a_target_given_twice(run, store, names):
@@ -275,7 +275,7 @@ def test_no_penalty_end_to_end(run, store, folder):
         assert (row["status"], row["gap_nats"], row["C"]) == ("unpenalised", None, None)
         # Without the penalty the rows trained on are told apart at least as well.
         assert row["cross_entropy"]["train"] <= strong[key]["cross_entropy"]["train"]
-    assert run("probe show p.h5").stdout.split("\n")[1].split()[-4:] == ["inf", "-", "numpy", "unpenalised"]
+    assert {"inf", "-", "unpenalised"} <= set(run("probe show p.h5").stdout.split("\n")[1].split())
 
 
 @pytest.mark.skipif(choice.available("cupy") is None, reason="a GPU works here")
@@ -307,7 +307,7 @@ def test_probes_without_a_penalty_are_said_to_be_so_and_no_failure(run, store, f
     assert done.stderr == ""
     for row in records(run, "p.h5").values():
         assert (row["status"], row["gap_nats"], row["C"]) == ("unpenalised", None, None)
-    assert run("probe show p.h5").stdout.split("\n")[1].split()[-4:] == ["inf", "-", "numpy", "unpenalised"]
+    assert {"inf", "-", "unpenalised"} <= set(run("probe show p.h5").stdout.split("\n")[1].split())
     assert "inf | - | numpy" in run("probe show p.h5 p.h5").stdout
     run("probe plot p.h5 -o f.svg")
     assert (folder / "f.svg").stat().st_size > 1000

@@ -24,8 +24,6 @@ def test_every_command_shows_an_example_of_itself(run, program, name, command):
     ("program", "name", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_command_returns_a_result_and_prints_json(program, name, command):
-    if name in {"fit", "predictions"}:
-        pytest.skip("returns its exit code still")
     options = {option for parameter in command.params for option in parameter.opts}
     assert {"--json", "--debug"} <= options
     assert isinstance(command, Command)

@@ -94,7 +94,7 @@ def test_pack_says_what_a_cast_loses(run, store, folder):
     [
         ("actstore import none.npy -o x.h5", "there is no file none.npy"),
         ("actstore import net.py -o x.h5", r"'net\.py' cannot be imported"),
-        ("actstore import s.h5 -o x.h5", r"s\.h5 is not HDF5 with a dataset per sentence"),
+        ("actstore import s.h5 -o x.h5", r"s\.h5 is a store already, and no file of others"),
         ("actstore import train.npz -o s.h5", r"s\.h5 already exists.*--overwrite"),
         ("actstore import train.npz -o x.csv", r"x\.csv is not the name of a store"),
         (
@@ -141,3 +141,26 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(refused, store, folder, monk
     monkeypatch.setattr(os, "pwrite", full)
     assert "No space left on device" in refused(f"actstore {line}")
     assert sorted(folder.iterdir()) == before
+
+
+def test_features_are_told_by_their_bytes_and_a_store_beside_others_is_refused(run, store, folder):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), rng.integers(0, 2, 40)
+    np.save(folder / "y.npy", y)
+    with h5py.File(folder / "others.h5", "w") as file:
+        file["x"] = x
+    with open(folder / "x.data", "wb") as file:
+        np.save(file, x)
+    (folder / "t.csv").write_text(
+        "a,b,c,mark\n"
+        + "".join(f"{','.join(map(repr, row))},{mark}\n" for row, mark in zip(x.tolist(), y, strict=True))
+    )
+    shown = []
+    for data, target in (("others.h5", "y.npy"), ("x.data", "y.npy"), ("t.csv", "t.csv:mark")):
+        run(f"probe fit {data} --target y={target} --C 1 -o probes-{data}.h5")
+        found = json.loads(run(f"probe show probes-{data}.h5 --json").stdout)["probes"][0]
+        shown.append((found["error"], round(found["cross_entropy"]["train"], 6)))
+    assert shown[0] == shown[1] == shown[2]
+    assert 0 < shown[0][0]["train"] < 0.5  # the label is none of the features
+    done = run(f"probe fit {store} others.h5 --target y=y.npy -o x.h5", code=2)
+    assert "s.h5 is a store or a folder, and 2 things were given" in done.stderr

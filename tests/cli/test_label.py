@@ -153,7 +153,7 @@ def test_label_by_id(run, acts, folder):
 def test_label_refuses_in_one_line(refused, acts, folder, arguments, message):
     np.save(folder / "nine.npy", np.arange(9))
     np.save(folder / "float.npy", np.linspace(0, 1, 10))
-    np.savez(folder / "more.npz", a=np.arange(10))
+    np.savez(folder / "more.npz", a=np.arange(10), b=np.arange(10))
     (folder / "unknown.csv").write_text("id,a\nplain,1\nnobody,2\n")
     (folder / "twice.csv").write_text("id,a\nplain,1\nplain,1\n")
     (folder / "wide.csv").write_text("id,a,b\nplain,1,2\n")

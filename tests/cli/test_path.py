@@ -13,7 +13,7 @@ def test_dump_fit_show_eval_and_plot(run, evaluated, store, folder):
     shown = json.loads(run("probe show p.h5 --json").stdout)["probes"]
     by_hand = {(row["layer"], row["split"]): row["value"] for row in evaluated(f"p.h5 {store}")}
     assert by_hand["hidden", "test"] == shown[0]["error"]["test"]
-    for suffix in ("svg", "png", "html"):
+    for suffix in ("svg", "png", "pdf", "html"):
         run(f"probe plot p.h5 -o figure.{suffix}")
         assert (folder / f"figure.{suffix}").stat().st_size > 1000
 
@@ -45,7 +45,7 @@ def test_json_of_show_holds_what_the_design_names(run, store):
 def test_two_engines_side_by_side_find_the_same_optimum(run, store):
     for engine in ("numpy", "sklearn"):
         run(f"probe fit {store} --target sign --C 1 --gap 1e-8 --engine {engine} -o {engine}.h5")
-    for left, right in json.loads(run("probe show numpy.h5 sklearn.h5 --json").stdout):
+    for left, right in json.loads(run("probe show numpy.h5 sklearn.h5 --json").stdout)["pairs"]:
         assert (left["engine"], right["engine"]) == ("numpy", "sklearn")
         # Losses within 1e-8 nats of one optimum: the weights, and so the cross-entropies, agree to about its root.
         assert left["cross_entropy"]["test"] == pytest.approx(right["cross_entropy"]["test"], abs=1e-3)

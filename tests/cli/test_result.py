@@ -184,6 +184,19 @@ def test_debugging_set_to_0_is_off(monkeypatch):
     assert "Traceback" not in call(raising(ValueError("bad"))).stderr
 
 
+def test_what_a_model_prints_is_no_part_of_the_document(run, folder):
+    (folder / "loud.py").write_text(
+        "print('loading')\ndef run(batch):\n    print('batch')\n    return {'a': batch}\n"
+    )
+    np.save("x.npy", np.zeros((4, 3), "f4"))
+    line = "actstore dump loud.py:run --data x.npy --layers a -o s.h5"
+    done = run(f"{line} --json")
+    assert json.loads(done.stdout)["rows"] == 4
+    assert "loading" in done.stderr
+    assert "batch" in done.stderr
+    assert "batch" in run(f"{line} --overwrite").stdout
+
+
 def test_an_interrupt_is_never_hidden():
     def function():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -199,6 +212,22 @@ def test_info_and_doctor_are_versioned(run, store):
     found = json.loads(run("probe doctor --json").stdout)
     assert (found["format"], found["version"]) == ("probe doctor", 1)
     assert {row["engine"] for row in found["engines"]} >= {"numpy", "sklearn"}
+
+
+def test_fit_and_predictions_are_versioned(run, store):
+    found = json.loads(run(f"probe fit {store} --target sign --C 1 -o p.h5 --json").stdout)
+    assert (found["format"], found["version"], found["failures"]) == ("probe fit", 1, {})
+    assert [each["status"] for each in found["probes"]] == ["converged", "converged"]
+    found = json.loads(run("probe predictions p.h5 -o t.csv --split test --json").stdout)
+    assert (found["format"], found["rows"], found["probes"]) == ("probe predictions", 200, 2)
+
+
+def test_a_fit_that_is_not_proven_fails_with_what_there_is(run, store):
+    done = run(f"probe fit {store} --target sign --C 1 --gap 1e-300 -o p.h5 --json", code=1)
+    document = json.loads(done.stdout)
+    assert document["error"]["code"] == "not-proven"
+    assert {each["status"] for each in document["probes"]} == {"gap_missed"}
+    assert "is gap_missed" in done.stderr
 
 
 def test_a_missing_store_is_a_document_too(run):

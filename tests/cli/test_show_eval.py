@@ -259,11 +259,13 @@ def test_several_steps_in_one_file(run, steps, folder, asked, fitted):
     assert ("step" in run("probe show p.h5").stdout.split("\n")[0].split()) == (len(fitted) > 1)
 
 
-def test_a_figure_is_of_one_step(run, refused, steps):
+def test_a_figure_has_a_panel_for_each_step(run, refused, steps, folder):
     run(f"probe fit {steps} --target sign --C 1 --step all -o p.h5")
-    assert "p.h5 has several steps; say which with --step: 0, 30, 500" in refused("probe plot p.h5 -o f.svg")
-    assert "p.h5 has no step 7; it has 0, 30, 500" in refused("probe plot p.h5 --step 7 -o f.svg")
+    run("probe plot p.h5 -o all.svg")
+    assert all(f">step {step}<" in (folder / "all.svg").read_text() for step in (0, 30, 500))
+    assert "there is no score of step 7; there is 0, 30, 500" in refused("probe plot p.h5 --step 7 -o f.svg")
     run("probe plot p.h5 --step 30 -o f.svg")
+    assert "step 500" not in (folder / "f.svg").read_text()
 
 
 def test_steps_that_are_not_there(run, refused, steps, store):
@@ -299,8 +301,8 @@ def test_names_do_not_act_on_the_terminal(run, refused, harmful, store):
 def test_names_in_a_refusal_do_not_act_on_the_terminal(refused, folder):
     x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
     solvers.fit_layers({"fc": x}, {"a\x1b[31m": y, "b\u202e": y}, C=1.0).save("p.h5")
-    said = refused("probe plot p.h5 -o f.svg")
-    assert "say which with --target: a\\x1b[31m, b\\u202e" in said
+    said = refused("probe plot p.h5 -o f.svg --target c")
+    assert "there is no score of target 'c'; there is a\\x1b[31m, b\\u202e" in said
 
 
 def test_names_do_not_act_on_a_page_or_end_a_figure(run, harmful, folder):

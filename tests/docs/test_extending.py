@@ -123,6 +123,9 @@ def test_the_commands_of_the_page_run_with_its_package(folder):
 
 def test_without_the_package_neither_is_known(folder):
     done = bash("actstore layers net.py:make --data recording.wav:16", folder)
+    assert done.returncode == 2  # the data is looked at before the model is made
+    assert "recording.wav:16" in done.stderr
+    done = bash("actstore layers net.py:make", folder)
     assert done.returncode == 1
     assert "is not a model that an adapter knows" in done.stderr
 
@@ -138,7 +141,7 @@ def test_one_that_is_broken_is_named_in_a_line_and_the_others_work(folder):
     installed(folder, "broken", **broken)
     done = bash("actstore layers net.py:make --data recording.wav:16", folder)
     assert done.returncode == 0, done.stderr
-    lines = done.stderr.strip().splitlines()
+    lines = sorted(done.stderr.strip().splitlines())
     assert [line.split(" of another")[0] for line in lines] == [
         "adapter 'bad'", "adapter 'gone'", "adapter 'half'", "source 'void'",
     ]  # fmt: skip

@@ -13,7 +13,12 @@ SECTIONS = {
     heading: BLOCK.findall(text)
     for heading, text in (section.split("\n", 1) for section in PAGE.split("\n## ")[1:])
 }
-NEEDED = {"JAX and Flax": ("jax", "flax"), "ONNX": ("onnx", "onnxruntime"), "Keras": ("keras",)}
+NEEDED = {
+    "JAX and Flax": ("jax", "flax"),
+    "ONNX": ("onnx", "onnxruntime"),
+    "Keras": ("keras",),
+    "Stores and probes beside torch and datasets": ("torch", "datasets"),
+}
 BACKEND = next((name for name in ("torch", "jax", "tensorflow") if find_spec(name)), "")
 
 

@@ -95,7 +95,7 @@ def test_what_is_no_processor(hf_folder):
     [
         (
             "hf:./nowhere",
-            r"hf:./nowhere: there is no folder './nowhere'; hf:FOLDER or hf:NAME\[@REVISION\] was exp",
+            r"hf:./nowhere: there is no folder './nowhere'; expected hf:FOLDER or hf:NAME\[@REVISION\]",
         ),
         ("hf:", "hf:: there is no folder ''"),
         ("hf:.@main", "hf:.@main: . is a folder, which has no revisions; write hf:."),

@@ -98,7 +98,7 @@ def test_a_palette_with_transparency_warns_of_nothing(tmp_path):
 def test_more_than_eight_bits_are_refused_not_cut_off(tmp_path):
     Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(
-        SourceError, match=r"deep.png cannot be read as an image: .*mode I;16; 8 bits a channel"
+        SourceError, match=r"deep.png cannot be read as an image: .*mode I;16; expected 8 bits a channel"
     ):
         read(str(tmp_path))
 

@@ -18,14 +18,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import h5py
 import numpy as np
 
 import solvers
 from cli.probe.show import as_document, probes_shown
-from cli.result import Result, Table
-from cli.shared import echo_table, printable
+from cli.result import echo_text
 from solvers.errors import SolverError
 from solvers.probing.document.header import probe_entry, table_entry
 from solvers.probing.probe import Probes
@@ -185,15 +183,6 @@ def reshape(path: Path, rng: np.random.Generator) -> None:
             file[name] = file[names[0]] if names[0] != name else data
 
 
-def _print(result: Result) -> None:
-    """Print what a command would."""
-    for block in result.text:
-        if isinstance(block, Table):
-            echo_table(block.header, block.rows, block.left)
-        else:
-            click.echo(printable(block))
-
-
 def examine(path: Path) -> tuple[str, str]:
     """The outcome for a damaged probe file, and a detail."""
     try:
@@ -207,7 +196,7 @@ def examine(path: Path) -> tuple[str, str]:
         for key, table in product(probes, probes.beside.tables):
             probes.predictions(key, table.split)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            _print(probes_shown(probes, Asked()))
+            echo_text(probes_shown(probes, Asked()).text)
             json.dumps(as_document(probes, probes.scores(parts=True)), default=str)
         harmful = set("\x1b\u202e") & set(printed.getvalue())
     except SolverError as error:

@@ -82,7 +82,9 @@ def test_probes_are_in_network_order_by_key(probes):
     assert list(probes) == [("input", "letter", 0), ("block/1.conv", "letter", 0)]
     assert probes["input", "letter", 0].layer == "input"
     assert len(probes) == 2
-    assert repr(probes) == "<Probes: 2 fitted, 1 failed>"
+    table = repr(probes).splitlines()
+    assert [line.split()[0] for line in table[:3]] == ["layer", "input", "block/1.conv"]
+    assert table[3].startswith("layer 'bad' has no probe: bad_data")
 
 
 def test_two_probes_of_one_key(probe):

@@ -90,6 +90,17 @@ class HfAdapter(TorchAdapter):
             return dict(found), None
         return inputs, None
 
+    def tokens(self, inputs: object) -> np.ndarray | None:
+        """The tokens of texts as the tokenizer's vocabulary writes them: one text for each number."""
+        found = super().tokens(inputs)
+        tokenizer = self._given.tokenizer
+        if found is None or tokenizer is None or found.dtype.kind not in "iu":
+            return found
+        numbers, places = np.unique(found, return_inverse=True)
+        texts = tokenizer.convert_ids_to_tokens(numbers.tolist())
+        known = [number if text is None else text for number, text in zip(numbers.tolist(), texts, strict=True)]
+        return np.array([str(text) for text in known], np.str_)[places].reshape(found.shape)
+
     def load_weights(self, path: Path, key: str | None) -> object:
         """As a torch model does; the processors stay with it, and nothing of it is random any more."""
         super().load_weights(path, key)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actstore.activations import OUTPUT, ModelLayer
-from actstore.adapters.base import Adapter, Keep, Run
+from actstore.activations import INPUT, OUTPUT, ModelLayer
+from actstore.adapters.base import Adapter, Keep, Run, contracted
 from actstore.adapters.for_onnx import file
 from actstore.adapters.for_onnx import graph as onnx_graph
 from actstore.adapters.for_onnx import layers as onnx_layers
@@ -89,10 +89,7 @@ class OnnxAdapter(Adapter):
     @contextmanager
     def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """Runs of the part of the graph that ends with these layers."""
-        by_name = {name: tensor for tensor, name in self._names.items()}
-        output = self._output()
-        if output is not None:
-            by_name.setdefault(OUTPUT, output)
+        by_name = self._tensors()
         tensors = {layer.name: by_name.get(layer.name, layer.name) for layer in layers}
         session = self._open(list(dict.fromkeys(tensors.values())))
 
@@ -103,6 +100,26 @@ class OnnxAdapter(Adapter):
             return {layer.name: keep(layer.name, found[tensors[layer.name]], layer.axes) for layer in layers}
 
         yield run
+
+    def edges(self, layers: Sequence[str]) -> list[tuple[str, str]]:
+        """As the graph says."""
+        by_name = self._tensors()
+        called: dict[str, str] = {}  # several names may be of one tensor: the first feeds the others
+        for layer in layers:
+            called.setdefault(by_name.get(layer, layer), layer)
+        found = contracted(onnx_graph.edges(self._proto.graph, self._computed), [INPUT, *called])
+        named = [(called.get(source, source), called.get(to, to)) for source, to in found]
+        others = {layer: by_name.get(layer, layer) for layer in layers if layer not in called.values()}
+        named += [(called[tensor], other) for other, tensor in others.items() if tensor in called]
+        return [edge for edge in named if INPUT in layers or INPUT not in edge]
+
+    def _tensors(self) -> dict[str, str]:
+        """The tensor of each layer that is not called as its tensor is."""
+        by_name = {name: tensor for tensor, name in self._names.items()}
+        output = self._output()
+        if output is not None:
+            by_name.setdefault(OUTPUT, output)
+        return by_name
 
     def provenance(self) -> dict[str, JSON]:
         """Hashes of the weights and of the graph, and what wrote the model."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from actstore.activations import INPUT
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
@@ -44,6 +46,19 @@ def computed_from_rows(graph: GraphProto) -> list[Computed]:
         live.update(tensors)
         found.append(Computed(node, tensors))
     return found
+
+
+def edges(graph: GraphProto, computed: Iterable[Computed]) -> list[tuple[str, str]]:
+    """Return which tensor feeds which, (from, to), of those computed from the rows; ``input`` is what goes in."""
+    given = {value.name for value in inputs_of(graph)}
+    live = given.union(*(each.tensors for each in computed))
+    return [
+        (INPUT if name in given else name, tensor)
+        for each in computed
+        for name in dict.fromkeys(_needed_by(each.node))
+        if name in live
+        for tensor in each.tensors
+    ]
 
 
 def constants_of(graph: GraphProto) -> set[str]:

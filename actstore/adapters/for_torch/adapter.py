@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from actstore import arrays
 from actstore.activations import ModelLayer
-from actstore.adapters.base import Adapter, Keep, Run
+from actstore.adapters.base import Adapter, Keep, Run, contracted
 from actstore.adapters.for_torch import layers as torch_layers
 from actstore.adapters.for_torch import model as torch_model
 from actstore.adapters.for_torch import tracing, wrappers
 from actstore.adapters.for_torch import watching as torch_watching
 from actstore.adapters.for_torch import weights as torch_weights
 from actstore.adapters.for_torch.axes import AxisNames
+from actstore.adapters.for_torch.feeding import Feeding
 from actstore.adapters.passes import Passes
 from actstore.errors import AdapterError
 from actstore.patterns import module_of
@@ -52,6 +53,7 @@ class TorchAdapter(Adapter):
         self._autocast: str | None = None
         self._tracing = False
         self._trace: Trace | None = None
+        self._edges: list[tuple[str, str]] | None = None
         if "ScriptModule" in torch_layers.kinds(type(self.model)):
             msg = (
                 "a torch.jit.ScriptModule takes no hooks and shows none of its layers; give the module that was "
@@ -74,9 +76,15 @@ class TorchAdapter(Adapter):
             with torch_model.evaluating(self.model, self.device):
                 self._trace = self._traced(torch_layers.places(self.model), inputs)
         places = self._places()
-        seen, error = self._seen(inputs)
+        self._edges = None
+        feeding = None if inputs is None else Feeding()
+        seen, error = self._seen(inputs, feeding)
+        if error is not None and feeding is not None:  # some operations refuse to be followed
+            feeding = None
+            seen, error = self._seen(inputs)
         if error is not None:
             raise error
+        self._edges = list(feeding.edges) if feeding is not None else None
         called = {module_of(layer.name) if layer.name not in places else layer.name for layer in seen}
         silent = [place for place in places.values() if place.name not in called]
         return seen + [row for place in silent if (row := _silent(place, inputs))] + self._others(places)
@@ -85,7 +93,13 @@ class TorchAdapter(Adapter):
         """Every call of every module until the model fails."""
         return self._seen(inputs)[0]
 
-    def _seen(self, inputs: object | None) -> tuple[list[ModelLayer], Exception | None]:
+    def edges(self, layers: Sequence[str]) -> list[tuple[str, str]] | None:
+        """As the pass of ``describe`` showed; None where the model cannot be followed."""
+        return None if self._edges is None else contracted(self._edges, layers)
+
+    def _seen(
+        self, inputs: object | None, feeding: Feeding | None = None
+    ) -> tuple[list[ModelLayer], Exception | None]:
         """The layers in call order, and what the model raised after the last of them."""
         seen: list[tuple[str, ModelLayer]] = []
         axis_names = AxisNames()
@@ -100,7 +114,7 @@ class TorchAdapter(Adapter):
         ):
             try:
                 if inputs is not None:
-                    self._forward(inputs, watch)
+                    self._forward(inputs, watch, feeding)
             except Exception as error:  # noqa: BLE001 - the user's model; whoever describes raises it again
                 failed = error
         return [replace(row, calls=watch.calls[name]) for name, row in seen], failed
@@ -129,9 +143,19 @@ class TorchAdapter(Adapter):
         operations = self._trace.operations if self._trace else {}
         return {**torch_layers.places(self.model), **operations}
 
-    def _forward(self, inputs: object, watch: Watch) -> None:
+    def _forward(self, inputs: object, watch: Watch, feeding: Feeding | None = None) -> None:
         call = partial(self._trace.run, watch) if self._trace else self.model
-        torch_model.forward(self.model, inputs, self._autocast, call)
+        if feeding is None:
+            torch_model.forward(self.model, inputs, self._autocast, call)
+            return
+        watch.see_all = feeding.called
+
+        def followed(*arguments: object, **keywords: object) -> None:
+            feeding.given((arguments, keywords))
+            with feeding.watching():
+                call(*arguments, **keywords)
+
+        torch_model.forward(self.model, inputs, self._autocast, followed)
 
     @contextmanager
     def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:

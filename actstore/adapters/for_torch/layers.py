@@ -30,6 +30,7 @@ SCRIPTED = "it is a torch.jit.ScriptModule, which takes no hooks; ask for the la
 _UNKNOWN = "it cannot be described ({})"
 _PARAMETRIZATIONS = "parametrizations"
 See: TypeAlias = "Callable[[ModuleCall, Value], None]"
+SeeAll: TypeAlias = "Callable[[ModuleCall, Value, object], None]"
 
 
 @dataclass(frozen=True)
@@ -107,20 +108,24 @@ def aliases(model: Module) -> dict[str, str]:
 class Watch:
     """Hands each call of some places to ``see``, and counts them; ``calls`` is for the caller to clear.
 
-    Counts entries or exits of a module; the two agree unless a module calls itself.
+    ``see_all`` is told first, of all that goes in or comes out. Counts entries or exits of a module; the two agree
+    unless a module calls itself.
     """
 
-    def __init__(self, watched_places: Sequence[ModulePlace], see: See) -> None:
+    def __init__(self, watched_places: Sequence[ModulePlace], see: See, see_all: SeeAll | None = None) -> None:
         self.calls: Counter[str] = Counter()
+        self.see_all = see_all
         self._names = {place.name for place in watched_places}
         self._see = see
 
-    def tell(self, place: ModulePlace, value: Value) -> None:
+    def tell(self, place: ModulePlace, value: Value, whole: object = None) -> None:
         """A place has been called."""
         if place.name in self._names:
-            index = self.calls[place.name]
+            call = ModuleCall(place, self.calls[place.name])
             self.calls[place.name] += 1
-            self._see(ModuleCall(place, index), value)
+            if self.see_all is not None:
+                self.see_all(call, value, whole)
+            self._see(call, value)
 
 
 @contextmanager
@@ -129,12 +134,12 @@ def watched(watched_places: Sequence[ModulePlace], see: See) -> Iterator[Watch]:
     watch = Watch(watched_places, see)
 
     def after(place: ModulePlace, _module: Module, _inputs: object, output: object) -> None:
-        watch.tell(place, _told(values.taken, output))
+        watch.tell(place, _told(values.taken, output), output)
 
     def before(
         place: ModulePlace, _module: Module, arguments: tuple[object, ...], keywords: Mapping[str, object]
     ) -> None:
-        watch.tell(place, _told(values.given, arguments, keywords))
+        watch.tell(place, _told(values.given, arguments, keywords), (arguments, keywords))
 
     handles = []
     try:

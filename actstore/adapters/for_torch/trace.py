@@ -98,9 +98,9 @@ class Trace:
 
 def _tell(watch: Watch, place: ModulePlace, value: Any) -> None:
     if place.into:
-        watch.tell(place, values.given(*value))
+        watch.tell(place, values.given(*value), value)
     elif place.module is not None or values.is_tensor(value):
-        watch.tell(place, values.taken(value))
+        watch.tell(place, values.taken(value), value)
 
 
 def _in_order(model: Module, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from actstore.store.merging.one_shard import StepRows, disk_errors_named, write_
 from actstore.store.merging.staging import new_folder, staged
 from actstore.store.reading.reader import Store, row_table
 from actstore.store.reading.reader import open as open_store
+from actstore.store.reading.row_hashes import check_row_table
 from actstore.store.writing.pack import layer_blocks
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
     from actstore.store.format import JSON
     from actstore.store.reading.layer import Layer
+
+
+class UnprovenRowsWarning(UserWarning):
+    """Nothing but what identifies rows says that they are the same in stores whose layers are joined."""
+
 
 JOINED = "joined"
 """In the provenance: what only some of the layers have of it, store by store."""
@@ -36,9 +43,10 @@ def merge_layers(
     """Make one store of the layers of several, which have the same rows: the first's layers, then the second's ....
 
     Rows are the same where their ids are, in this order, with the same splits, groups, positions and labels, and the
-    inputs where these are known. A target that some of the stores have is that of all. A layer that two of them have
-    is taken once where its bits are the same. The sources stay as they are, and the result is there whole or not at
-    all. Activations are copied, each block compared with its hash: a shard has all layers of its rows.
+    inputs where these are known; an ``UnprovenRowsWarning`` says where they are not. A target that some of the stores
+    have is that of all. A layer that two of them have is taken once where its bits are the same. The sources stay as
+    they are, and the result is there whole or not at all. Activations are copied, each block compared with its hash:
+    a shard has all layers of its rows.
 
     Args:
         sources: stores, folders or single files, each complete, with the same steps.
@@ -60,6 +68,7 @@ def merge_layers(
     with ExitStack() as opened, disk_errors_named(final):
         stores = [opened.enter_context(open_store(source)) for source in sources]
         _check_go_together(stores, anyway=anyway)
+        _warn_of_unknown(stores)
         steps = [step_of_all(stores, step) for step in stores[0].steps]
         first = steps[0].layers
         header = Header(stores[0].row_unit, tuple(_stored(first)))
@@ -74,6 +83,7 @@ def _check_go_together(stores: Sequence[Store], *, anyway: bool) -> None:
         if not store.complete:
             msg = f"{store.path} is unfinished; finish it first (--resume)"
             raise StoreError(msg)
+        check_row_table(store.catalog)
     for store in others:
         if (first.row_unit, first.steps) != (store.row_unit, store.steps):
             msg = (
@@ -135,7 +145,9 @@ def _check_origin(first: Store, other: Store) -> None:
         names = (
             [] if "import" in before or "import" in now else differences(_model(before), _model(now), "model")
         )
-        names += _other_inputs(before, now)
+        shares, others = _shares(before), _shares(now)
+        pairs = zip(shares, others, strict=True) if len(shares) == len(others) else ()
+        names += dict.fromkeys(name for one, two in pairs for name in _other_inputs(one, two))
         names += (
             other_versions(before.get(VERSIONS), now.get(VERSIONS)) if "import" not in {*before, *now} else []
         )
@@ -166,10 +178,33 @@ def _other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
 
 
 def _inputs(provenance: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:
+    """The hash of each part of the data; None where it is not known, or known rank by rank."""
     data = provenance.get("data")
     if not isinstance(data, list) or not all(isinstance(part, dict) and part.get("inputs") for part in data):
         return None
     return [(part.get("split"), part["inputs"]) for part in data]
+
+
+def _shares(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What each rank says of itself; of one process, all there is."""
+    ranks = provenance.get("ranks")
+    return list(ranks) if isinstance(ranks, list) else [provenance]
+
+
+def _warn_of_unknown(stores: Sequence[Store]) -> None:
+    """Warn where nothing but the ids says that the rows are the same."""
+    told = {
+        str(store.path): [_inputs(share) for share in _shares(store.at(store.steps[0]).provenance)]
+        for store in stores
+    }
+    first = next(iter(told.values()))
+    unknown = [path for path, inputs in told.items() if None in inputs or len(inputs) != len(first)]
+    if unknown:
+        msg = (
+            f"nothing but ids, splits and labels says that the rows of {', '.join(unknown)} are those of the others: "
+            "the inputs are not known, or by shares that cannot be compared"
+        )
+        warnings.warn(msg, UnprovenRowsWarning, stacklevel=3)
 
 
 def step_of_all(stores: Sequence[Store], step: int) -> StepRows:

@@ -10,6 +10,7 @@ from actstore.store.merging.one_shard import StepRows, disk_errors_named, named,
 from actstore.store.merging.staging import new_folder, staged
 from actstore.store.reading.reader import Store, row_table
 from actstore.store.reading.reader import open as open_store
+from actstore.store.reading.row_hashes import check_row_table
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -36,6 +37,7 @@ def unpack(path: str | PathLike[str], out: str | PathLike[str]) -> Store:
         raise StoreError(msg)
     final = new_folder(out, [path])
     with open_store(path) as store, disk_errors_named(final):
+        check_row_table(store.catalog)
         contents = store.catalog.base
         rows = StepRows(
             contents.step, row_table(store), store.layers, contents.nonfinite, dict(contents.provenance)

@@ -13,9 +13,10 @@ from actstore.store.format import BFLOAT16, StoredLayer, layer_path, numpy_dtype
 from actstore.store.reading.indexing import as_rows
 from actstore.store.reading.read_hashes import Checked
 from actstore.store.reading.scattered_rows import take_rows
+from actstore.store.reading.shown import layer_html
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from os import PathLike
 
@@ -33,9 +34,10 @@ class Layer:
     """The activations of one layer, (rows, *features), read from disk as they are asked for.
 
     ``layer[rows]`` takes an int, any slice, a list of ints in any order, or a mask; ``layer[rows, ...]`` is the same.
-    What it gives may be a read-only view of the file: copy it before writing to it. The same bits come on every read,
-    threads may read at the same time, and a layer can be pickled (by path and name). bfloat16 arrives as the same
-    values in float32; see ``raw``.
+    What it gives is the reader's own: writing to it changes neither the file nor what is read next. (Many rows at once
+    are a private map of the file, so that they take no memory before they are looked at.) The same bits come on every
+    read, threads may read at the same time, and a layer can be pickled (by path and name). bfloat16 arrives as the
+    same values in float32; see ``raw``.
 
     Hashes are checked by the first pass over the rows, whether it goes by ``blocks``, ``read_into`` or slices, in one
     thread or in several with a range each: a block of about 4 MiB is hashed, once per opened store, when the rows
@@ -102,6 +104,13 @@ class Layer:
     def __repr__(self) -> str:
         return f"<Layer {self.name!r} {self.shape} {self.stored_dtype}>"
 
+    def _repr_html_(self) -> str:
+        return layer_html(self)
+
+    def __getitems__(self, rows: Sequence[int]) -> list[np.ndarray]:
+        """Rows by number, each by itself: how a ``DataLoader`` of torch asks for a batch."""
+        return list(self[rows])
+
     def __getitem__(self, index: Any) -> np.ndarray:
         """Rows, in the order asked for. IndexError for what is out of range."""
         rows = as_rows(index, len(self))
@@ -121,7 +130,7 @@ class Layer:
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         """All rows in memory, as ``np.asarray`` asks for them."""
         rows = self[:]
-        if copy is False and (rows.flags.writeable or rows.dtype != (dtype or rows.dtype)):
+        if copy is False and (rows.flags.owndata or rows.dtype != (dtype or rows.dtype)):
             msg = f"layer {self.name!r} cannot be had as {dtype or self.dtype} without a copy"
             raise ValueError(msg)
         return np.array(rows, dtype) if copy else np.asarray(rows, dtype)
@@ -130,7 +139,7 @@ class Layer:
         """All rows in order, ``block_rows`` at a time, the last block shorter.
 
         The first time they are copies, checked, and two more are read while the caller works on one; after that they
-        are views. Memory does not grow with the layer.
+        are read-only views. Memory does not grow with the layer.
         """
         if block_rows < 1:
             msg = f"blocks of {block_rows} rows were asked for; expected 1 or more"
@@ -143,7 +152,7 @@ class Layer:
         looked_at = 0
         for start in range(0, len(self), block_rows):
             stop = min(start + block_rows, len(self))
-            yield self._slice(start, stop)
+            yield self._slice(start, stop, shared=True)
             if (stop - looked_at) * self.info.row_bytes >= MAPPED_BYTES:
                 for part, first, last in self._overlaps(looked_at, stop):
                     self._files.get(part).unmap(part.extents[self._path], first, last)
@@ -209,14 +218,15 @@ class Layer:
                 take_rows(self._files.get(part), part.extents[self._path], wanted, out[first:last])
         return self._deliver(out)
 
-    def _slice(self, start: int, stop: int) -> np.ndarray:
-        """Neighbouring rows: a view of the file where one file has them all."""
+    def _slice(self, start: int, stop: int, *, shared: bool = False) -> np.ndarray:
+        """Neighbouring rows: where one file has them all, a map of it, the reader's own unless it is to be shared."""
         parts = list(self._overlaps(start, stop))
         if len(parts) != 1:
             return self._copy(start, stop, self._room(stop - start))
         part, first, last = parts[0]
         file = self._files.get(part)
-        view = file.view(part.extents[self._path], first, last)
+        mapped = file.view if shared or self._widen else file.own
+        view = mapped(part.extents[self._path], first, last)
         self._check(part).pass_on(file, first, view)
         return self._deliver(view)
 

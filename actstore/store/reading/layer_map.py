@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from actstore.errors import LayerError
+from actstore.patterns import pick_names
 from actstore.store.reading.layer import Layer
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ class Named(Mapping[str, Value]):
     def __repr__(self) -> str:
         return f"<{self._what}s {', '.join(map(repr, self._values))}>"
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._values)
+
 
 class StoredLayers(Mapping[str, Layer]):
     """The layers of a store by name, in call order; ``layers[name, step]`` where it has several steps."""
@@ -63,7 +68,7 @@ class StoredLayers(Mapping[str, Layer]):
 
     def __getitem__(self, key: str | tuple[str, int]) -> Layer:
         """LayerError for a layer or a step that is not there, and where the step is not named but there are several."""
-        name, step = key if isinstance(key, tuple) else (key, None)
+        name, step = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         steps = list(self._by_step)
         layer = self._by_step[steps[0]][name]
         if step is None and len(steps) == 1:
@@ -73,6 +78,21 @@ class StoredLayers(Mapping[str, Layer]):
             msg = f"layers[{key!r}]: {came}; write layers[{name!r}, step] with a step of {listed_steps_text(steps)}"
             raise LayerError(msg)
         return self._by_step[step][name]
+
+    def select(self, *patterns: str | Sequence[str], exclude: str | Sequence[str] = ()) -> Mapping[str, Layer]:
+        """Return the layers that patterns pick, as ``--layers`` does, in call order: ``layers.select("conv*", "fc1")``.
+
+        Args:
+            patterns: which; none for all.
+            exclude: patterns of layers that are left out, as ``--exclude-layers`` does.
+
+        Raises:
+            LayerError: a pattern picks none, or none is left; or there are several steps, of which ``store.at(step)``
+                takes one.
+        """
+        wanted = [*chain.from_iterable(map(_several, patterns))] or ["**"]
+        chosen = pick_names(wanted, self._names, _several(exclude)) if self._names else []
+        return Named("layer", LayerError, {name: self[name] for name in chosen})
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a layer of that name, or of that (name, step)."""
@@ -88,6 +108,14 @@ class StoredLayers(Mapping[str, Layer]):
     def __repr__(self) -> str:
         steps = f" at steps {listed_steps_text(list(self._by_step))}" if len(self._by_step) > 1 else ""
         return f"<layers {', '.join(map(repr, self._names))}{steps}>"
+
+    def _ipython_key_completions_(self) -> list[str | tuple[str, int]]:
+        steps = list(self._by_step)
+        return [*self._names] if len(steps) == 1 else [(name, step) for name in self._names for step in steps]
+
+
+def _several(patterns: str | Sequence[str]) -> Sequence[str]:
+    return [patterns] if isinstance(patterns, str) else patterns
 
 
 def listed_steps_text(steps: Sequence[int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import sys
 from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 OPEN_FILES = 32
 SAMPLED = 8  # one span in so many is looked for in memory before the disk is told of them
 ANNOUNCED_BYTES = 128 * 2**10  # of longer spans the disk learns early enough by itself
+COPIED_BYTES = 2**20  # more rows at once are mapped: a copy costs more, and memory that may not be there
+_NO_RESERVE = (
+    0x4000 if sys.platform == "linux" else 0
+)  # MAP_NORESERVE: pages that nobody writes to need no swap
+_PRIVATE: dict[str, int] = {
+    "flags": mmap.MAP_PRIVATE | _NO_RESERVE,
+    "prot": mmap.PROT_READ | mmap.PROT_WRITE,
+}
 
 
 class OpenFile:
@@ -102,6 +111,31 @@ class OpenFile:
         if self._map is None:  # two threads may both map it: the loser's map is dropped
             self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
         return np.ndarray(shape, dtype, self._map, extent.offset + start * extent.row_bytes)
+
+    def own(self, extent: Extent, start: int, stop: int) -> np.ndarray:
+        """Rows ``start`` to ``stop`` of a dataset, an array of the caller's own that may be written to.
+
+        A copy; beyond ``COPIED_BYTES`` a private map, whose pages are copied as they are written to. StoreError and
+        SIGBUS as for ``view``.
+        """
+        dtype, shape = numpy_dtype(extent.dtype), (stop - start, *extent.shape[1:])
+        offset, nbytes = extent.offset + start * extent.row_bytes, (stop - start) * extent.row_bytes
+        if not nbytes:
+            return np.empty(shape, dtype)
+        self._check_unchanged()
+        if nbytes > COPIED_BYTES:
+            first = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+            try:
+                mapped = mmap.mmap(self._fd, offset + nbytes - first, **_PRIVATE, offset=first)
+            except OSError as error:
+                if error.errno != errno.ENOMEM:  # too many maps, or no more address space: then it is copied
+                    msg = f"{self._path} cannot be mapped ({error.strerror}); restore it from a copy"
+                    raise StoreError(msg) from error
+            else:
+                return np.ndarray(shape, dtype, mapped, offset - first)
+        out = np.empty(shape, dtype)
+        self.read_into(out, offset)
+        return out
 
     def unmap(self, extent: Extent, start: int, stop: int) -> None:
         """Rows ``start`` to ``stop`` were looked at: they need no longer count as this process's memory."""

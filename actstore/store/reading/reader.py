@@ -13,23 +13,16 @@ import numpy as np
 
 from actstore.errors import StoreError, TargetError
 from actstore.store.documents.catalog import Catalog
-from actstore.store.documents.coding import common_dtype, decode, decode_texts
-from actstore.store.documents.documents import digest, undamaged
+from actstore.store.documents.documents import digest
 from actstore.store.documents.folder import read_folder
 from actstore.store.documents.row_table import TableRows
-from actstore.store.format import (
-    ROW_GROUP,
-    ROW_ID,
-    ROW_POSITION,
-    ROW_SPLIT,
-    TARGET_NAMES,
-    codes_path,
-    target_path,
-    values_path,
-)
+from actstore.store.format import ROW_GROUP, ROW_POSITION, ROW_SPLIT, codes_path
+from actstore.store.reading.columns import StoredColumns
 from actstore.store.reading.layer_map import Named, StoredLayers, listed_steps_text
 from actstore.store.reading.open_files import OpenFiles
+from actstore.store.reading.shown import store_html
 from actstore.store.reading.single_file import read_packed
+from actstore.wording import hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,8 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from actstore.store.documents.catalog import Part
     from actstore.store.documents.documents import Header
+    from actstore.store.reading.layer import Layer
 
 
 def open(path: str | PathLike[str]) -> Store:  # noqa: A001 - the package's own word for it
@@ -153,37 +146,98 @@ class Store:
         return {name: sum(count[name] for count in counts) for name in counts[0]}
 
     @cached_property
+    def _columns(self) -> StoredColumns:
+        return StoredColumns(self._contents, self._files)
+
+    @cached_property
     def ids(self) -> np.ndarray:
         """(rows,) text, unique."""
-        return self._column(lambda part: self._texts(part, ROW_ID), np.dtype(np.str_))
+        return self._columns.ids()
 
     @cached_property
     def splits(self) -> np.ndarray:
-        """(rows,) text, "" where none was named."""
-        return self._column(lambda part: self._coded(part, ROW_SPLIT).data, np.dtype(np.str_))
+        """(rows,) text, "" where none was named; ``rows_of`` has the rows of one."""
+        return self._columns.coded(ROW_SPLIT)
 
     @cached_property
     def groups(self) -> np.ndarray | None:
         """(rows,) text: rows of one group belong together. None where rows are on their own."""
-        if not self._has(codes_path(ROW_GROUP)):
+        return self._columns.coded(ROW_GROUP) if self._columns.has(codes_path(ROW_GROUP)) else None
+
+    @cached_property
+    def inputs_kept(self) -> np.ndarray | Layer | None:
+        """What a dump kept of the inputs (``--keep-input``); None where it kept nothing.
+
+        Texts are (rows,) text, the same for all rows of an example, cut after 1,000 characters. Thumbnails are a layer,
+        (rows, height, width, channels) uint8, read in slices.
+        """
+        kept = self._contents.provenance.get("kept_input")
+        if not isinstance(kept, dict):
             return None
-        return self._column(lambda part: self._coded(part, ROW_GROUP).data, np.dtype(np.str_))
+        if "layer" in kept:
+            return self.layers[str(kept["layer"])]
+        return np.ma.filled(self.targets[str(kept["target"])], "")
 
     @cached_property
     def positions(self) -> np.ndarray | None:
         """(rows,) int64: the index within the group. None where rows are on their own."""
-        if not self._has(ROW_POSITION):
-            return None
-        return self._column(lambda part: self._read(part, ROW_POSITION), np.dtype(np.int64))
+        return (
+            self._columns.plain(ROW_POSITION, np.dtype(np.int64)) if self._columns.has(ROW_POSITION) else None
+        )
 
     @cached_property
     def targets(self) -> Mapping[str, np.ndarray]:
         """By name, (rows,) labels of the dtype they came in; a masked array where rows have none."""
-        by_part = [self._part_targets(part) for part in self._contents.parts]
-        names = dict.fromkeys(name for targets in by_part for name in targets)
-        values = {name: self._joined(name, [targets.get(name) for targets in by_part]) for name in names}
-        values |= {name: self._attached(name, part) for name, part in self._catalog.attached.items()}
-        return Named("target", TargetError, values)
+        attached = {name: self._columns.of_part(name, part) for name, part in self._catalog.attached.items()}
+        return Named("target", TargetError, self._columns.targets() | attached)
+
+    def vocabulary(self, column: str) -> list[str]:
+        """Return what the codes of a column of a single-file store count into (docs/format.md), as texts.
+
+        StoreError for a store of several files.
+        """
+        return self._columns.vocabulary(column)
+
+    def rows_of(self, split: str) -> np.ndarray:
+        """(rows of the split,) int64, ascending: which rows have this split. StoreError where none has."""
+        rows = np.flatnonzero(self.splits == split)
+        if not len(rows):
+            there = list(dict.fromkeys(self.splits.tolist()))
+            msg = f"{self.path} has no rows of split {split!r}; {hint(str(split), there)}"
+            raise StoreError(msg)
+        return rows
+
+    def torch(
+        self, layer: str | tuple[str, int], *, target: str | None = None, split: str | None = None
+    ) -> Any:
+        """Rows of a layer as a data set of torch, map-style: ``DataLoader(store.torch("conv1", target="digit"))``.
+
+        An item is a row, or (row, label); ``sampler(seed=0)`` gives the rows in an order that is shuffled by blocks.
+
+        Args:
+            layer: its name, or (name, step) where the store has several steps.
+            target: whose labels come along: int64, texts as numbers into ``classes``. Rows without one are left out.
+            split: the rows of this one alone.
+
+        Raises:
+            ActstoreError: no such layer, target or split, no row that is left, or torch is not installed.
+        """
+        from actstore.adapters.for_torch.dataset import LayerDataset
+
+        return LayerDataset.of(self, layer, target, split)
+
+    def features(self, layers: Iterable[str] | None = None) -> Any:
+        """The features that ``datasets.load_dataset("hdf5", data_files=..., features=...)`` reads a single file by.
+
+        Args:
+            layers: their names; None for all.
+
+        Raises:
+            ActstoreError: a folder, an unknown layer, or datasets is not installed.
+        """
+        from actstore.adapters.for_hf.features import features_of
+
+        return features_of(self, layers)
 
     def attach(
         self,
@@ -208,56 +262,12 @@ class Store:
             TargetError: labels for other rows than these, or a name that is taken.
             StoreError: the store is one file, unfinished or replaced since, or the disk takes no more.
         """
-        from actstore.label_values.plain import as_several
+        from actstore.rows.labels import as_several
         from actstore.store.writing.attach import attach
 
         attached = attach(self, name, values, ids, overwrite=overwrite, ignore=as_several(ignore_label))
         self._catalog = replace(self._catalog, attached=attached)
         self.__dict__.pop("targets", None)
-
-    def _part_targets(self, part: Part) -> dict[str, np.ma.MaskedArray]:
-        if TARGET_NAMES not in part.extents:
-            return {}
-        names = self._texts(part, TARGET_NAMES).tolist()
-        return {name: self._coded(part, target_path(name)) for name in names}
-
-    def _attached(self, name: str, part: Part) -> np.ndarray:
-        labels = self._coded(part, target_path(name))
-        return labels if labels.mask.any() else labels.data
-
-    def _joined(self, name: str, pieces: list[np.ma.MaskedArray | None]) -> np.ndarray:
-        """A target over all parts; those that lack it have no labels."""
-        dtype = common_dtype(name, [piece.dtype for piece in pieces if piece is not None])
-        labels = np.ma.MaskedArray(np.zeros(self.rows, dtype), mask=True)
-        for part, piece in zip(self._contents.parts, pieces, strict=True):
-            if piece is not None:
-                labels[part.first_row : part.first_row + part.rows] = piece
-        return labels if labels.mask.any() else labels.data
-
-    def _coded(self, part: Part, column: str) -> np.ma.MaskedArray:
-        values = self._read(part, values_path(column))
-        with undamaged(part.path):
-            return decode(
-                self._read(part, codes_path(column)),
-                decode_texts(values) if values.dtype.kind == "S" else values,
-            )
-
-    def _texts(self, part: Part, path: str) -> np.ndarray:
-        data = self._read(part, path)
-        with undamaged(part.path):
-            return decode_texts(data)
-
-    def _read(self, part: Part, path: str) -> np.ndarray:
-        with undamaged(part.path):
-            extent = part.extents[path]
-        return self._files.get(part).read(extent)
-
-    def _has(self, path: str) -> bool:
-        return any(path in part.extents for part in self._contents.parts)
-
-    def _column(self, read: Callable[[Part], np.ndarray], dtype: np.dtype) -> np.ndarray:
-        pieces = [read(part) for part in self._contents.parts]
-        return np.concatenate(pieces) if pieces else np.empty(0, dtype)
 
     def close(self) -> None:
         """Close the files; arrays that were read stay valid, and so do views."""
@@ -277,7 +287,11 @@ class Store:
     def __repr__(self) -> str:
         state = "" if self.complete else ", unfinished"
         steps = f", {len(self.steps)} steps" if len(self.steps) > 1 else ""
-        return f"<Store {self.path.name!r}: {self.rows:,} rows, {len(self.layers)} layers{steps}{state}>"
+        layers = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
+        return f"<Store {self.path.name!r}: {self.rows:,} rows, {layers}{steps}{state}>"
+
+    def _repr_html_(self) -> str:
+        return store_html(self)
 
 
 def row_table(store: Store) -> TableRows:

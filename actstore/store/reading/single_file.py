@@ -92,6 +92,19 @@ def is_single_file(path: Path) -> bool:
     return words[:1] == [FORMAT.encode("ascii")] and len(words) == FOOTER_WORDS
 
 
+def is_others_hdf5(path: Path) -> bool:
+    """Whether ``path`` is an HDF5 file that no actstore wrote: no store, nor what is left of one."""
+    try:
+        with open(path, "rb", opener=_unwaiting) as file:
+            status = os.fstat(file.fileno())
+            head = file.read(HEAD_BYTES) if stat.S_ISREG(status.st_mode) else b""
+    except OSError:
+        return False
+    whole = status.st_size >= _end_of_hdf5(head)
+    is_ours = is_single_file(path) or is_shard_name(path.name) or LAYER_NAMES.encode("ascii") in head
+    return head.startswith(HDF5_SIGNATURE) and whole and not is_ours
+
+
 def read_packed(path: Path) -> Contents:
     """Return what is in a single-file store. StoreError where ``path`` is none, or not sound."""
     return examine(path).contents

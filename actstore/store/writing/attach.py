@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError, StoreError, TargetError
-from actstore.label_values.marks import warn_of_marks
-from actstore.label_values.plain import plain_labels, without
 from actstore.rows.ids import counts_in_other_order, index_of, place_by_id
+from actstore.rows.label_marks import warn_of_marks
+from actstore.rows.labels import plain_labels, without
 from actstore.store.disk import durable
 from actstore.store.disk.output import WholeFile
 from actstore.store.documents.coding import as_labels

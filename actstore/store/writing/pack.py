@@ -23,6 +23,7 @@ from actstore.store.documents.shard import NewFile, ShardColumn
 from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, PACKED, layer_path
 from actstore.store.reading.reader import Store, row_table
 from actstore.store.reading.reader import open as open_store
+from actstore.store.reading.row_hashes import check_row_table
 from actstore.store.reading.single_file import FOOTER_BYTES, footer, is_single_file, manifest
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[s
         by layer, what a cast has lost; nothing for a layer that needed none.
 
     Raises:
-        StoreError: the store is unfinished, ``dtype`` is no float, or there is no room.
+        StoreError: the store is unfinished or damaged, ``dtype`` is no float, or there is no room.
         OSError: the disk takes no more.
     """
     contents = catalog.base
@@ -53,6 +54,7 @@ def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[s
         msg = f"{contents.path} is unfinished; only a complete store can be packed. Finish the dump first"
         raise StoreError(msg)
     casts = _casts(contents, dtype)
+    check_row_table(catalog)
     with Store(catalog) as store:
         columns = {LAYER_NAMES: text_column(list(store.layers))} | RowTable.of(row_table(store)).columns()
         kinds = {name: column.kind for name, column in columns.items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.probe.afterwards.feature_rows import given_features
 from cli.probe.afterwards.store_rows import (
+    called_by,
     given_rows_of,
     labels_by_target,
     notes_of_store,
@@ -28,11 +29,12 @@ __all__ = ["EvalRows", "Scored", "opened_rows"]
 
 @dataclass(frozen=True)
 class Scored:
-    """An evaluation, and what is to be said of it: lines to note, and what could not be scored."""
+    """An evaluation, what is to be said of it (lines to note, what could not be scored), and what splits are called."""
 
     found: Evaluation
     notes: list[str]
     missing: list[str]
+    called: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,16 @@ class EvalRows:
     given: Mapping[str, Any]
     stack: ExitStack
 
-    def scored(
-        self, fitted: Probes, file: str, asked: Asked, only: set[tuple[str, str]] | None = None
-    ) -> Scored:
-        """Score the probes of a file; ``only`` those of these layers and targets, where it says so."""
+    def scored(self, fitted: Probes, file: str, asked: Asked, beside: Scored | None = None) -> Scored:
+        """Score the probes of a file; of those to be set beside others, the ones of the same layers and targets."""
         from solvers.errors import ProblemError
         from solvers.probing.afterwards.scores import evaluation
 
         chosen = chosen_probes(fitted, file, self.given["patterns"])
-        chosen = [probe for probe in chosen if only is None or (probe.layer, probe.target) in only]
+        called = called_by(chosen) if beside is None else beside.called
+        if beside is not None:
+            same = {(part.probe.layer, part.probe.target) for part in beside.found.parts}
+            chosen = [probe for probe in chosen if (probe.layer, probe.target) in same]
         if not chosen:
             raise WrongUsage(f"{file} has no probe of the same layer and target, so none to be set beside")
         if self.store is None:
@@ -65,7 +68,7 @@ class EvalRows:
                 "of them are there in their order"
             ]
         else:
-            rows, there, missing = self._of_store(self.store, fitted, chosen)
+            rows, there, missing = self._of_store(self.store, fitted, chosen, called)
             for probe in there:
                 refuse_another_layer(probe, self.store, file, self.sources[0])
             notes = list(notes_of_store(rows, there, fitted, self.store, (file, self.sources[0])))
@@ -73,10 +76,10 @@ class EvalRows:
         failed = [*missing, *_failed(found.failures)]
         if not found.parts:
             raise ProblemError(failed[0])
-        return Scored(found, [*notes, *found.scores.notes], failed)
+        return Scored(found, [*notes, *found.scores.notes], failed, called)
 
     def _of_store(
-        self, store: Store, fitted: Probes, chosen: Sequence[Probe]
+        self, store: Store, fitted: Probes, chosen: Sequence[Probe], called: Mapping[str, str]
     ) -> tuple[GivenRows, list[Probe], list[str]]:
         from cli.probe.row_columns import features_of, target_of
 
@@ -91,7 +94,7 @@ class EvalRows:
         if not there:  # whoever reads them says what there is instead
             target_of(store, asked[0].target) if asked[0].target not in labels else None
             features_of(store, asked[0].where.layers)
-        rows = given_rows_of(store, there, fitted, labels, self.given["group_by"])
+        rows = given_rows_of(store, there, fitted, labels, self.given["group_by"], called)
         return rows, there, _lines(lacking.values(), self.sources[0], len(asked))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cli.probe.tables import SHORT_NAMES, Column, interval, number, wrapped
+from cli.probe.afterwards.tables import SHORT_NAMES, Column, interval, number, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

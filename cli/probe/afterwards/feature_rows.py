@@ -63,7 +63,7 @@ def given_features(
     """
     import numpy as np
 
-    from actstore.label_values.plain import without
+    from actstore.rows.labels import without
     from solvers.probing.afterwards.scores import GivenRows
     from solvers.rows import ConcatRows, as_source
 

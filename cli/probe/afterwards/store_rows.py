@@ -6,9 +6,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cli.result import WrongUsage
+from cli.shared import reductions_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -17,16 +18,23 @@ if TYPE_CHECKING:
     from solvers.probing.probe import Probe, Probes
 
 __all__ = [
+    "called_by",
     "given_rows_of",
     "labels_by_target",
     "notes_of_store",
     "refuse_another_layer",
     "roles_of",
+    "shown_splits",
 ]
 
 
 def given_rows_of(
-    store: Store, probes: Sequence[Probe], fitted: Probes, labels: dict[str, Any], group_by: str | None = None
+    store: Store,
+    probes: Sequence[Probe],
+    fitted: Probes,
+    labels: dict[str, Any],
+    group_by: str | None = None,
+    called: Mapping[str, str] | None = None,
 ) -> GivenRows:
     """Return the rows of a store, and what they were for each of these probes.
 
@@ -36,6 +44,7 @@ def given_rows_of(
         fitted: all probes of their file.
         labels: (rows,) by target.
         group_by: a target, or a column of a file, that says which rows belong together; None for the store's groups.
+        called: what the fit was told that its splits are called; None for what these probes were told.
     """
     from cli.probe.row_columns import StoreColumns
     from solvers.probing.afterwards.scores import GivenRows
@@ -46,11 +55,27 @@ def given_rows_of(
     return GivenRows(
         layers={name: store.layers[name] for name in names},
         labels=labels,
-        splits=store.splits,
+        splits=shown_splits(store, called_by(probes) if called is None else called),
         groups=StoreColumns(store, ()).groups(group_by),
         roles={probe.key: roles_of(probe, fitted, store, digests) for probe in probes},
         store=store.fingerprint,
     )
+
+
+def called_by(probes: Sequence[Probe]) -> Mapping[str, str]:
+    """Return what the fit of probes was told that its splits are called."""
+    return dict(probes[0].proof.chosen.get("called", {})) if probes else {}
+
+
+def shown_splits(store: Store, called: Mapping[str, str]) -> np.ndarray:
+    """(rows,) the splits of a store by the names that `probe show` gives them: the one that means `val` is that."""
+    import numpy as np
+
+    from solvers.fitting.splits import shown_names
+
+    names, place = np.unique(store.splits, return_inverse=True)
+    shown = shown_names(names.tolist(), called)
+    return np.array([shown[name] for name in names.tolist()], np.str_)[place]
 
 
 def labels_by_target(
@@ -68,8 +93,8 @@ def labels_by_target(
         WrongUsage: no target of the probes, or one that was given twice.
         SourceError, StoreError: labels that there are not, or that are of other rows.
     """
-    from actstore.label_values.plain import without
     from actstore.labels import labels_for
+    from actstore.rows.labels import without
     from cli.probe.row_columns import target_of
 
     ignored = {each.target: (*each.proof.chosen.get("ignore_label", ()), *ignore) for each in reversed(probes)}
@@ -106,7 +131,7 @@ def refuse_another_layer(probe: Probe, store: Store, probes: str, where: str) ->
         before = probe.provenance.stored.get(layer, {}).get("reductions")
         now = described(store, layer).get("reductions") if layer in store.layers else None
         if before is not None and now is not None and before != now:
-            told, there = _in_words(before), _in_words(now)
+            told, there = reductions_in_words(before), reductions_in_words(now)
             there = f"others of {there}" if told == there else there
             raise StoreError(
                 f"layer {layer!r} of {where} is not what {probes} was fitted on: that was reduced by {told}, this by "
@@ -114,34 +139,12 @@ def refuse_another_layer(probe: Probe, store: Store, probes: str, where: str) ->
             )
 
 
-def _in_words(steps: Any) -> str:
-    """Reductions as words: `pool mean, random_features 8 of 128`."""
-    if not isinstance(steps, list) or not steps:
-        return "nothing"
-    words = []
-    for step in steps:
-        if not isinstance(step, dict):
-            return "something unknown"
-        indices = step.get("indices")
-        count = (
-            indices.get("count")
-            if isinstance(indices, dict)
-            else len(indices)
-            if isinstance(indices, list)
-            else None
-        )
-        given = [
-            str(step[name]) for name in ("how", "kind", "pool", "to") if isinstance(step.get(name), str | int)
-        ]
-        number = [f"{count} of {step.get('of')}"] if count is not None else []
-        words.append(" ".join([str(step.get("step")), *given, *number]))
-    return ", ".join(words)
-
-
 def notes_of_store(
     rows: GivenRows, probes: Sequence[Probe], fitted: Probes, store: Store, names: tuple[str, str]
 ) -> Iterator[str]:
     """Yield what one should know of probes on the rows of a store: a line each; ``names`` are those of both files."""
+    import numpy as np
+
     from cli.probe.bridge import described
     from solvers.probing.afterwards.scores import SAME_IDS
 
@@ -152,6 +155,10 @@ def notes_of_store(
             f"the probes of {file} are of the steps {', '.join(map(str, steps))}; all are scored on step "
             f"{store.steps[0]} of {where}"
         )
+    pairs = dict.fromkeys(zip(store.splits.tolist(), np.asarray(rows.splits).tolist(), strict=True))
+    for named, shown in pairs:
+        if named != shown:
+            yield f"the split `{named}` of {where} is shown as `{shown}`"
     for probe in probes:
         for layer in probe.where.layers:
             before = probe.provenance.stored.get(layer, {}).get("weights")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from solvers.errors import ProbeFileError
+from solvers.probing.document.kind import PROBES
 from solvers.probing.probe import Probe
 from solvers.probing.records import (
     ProbeMap,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from solvers.arrays import Array
+    from solvers.probing.document.kind import FileKind
     from solvers.probing.records import JSON
 
 __all__ = [
@@ -42,8 +44,7 @@ __all__ = [
 
 Value = TypeVar("Value")
 
-FORMAT = "actstore probes"
-VERSION = "0.9"
+FORMAT, VERSION = PROBES.format, PROBES.version
 RECORDS = {"where": Where, "proof": Proof, "scores": Scores, "provenance": Provenance}
 MAP_ARRAYS = ("weights", "intercept", "mean", "scale", "columns")
 _NUMBERS = {
@@ -57,8 +58,8 @@ _MOST_CLASS_BYTES = 1 << 28
 """What the classes of one probe may take: each takes as much as the longest, so a little JSON can ask for a lot."""
 
 
-def read_header(path: Path, content: bytes) -> JSON:
-    """Return the header of a probe file that can be read here.
+def read_header(path: Path, content: bytes, kind: FileKind = PROBES) -> JSON:
+    """Return the header of a file of a kind, a probe file if not said, that can be read here.
 
     Raises:
         ProbeFileError: it is no JSON, of something else, or of a version that is not read here.
@@ -66,19 +67,19 @@ def read_header(path: Path, content: bytes) -> JSON:
     try:
         header = json.loads(content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        msg = f"{path} is damaged: its header is not JSON ({error}); fit the probes again"
+        msg = f"{path} is damaged: its header is not JSON ({error}); {kind.again}"
         raise ProbeFileError(msg) from error
     if _deeper_than(header, _DEEPEST):
-        msg = f"{path} is damaged: its header is nested more than {_DEEPEST} levels deep; fit the probes again"
+        msg = f"{path} is damaged: its header is nested more than {_DEEPEST} levels deep; {kind.again}"
         raise ProbeFileError(msg)
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        msg = f"{path} is not a probe file: its header does not say `{FORMAT}`; give a file of `probe fit`"
+    if not isinstance(header, dict) or header.get("format") != kind.format:
+        msg = f"{path} is not a {kind.name}: its header does not say `{kind.format}`; give a file of `{kind.made_by}`"
         raise ProbeFileError(msg)
     version = header.get("version")
-    if version != VERSION:
-        newer = _as_pair(version) > _as_pair(VERSION)
-        advice = "update actstore" if newer else "fit the probes again, or use the actstore that wrote it"
-        msg = f"{path} is a probe file of version {version}; this reads {VERSION}: {advice}"
+    if version != kind.version:
+        newer = _as_pair(version) > _as_pair(kind.version)
+        advice = "update actstore" if newer else f"{kind.again}, or use the actstore that wrote it"
+        msg = f"{path} is a {kind.name} of version {version}; this reads {kind.version}: {advice}"
         raise ProbeFileError(msg)
     return header
 

@@ -1,10 +1,11 @@
-"""Names as a terminal or a figure may have them: what would act on it instead of being shown is written out."""
+"""Names as a terminal, a figure or a page may have them: what would act on it instead of being shown is written out."""
 
 from __future__ import annotations
 
+import html
 import unicodedata
 
-__all__ = ["printable"]
+__all__ = ["html_safe", "printable"]
 
 _JOINERS = "\u200c\u200d"
 """Invisible, and harmless: Persian words and many emoji hold them."""
@@ -18,6 +19,11 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(character if _harmless(character) else _written_out(character) for character in text)
+
+
+def html_safe(text: object) -> str:
+    """Return a text as HTML shows it, in an element or an attribute: ``printable``, its marks of HTML escaped."""
+    return html.escape(printable(str(text)), quote=True)
 
 
 def _harmless(character: str) -> bool:

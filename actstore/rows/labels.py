@@ -7,7 +7,6 @@ it (-100, -1 beside 0 to K-1, "nan", "NA") is warned of, by its value and its co
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 ALONE = {"split": "", "group": ": give a row that stands alone a group of its own"}
 """What else a message says of a row that lacks its split or its group."""
 
-_INT = re.compile(r"0|-?[1-9][0-9]{0,19}")
-"""What ``str`` gives of an int of 64 bits: 007 and +1 are text, or two labels would become one."""
-_INT_DTYPES = (np.int64, np.uint64)
 LONGEST_LABEL = 4096
 """Characters. Labels are held, here and in a store, in as many characters as the longest of them has."""
 LARGEST_LABELS_BYTES = 4 * 2**30
@@ -260,24 +256,3 @@ def _like(value: object, kind: str) -> Any:
     if not number.is_integer():
         return None
     return int(text) if text.lstrip("+-").isdigit() else int(number)
-
-
-def labels_of(cells: Sequence[str], ignore: Sequence[object] = ()) -> np.ma.MaskedArray:
-    """(cells,) ints where all cells that say something are ints, else text; masked where a cell says nothing.
-
-    Those that are empty, or written like a label to ``ignore``, say nothing.
-    """
-    longest = max(map(len, cells), default=0)
-    check_size(len(cells), np.dtype((np.str_, longest)), "the column of labels")
-    none = {"", *map(str, ignore)}
-    missing = np.array([cell in none for cell in cells], bool)
-    said = [cell for cell in cells if cell not in none]
-    if said and all(_INT.fullmatch(cell) for cell in said):
-        numbers = [int(cell) for cell in said]
-        for dtype in _INT_DTYPES:
-            limits = np.iinfo(dtype)
-            if limits.min <= min(numbers) and max(numbers) <= limits.max:
-                values = np.zeros(len(cells), dtype)
-                values[~missing] = numbers
-                return np.ma.MaskedArray(values, mask=missing)
-    return np.ma.MaskedArray(np.array(cells, np.str_), mask=missing)

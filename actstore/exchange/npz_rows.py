@@ -1,4 +1,4 @@
-"""The layers of FILE.npy and FILE.npz, and what an .npz says of their rows."""
+"""The layers of FILE.npz, and what it says of their rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import SourceError
-from actstore.exchange.base import ArrayLayer, Facts, sliced
+from actstore.exchange.base import Facts
 from actstore.exchange.export import MISSING, ONE_LAYER, ROW_NAMES, TARGET
-from actstore.formats.numpy_files import Member, open_npy, open_npz
-from actstore.label_values.plain import check_size, plain_labels
+from actstore.formats.containers.base import FileArray
+from actstore.formats.numpy_files import open_npz
+from actstore.rows.labels import check_size, plain_labels
 from actstore.wording import listed
 
 if TYPE_CHECKING:
@@ -19,26 +20,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_npy(path: Path) -> ArrayLayer:
-    """The array of a .npy file."""
-    array = open_npy(path, str(path))
-    return ArrayLayer(str(path), array.dtype.newbyteorder("=").name, array.shape, sliced(array))
-
-
-def read_npz(path: Path, key: str | None) -> tuple[dict[str, ArrayLayer], Facts]:
+def read_npz(path: Path, key: str | None, shown: str) -> tuple[dict[str, FileArray], Facts]:
     """The layers of an .npz file, or the one called ``key``, and what arrays of an export's names say of their rows."""
-    members = open_npz(path, key)
+    members = {name: FileArray.of(one, f"{shown}:{name}") for name, one in open_npz(path, key).items()}
     names = [*members]
     if key is not None:
-        return {key: _layer(members[key])}, Facts()
+        return {key: members[key]}, Facts()
     about_rows = {name: one for name, one in members.items() if name in ROW_NAMES or name.startswith(TARGET)}
-    layers = {name: _layer(one) for name, one in members.items() if name not in about_rows}
+    layers = {name: one for name, one in members.items() if name not in about_rows}
     if not layers:
         msg = f"{path} holds no layer; it holds {listed(names)}"
         raise SourceError(msg)
     rows = next(iter(layers.values())).shape[:1]
     for one in about_rows.values():
-        check_size(prod(one.shape), one.dtype, one.spec)
+        check_size(prod(one.shape), one.values.dtype, one.spec)
     known = {name: one.whole() for name, one in about_rows.items()}
     for name, values in known.items():
         if values.shape != (() if name in ("layer", "row_unit") else rows):
@@ -47,10 +42,6 @@ def read_npz(path: Path, key: str | None) -> tuple[dict[str, ArrayLayer], Facts]
     if "layer" in known and ONE_LAYER in layers:
         layers = {str(known["layer"]) if name == ONE_LAYER else name: one for name, one in layers.items()}
     return layers, _facts(path, known)
-
-
-def _layer(member: Member) -> ArrayLayer:
-    return ArrayLayer(member.spec, member.dtype.newbyteorder("=").name, member.shape, member.blocks)
 
 
 _ADVICE = (

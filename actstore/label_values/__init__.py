@@ -1,1 +1,0 @@
-"""Labels as values: one plain type, and marks that mean "no label"."""

@@ -1,0 +1,1 @@
+"""`probe decode` and `probe explain`: from a layer back to the input."""

@@ -1,0 +1,61 @@
+"""A metric by the number of columns that a probe looks at, a curve a layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from solvers.errors import FigureError
+from solvers.figures.marks.curves import Curves, drawn
+from solvers.figures.parts.names import thinned
+from solvers.figures.parts.places import layers_in_order
+from solvers.figures.rows import chosen, metric_of, only_held_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from solvers.figures.asked import Asked
+    from solvers.figures.parts.look import Look
+    from solvers.figures.rows import Shown
+
+_MOST_LAYERS = 7
+
+
+def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
+    """Return curves by width, of one split; of many layers some, evenly chosen, unless ``layers`` names others.
+
+    Files are merged: a width is a fit of its own, and mostly a file of its own.
+    """
+    whole = [
+        row for row in chosen(rows, asked) if not row.score.part and row.score.kind not in ("path", "majority")
+    ]
+    whole = [row for row in whole if row.score.features is not None]
+    if not whole:
+        raise FigureError(
+            "there is no width to plot: no score says how many columns its probe looks at; plot probe files"
+        )
+    metric = metric_of(whole, asked)
+    whole = only_held_out([row for row in whole if row.score.metric == metric], asked)
+    layers = layers_in_order(whole)
+    kept = (
+        [layers[place] for place in thinned(len(layers), _MOST_LAYERS)]
+        if len(layers) > _MOST_LAYERS
+        else layers
+    )
+    notes = [f"{len(kept)} of {len(layers)} layers, evenly chosen"] if len(kept) < len(layers) else []
+    whole = [row for row in whole if row.score.layer in kept]
+    whole.sort(key=lambda row: layers.index(row.score.layer))
+    what = Curves(
+        whole,
+        metric,
+        "features",
+        [f"{features:,}" for features in sorted({row.score.features or 0 for row in whole})],
+        lambda row: f"{row.score.features:,}",
+        "columns that the probe looks at",
+        "by width",
+        asked.overlay or "layer",
+        lambda panel: asked.references,
+        [line.value for line in asked.references],
+        notes=notes,
+        merged=("file",),
+    )
+    return drawn(what, asked, look)

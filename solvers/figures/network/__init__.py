@@ -1,0 +1,1 @@
+"""A network drawn as boxes: which row each stands in, where its edges run."""
