@@ -107,6 +107,20 @@ def test_groups_texts_and_names_are_shown_and_do_not_act(run, probes, store, mon
         assert [row["text"] for row in csv.DictReader(file)] == [each["text"] for each in found]
 
 
+def test_the_text_that_a_dump_kept(run, folder):
+    texts = [f"{'a' * (row % 7)} word {row}" for row in range(90)]
+    lines = ["text,y", *(f"{text},{int(row % 7 > 3) ^ (row % 10 == 0)}" for row, text in enumerate(texts))]
+    Path("t.csv").write_text("\n".join(lines) + "\n")
+    Path("m.py").write_text(
+        "import numpy as np\ndef run(texts):\n    return {'h': np.array([[t.count('a'), 1] for t in texts], 'f4')}\n"
+    )
+    run("actstore dump m.py:run --data t.csv:text --target y=t.csv:y --layers h --keep-input text -o t.h5")
+    run("probe fit t.h5 --target y --C 1 -o p.h5")
+    found = shown(run, "p.h5 t.h5 --top 3")["errors"]
+    assert [each["text"] for each in found] == [texts[each["row"]] for each in found]
+    assert found[0]["text"] in run("probe errors p.h5 t.h5 --top 3").stdout
+
+
 def test_pictures_that_were_kept_are_not_printed_and_it_is_said(run, probes, store, monkeypatch):
     monkeypatch.setattr(Store, "inputs_kept", property(lambda store: store.layers["hidden"]), raising=False)
     assert "rows are shown by their ids" in run(f"probe errors {probes} {store} --layer hidden").stderr

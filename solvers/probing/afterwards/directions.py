@@ -84,16 +84,13 @@ def direction(probe: Probe, space: str = RAW) -> NDArray[np.float64]:
             "another: expected two"
         )
         raise ProblemError(msg)
-    vector = np.asarray(probe.weights[:, 1] - probe.weights[:, 0])
-    if space == RAW:
-        return vector
-    if probe.where.projection is not None:
+    if space == SCALED and probe.where.projection is not None:
         msg = (
             f"the probe of layer {probe.layer!r} was fitted on {probe.where.projection:,} random directions, which its "
             "penalty was taken in, so it has no direction in scaled columns of the layer; take 'raw'"
         )
         raise ProblemError(msg)
-    return np.where(np.isfinite(probe.scale), vector * np.where(np.isfinite(probe.scale), probe.scale, 0), 0.0)
+    return probe.direction(space)
 
 
 def directions(
