@@ -7,7 +7,9 @@ import click
 from cli.probe.compare import compare
 from cli.probe.decoding.decode import decode
 from cli.probe.decoding.explain import explain
+from cli.probe.direction import direction
 from cli.probe.doctor import doctor
+from cli.probe.errors import errors
 from cli.probe.eval import evaluate
 from cli.probe.fit import fit
 from cli.probe.plot import plot
@@ -53,5 +55,5 @@ def probe() -> None:
 
 for command in (dump, layers, info, verify, rows, label, merge, import_, export, pack, unpack):
     actstore.add_command(command)
-for command in (fit, show, compare, evaluate, predictions, plot, decode, explain, doctor):
+for command in (fit, show, compare, evaluate, errors, direction, predictions, plot, decode, explain, doctor):
     probe.add_command(command)

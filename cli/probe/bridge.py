@@ -235,7 +235,7 @@ def _of_features(
     names = _target_names(data)
     rows = [as_source(stack.enter_context(item.source.opened())) for item in data]
     counts = [part.shape[0] for part in rows]
-    labels = {name: _joined([item.targets.get(name) for item in data], counts) for name in names}
+    labels = {name: joined_labels([item.targets.get(name) for item in data], counts) for name in names}
     splits = np.repeat([item.split for item in data], counts)
     told = told_of_features({"split": asked.split_by, "group": asked.group_by}, labels, sum(counts))
     if "split" in told:
@@ -267,7 +267,7 @@ def _refuse_two_splits(data: Sequence[SplitData]) -> None:
         raise click.UsageError("--split-by says the split of each row, but SPLIT=FEATURES does, too: keep one")
 
 
-def _joined(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndarray:
+def joined_labels(labels: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndarray:
     """Labels one after another, masked over the rows of a part that has none."""
     import numpy as np
 

@@ -1,80 +1,114 @@
-"""`probe eval`: fitted probes on other stored rows."""
+"""`probe eval`: fitted probes on other rows, of a store or of files."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from cli.result import Failure, Result, Table, WrongUsage, command
-from cli.shared import reductions_in_words, step_option
+from cli.probe.afterwards.eval_rows import opened_rows
+from cli.probe.afterwards.eval_tables import difference_tables, score_tables
+from cli.probe.afterwards.outputs import checked_output, write_whole
+from cli.result import Failure, Result, WrongUsage, command, wants_json
+from cli.shared import ignore_label_option, overwrite_option, shown_warnings, step_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    import numpy as np
+    from cli.probe.afterwards.eval_rows import Scored
+    from solvers.probing.afterwards.scores import Evaluation
+    from solvers.probing.scores.asked import Asked
+    from solvers.scoring.score import Score
 
-    from actstore.store.reading.reader import Store
-    from solvers.probing.probe import Probe, Probes
-    from solvers.probing.row_table import RowTable
-
-HELD_OUT, SAME_IDS = "held_out", "same_ids"
-_ROLES = ("fit", "select", HELD_OUT, SAME_IDS)
+KINDS = (".csv", ".json")
+VERSION = 2
+"""Of the document: since 2 `scores` are tidy rows, as of `probe show`."""
 
 
 @command("eval")
 @click.argument("probes", metavar="PROBES")
-@click.argument("store", metavar="STORE")
+@click.argument("sources", metavar="STORE|[SPLIT=]FILE...", nargs=-1, required=True)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="[SPLIT:]NAME=SPEC",
+    help="Labels for target NAME of PROBES: a file, or another target of STORE; NAME alone chooses it. Repeatable.",
+)
+@click.option(
+    "--layers",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only probes of these layers; repeatable. What one array of your own is, where PROBES has several.",
+)
+@click.option("--metric", "metrics", multiple=True, metavar="M", help="A metric, such as roc_auc; repeatable.")
+@click.option(
+    "--positive", metavar="CLASS", help="What metrics of two classes call positive; the second by default."
+)
+@click.option(
+    "--negatives", metavar="SPLIT", help="The split of these rows that sets the threshold of tpr_at_fpr_0.01."
+)
+@click.option(
+    "--group-by",
+    metavar="TARGET|SPEC",
+    help="A target, or a column FILE.csv:COLUMN, that says which rows of STORE belong together, for the intervals.",
+)
+@ignore_label_option
+@click.option(
+    "--beside",
+    metavar="PROBES",
+    help="Probes that were fitted on STORE: their scores too, and the differences on rows that are new to both.",
+)
+@click.option("-o", "--output", metavar="SCORES.csv|.json", help="Write the scores to this file, too.")
+@overwrite_option
 @step_option
 @click.option(
     "--rename",
     "renames",
     multiple=True,
     metavar="OLD=NEW",
-    help="A layer that PROBES calls OLD is NEW in STORE: names, globs ('layers.*=model.layers.*') or "
+    help="A layer that PROBES calls OLD is NEW here: names, globs ('layers.*=model.layers.*') or "
     "'re:EXPRESSION=NEW' with groups as \\1; repeatable, the last that fits counts.",
 )
-def evaluate(probes: str, store: str, step: int | None, renames: tuple[str, ...]) -> Result:
-    """Score the probes of PROBES on the rows of STORE, split by split. Nothing is fitted.
+def evaluate(probes: str, sources: tuple[str, ...], **given: Any) -> Result:
+    """Score the probes of PROBES on other rows, split by split, with intervals of 95%. Nothing is fitted.
+
+    Rows are those of STORE, or of arrays in files: the arrays of FILE.npz are layers by their names, one array (.npy,
+    FILE.npz:KEY) is the one layer that is asked for. Labels are the target of that name in STORE, or --target.
 
     Rows that a probe was trained on (role `fit`) or its C chosen by (`select`) are told from those that it has not seen
-    (`held_out`). `same_ids` are rows of other inputs that have the ids of such rows. A layer that was reduced in
-    another way than the one that the probe was fitted on is refused. Probes whose layer or target STORE lacks are
-    named, the others scored, and the exit code is 1.
+    (`held_out`), which alone have intervals. `same_ids` are rows of other inputs that have the ids of such rows. A
+    layer that was reduced in another way than the one that the probe was fitted on is refused. Probes whose layer or
+    target STORE lacks are named, the others scored, and the exit code is 1.
 
     \b
     Examples:
-      probe eval probes.h5 shifted.h5
+      probe eval probes.h5 shifted.h5 --beside shifted-probes.h5
       probe eval probes.h5 captured.acts --rename 'layers.*=model.layers.*'
+      probe eval probes.h5 test=features.npz --target test:digit=labels.npy -o scores.csv
     """
     import solvers
-    from cli.probe.bridge import open_store
-    from solvers.probing.targets import id_digests
+    from solvers.probing.scores.asked import Asked
 
-    fitted = solvers.load(probes).renamed(_pairs(renames))
-    with open_store(store, step) as opened:
-        there, missing = _there(fitted, opened, store)
-        for probe in there:
-            refuse_another_layer(probe, opened, probes, store)
-        digests = cache(lambda: id_digests(opened.ids[:]))
-        notes = [note for probe in there for note in _notes(probe, opened, probes, store)]
-        roles = {probe.key: roles_of(probe, fitted, opened, digests) for probe in there}
-        notes += _note_of_ids(roles.values(), probes, store)
-        with _told_of_rename():
-            found = [row for probe in there for row in _score(probe, opened, roles[probe.key])]
-    notes += [
-        f"the split `{row['named']}` of {store} is shown as `{row['split']}`"
-        for row in found
-        if row["named"] != row["split"]
-    ]
-    return Result(
-        {"scores": found},
-        [_table(found)],
-        [f"note: {note}" for note in dict.fromkeys(notes)],
-        Failure("not-scored", missing) if missing else None,
-    )
+    read = [probes, *sources, *([given["beside"]] if given["beside"] else [])]
+    output = checked_output(given["output"], KINDS, given["overwrite"], read)
+    names = tuple(dict.fromkeys(name for each in given["metrics"] for name in each.split(",")))
+    asked = Asked(names or None, given["positive"], given["negatives"])
+    _refuse_parts_alone(names, output)
+    fitted = solvers.load(probes).renamed(_pairs(given["renames"]))
+    beside = solvers.load(given["beside"]) if given["beside"] else None
+    with shown_warnings(), _told_of_rename(), ExitStack() as stack:
+        rows = opened_rows(sources, given, stack)
+        one = rows.scored(fitted, probes, asked)
+        two = None if beside is None else rows.scored(beside, given["beside"], asked, one)
+    result = _result(one, two, (probes, given["beside"]), asked)
+    if output is not None:
+        _write(output, given["overwrite"], result, one, two)
+    return result
 
 
 @contextmanager
@@ -102,147 +136,64 @@ def _pairs(renames: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _there(fitted: Probes, store: Store, where: str) -> tuple[list[Probe], list[str]]:
-    """The probes that a store has the layers and the target of, and a line on what it lacks for the others.
+def _refuse_parts_alone(metrics: Sequence[str], output: Path | None) -> None:
+    """Refuse what a table has no room for: a metric that is a number for each pair of classes."""
+    from solvers.metrics import registry
 
-    All of them where it has none: whoever reads the first layer says what there is instead.
-    """
-    lines: dict[str, int] = {}
-    there = []
-    for probe in fitted.values():
-        lacks = [f"layer {name!r}" for name in probe.where.layers if name not in store.layers]
-        lacks += [] if probe.target in store.targets else [f"target {probe.target!r}"]
-        if not lacks:
-            there.append(probe)
-        for lack in lacks:
-            lines[lack] = lines.get(lack, 0) + 1
-    if not there:
-        return list(fitted.values()), []
-    return there, [
-        f"{where} has no {lack}: {count} of {len(fitted)} probes are not scored"
-        for lack, count in lines.items()
-    ]
+    for name in metrics:
+        if registry.get(name).only_parts and output is None and not wants_json(click.get_current_context()):
+            raise WrongUsage(f"{name} has parts alone, too many for a table; add --json or -o SCORES.csv")
 
 
-def refuse_another_layer(probe: Probe, store: Store, probes: str, where: str) -> None:
-    """Refuse a layer that was reduced otherwise than the one that a probe was fitted on, as far as both are known."""
-    from actstore.errors import StoreError
-    from cli.probe.bridge import described
+def _result(one: Scored, two: Scored | None, names: tuple[str, str | None], asked: Asked) -> Result:
+    """Return what is printed."""
+    from solvers.probing.afterwards.differences import differences
 
-    for layer in probe.where.layers:
-        before = probe.provenance.stored.get(layer, {}).get("reductions")
-        now = described(store, layer).get("reductions") if layer in store.layers else None
-        if before is not None and now is not None and before != now:
-            told, there = reductions_in_words(before), reductions_in_words(now)
-            there = f"others of {there}" if told == there else there
-            raise StoreError(
-                f"layer {layer!r} of {where} is not what {probes} was fitted on: that was reduced by {told}, this by "
-                f"{there}; dump it with the same reductions and the same --seed"
-            )
-
-
-def _notes(probe: Probe, store: Store, probes: str, where: str) -> Iterator[str]:
-    """Yield what one should know of a probe on these rows: a line each."""
-    from cli.probe.bridge import described
-
-    for layer in probe.where.layers:
-        before = probe.provenance.stored.get(layer, {}).get("weights")
-        now = described(store, layer).get("weights") if layer in store.layers else None
-        if before is not None and now is not None and before != now:
-            yield f"{where} was dumped from other weights than {probes} was fitted on, so these are scores of transfer"
+    text: list[Any] = score_tables(one.found)
+    data: dict[str, Any] = {"scores": one.found.scores.to_dicts()}
+    notes, missing = list(one.notes), list(one.missing)
+    if two is not None:
+        found, lines = differences(one.found, two.found, asked.metrics)
+        beside = str(names[1])
+        text += [f"{beside}, on the same rows:", *score_tables(two.found)]
+        text += difference_tables(found, (names[0], beside))
+        data |= {"beside": two.found.scores.to_dicts(), "differences": [asdict(each) for each in found]}
+        notes, missing = [*notes, *two.notes, *lines], [*missing, *two.missing]
+    if any(score.interval for score in one.found.scores):
+        text.append("95%: an interval of the fitted probe on new rows of the same population")
+    text += _positive_lines(one.found, asked)
+    return Result(
+        data,
+        text[:-1] if text and text[-1] == "" else text,
+        [f"note: {note}" for note in dict.fromkeys(notes)],
+        Failure("not-scored", list(dict.fromkeys(missing))) if missing else None,
+        VERSION,
+    )
 
 
-def _note_of_ids(roles: Iterable[np.ndarray], probes: str, where: str) -> list[str]:
-    if not any(SAME_IDS in of_rows for of_rows in roles):
+def _positive_lines(found: Evaluation, asked: Asked) -> list[str]:
+    """A line on which class metrics of one class against the rest call positive, where there are any."""
+    from cli.probe.afterwards.tables import POSITIVE_METRICS
+    from solvers.probing.scores.asked import positive_name
+
+    if not {score.metric for score in found.scores} & set(POSITIVE_METRICS):
         return []
-    return [
-        f"rows of {where} have ids that {probes} was fitted with, though the inputs are others or unknown; "
-        f"they stand apart as `{SAME_IDS}`"
-    ]
+    named = {part.probe.target: positive_name(part.probe, asked) for part in found.parts}
+    return [f"positive class of {target}: {name}" for target, name in named.items() if name is not None]
 
 
-def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return what each row of a store (rows,) was for a probe: `fit`, `select`, `held_out`, or `same_ids`.
+def _write(path: Path, overwrite: bool, result: Result, one: Scored, two: Scored | None) -> None:
+    """Write the scores as CSV, or as the document of ``--json``."""
+    from cli.shared import as_json_text
+    from solvers.scoring.score_rows import ScoreRows
 
-    ``digests`` gives those of the store's ids.
-    """
-    import numpy as np
-
-    roles = np.full(store.rows, HELD_OUT, dtype="U8")
-    certain = _of_the_same_inputs(probe, store)
-    for role, table in _tables_used(probe, fitted):
-        index, ids = np.asarray(table.arrays["index"]), table.arrays.get("id")
-        inside = not len(index) or index.max() < store.rows
-        if certain and inside and (ids is None or np.array_equal(digests()[index], ids)):
-            roles[index] = role
-        elif ids is not None:
-            roles[np.isin(digests(), ids)] = SAME_IDS
-    return roles
+    scores: list[Score] = [*one.found.scores, *(two.found.scores if two is not None else [])]
+    if path.suffix == ".csv":
+        text = ScoreRows(scores).to_csv()
+    else:
+        text = as_json_text({"format": "probe eval", "version": VERSION, **result.data}) + "\n"
+    write_whole(path, overwrite, lambda file: _put(file, text))
 
 
-def _of_the_same_inputs(probe: Probe, store: Store) -> bool:
-    """Whether the rows of a store are certainly of the inputs that a probe was fitted on, row by row."""
-    from cli.probe.bridge import described
-
-    if probe.fingerprint and store.fingerprint == probe.fingerprint:
-        return True
-    before = [probe.provenance.stored.get(layer, {}).get("inputs") for layer in probe.where.layers]
-    now = [described(store, layer).get("inputs") for layer in probe.where.layers]
-    return None not in before and before == now
-
-
-def _tables_used(probe: Probe, fitted: Probes) -> Iterator[tuple[str, RowTable]]:
-    """The tables of rows that a probe was trained or its C chosen on, each with what they were for it."""
-    from cli.probe.show import role_of
-
-    for table in fitted.beside.tables:
-        role = role_of(probe, table.split)
-        if table.target == probe.target and table.fold in (None, probe.where.fold) and role != HELD_OUT:
-            yield role, table
-
-
-def _score(probe: Probe, store: Store, roles: np.ndarray) -> list[dict[str, Any]]:
-    """One record for each split of the store, and each role in it, that has labelled rows."""
-    from dataclasses import asdict
-
-    import numpy as np
-
-    import solvers
-    from actstore.rows.labels import without
-    from cli.probe.row_columns import features_of, target_of
-    from solvers.fitting.splits import shown_names
-
-    labels = without(target_of(store, probe.target), probe.proof.chosen.get("ignore_label", ()))
-    layer = features_of(store, probe.where.layers)
-    labelled = ~np.ma.getmaskarray(labels)
-    records = []
-    shown = shown_names([*dict.fromkeys(store.splits.tolist())], probe.proof.chosen.get("called", {}))
-    for split, name in shown.items():
-        here = (store.splits == split) & labelled
-        for role in (role for role in _ROLES if np.any(roles[here] == role)):
-            rows = np.flatnonzero(here & (roles == role))
-            score = solvers.evaluate(probe, solvers.Rows(layer, rows), labels[rows])
-            place = {"layer": probe.layer, "target": probe.target, "step": probe.step}
-            records.append(place | {"split": name, "named": split, "role": role} | asdict(score))
-    return records
-
-
-def _table(found: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a row per probe, split and role."""
-    several = [name for name in ("step",) if len({row[name] for row in found}) > 1]
-    unseen = ["unseen"] if any(row["unseen"] for row in found) else []
-    names = ["layer", "target", *several, "split", "role", "rows", *unseen]
-    rows = [
-        [
-            *[_cell(row, name) for name in names],
-            f"{row['error']:.4f}",
-            f"{row['cross_entropy']:.4f}",
-        ]
-        for row in found
-    ]
-    return Table([*names, "error", "CE"], rows)
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    value = row[name]
-    return f"{value:,}" if name in ("rows", "unseen") else str(value) or "(none)"
+def _put(file: IO[bytes], text: str) -> None:
+    file.write(text.encode("utf-8", "surrogateescape"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.probe.prediction_files import KINDS, Part, write
+from cli.probe.afterwards.prediction_files import KINDS, Part, write
 from cli.result import Result, command
 from cli.shared import overwrite_option, printable, step_option
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.probe.afterwards.tables import pair_table, probe_tables, step_tables
 from cli.probe.choice import at_end
-from cli.probe.tables import pair_table, probe_tables, step_tables
 from cli.result import Result, command
 
 if TYPE_CHECKING:
@@ -144,13 +144,6 @@ def as_record(probe: Probe) -> dict[str, Any]:
         "metrics": {name: value for name, value in probe.metrics.items() if name != KEY},
         "seconds": probe.seconds,
     }
-
-
-def role_of(probe: Probe, split: str) -> str:
-    """Return what the rows of a split were for: `fit`, `select`, or `held_out`."""
-    from solvers.probing.scores.path import role_of
-
-    return role_of(probe, split)
 
 
 def pair(first: Probes, second: Probes, paths: tuple[str, str]) -> list[tuple[Probe, Probe]]:

@@ -84,6 +84,7 @@ def sentence(draw: random.Random) -> str:
 def pairs(draw: random.Random, count: int, *, against: bool) -> list[dict[str, object]]:
     """Return pairs of prompts that differ in the number of the subject alone, with a split for each pair.
 
+    ``plural`` is the number of the subject, ``between`` that of the noun behind it, null where there is none.
     ``against``: the other two nouns are there, and of the other number.
     """
     rows = []
@@ -93,7 +94,8 @@ def pairs(draw: random.Random, count: int, *, against: bool) -> list[dict[str, o
         for plural in (False, True):
             others = (not plural, not plural) if against else (front, between)
             text = subject(random.Random(seed), plural, *others)
-            rows.append({"text": text, "plural": plural, "split": split, "pair": f"pair{pair}"})
+            row = {"text": text, "plural": plural, "between": others[1], "split": split, "pair": f"pair{pair}"}
+            rows.append(row)
     return rows
 
 

@@ -363,6 +363,44 @@ class Probes(Mapping[Key, Probe]):
         chosen = None if splits is None else (splits,) if isinstance(splits, str) else tuple(splits)
         return scores_of(self, Asked(named, positive, negatives, chosen, parts))
 
+    def evaluate(
+        self,
+        layers: Mapping[Any, RowSource | ArrayLike],
+        labels: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        splits: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        metrics: Sequence[str] | None = None,
+        positive: Any = None,
+        parts: bool = False,
+    ) -> ScoreRows:
+        """Return scores of these probes on other rows, with intervals of 95% of rows that are held out.
+
+        Rows are held out unless they are recognised as those that a probe was trained on (``fit``) or that chose its C
+        (``select``): by their labels and by what the probe says of them, where all rows of a split are there in order.
+        A part of the training rows is not recognised.
+
+        Args:
+            layers: raw activations (rows, *features) by layer, such as ``store.layers``, or by (layer, step); probes of
+                other layers are left out.
+            labels: (rows,), masked where a row has none; of several targets a mapping of such.
+            splits: (rows,) names, each of which is scored by itself.
+            groups: (rows,) rows that belong together.
+            metrics: such as ["accuracy", "roc_auc"]; None for those that suit the classes.
+            positive: the label of the class that metrics of two classes call positive.
+            parts: whether classes, cells of a confusion matrix and bins come along.
+
+        Raises:
+            ProblemError: no probe has its layer and target here, rows that cannot be scored, labels none of which is a
+                class of the probe, or a metric that there is not.
+        """
+        from solvers.probing.afterwards.scores import evaluated
+        from solvers.probing.scores.asked import Asked
+
+        named = None if metrics is None else tuple(metrics)
+        asked = Asked(named, positive, parts=parts)
+        return evaluated(self, layers, labels, splits=splits, groups=groups, asked=asked)
+
     def table(self, wide: bool = False) -> Any:
         """Return a row per probe: a pandas DataFrame where pandas is installed, else a list of dicts.
 

@@ -34,6 +34,7 @@ class Score:
         rows, groups: how many the number is over; ``groups`` is None without groups.
         status: the fit's, a word of ``solvers.Status``.
         features: how many columns the probe looks at; None where that is not told.
+        fitted_on: of a probe on other rows, fingerprint of the store that it was fitted on; "" where it is ``store``.
     """
 
     store: str
@@ -58,6 +59,7 @@ class Score:
     groups: int | None
     status: str
     features: int | None = None
+    fitted_on: str = ""
 
 
 COLUMNS = tuple(each.name for each in fields(Score))

@@ -1,5 +1,7 @@
 """The programs as a user runs them, in a folder of their own."""
 
+import json
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -41,6 +43,17 @@ def refused(run):
             assert len(lines) == 1, result.stderr
         assert "Traceback" not in result.output
         return lines[-1]
+
+    return call
+
+
+@pytest.fixture
+def evaluated(run):
+    """``evaluated("p.h5 s.h5")`` gives the error of each probe, split and role, as `probe eval --json` prints it."""
+
+    def call(line, code=0):
+        scores = json.loads(run(f"probe eval {line} --json", code=code).stdout)["scores"]
+        return [row for row in scores if (row["kind"], row["metric"]) == ("task", "error")]
 
     return call
 

@@ -199,12 +199,11 @@ def test_a_warm_start_of_something_else_is_refused_in_one_line(run, refused, sto
     assert not (folder / "p.h5.parts").exists()
 
 
-def test_slices_of_layers_are_evaluated_on_the_stored_layer(run, refused, store):
+def test_slices_of_layers_are_evaluated_on_the_stored_layer(run, evaluated, refused, store):
     run(f"probe fit {store} --target sign --C 1 --split-features 2 -o heads.h5")
     shown = records(run, "heads.h5")
     assert [layer for layer, _ in shown] == ["hidden@0", "hidden@1", "double.out@0", "double.out@1"]
-    evaluated = json.loads(run(f"probe eval heads.h5 {store} --json").stdout)["scores"]
-    by_hand = {(row["layer"], row["split"]): row["error"] for row in evaluated}
+    by_hand = {(row["layer"], row["split"]): row["value"] for row in evaluated(f"heads.h5 {store}")}
     for layer, target in shown:
         assert by_hand[layer, "test"] == shown[layer, target]["error"]["test"]
     said = refused(f"probe fit {store} --target sign --split-features 3 -o p.h5")

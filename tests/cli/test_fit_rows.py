@@ -230,10 +230,10 @@ def test_layers_side_by_side(run, two):
     assert [probe.layer for probe in solvers_of("both.h5")] == ["a", "a+b.c"]
 
 
-def test_probes_of_joined_layers_are_scored_on_another_store(run, two):
+def test_probes_of_joined_layers_are_scored_on_another_store(run, evaluated, two):
     run(f"probe fit {two} --target y --concat a,b.c --C 1 -o j.h5")
-    *_, row = json.loads(run("probe eval j.h5 other.acts --json").stdout)["scores"]
-    assert row["error"] < 0.1
+    *_, row = evaluated("j.h5 other.acts")
+    assert row["value"] < 0.1
     assert row["layer"] == "a+b.c"
 
 
@@ -250,7 +250,7 @@ def test_what_can_not_be_joined_is_refused(refused, two, options, code, message)
     assert message in refused(f"probe fit {two} --target y {options} -o j.h5", code=code)
 
 
-def test_labels_that_a_probe_ignored_are_ignored_where_it_is_scored(run, folder):
+def test_labels_that_a_probe_ignored_are_ignored_where_it_is_scored(run, evaluated, folder):
     (folder / "m.py").write_text("def run(x):\n    return {'h': x}\n")
     x = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
     y = np.where(np.arange(90) % 3 == 0, -100, (x[:, 0] > 0).astype(int))
@@ -258,5 +258,5 @@ def test_labels_that_a_probe_ignored_are_ignored_where_it_is_scored(run, folder)
     run("actstore dump m.py:run --data x.npz:x --target y=x.npz:y --layers h -o s.acts")
     _, probe = fitted(run, "s.acts --target y --ignore-label -100 --C 1")
     assert probe.classes.tolist() == [0, 1]
-    (row,) = json.loads(run("probe eval p.h5 s.acts --json").stdout)["scores"]
-    assert (row["rows"], row["error"]) == (60, probe.error["train"])
+    (row,) = evaluated("p.h5 s.acts")
+    assert (row["rows"], row["value"]) == (60, probe.error["train"])

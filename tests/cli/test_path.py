@@ -5,14 +5,13 @@ import json
 import pytest
 
 
-def test_dump_fit_show_eval_and_plot(run, store, folder):
+def test_dump_fit_show_eval_and_plot(run, evaluated, store, folder):
     assert "400 rows" in run(f"actstore info {store}").stdout
     assert "p.h5: 2 probes by numpy, each within" in run(f"probe fit {store} --target sign -o p.h5").stdout
     table = run("probe show p.h5").stdout.split("\n\n")[0].split("\n")
     assert [line.split()[0] for line in table] == ["layer", "hidden", "double.out"]
-    evaluated = json.loads(run(f"probe eval p.h5 {store} --json").stdout)["scores"]
     shown = json.loads(run("probe show p.h5 --json").stdout)["probes"]
-    by_hand = {(row["layer"], row["split"]): row["error"] for row in evaluated}
+    by_hand = {(row["layer"], row["split"]): row["value"] for row in evaluated(f"p.h5 {store}")}
     assert by_hand["hidden", "test"] == shown[0]["error"]["test"]
     for suffix in ("svg", "png", "pdf", "html"):
         run(f"probe plot p.h5 -o figure.{suffix}")
@@ -96,12 +95,12 @@ def test_layers_are_listed_and_without_layers_nothing_is_stored(run, net, folder
     assert not (folder / "s.h5").exists()
 
 
-def test_a_folder_store_is_read_by_every_command(run, net):
+def test_a_folder_store_is_read_by_every_command(run, evaluated, net):
     run(f"actstore dump {net} --data train=train.npz:x --target sign=train.npz:y --layers ** -o s.acts".split())
     assert "s.acts: 300 rows" in run("actstore info s.acts").stdout
     run("probe fit s.acts --target sign --C 1 -o p.h5")
-    evaluated = json.loads(run("probe eval p.h5 s.acts --json").stdout)["scores"]
-    assert [(row["layer"], row["rows"]) for row in evaluated] == [("hidden", 300), ("double.out", 300)]
+    scored = evaluated("p.h5 s.acts")
+    assert [(row["layer"], row["rows"]) for row in scored] == [("hidden", 300), ("double.out", 300)]
 
 
 def test_doctor_says_what_works_and_what_does_not(run):

@@ -62,15 +62,17 @@ def two(folder):
 
 
 def rows(run, line):
-    return json.loads(run(f"probe eval {line} --json").stdout)["scores"]
+    """The errors of each probe, split and role."""
+    scores = json.loads(run(f"probe eval {line} --json").stdout)["scores"]
+    return [row for row in scores if (row["kind"], row["metric"]) == ("task", "error")]
 
 
 def test_probes_find_the_layers_of_a_store_that_calls_them_otherwise(run, refused, two):
     run("probe fit a.acts --target y --C 0.1,1 -o p.h5")
     same = rows(run, "p.h5 a.acts")
     found = rows(run, "p.h5 b.acts --rename layers.*=model.layers.*")
-    assert [(row["layer"], row["split"], row["error"]) for row in found] == [
-        (f"model.{row['layer']}", row["split"], row["error"]) for row in same
+    assert [(row["layer"], row["split"], row["value"]) for row in found] == [
+        (f"model.{row['layer']}", row["split"], row["value"]) for row in same
     ]
     line = refused("probe eval p.h5 b.acts")
     assert "no layer 'layers.0'" in line
@@ -83,7 +85,9 @@ def test_probes_find_the_layers_of_a_store_that_calls_them_otherwise(run, refuse
 def test_joined_layers_and_slices_are_renamed_too(run, two):
     run("probe fit a.acts --target y --C 1 --concat layers.0,layers.1 -o j.h5")
     assert {row["layer"] for row in rows(run, "j.h5 b.acts --rename layers.*=model.layers.*")} == {
-        "model.layers.0+model.layers.1"
+        "model.layers.0",
+        "model.layers.1",
+        "model.layers.0+model.layers.1",
     }
     run("probe fit a.acts --target y --C 1 --split-features 2 -o h.h5")
     assert {row["layer"] for row in rows(run, "h.h5 b.acts --rename layers.*=model.layers.*")} == {
@@ -109,15 +113,15 @@ def test_a_rename_that_is_none(run, refused, two, rename, code, message):
 def test_eval_calls_a_split_as_show_does(run, two):
     run("probe fit a.acts --target y --C 0.1,1 -o p.h5")
     done = run("probe eval p.h5 a.acts --json")
-    found = json.loads(done.stdout)["scores"]
+    found = rows(run, "p.h5 a.acts")
     shown = json.loads(run("probe show p.h5 --json").stdout)["probes"]
     for probe in shown:
-        of_layer = {row["split"]: row["error"] for row in found if row["layer"] == probe["layer"]}
+        of_layer = {row["split"]: row["value"] for row in found if row["layer"] == probe["layer"]}
         assert of_layer == probe["error"]
-    assert {(row["split"], row["named"], row["role"]) for row in found} == {
-        ("train", "train", "fit"),
-        ("val", "dev", "select"),
-        ("test", "test", "held_out"),
+    assert {(row["split"], row["role"]) for row in found} == {
+        ("train", "fit"),
+        ("val", "select"),
+        ("test", "held_out"),
     }
     assert done.stderr.count("note: the split `dev` of a.acts is shown as `val`") == 1
     table = run("probe eval p.h5 a.acts").stdout
@@ -137,11 +141,10 @@ def test_splits_that_a_fit_was_told_of_have_the_names_of_show(run, two):
     meant = ["train=fit on", "val=kept", "test=later"]
     told = [word for each in meant for word in ("--split-as", each)]
     run(["probe", "fit", "d.acts", "--target", "y", "--C", "1", "-o", "p.h5", *told])
-    assert {(row["split"], row["named"]) for row in rows(run, "p.h5 d.acts")} == {
-        ("train", "fit on"),
-        ("val", "kept"),
-        ("test", "later"),
-    }
+    assert {row["split"] for row in rows(run, "p.h5 d.acts")} == {"train", "val", "test"}
+    said = run("probe eval p.h5 d.acts").stderr
+    for named, shown in (("fit on", "train"), ("kept", "val"), ("later", "test")):
+        assert f"note: the split `{named}` of d.acts is shown as `{shown}`" in said
 
 
 def test_two_splits_that_may_be_val_keep_their_names(run, two):

@@ -11,8 +11,8 @@ import pytest
 
 import solvers
 from actstore.errors import StoreError
+from cli.probe.afterwards.store_rows import refuse_another_layer
 from cli.probe.bridge import described, with_stored
-from cli.probe.eval import refuse_another_layer
 from solvers.probing.probe import Probes
 
 DATA = "--data train=train.npz:x --target train:sign=train.npz:y --data test=test.npz:x --target test:sign=test.npz:y"
@@ -21,10 +21,6 @@ HARMFUL = "a\x1b[31m\u202eb\nc</script><script>alert(1)</script>"
 
 def shown(run, probes):
     return json.loads(run(f"probe show {probes} --json").stdout)
-
-
-def evaluated(run, line):
-    return json.loads(run(f"probe eval {line} --json").stdout)["scores"]
 
 
 @pytest.fixture
@@ -106,11 +102,11 @@ def test_an_engine_that_is_none_is_wrong_usage(refused, store):
     )
 
 
-def test_probes_of_layers_that_are_not_there_do_not_end_the_others(run, store, net):
+def test_probes_of_layers_that_are_not_there_do_not_end_the_others(run, evaluated, store, net):
     run(f"probe fit {store} --target sign --C 1 -o p.h5")
     run(f"actstore dump {net} {DATA} --layers hidden -o other.h5")
-    result = run("probe eval p.h5 other.h5 --json", code=1)
-    assert {row["layer"] for row in json.loads(result.stdout)["scores"]} == {"hidden"}
+    assert {row["layer"] for row in evaluated("p.h5 other.h5", code=1)} == {"hidden"}
+    result = run("probe eval p.h5 other.h5", code=1)
     assert "other.h5 has no layer 'double.out'" in result.stderr
 
 
@@ -120,7 +116,7 @@ def test_the_json_of_show(run, store):
     assert (document["format"], document["version"]) == ("probe show", 1)
     assert [entry["layer"] for entry in document["probes"]] == ["hidden", "double.out"]
     columns = "store,layer,step,target,kind,method,part,C,seed,fold,split,role,metric,unit,value,low,high,interval,rows"
-    assert list(document["scores"][0]) == [*columns.split(","), "groups", "status", "features"]
+    assert list(document["scores"][0]) == [*columns.split(","), "groups", "status", "features", "fitted_on"]
     entry = document["probes"][0]
     for row in document["scores"]:
         if row["layer"] == "hidden" and row["kind"] == "task" and row["metric"] in entry:
@@ -129,28 +125,28 @@ def test_the_json_of_show(run, store):
     assert roles == {"train": "fit", "val": "select", "test": "held_out"}
 
 
-def test_rows_that_were_trained_on_or_chosen_by_stand_apart(run, store):
+def test_rows_that_were_trained_on_or_chosen_by_stand_apart(run, evaluated, store):
     run(f"probe fit {store} --target sign --C 0.1,1 --holdout 0.1 --layers hidden -o p.h5")
-    found = evaluated(run, f"p.h5 {store}")
+    found = evaluated(f"p.h5 {store}")
     assert [(row["split"], row["role"], row["rows"]) for row in found] == [
         ("train", "fit", 270),
         ("train", "select", 30),
         ("test", "held_out", 100),
     ]
     entry = shown(run, "p.h5")["probes"][0]
-    assert [row["error"] for row in found] == [entry["error"][split] for split in ("train", "val", "test")]
+    assert [row["value"] for row in found] == [entry["error"][split] for split in ("train", "val", "test")]
     run(f"probe fit {store} --target sign --C 1 --layers hidden -o q.h5")
-    assert [row["role"] for row in evaluated(run, f"q.h5 {store}")] == ["fit", "held_out"]
+    assert [row["role"] for row in evaluated(f"q.h5 {store}")] == ["fit", "held_out"]
 
 
-def test_rows_of_another_dump_of_the_same_inputs_are_known_again(run, store, net):
+def test_rows_of_another_dump_of_the_same_inputs_are_known_again(run, evaluated, store, net):
     """Another function over the same inputs: other activations, another fingerprint, the same examples."""
     run(f"probe fit {store} --target sign --C 1 --layers hidden -o p.h5")
     source = Path("net.py").read_text()
     Path("other.py").write_text(source.replace("np.tanh(batch", "np.tanh(2 * batch"))
     run(f"actstore dump other.py:run {DATA} --layers hidden -o t.h5")
     done = run("probe eval p.h5 t.h5 --json")
-    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)["scores"]] == [
+    assert [(row["split"], row["role"]) for row in evaluated("p.h5 t.h5")] == [
         ("train", "fit"),
         ("test", "held_out"),
     ]
@@ -159,7 +155,7 @@ def test_rows_of_another_dump_of_the_same_inputs_are_known_again(run, store, net
     )
 
 
-def test_rows_of_other_inputs_with_the_same_ids_are_marked_and_not_claimed(run, store, net):
+def test_rows_of_other_inputs_with_the_same_ids_are_marked_and_not_claimed(run, evaluated, store, net):
     run(f"probe fit {store} --target sign --C 1 --layers hidden -o p.h5")
     generator = np.random.default_rng(8)
     for split, rows in (("train", 300), ("test", 100)):
@@ -167,7 +163,7 @@ def test_rows_of_other_inputs_with_the_same_ids_are_marked_and_not_claimed(run, 
         np.savez(f"{split}.npz", x=x, y=(x[:, 0] > 0).astype("int64"))
     run(f"actstore dump {net} {DATA} --layers hidden -o t.h5")
     done = run("probe eval p.h5 t.h5 --json")
-    assert [(row["split"], row["role"]) for row in json.loads(done.stdout)["scores"]] == [
+    assert [(row["split"], row["role"]) for row in evaluated("p.h5 t.h5")] == [
         ("train", "same_ids"),
         ("test", "held_out"),
     ]
@@ -193,13 +189,13 @@ def test_rows_of_other_inputs_with_the_same_ids_are_marked_and_not_claimed(run, 
         ),
     ],
 )
-def test_a_layer_that_was_reduced_otherwise_is_refused(run, refused, net, before, after, said):
+def test_a_layer_that_was_reduced_otherwise_is_refused(run, evaluated, refused, net, before, after, said):
     run(f"actstore dump {net} {DATA} --layers hidden {before} -o s.h5")
     run(f"actstore dump {net} {DATA} --layers hidden {after} -o t.h5")
     run("probe fit s.h5 --target sign --C 1 -o p.h5")
     line = refused("probe eval p.h5 t.h5")
     assert f"layer 'hidden' of t.h5 is not what p.h5 was fitted on: that was reduced {said}" in line
-    assert len(evaluated(run, "p.h5 s.h5")) == 2
+    assert len(evaluated("p.h5 s.h5")) == 2
 
 
 @pytest.mark.parametrize(("there", "refused"), [("mean", False), ("max", True), (None, False)])
@@ -223,11 +219,11 @@ def test_a_layer_that_was_pooled_otherwise_is_refused(folder, there, refused):
         refuse_another_layer(loaded, store(there), "p.h5", "t.h5")
 
 
-def test_a_cast_is_no_other_layer(run, net):
+def test_a_cast_is_no_other_layer(run, evaluated, net):
     run(f"actstore dump {net} {DATA} --layers hidden -o s.h5")
     run(f"actstore dump {net} {DATA} --layers hidden --dtype float16 -o t.h5")
     run("probe fit s.h5 --target sign --C 1 -o p.h5")
-    assert [row["role"] for row in evaluated(run, "p.h5 t.h5")] == ["fit", "held_out"]
+    assert [row["role"] for row in evaluated("p.h5 t.h5")] == ["fit", "held_out"]
 
 
 @pytest.fixture

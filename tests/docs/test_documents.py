@@ -14,6 +14,7 @@ from pages import BLOCK, bash, run_block
 HOUSE = Path(__file__).resolve().parent.parent.parent
 BY_HAND = {
     "docs/frameworks.md": "tests/frameworks/test_documents.py runs it, a section for each framework",
+    "docs/tutorial.md": "tests/frameworks/test_tutorial.py runs it",
     "docs/reproductions/cladec.md": "needs MNIST, torch and hours",
     "docs/reproductions/ewt-words.md": "needs the EWT treebank, transformers and ten minutes",
     "docs/reproductions/mnist-convnet.md": "needs MNIST, torch and a quarter of an hour",

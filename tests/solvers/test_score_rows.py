@@ -222,7 +222,7 @@ def test_kept_scores_are_the_same_without_a_look_at_the_predictions(classes, gro
     expected = repr(probes.scores().to_dicts()), probes.scores().notes
     keep_scores(probes).save(tmp_path / "p.h5")
     loaded = solvers.load(tmp_path / "p.h5")
-    monkeypatch.setattr("solvers.probing.scores.of_probes.interval_of", None)  # not called
+    monkeypatch.setattr("solvers.probing.scores.metric_scores.interval_of", None)  # not called
     found = loaded.scores()
     assert (repr(found.to_dicts()), found.notes) == expected
 

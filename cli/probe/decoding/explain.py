@@ -225,12 +225,21 @@ class _Drawing:
         return () if np.ma.getmaskarray(labels)[row] else (f"{target} {labels[row]}",)
 
     def _notes(self, chosen: Sequence[Decoder], more: Sequence[str]) -> list[str]:
+        from solvers.decoders.claims import untrained
         from solvers.decoders.decoder import REFERENCE
 
         notes = ["below each picture: its squared error, summed over the values of the image, each 0 to 1"]
         if not any(each.role == REFERENCE for each in chosen):
             notes.append(
                 "no reference was trained (probe decode --reference): what is lost here, the decoder may have lost"
+            )
+        behind = {
+            (layer, part) for layer, part, seed in untrained(self.found.all_scores()) if seed == chosen[0].seed
+        }
+        shown = [f"{each.layer} {each.part}" for each in chosen if (each.layer, each.part) in behind]
+        if shown:
+            notes.append(
+                f"no nearer to the pictures than their mean, so not trained to the end: {', '.join(shown)}"
             )
         seeds = len({each.seed for each in self.found})
         if seeds > 1:

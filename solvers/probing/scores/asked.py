@@ -20,6 +20,7 @@ __all__ = [
     "Asked",
     "answers_of",
     "judged_split",
+    "known_positive",
     "metrics_of",
     "positive_name",
     "refuse_unknown",
@@ -80,14 +81,14 @@ def answers_of(probes: Probes, probe: Probe, split: str, asked: Asked) -> Answer
                 "is taken from it; name another"
             )
             raise ProblemError(msg)
-    return Answers.of(said, _known_positive(probe, asked), other)
+    return Answers.of(said, known_positive(probe, asked), other)
 
 
 def positive_name(probe: Probe, asked: Asked) -> str | None:
     """Return the class that metrics of two classes call positive; None where each is set against the rest."""
     if probe.classes is None:
         return None
-    positive = _known_positive(probe, asked)
+    positive = known_positive(probe, asked)
     if positive is None and len(probe.classes) == 2:
         positive = probe.classes.tolist()[1]
     return None if positive is None else class_name(positive)
@@ -107,7 +108,8 @@ def metrics_of(probes: Probes, target: str, asked: Asked) -> list[str]:
     return ["accuracy", "error"] if len(own[0].classes) == 2 else list(RECORDED)
 
 
-def _known_positive(probe: Probe, asked: Asked) -> object:
+def known_positive(probe: Probe, asked: Asked) -> object:
+    """Return the positive class that was asked for, where the probe has it; else None."""
     if asked.positive is None or probe.classes is None:
         return None
     names = [class_name(each) for each in probe.classes.tolist()]
@@ -129,7 +131,7 @@ def refuse_unknown(probes: Probes, asked: Asked) -> None:
         if split not in there:
             msg = f"there is no split {split!r}; the probes were scored on {', '.join(there) or 'none'}"
             raise ProblemError(msg)
-    if asked.positive is not None and every and all(_known_positive(probe, asked) is None for probe in every):
+    if asked.positive is not None and every and all(known_positive(probe, asked) is None for probe in every):
         classes = dict.fromkeys(class_name(each) for probe in every for each in _classes(probe))
         some = ", ".join(list(classes)[:8]) + (", ..." if len(classes) > 8 else "")
         msg = (

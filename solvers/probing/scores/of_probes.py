@@ -12,11 +12,10 @@ from solvers.errors import ProblemError
 from solvers.metrics import registry
 from solvers.probing.scores.asked import RECORDED, Asked, answers_of, metrics_of, refuse_unknown, splits_of
 from solvers.probing.scores.kept import kept_score, with_kept
+from solvers.probing.scores.metric_scores import metric_scores, notes_of_rows
 from solvers.probing.scores.path import blank_score, path_scores, role_of
-from solvers.scoring.class_names import class_names
-from solvers.scoring.interval_of import NO_INTERVAL, Interval, interval_of, rate_interval
 from solvers.scoring.score_rows import ScoreRows
-from solvers.scoring.units import FEW_UNITS, Units
+from solvers.scoring.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,23 +117,8 @@ class _Pass:
             if answers is not None or metric.name not in RECORDED:
                 return
         units = self._units_of(probe, split, answers)
-        blank = replace(blank_score(probe, split), metric=metric.name, unit=metric.unit)
-        if not metric.only_parts:
-            value, interval = _value(probe, split, metric, answers), NO_INTERVAL
-            if answers is not None and units is not None and answers.finite:
-                interval = interval_of(metric, answers, units, value)
-            groups = units.groups if units is not None and units.grouped else None
-            yield replace(blank, value=value, groups=groups, **_ends(interval))
-        if answers is not None and answers.finite and (self.asked.parts or metric.only_parts):
-            yield from self._parts(blank, metric, answers, units)
-
-    def _parts(self, blank: Score, metric: Metric, answers: Answers, units: Units | None) -> Iterator[Score]:
-        for part in metric.parts(answers):
-            rows = int(np.sum(part.of))
-            interval = NO_INTERVAL if units is None else rate_interval(part.hit, part.of, units)
-            groups = len(np.unique(units.of_row[part.of])) if units is not None and units.grouped else None
-            value = float(np.sum(part.hit & part.of)) / rows
-            yield replace(blank, part=part.name, value=value, rows=rows, groups=groups, **_ends(interval))
+        value = np.nan if metric.only_parts else _value(probe, split, metric, answers)
+        yield from metric_scores(blank_score(probe, split), metric, answers, units, value, self.asked.parts)
 
     def _units_of(self, probe: Probe, split: str, answers: Answers | None) -> Units | None:
         """Return what is resampled of a split, once for all probes; None of rows that no interval is of."""
@@ -143,28 +127,9 @@ class _Pass:
         key = probe.target, split, probe.where.fold, len(answers)
         if key not in self._units:
             self._units[key] = Units.of(answers.predictions)
-            self._note(probe.target, split, answers, self._units[key])
+            where = f"target {probe.target!r}, split {split!r}"
+            self.notes += notes_of_rows(where, answers, self._units[key])
         return self._units[key]
-
-    def _note(self, target: str, split: str, answers: Answers, units: Units) -> None:
-        where = f"target {target!r}, split {split!r}"
-        if units.grouped and units.groups < FEW_UNITS:
-            self.notes.append(
-                f"{where}: the rows are of {units.groups} groups only, so intervals are t over groups, and wide; "
-                "30 or more groups would tell more"
-            )
-        names = class_names(answers.predictions)
-        unseen = int(np.sum(~answers.seen))
-        if unseen:
-            classes = ", ".join(names[code] for code in np.unique(answers.truth[~answers.seen])[:4].tolist())
-            self.notes.append(
-                f"{where}: {unseen:,} rows are of classes that training had none of ({classes}); they count as wrong, "
-                "and are left out of the cross-entropy"
-            )
-        absent = [names[code] for code in range(answers.outputs) if not np.any(answers.truth == code)]
-        if absent:
-            some = ", ".join(absent[:4]) + (f" and {len(absent) - 4} others" if len(absent) > 4 else "")
-            self.notes.append(f"{where}: no row is of class {some}; a mean over classes leaves it out")
 
 
 def _without(metric: Metric, split: str, asked: Asked) -> str:
@@ -187,7 +152,3 @@ def _value(probe: Probe, split: str, metric: Metric, answers: Answers | None) ->
     if answers is None or not answers.finite:
         return np.nan
     return metric.value(answers)
-
-
-def _ends(interval: Interval) -> dict[str, Any]:
-    return {"low": interval.low, "high": interval.high, "interval": interval.how}

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from solvers.scoring.score_rows import ScoreRows
 
 WIDTH = 80
-_SHORT = {"cross_entropy": "CE", "balanced_accuracy": "balanced_acc", "average_precision": "avg_precision"}
-_POSITIVE = ("roc_auc", "average_precision", "tpr_at_fpr_0.01")
+SHORT_NAMES = {"cross_entropy": "CE", "balanced_accuracy": "balanced_acc", "average_precision": "avg_precision"}
+POSITIVE_METRICS = ("roc_auc", "average_precision", "tpr_at_fpr_0.01")
 """Metrics whose number depends on which class is called positive."""
 
 
@@ -61,11 +61,11 @@ def probe_tables(probes: Probes, scores: ScoreRows, asked: Asked) -> list[str | 
     rest += [Column("width", [str(probe.width) for probe in every])]
     rest += [Column("engine", [probe.engine for probe in every], left=True)]
     lines: list[str | Table] = []
-    for table in _wrapped(_named(every), main, _proven(every), rest):
+    for table in wrapped(_named(every), main, _proven(every), rest):
         lines += [table, ""]
     if any(score.interval for score in found.values()):
         lines.append("95%: an interval of the fitted probe on new rows of the same population")
-    if set(shown) & set(_POSITIVE):
+    if set(shown) & set(POSITIVE_METRICS):
         named = {probe.target: name for probe in every if (name := positive_name(probe, asked)) is not None}
         lines += [f"positive class of {target}: {name}" for target, name in named.items()]
     lines += [""] * (lines[-1] != "")
@@ -137,7 +137,7 @@ def _metric(probes: Sequence[Probe], found: dict[Any, Score], metric: str, split
     if not any(scores):
         return []
     values = [number(None if score is None else score.value) for score in scores]
-    header = f"{_SHORT.get(metric, metric)} {split}"
+    header = f"{SHORT_NAMES.get(metric, metric)} {split}"
     if not any(score and score.interval for score in scores):
         return [Column(header, values)]
     return [Column(header, values, with_next=True), Column("95%", [interval(score) for score in scores])]
@@ -162,7 +162,7 @@ def _proven(probes: Sequence[Probe]) -> list[Column]:
     return columns + [Column("status", status, left=True)] * any(each != "converged" for each in status)
 
 
-def _wrapped(
+def wrapped(
     named: list[Column], main: list[Column], proven: list[Column], rest: list[Column]
 ) -> Iterable[Table]:
     """Yield tables that each begin with the names: the main columns and the proof first, then the rest."""
@@ -175,7 +175,7 @@ def _wrapped(
             if columns is not None:
                 taken += columns
                 room -= sum(column.width for column in columns)
-        yield _table([*named, *taken, *(proven if first else [])])
+        yield table_of([*named, *taken, *(proven if first else [])])
         first, room = False, WIDTH + 2 - sum(column.width for column in named)
 
 
@@ -192,7 +192,7 @@ def _together(columns: Sequence[Column]) -> list[list[Column]]:
     return runs
 
 
-def _table(columns: Sequence[Column]) -> Table:
+def table_of(columns: Sequence[Column]) -> Table:
     rows = list(zip(*(column.cells for column in columns), strict=True))
     left = [place for place, column in enumerate(columns) if column.left]
     return Table([column.header for column in columns], rows, left)
@@ -230,7 +230,7 @@ def pair_table(pairs: list[tuple[Probe, Probe]]) -> Table:
         rows.append([number(errors[0]), number(errors[1]), difference, *cells])
     header = [f"error {split}", "second", "difference", "C | gap | engine", "C | gap | engine of the second"]
     columns = [Column(name, [row[place] for row in rows]) for place, name in enumerate(header)]
-    return _table([*_named(every), *columns])
+    return table_of([*_named(every), *columns])
 
 
 def gap(probe: Probe) -> str:

@@ -1,0 +1,1 @@
+"""What the commands on fitted probes share: rows of a store or of files, tables, files to write."""
