@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +63,7 @@ def _spread(place: tuple[str, str, int], own: Sequence[Probe], split: str, metri
     mean, std, half = float(values.mean()), float("nan"), float("nan")
     if len(values) > 1:
         std = float(values.std(ddof=1))
-        half = float(stats.t.ppf(0.975, len(values) - 1)) * std / len(values) ** 0.5
+        half = float(stdtrit(len(values) - 1, 0.975)) * std / len(values) ** 0.5
     return Spread(
         *place, split, metric, tuple(probe.seed for probe in own), mean, std, mean - half, mean + half
     )

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -231,3 +233,11 @@ def test_by_step_what_is_missing_is_empty_and_what_is_not_proven_is_marked(run, 
 @pytest.mark.parametrize("line", ["many.h5 --csv", "many.h5 --json", "many.h5 many.h5"])
 def test_by_step_arranges_the_table_of_one_file(refused, probes, line):
     assert "--by arranges the table of one file" in refused(f"probe show {line} --by step", code=2)
+
+
+def test_showing_a_file_loads_no_scipy_stats(probes):
+    """It takes half a second to import, of the two that 129 layers may take."""
+    code = "import sys; from cli.main import probe; probe(['show', 'p.h5'], standalone_mode=False); "
+    code += "print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[-2] == "True False"

@@ -91,10 +91,10 @@ def step_tables(probes: Probes, scores: ScoreRows, asked: Asked) -> list[str | T
             own = [probe for probe in every if (probe.target, probe.seed, probe.where.fold) == draw]
             of = [f"{name} {value}" for name, value in zip(("target", "seed", "fold"), draw, strict=True)]
             names = [printable(name) for name, told in zip(of, several, strict=True) if told]
-            if metric in _POSITIVE and (positive := positive_name(own[0], asked)) is not None:
+            if metric in POSITIVE_METRICS and (positive := positive_name(own[0], asked)) is not None:
                 names.append(f"positive class {printable(positive)}")
             lines += [", ".join([f"{metric} on `{printable(split)}` by layer and step", *names]), ""]
-            for table in _wrapped(*_by_step(own, found, metric, split), [], []):
+            for table in wrapped(*_by_step(own, found, metric, split), [], []):
                 lines += [table, ""]
     if any(str(probe.status) != "converged" for probe in every):
         lines += ["!: not proven to be optimal; `probe show` without --by has each status", ""]
