@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Validation"]
 
-_BLOCK_ELEMENTS = 1 << 20
+_BLOCK_ELEMENTS = 1 << 20  # of a block of rows, and of its logits: 8 MB in float64, and a few copies
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Validation:
         """
         weights = (coefficients[:, :-1] / problem.scale).T
         total, bad = 0.0, 0
-        for rows, block in blocks(self.source, max(1, _BLOCK_ELEMENTS // max(1, problem.width))):
+        for rows, block in blocks(self.source, max(1, _BLOCK_ELEMENTS // max(1, *weights.shape))):
             index = np.flatnonzero(self.codes[rows] >= 0)
             codes, used = self.codes[rows][index], block[index]
             bad += not_finite(used)
