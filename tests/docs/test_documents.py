@@ -17,6 +17,7 @@ BY_HAND = {
     "docs/tutorial.md": "tests/frameworks/test_tutorial.py runs it",
     "docs/reproductions/cladec.md": "needs MNIST, torch and hours",
     "docs/reproductions/ewt-words.md": "needs the EWT treebank, transformers and ten minutes",
+    "docs/reproductions/skip.md": "needs MNIST and torch; tests/frameworks/test_skip.py runs it in small",
     "docs/reproductions/mnist-convnet.md": "needs MNIST, torch and a quarter of an hour",
 }
 PAGES = sorted(
