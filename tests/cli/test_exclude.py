@@ -54,7 +54,7 @@ def test_a_fit_leaves_layers_out(run, refused, store):
     assert "no layer matches 'hiden'" in refused(f"{fit} --exclude-layers hiden")
     assert "no layers are left" in refused(f"{fit} --exclude-layers **")
     run(f"{fit} --concat hidden,double.out --exclude-layers hidden")
-    assert [layer for layer, *_ in solvers.load("q.h5")] == ["hidden+double.out"]
+    assert [layer for layer, *_ in solvers.load("q.h5")] == ["double.out", "hidden+double.out"]
     own = "probe fit train.npz:x --target y=train.npz:y --C 1 -o r.h5 --exclude-layers x"
     assert "features of your own are one layer" in refused(own, code=2)
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
+
 NET = """import torch
 from torch import nn
 

@@ -5,8 +5,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from solvers.decoders.architecture import architecture
 from solvers.decoders.by_torch.classifier import Classifier, frozen
@@ -18,6 +16,9 @@ from solvers.decoders.examples import Examples
 from solvers.decoders.images import image_units
 from solvers.decoders.settings import DecoderSettings
 from solvers.errors import EngineError, ProbeFileError, ProblemError
+
+torch = pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
+nn = torch.nn
 
 CHW = ("channel", "height", "width")
 

@@ -81,7 +81,15 @@ def fit_layer(
         for target, found in chosen.items()
         if target not in reasons
     ]
-    failures = {layer.called or layer.name: _joined(reasons, len(question.tasks))} if reasons else {}
+    failures = (
+        {
+            layer.called or layer.name: _joined(
+                {target: reasons[target] for target in question.tasks if target in reasons}, len(question.tasks)
+            )
+        }
+        if reasons
+        else {}
+    )
     return Probes(probes, failures, beside=Beside(question.tables))
 
 
