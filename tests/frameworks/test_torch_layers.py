@@ -115,10 +115,10 @@ def test_the_one_tensor_of_an_output_is_taken(captured, wrap, note):
 @pytest.mark.parametrize(
     ("wrap", "returned"),
     [
-        (lambda x: {"a": x, "b": x}, "dict of 'a', 'b', where a tensor"),
-        (lambda x: Result(x, x.sum()), "Result, where a tensor"),
-        (lambda x: ("text", x), r"tuple of 2 \(str, Tensor\), where a tensor"),
-        (lambda x: None, "None, where a tensor"),
+        (lambda x: {"a": x, "b": x}, "dict of 'a', 'b', expected a tensor"),
+        (lambda x: Result(x, x.sum()), "Result, expected a tensor"),
+        (lambda x: ("text", x), r"tuple of 2 \(str, Tensor\), expected a tensor"),
+        (lambda x: None, "None, expected a tensor"),
         (lambda x: x.sum(), r"Tensor float32 \(\), which no store holds"),
         (lambda x: x.to(torch.complex64), r"Tensor complex64 \(2, 3\), which no store holds"),
     ],

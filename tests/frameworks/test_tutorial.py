@@ -15,7 +15,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_every_block_of_the_tutorial_runs(tmp_path):
     shutil.copy(DOCS / "tutorial" / "agreement.py", tmp_path)
     blocks = BLOCK.findall((DOCS / "tutorial.md").read_text())
-    assert [language for language, _ in blocks] == ["sh"] * 6 + ["python"]
+    assert [language for language, _ in blocks] == ["sh"] * 7 + ["python"]
     for language, code in blocks:
         done = run_block(
             language, code.replace("agreement.py .\n", "agreement.py . 20\n"), tmp_path, OMP_NUM_THREADS="1"
