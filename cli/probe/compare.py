@@ -94,6 +94,7 @@ def _record(family: Family) -> dict[str, Any]:
                 "low": each.comparison.interval.low,
                 "high": each.comparison.interval.high,
                 "interval": each.comparison.interval.how,
+                "why": each.comparison.why,
             }
             for each in family.comparisons
         ]
@@ -106,7 +107,7 @@ _NUMBERS = ("value", "reference", "difference", "p", "p_family", "rows", "groups
 def _text(families: Sequence[Family]) -> list[str | Table]:
     lines: list[str | Table] = []
     for family in families:
-        lines += [*_heading(family), _table(family), ""]
+        lines += [*_heading(family), _table(family), *_blank_lines(family), ""]
     better = "positive" if families[0].higher_is_better else "negative"
     return [
         *lines,
@@ -142,6 +143,23 @@ def _table(family: Family) -> Table:
         rows.append([each.name, *numbers, difference, _interval(found), _p(found.p), _p(found.p_family)])
     header = ["layer", family.metric, "reference", "difference", "95%", "p", "p family"]
     return Table(header, rows)
+
+
+def _blank_lines(family: Family) -> list[str]:
+    """Why comparisons have no interval and no p, a line for each reason."""
+    names: dict[str, list[str]] = {}
+    for each in family.comparisons:
+        if each.comparison.why:
+            names.setdefault(each.comparison.why, []).append(each.name)
+    counted = (
+        "the simultaneous intervals and p are over the other pairs"
+        if family.simultaneous
+        else "counted in the family all the same"
+    )
+    return [
+        f"no interval and no p of {', '.join(of[:4])}{f' and {len(of) - 4:,} more' * (len(of) > 4)}: {why}; {counted}"
+        for why, of in names.items()
+    ]
 
 
 def _interval(found: Comparison) -> str:

@@ -241,3 +241,19 @@ def test_showing_a_file_loads_no_scipy_stats(probes):
     code += "print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[-2] == "True False"
+
+
+def test_compare_says_why_a_p_is_blank_and_counts_it(run, folder):
+    made(layers=("a", "b", "c", "d"), sharpness=(40, 50, 60, 1)).save("right.h5")
+    shown = run("probe compare right.h5 --reference a --metric roc_auc").stdout
+    assert (
+        "no interval and no p of b, c: the difference is the same whichever rows are drawn, so its error is not known; "
+        "counted in the family all the same"
+    ) in " ".join(shown.split())
+    (family,) = json.loads(run("probe compare right.h5 --reference a --metric roc_auc --json").stdout)[
+        "families"
+    ]
+    b, _, d = family["comparisons"]
+    assert (b["p"], b["p_family"]) == (None, None)
+    assert b["why"].startswith("the difference is the same")
+    assert (d["why"], d["p_family"]) == ("", pytest.approx(3 * d["p"]))
