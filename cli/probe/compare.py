@@ -60,7 +60,8 @@ def compare(probes: str, other: str | None, **options: str | None) -> Result:
             asked[name] = tuple(map(int, words)) if name == "steps" else words
     question = Question(str(options["metric"]), options["split"], options["positive"], **asked)
     families = compared(files, question, paths)
-    return Result({"families": [_record(each) for each in families]}, _text(families))
+    notes = dict.fromkeys(f"note: {note}" for family in families for note in family.notes)
+    return Result({"families": [_record(each) for each in families]}, _text(families), list(notes))
 
 
 def _pair_of(name: str, given: str, known: Sequence[str]) -> tuple[str, ...]:

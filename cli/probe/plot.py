@@ -104,6 +104,8 @@ def plot(
     from solvers.figures.chart import refuse_existing_figure, save_figure
     from solvers.figures.figure import description
     from solvers.figures.parts.look import Look
+    from solvers.figures.scores import edges_of
+    from solvers.probing.scores.divided import divided_notes
 
     if output is None and animate is None:
         raise click.UsageError("say where the figure goes: -o FIG.svg, or --animate FIG.html")
@@ -118,17 +120,18 @@ def plot(
     }
     given["references"] = [_reference(text) for text in options["references"]]
     first = asked(**given)  # refuses words before a file is read
-    rows, recorded = _read(probes, first)
+    rows, found = _read(probes, first)
     given["layers"] = _layers(options["layers"], rows)
     if options["kind"] == "graph":
-        given["edges"] = _edges(options["edges"]) or recorded
+        given["edges"] = _edges(options["edges"]) or edges_of(found)
     what = asked(**given)
     if output is not None:
         save_figure(description(rows, what), Path(output), overwrite, Look.of(what).pixels)
     if animate is not None:
         save_animation(rows, what, Path(animate), overwrite)
     written = [path for path in (output, animate) if path is not None]
-    return Result({"kind": what.kind, "figures": written}, [f"wrote {path}" for path in written])
+    notes = [f"note: {note}" for note in divided_notes(found, what.splits or None)]
+    return Result({"kind": what.kind, "figures": written}, [f"wrote {path}" for path in written], notes)
 
 
 def _reference(text: str) -> Reference:
@@ -143,10 +146,10 @@ def _reference(text: str) -> Reference:
         ) from error
 
 
-def _read(paths: Sequence[str], what: Asked) -> tuple[list[Shown], Edges | None]:
-    """The scores of every file, and the edges that the stores of the probes recorded."""
+def _read(paths: Sequence[str], what: Asked) -> tuple[list[Shown], list[Probe]]:
+    """The scores of every file, and the probes of those that have some."""
     import solvers
-    from solvers.figures.scores import edges_of, read_scores, scores_of, shown
+    from solvers.figures.scores import read_scores, scores_of, shown
 
     sources: list[tuple[str, Sequence[Score]]] = []
     found: list[Probe] = []
@@ -161,7 +164,7 @@ def _read(paths: Sequence[str], what: Asked) -> tuple[list[Shown], Edges | None]
                 )
             found += probes.values()
             sources.append((path, scores_of(probes, what)))
-    return shown(sources), edges_of(found)
+    return shown(sources), found
 
 
 def _layers(patterns: Sequence[str], rows: Sequence[Shown]) -> list[str]:

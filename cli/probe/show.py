@@ -115,8 +115,13 @@ def probes_shown(
 
 def pairs_shown(pairs: list[tuple[Probe, Probe]]) -> Result:
     """Return the table of the probes of two files."""
+    from solvers.probing.scores.divided import divided_notes
+
+    notes = divided_notes([probe for two in pairs for probe in two])
     return Result(
-        {"pairs": [[as_record(left), as_record(right)] for left, right in pairs]}, [pair_table(pairs)]
+        {"pairs": [[as_record(left), as_record(right)] for left, right in pairs]},
+        [pair_table(pairs)],
+        [f"note: {note}" for note in notes],
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 import solvers
 from solvers.probing.scores.of_probes import keep_scores
 from solvers.scoring.score import COLUMNS
-from tests.solvers.made_probes import made
+from tests.solvers.made_probes import made, with_divided_groups
 
 
 @pytest.fixture
@@ -257,3 +257,26 @@ def test_compare_says_why_a_p_is_blank_and_counts_it(run, folder):
     assert (b["p"], b["p_family"]) == (None, None)
     assert b["why"].startswith("the difference is the same")
     assert (d["why"], d["p_family"]) == ("", pytest.approx(3 * d["p"]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "show div.h5",
+        "show div.h5 --csv",
+        "show div.h5 --json",
+        "show div.h5 --by step",
+        "show div.h5 div.h5",
+        "compare div.h5",
+        "compare div.h5 --layers a,b --json",
+        "plot div.h5 -o f.svg",
+        "plot div.h5 --kind steps -o g.svg",
+    ],
+)
+def test_rows_of_groups_that_were_trained_on_are_called_not_new(run, folder, line):
+    with_divided_groups(made(groups=40), test=3).save("div.h5")
+    done = run(f"probe {line}")
+    assert "groups of training rows have rows in other splits, too (3 in `test`)" in done.stderr
+    made(groups=40).save("div.h5", overwrite=True)
+    line = line.replace("f.svg", "f2.svg").replace("g.svg", "g2.svg")
+    assert "groups of training rows" not in run(f"probe {line}").stderr

@@ -11,6 +11,7 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.metrics import registry
 from solvers.probing.scores.asked import RECORDED, Asked, answers_of, metrics_of, refuse_unknown, splits_of
+from solvers.probing.scores.divided import divided_notes
 from solvers.probing.scores.kept import kept_score, with_kept
 from solvers.probing.scores.metric_scores import metric_scores, notes_of_rows
 from solvers.probing.scores.path import blank_score, path_scores, role_of
@@ -44,7 +45,12 @@ def scores_of(probes: Probes, asked: Asked | None = None) -> ScoreRows:
             (why for why in one.lacking if why.startswith(tuple(lacking))), "no probe has classes to score"
         )
         raise ProblemError(msg)
-    return ScoreRows(scores, one.notes)
+    divided = {
+        (probe.target, probe.step, probe.seed, split)
+        for probe in probes.values()
+        for split in probe.proof.chosen.get("divided_groups", {})
+    }
+    return ScoreRows(scores, [*divided_notes(list(probes.values()), asked.splits), *one.notes], divided)
 
 
 def keep_scores(probes: Probes) -> Probes:
