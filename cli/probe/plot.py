@@ -122,6 +122,7 @@ def plot(
     first = asked(**given)  # refuses words before a file is read
     rows, found = _read(probes, first)
     given["layers"] = _layers(options["layers"], rows)
+    given["splits"] = _splits(options["splits"], rows, found)
     if options["kind"] == "graph":
         given["edges"] = _edges(options["edges"]) or edges_of(found)
     what = asked(**given)
@@ -180,6 +181,14 @@ def _layers(patterns: Sequence[str], rows: Sequence[Shown]) -> list[str]:
             raise unknown(pattern, names)
         picked |= found
     return [name for name in names if name in picked]
+
+
+def _splits(names: Sequence[str], rows: Sequence[Shown], probes: Sequence[Probe]) -> list[str]:
+    """The splits that are meant: as the scores have them, or as the store of the probes calls them."""
+    from solvers.probing.scores.split_names import own_split
+
+    there = {row.score.split for row in rows}
+    return [name if name in there else own_split(probes, name) or name for name in names]
 
 
 def _edges(path: str | None) -> Edges | None:

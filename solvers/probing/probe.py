@@ -275,13 +275,15 @@ class Probes(Mapping[Key, Probe]):
         """Return which rows a split was, ascending: of those set aside from ``train`` for ``val``, too.
 
         Args:
-            split: as in ``probe.rows``.
+            split: as in ``probe.rows``, or as the store calls it.
             target: whose rows; None where there is one, or where all have the same.
 
         Raises:
             UnknownNameError: no such split or target.
             ProblemError: targets have other rows each, or the probes do not know their rows.
         """
+        from solvers.probing.scores.split_names import own_split
+
         tables = [table for table in self.beside.tables if table.fold is None]
         if not tables:
             msg = "these probes do not say which rows they were fitted on; fit them again with this version"
@@ -289,6 +291,10 @@ class Probes(Mapping[Key, Probe]):
         if target is not None and not any(table.target == target for table in tables):
             raise unknown("target", target, (table.target for table in tables))
         tables = [table for table in tables if target in (None, table.target)]
+        if split not in {table.split for table in tables}:
+            split = (
+                own_split((probe for probe in self.values() if target in (None, probe.target)), split) or split
+            )
         found = [np.asarray(table.arrays["index"]) for table in tables if table.split == split]
         if not found:
             raise unknown("split", split, (table.split for table in tables))
@@ -312,14 +318,23 @@ class Probes(Mapping[Key, Probe]):
     def predictions(self, key: Key, split: str) -> Predictions | None:
         """Return what a probe said of the rows of a split; None where that was not kept.
 
+        Args:
+            key: of the probe.
+            split: as in ``probe.rows``, or as the store calls it.
+
         Raises:
-            KeyError: there is no probe of this key.
+            UnknownNameError: there is no probe of this key, or no such split; the message names the nearest.
             ProbeFileError: what is kept does not fit the probe.
         """
+        from solvers.probing.scores.split_names import known_splits, own_split
+
         probe = self[key]
+        own = own_split([probe], split)
         for table in self.beside.tables:
-            if table.key == (probe.target, split, probe.where.fold):
+            if table.key == (probe.target, own or split, probe.where.fold):
                 return predictions_of(probe, table)
+        if own is None:
+            raise unknown("split", split, known_splits([probe]))
         return None
 
     def __or__(self, other: Probes) -> Probes:

@@ -13,6 +13,7 @@ from solvers.metrics import registry
 from solvers.probing.scores.asked import Asked, answers_of, judged_split, refuse_unknown, splits_of
 from solvers.probing.scores.divided import divided_notes
 from solvers.probing.scores.path import role_of
+from solvers.probing.scores.split_names import own_splits
 from solvers.scoring.best_of import against_the_best
 from solvers.scoring.comparisons import Comparison, compare
 
@@ -238,7 +239,8 @@ class _Asker:
     def _split(self, probes: Sequence[Probe]) -> str:
         """Return the split that is compared on, of rows that no probe has seen."""
         there = splits_of(probes)
-        split = judged_split(probes) if self.question.split is None else self.question.split
+        asked = self.question.split
+        split = judged_split(probes) if asked is None else own_splits(probes, [asked])[0]
         if split is None or any(split not in probe.scores.error for probe in probes):
             msg = f"there is no split {split!r} of all these probes; they were scored on {', '.join(there) or 'none'}"
             raise ProblemError(msg)
@@ -287,8 +289,12 @@ def _refuse_unknown(what: str, value: object, probes: Probes) -> None:
     known: list[Any] = list(dict.fromkeys(getattr(probe, what) for probe in probes.values()))
     if value not in known:
         shown: Callable[[Any], str] = str
-        near = difflib.get_close_matches(str(value), map(shown, known), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(shown, known[:8]))}"
+        near = [] if what == "step" else difflib.get_close_matches(str(value), map(shown, known), 1)
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"there are {', '.join(map(shown, known[:12]))}" + ", ..." * (len(known) > 12)
+        )
         msg = f"there is no {what} {value!r} among the probes; {hint}"
         raise ProblemError(msg)
 
