@@ -119,7 +119,8 @@ def _text(families: Sequence[Family]) -> list[str | Table]:
 def _heading(family: Family) -> list[str]:
     """What is compared on which rows, with what, and how many comparisons the family has."""
     one = family.comparisons[0].comparison
-    rows = f"{one.rows:,} rows" + ("" if one.groups is None else f" in {one.groups:,} groups")
+    rows = f"{one.rows:,} row{'s' * (one.rows != 1)}"
+    rows += "" if one.groups is None else f" in {one.groups:,} group{'s' * (one.groups != 1)}"
     count = len(family.comparisons)
     step = "" if family.step is None else f", step {family.step}"
     lines = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.probe.afterwards.only import picked_layers
 from cli.result import Result, command
 from cli.shared import overwrite_option
 
@@ -121,7 +122,7 @@ def plot(
     given["references"] = [_reference(text) for text in options["references"]]
     first = asked(**given)  # refuses words before a file is read
     rows, found = _read(probes, first)
-    given["layers"] = _layers(options["layers"], rows)
+    given["layers"] = picked_layers(options["layers"], list(dict.fromkeys(row.score.layer for row in rows)))
     given["splits"] = _splits(options["splits"], rows, found)
     if options["kind"] == "graph":
         given["edges"] = _edges(options["edges"]) or edges_of(found)
@@ -166,21 +167,6 @@ def _read(paths: Sequence[str], what: Asked) -> tuple[list[Shown], list[Probe]]:
             found += probes.values()
             sources.append((path, scores_of(probes, what)))
     return shown(sources), found
-
-
-def _layers(patterns: Sequence[str], rows: Sequence[Shown]) -> list[str]:
-    """The layers that the patterns pick, in network order; each must pick one."""
-    from actstore.patterns import matcher, unknown
-
-    names = list(dict.fromkeys(row.score.layer for row in rows))
-    picked: set[str] = set()
-    for pattern in patterns:
-        matches = matcher(pattern, names)
-        found = {name for name in names if matches(name)}
-        if not found:
-            raise unknown(pattern, names)
-        picked |= found
-    return [name for name in names if name in picked]
 
 
 def _splits(names: Sequence[str], rows: Sequence[Shown], probes: Sequence[Probe]) -> list[str]:

@@ -94,3 +94,15 @@ def test_a_file_that_was_fitted_of_train_alone_is_told_how_its_predictions_are_k
     assert why in refused("probe predictions train.h5 -o t.csv")
     with pytest.raises(ProblemError, match="has none of split 'train'; fit with --train-predictions"):
         solvers.load("train.h5").scores("roc_auc")
+
+
+def test_errors_of_a_store_whose_val_is_called_dev(run, net, folder):
+    data = "--data train=train.npz:x --target train:sign=train.npz:y --data dev=test.npz:x --target dev:sign=test.npz:y"
+    run(f"actstore dump {net} {data} --layers hidden -o s.h5")
+    run("probe fit s.h5 --target sign --C 0.1,1 -o fitted.h5")
+    own, theirs = (
+        json.loads(run(f"probe errors fitted.h5 s.h5 --split {each} --json").stdout) for each in ("val", "dev")
+    )
+    assert own == theirs
+    assert own["split"] == "val"
+    run("probe predictions fitted.h5 --split dev -o dev.csv")
