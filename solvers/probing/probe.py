@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from solvers.linear_map import LinearMap
     from solvers.probing.joining import Kept
     from solvers.probing.row_table import TableKey
+    from solvers.probing.scores.comparisons import Comparisons
     from solvers.rows import RowSource
     from solvers.scoring.predictions import Predictions
     from solvers.scoring.score_rows import ScoreRows
@@ -377,6 +378,25 @@ class Probes(Mapping[Key, Probe]):
         named = None if metrics is None else (metrics,) if isinstance(metrics, str) else tuple(metrics)
         chosen = None if splits is None else (splits,) if isinstance(splits, str) else tuple(splits)
         return scores_of(self, Asked(named, positive, negatives, chosen, parts))
+
+    def compare(self, other: Probes | None = None, *, metric: str = "error", **how: Any) -> Comparisons:
+        """Return differences of a metric on the same rows, each with its interval of 95%, p, and p of the family.
+
+        Every layer is compared with the best by ``val``, unless one way is chosen, as in `probe compare`:
+
+        Args:
+            other: probes of the same rows, each of which is compared with the one of these.
+            metric: which; docs/metrics.md has them.
+            how: ``reference`` (a layer that all others are compared with), ``layers`` (two or more, each against the
+                first), ``steps`` or ``targets`` (two, the second against the first); ``split`` (test by default);
+                ``positive``, the class that metrics of two classes call positive.
+
+        Raises:
+            ProblemError: several ways, a word or name that there is not, or probes that cannot be compared.
+        """
+        from solvers.probing.scores.comparisons import comparisons
+
+        return comparisons(self, other, {"metric": metric, **how})
 
     def evaluate(
         self,
