@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from solvers.probing.scores.comparing import Family
-    from solvers.scoring.comparisons import Comparison
 
 
 @command()
@@ -44,6 +43,7 @@ def compare(probes: str, other: str | None, **options: str | None) -> Result:
     """
     import solvers
     from solvers.probing.scores.comparing import Question, compared
+    from solvers.probing.scores.comparisons import Comparisons, record
 
     ways = [name for name in ("layers", "steps", "targets", "reference") if options[name] is not None]
     if len(ways) + (other is not None) > 1:
@@ -59,8 +59,9 @@ def compare(probes: str, other: str | None, **options: str | None) -> Result:
             words = _pair_of(name, str(options[name]), known)
             asked[name] = tuple(map(int, words)) if name == "steps" else words
     question = Question(str(options["metric"]), options["split"], options["positive"], **asked)
-    families = compared(files, question, paths)
-    return Result({"families": [_record(each) for each in families]}, _text(families))
+    families = Comparisons(compared(files, question, paths))
+    notes = [f"note: {note}" for note in families.notes]
+    return Result({"families": [record(each) for each in families]}, _text(families), notes)
 
 
 def _pair_of(name: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -82,72 +83,10 @@ def _pair_of(name: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _record(family: Family) -> dict[str, Any]:
-    """A family as an entry of `families`."""
-    fields = ("target", "step", "split", "metric", "reference", "simultaneous")
-    return {name: getattr(family, name) for name in fields} | {
-        "comparisons": [
-            {
-                "layer": each.name,
-                "against": each.reference,
-                **{name: getattr(each.comparison, name) for name in _NUMBERS},
-                "low": each.comparison.interval.low,
-                "high": each.comparison.interval.high,
-                "interval": each.comparison.interval.how,
-            }
-            for each in family.comparisons
-        ]
-    }
-
-
-_NUMBERS = ("value", "reference", "difference", "p", "p_family", "rows", "groups")
-
-
 def _text(families: Sequence[Family]) -> list[str | Table]:
+    from solvers.probing.scores.comparisons import better_line, blank_lines, heading, table_cells
+
     lines: list[str | Table] = []
     for family in families:
-        lines += [*_heading(family), _table(family), ""]
-    better = "positive" if families[0].higher_is_better else "negative"
-    return [
-        *lines,
-        f"difference: the layer minus its reference; {better} is better. p: of no difference between two",
-    ]
-
-
-def _heading(family: Family) -> list[str]:
-    """What is compared on which rows, with what, and how many comparisons the family has."""
-    one = family.comparisons[0].comparison
-    rows = f"{one.rows:,} rows" + ("" if one.groups is None else f" in {one.groups:,} groups")
-    count = len(family.comparisons)
-    step = "" if family.step is None else f", step {family.step}"
-    lines = [
-        f"{family.metric} of {family.target} on {family.split}{step}: {rows}",
-        f"reference: {family.reference}{', the best found on these very rows' * family.simultaneous}",
-    ]
-    family_of = f"family: {count:,} comparison{'s' * (count != 1)}"
-    if not family.simultaneous:
-        return [*lines, f"{family_of}; 95% is of each by itself, p family is Holm's over all"]
-    return [
-        *lines,
-        f"{family_of}; 95% and p family are simultaneous (max-t over all pairs), as the best was looked for",
-    ]
-
-
-def _table(family: Family) -> Table:
-    rows = []
-    for each in family.comparisons:
-        found = each.comparison
-        numbers = [f"{value:.4f}" if value == value else "" for value in (found.value, found.reference)]
-        difference = f"{found.difference:+.4f}" if found.difference == found.difference else ""
-        rows.append([each.name, *numbers, difference, _interval(found), _p(found.p), _p(found.p_family)])
-    header = ["layer", family.metric, "reference", "difference", "95%", "p", "p family"]
-    return Table(header, rows)
-
-
-def _interval(found: Comparison) -> str:
-    low, high = found.interval.low, found.interval.high
-    return "" if not found.interval.how else f"[{low:+.4f}, {high:+.4f}]"
-
-
-def _p(p: float) -> str:
-    return "" if p != p else f"{p:.2g}"
+        lines += [*heading(family), Table(*table_cells(family)), *blank_lines(family), ""]
+    return [*lines, better_line(families[0])]

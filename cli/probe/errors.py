@@ -74,7 +74,7 @@ def errors(probes: str, store: str, split: str | None, top: int, **given: Any) -
         found = evaluation([probe], fitted, rows, Asked(("error",)), keep=True)
         for reason in found.failures.values():
             raise click.ClickException(f"layer {probe.layer!r}: {reason}")
-        split = _split(split, list(dict.fromkeys(part.split for part in found.parts)), store)
+        split = _split(_own(probe, split), list(dict.fromkeys(part.split for part in found.parts)), store)
         parts = [part for part in found.parts if part.split == split]
         records = _records(parts, opened, top)
         notes = [*notes_of_store(rows, [probe], fitted, opened, (probes, store)), *_of_pictures(opened)]
@@ -90,6 +90,13 @@ def errors(probes: str, store: str, split: str | None, top: int, **given: Any) -
         [_heading(probe, split, counts, len(records)), *([_table(records)] if records else [])],
         [f"note: {note}" for note in dict.fromkeys([*notes, *_seen(records)])],
     )
+
+
+def _own(probe: Probe, split: str | None) -> str | None:
+    """What the probe calls a split that the store may have another word for."""
+    from solvers.probing.scores.split_names import own_splits
+
+    return None if split is None else own_splits([probe], [split])[0]
 
 
 def _split(asked: str | None, there: Sequence[str], where: str) -> str:

@@ -157,7 +157,7 @@ def _summary(output: str, probes: Probes) -> Iterator[str | Table]:
     if unpenalised:
         proven.append("unpenalised" if not gaps else f"but {unpenalised} unpenalised")
     by = f" by {', '.join([engines, *proven])}" if probes else ""
-    yield f"{output}: {len(probes)} probes{by}"
+    yield f"{output}: {len(probes)} probe{'s' * (len(probes) != 1)}{by}"
     every = list(probes.values())
     yield from choice_lines(every) if probes else ()
     yield from _train_errors([probe for probe in every if probe.proof.chosen.get("protocol") == "train"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.probe.afterwards.only import picked_layers
 from cli.result import Result, command
 from cli.shared import overwrite_option
 
@@ -104,6 +105,8 @@ def plot(
     from solvers.figures.chart import refuse_existing_figure, save_figure
     from solvers.figures.figure import description
     from solvers.figures.parts.look import Look
+    from solvers.figures.scores import edges_of
+    from solvers.probing.scores.divided import divided_notes
 
     if output is None and animate is None:
         raise click.UsageError("say where the figure goes: -o FIG.svg, or --animate FIG.html")
@@ -118,17 +121,19 @@ def plot(
     }
     given["references"] = [_reference(text) for text in options["references"]]
     first = asked(**given)  # refuses words before a file is read
-    rows, recorded = _read(probes, first)
-    given["layers"] = _layers(options["layers"], rows)
+    rows, found = _read(probes, first)
+    given["layers"] = picked_layers(options["layers"], list(dict.fromkeys(row.score.layer for row in rows)))
+    given["splits"] = _splits(options["splits"], rows, found)
     if options["kind"] == "graph":
-        given["edges"] = _edges(options["edges"]) or recorded
+        given["edges"] = _edges(options["edges"]) or edges_of(found)
     what = asked(**given)
     if output is not None:
         save_figure(description(rows, what), Path(output), overwrite, Look.of(what).pixels)
     if animate is not None:
         save_animation(rows, what, Path(animate), overwrite)
     written = [path for path in (output, animate) if path is not None]
-    return Result({"kind": what.kind, "figures": written}, [f"wrote {path}" for path in written])
+    notes = [f"note: {note}" for note in divided_notes(found, what.splits or None)]
+    return Result({"kind": what.kind, "figures": written}, [f"wrote {path}" for path in written], notes)
 
 
 def _reference(text: str) -> Reference:
@@ -143,10 +148,10 @@ def _reference(text: str) -> Reference:
         ) from error
 
 
-def _read(paths: Sequence[str], what: Asked) -> tuple[list[Shown], Edges | None]:
-    """The scores of every file, and the edges that the stores of the probes recorded."""
+def _read(paths: Sequence[str], what: Asked) -> tuple[list[Shown], list[Probe]]:
+    """The scores of every file, and the probes of those that have some."""
     import solvers
-    from solvers.figures.scores import edges_of, read_scores, scores_of, shown
+    from solvers.figures.scores import read_scores, scores_of, shown
 
     sources: list[tuple[str, Sequence[Score]]] = []
     found: list[Probe] = []
@@ -161,22 +166,15 @@ def _read(paths: Sequence[str], what: Asked) -> tuple[list[Shown], Edges | None]
                 )
             found += probes.values()
             sources.append((path, scores_of(probes, what)))
-    return shown(sources), edges_of(found)
+    return shown(sources), found
 
 
-def _layers(patterns: Sequence[str], rows: Sequence[Shown]) -> list[str]:
-    """The layers that the patterns pick, in network order; each must pick one."""
-    from actstore.patterns import matcher, unknown
+def _splits(names: Sequence[str], rows: Sequence[Shown], probes: Sequence[Probe]) -> list[str]:
+    """The splits that are meant: as the scores have them, or as the store of the probes calls them."""
+    from solvers.probing.scores.split_names import own_split
 
-    names = list(dict.fromkeys(row.score.layer for row in rows))
-    picked: set[str] = set()
-    for pattern in patterns:
-        matches = matcher(pattern, names)
-        found = {name for name in names if matches(name)}
-        if not found:
-            raise unknown(pattern, names)
-        picked |= found
-    return [name for name in names if name in picked]
+    there = {row.score.split for row in rows}
+    return [name if name in there else own_split(probes, name) or name for name in names]
 
 
 def _edges(path: str | None) -> Edges | None:

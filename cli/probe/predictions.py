@@ -45,22 +45,22 @@ def predictions(probes: str, output: str, overwrite: bool, **given: Any) -> Resu
       probe predictions probes.h5 --split test -o test.csv
     """
     import solvers
+    from solvers.probing.scores.split_names import own_splits
 
     path = Path(output)
     _refuse(path, Path(probes), overwrite)
     fitted = solvers.load(probes)
     keys = _chosen(fitted, probes, given)
-    parts = _parts(fitted, keys, given["splits"])
-    if not parts or (missing := set(given["splits"]) - {part.split for part in parts}):
-        raise click.ClickException(
-            _none_kept(fitted, keys, probes, sorted(missing) if parts else given["splits"])
-        )
+    splits = own_splits([fitted[key] for key in keys], given["splits"])
+    parts = _parts(fitted, keys, splits)
+    if not parts or (missing := set(splits) - {part.split for part in parts}):
+        raise click.ClickException(_none_kept(fitted, keys, probes, sorted(missing) if parts else splits))
     ids = None if given["store"] is None else _ids_of(given["store"], fitted, parts, probes)
     rows = write(parts, ids, path, overwrite)
     count = len({part.probe.key for part in parts})
     return Result(
         {"output": output, "rows": rows, "probes": count},
-        [f"wrote {output}: {rows:,} rows of {count:,} probe{'s' * (count != 1)}"],
+        [f"wrote {output}: {rows:,} row{'s' * (rows != 1)} of {count:,} probe{'s' * (count != 1)}"],
     )
 
 
@@ -108,6 +108,8 @@ def _one(value: Any) -> list[Any]:
 def _unknown(where: str, what: str, value: Any, there: Sequence[Any]) -> str:
     from actstore.wording import hint
 
+    if what == "step":
+        return f"{where} has no step {value}; it has {', '.join(map(str, sorted(there)))}"
     return f"{where} has no {what} {value!r}; {hint(str(value), [str(each) for each in there])}"
 
 
@@ -117,7 +119,8 @@ def _parts(fitted: Probes, keys: Sequence[Key], splits: Sequence[str]) -> list[P
     parts = []
     for key in keys:
         for split in there:
-            found = fitted.predictions(key, split) if not splits or split in splits else None
+            asked = split in fitted[key].scores.rows and (not splits or split in splits)
+            found = fitted.predictions(key, split) if asked else None
             if found is not None:
                 parts.append(Part(fitted[key], split, found))
     return parts
@@ -126,8 +129,13 @@ def _parts(fitted: Probes, keys: Sequence[Key], splits: Sequence[str]) -> list[P
 def _none_kept(fitted: Probes, keys: Sequence[Key], where: str, missing: Sequence[str]) -> str:
     """Say which predictions there are instead of those that were asked for."""
     kept = dict.fromkeys(part.split for part in _parts(fitted, keys, ()))
+    there = dict.fromkeys(split for key in keys for split in fitted[key].rows)
+    unknown = [split for split in missing if split not in there]
+    if unknown:
+        return _unknown(where, "split", printable(unknown[0]), list(there))
     if not kept:
-        return f"{where} keeps no predictions; fit again without --no-predictions"
+        how = "with --train-predictions" if [*there] == ["train"] else "without --no-predictions"
+        return f"{where} keeps no predictions; fit again {how}"
     named = ", ".join(f"`{printable(split)}`" for split in missing)
     more = "; keep those of `train` with `probe fit --train-predictions`" if "train" in missing else ""
     return f"{where} keeps no predictions of {named}; it has {', '.join(f'`{printable(each)}`' for each in kept)}{more}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.probe.afterwards.only import only_probes
 from cli.probe.afterwards.tables import pair_table, probe_tables, step_tables
 from cli.probe.choice import at_end
 from cli.result import Result, command
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
     "--by",
     type=click.Choice(["step"]),
     help="A table of layers by training steps: the error, or each --metric, of the split that judges.",
+)
+@click.option("--layers", multiple=True, metavar="PATTERN", help="Only these layers; repeatable.")
+@click.option("--target", "targets", multiple=True, metavar="NAME", help="Only this target; repeatable.")
+@click.option(
+    "--step",
+    "steps",
+    multiple=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Only this step; repeatable.",
 )
 @click.option("--parts", is_flag=True, help="Classes and bins as well, with --csv or --json.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print every score as a line of CSV.")
@@ -58,6 +69,7 @@ def show(
       probe show probes.h5
       probe show probes.h5 --metric roc_auc --metric ece_15 --csv > scores.csv
       probe show steps.h5 --by step
+      probe show steps.h5 --layers 'block.*.mlp' --step 500
     """
     import solvers
     from cli.result import wants_json
@@ -72,9 +84,10 @@ def show(
             "--by arranges the table of one file; --csv and --json have the step in every row, and two files are shown "
             "by layer"
         )
-    first = solvers.load(probes)
+    only = [asked[name] for name in ("layers", "targets", "steps")]
+    first = only_probes(solvers.load(probes), probes, *only)
     if other is not None:
-        return pairs_shown(pair(first, solvers.load(other), (probes, other)))
+        return pairs_shown(pair(first, only_probes(solvers.load(other), other, *only), (probes, other)))
     if not tidy:
         return probes_shown(first, chosen, step_tables if by == "step" else probe_tables)
     scores = first.scores(
@@ -115,13 +128,18 @@ def probes_shown(
 
 def pairs_shown(pairs: list[tuple[Probe, Probe]]) -> Result:
     """Return the table of the probes of two files."""
+    from solvers.probing.scores.divided import divided_notes
+
+    notes = divided_notes([probe for two in pairs for probe in two])
     return Result(
-        {"pairs": [[as_record(left), as_record(right)] for left, right in pairs]}, [pair_table(pairs)]
+        {"pairs": [[as_record(left), as_record(right)] for left, right in pairs]},
+        [pair_table(pairs)],
+        [f"note: {note}" for note in notes],
     )
 
 
 def as_record(probe: Probe) -> dict[str, Any]:
-    """A probe as an entry of `probes` (DESIGN section 6)."""
+    """A probe as an entry of `probes` of the JSON document."""
     from solvers.probing.scores.kept import KEY
 
     classes = None if probe.classes is None else probe.classes.tolist()
@@ -171,5 +189,5 @@ def _keys(probes: Probes) -> str:
 
 
 def as_document(probes: Probes, scores: ScoreRows) -> dict[str, Any]:
-    """Return the fields of what `probe show --json` prints (DESIGN section 6)."""
+    """Return the fields of what `probe show --json` prints."""
     return {"probes": [as_record(each) for each in probes.values()], "scores": scores.to_dicts()}

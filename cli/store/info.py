@@ -34,7 +34,7 @@ def info(store: str) -> Result:
 def _text(store: str, found: Mapping[str, Any]) -> Iterator[str | Table]:
     """Yield what `describe` found, for a person."""
     state = "complete" if found["complete"] else "INCOMPLETE: the dump did not finish"
-    yield f"{store}: {found['rows']:,} rows ({found['row_unit']}), {state}"
+    yield f"{store}: {found['rows']:,} row{'s' * (found['rows'] != 1)} ({found['row_unit']}), {state}"
     if len(found["steps"]) > 1:
         yield _steps_line(found["steps"])
     yield "splits: " + ", ".join(f"{name or '(none)'} {rows:,}" for name, rows in found["splits"].items())

@@ -50,7 +50,10 @@ def rows(store: str, output: str, overwrite: bool) -> Result:
         warn_of_empty_labels(opened)
         if output != STDOUT:
             write_file(opened, output, overwrite=overwrite)
-            return Result({"output": output, "rows": opened.rows}, [f"{output}: {opened.rows:,} rows"])
+            return Result(
+                {"output": output, "rows": opened.rows},
+                [f"{output}: {opened.rows:,} row{'s' * (opened.rows != 1)}"],
+            )
         if wants_json(click.get_current_context()):
             return Result({"rows": opened.rows, "table": as_lists(opened)})
         for text in table_texts(opened):

@@ -68,7 +68,8 @@ def _summary(store: str, report: Report) -> list[str]:
         count = "1 damage" if len(report.damages) == 1 else f"{len(report.damages):,} damages"
         return [*lines, f"{store}: {count}; restore what is damaged from a copy"]
     sealed = "" if report.complete else " sealed; the store is unfinished"
-    lines.append(f"{report.rows:,} rows{sealed}, {report.bytes:,} bytes: every byte is as it was written")
+    rows = f"{report.rows:,} row{'s' * (report.rows != 1)}{sealed}"
+    lines.append(f"{rows}, {report.bytes:,} bytes: every byte is as it was written")
     return lines
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from solvers.figures.asked import asked
 from solvers.figures.parts.look import Look
 from solvers.figures.scores import edges_of, scores_of, shown
+from solvers.probing.scores.split_names import own_splits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,10 +51,11 @@ def plot(probes: Probes | Mapping[str, Probes], kind: str = "depth", **options: 
     from solvers.probing.probe import Probes
 
     by_name = {"": probes} if isinstance(probes, Probes) else dict(probes)
+    every = [probe for each in by_name.values() for probe in each.values()]
     what = asked(kind, **options)
+    what = replace(what, splits=own_splits(every, what.splits))
     if kind == "graph" and what.edges is None:
-        every = [probe for each in by_name.values() for probe in each.values()]
-        what = asked(kind, **{**options, "edges": edges_of(every)})
+        what = replace(what, edges=edges_of(every))
     return notebook_chart(
         description(shown([(name, scores_of(each, what)) for name, each in by_name.items()]), what)
     )

@@ -37,10 +37,14 @@ _CERTIFIED = ("converged", "unpenalised")
 
 @dataclass(frozen=True)
 class Shown:
-    """A score, and what the file that it is from is called here."""
+    """A score, and what the file that it is from is called here.
+
+    ``divided``: its rows are no training rows, but groups of training rows are among them.
+    """
 
     score: Score
     file: str = ""
+    divided: bool = False
 
     def of(self, dimension: str) -> Any:
         """Return what a score has in a dimension."""

@@ -50,7 +50,13 @@ def shown(sources: Sequence[tuple[str, Sequence[Score]]]) -> list[Shown]:
     called = stems if len(set(stems)) == len(stems) else names
     if len(set(called)) < len(called):
         called = [name for name, _ in sources]
-    return [Shown(score, name) for name, (_, scores) in zip(called, sources, strict=True) for score in scores]
+    return [
+        Shown(
+            score, name, (score.target, score.step, score.seed, score.split) in getattr(scores, "divided", ())
+        )
+        for name, (_, scores) in zip(called, sources, strict=True)
+        for score in scores
+    ]
 
 
 def read_scores(path: Path) -> list[Score]:

@@ -116,7 +116,7 @@ def fit(
     """Fit a linear probe softmax(h W + b) and certify how far its loss is from the optimum.
 
     ``1/S Σ s_i CE(softmax(h_i W + b), y_i) + ‖W‖² / (2 C S)``, S = Σ s_i: scikit-learn's objective, the intercept
-    not penalised; two classes as scikit-learn has them (this formula at C/2). DESIGN section 5.
+    not penalised; two classes as scikit-learn has them (this formula at C/2).
 
     Args:
         activations: (rows, *features), an array or anything that reads like one; features are flattened.

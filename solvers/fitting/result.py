@@ -101,7 +101,7 @@ class Fit:
     the ``coefficients`` ``weights * scale``; ``scale`` is 1 when no scaling was asked for and inf for
     a column that got weight 0 because it is constant.
 
-    ``gap_nats`` is an upper bound on loss - optimum, ``loss`` the objective of DESIGN section 5 in nats
+    ``gap_nats`` is an upper bound on loss - optimum, ``loss`` the objective of ``solvers.fit`` in nats
     per row. ``rows`` were trained on, ``unlabelled`` were skipped. ``evaluations`` counts gradients; ``passes`` full
     readings of the rows from when this C was begun until it was certified, those shared with other C included;
     ``seconds`` runs from the start of the solve; ``bytes_read`` are those of all readings of the whole call.

@@ -1,6 +1,6 @@
 """The objective, once, over ``xp``: softmax cross-entropy and its gradient, for many problems in one reading.
 
-    f(W, b) = 1/S Σ s_i CE(softmax(W x_i + b), y_i) + λ/2 ‖W‖²                       (DESIGN section 5)
+    f(W, b) = 1/S Σ s_i CE(softmax(W x_i + b), y_i) + λ/2 ‖W‖²
 
 Coefficients are class-major, (classes, width + 1): a row per class, whose last entry is the intercept. Logits and
 residuals are (classes, rows), so that sums over classes run along whole cache lines. A block of rows is used for the

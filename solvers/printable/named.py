@@ -25,6 +25,8 @@ def nearest(wanted: object, names: Iterable[object]) -> str:
     there = list(dict.fromkeys(names))
     texts = {str(name): name for name in there}
     near = [texts[text] for text in difflib.get_close_matches(str(wanted), texts, n=3, cutoff=0.5)]
+    if isinstance(wanted, int):  # a step or a seed: one that is written alike is not near
+        near = []
     return f"the nearest: {_listed(near)}" if near else f"there are: {_listed(there)}"
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from solvers.linear_map import LinearMap
     from solvers.probing.joining import Kept
     from solvers.probing.row_table import TableKey
+    from solvers.probing.scores.comparisons import Comparisons
     from solvers.rows import RowSource
     from solvers.scoring.predictions import Predictions
     from solvers.scoring.score_rows import ScoreRows
@@ -275,13 +276,15 @@ class Probes(Mapping[Key, Probe]):
         """Return which rows a split was, ascending: of those set aside from ``train`` for ``val``, too.
 
         Args:
-            split: as in ``probe.rows``.
+            split: as in ``probe.rows``, or as the store calls it.
             target: whose rows; None where there is one, or where all have the same.
 
         Raises:
             UnknownNameError: no such split or target.
             ProblemError: targets have other rows each, or the probes do not know their rows.
         """
+        from solvers.probing.scores.split_names import own_split
+
         tables = [table for table in self.beside.tables if table.fold is None]
         if not tables:
             msg = "these probes do not say which rows they were fitted on; fit them again with this version"
@@ -289,6 +292,10 @@ class Probes(Mapping[Key, Probe]):
         if target is not None and not any(table.target == target for table in tables):
             raise unknown("target", target, (table.target for table in tables))
         tables = [table for table in tables if target in (None, table.target)]
+        if split not in {table.split for table in tables}:
+            split = (
+                own_split((probe for probe in self.values() if target in (None, probe.target)), split) or split
+            )
         found = [np.asarray(table.arrays["index"]) for table in tables if table.split == split]
         if not found:
             raise unknown("split", split, (table.split for table in tables))
@@ -312,14 +319,23 @@ class Probes(Mapping[Key, Probe]):
     def predictions(self, key: Key, split: str) -> Predictions | None:
         """Return what a probe said of the rows of a split; None where that was not kept.
 
+        Args:
+            key: of the probe.
+            split: as in ``probe.rows``, or as the store calls it.
+
         Raises:
-            KeyError: there is no probe of this key.
+            UnknownNameError: there is no probe of this key, or no such split; the message names the nearest.
             ProbeFileError: what is kept does not fit the probe.
         """
+        from solvers.probing.scores.split_names import known_splits, own_split
+
         probe = self[key]
+        own = own_split([probe], split)
         for table in self.beside.tables:
-            if table.key == (probe.target, split, probe.where.fold):
+            if table.key == (probe.target, own or split, probe.where.fold):
                 return predictions_of(probe, table)
+        if own is None:
+            raise unknown("split", split, known_splits([probe]))
         return None
 
     def __or__(self, other: Probes) -> Probes:
@@ -362,6 +378,25 @@ class Probes(Mapping[Key, Probe]):
         named = None if metrics is None else (metrics,) if isinstance(metrics, str) else tuple(metrics)
         chosen = None if splits is None else (splits,) if isinstance(splits, str) else tuple(splits)
         return scores_of(self, Asked(named, positive, negatives, chosen, parts))
+
+    def compare(self, other: Probes | None = None, *, metric: str = "error", **how: Any) -> Comparisons:
+        """Return differences of a metric on the same rows, each with its interval of 95%, p, and p of the family.
+
+        Every layer is compared with the best by ``val``, unless one way is chosen, as in `probe compare`:
+
+        Args:
+            other: probes of the same rows, each of which is compared with the one of these.
+            metric: which; docs/metrics.md has them.
+            how: ``reference`` (a layer that all others are compared with), ``layers`` (two or more, each against the
+                first), ``steps`` or ``targets`` (two, the second against the first); ``split`` (test by default);
+                ``positive``, the class that metrics of two classes call positive.
+
+        Raises:
+            ProblemError: several ways, a word or name that there is not, or probes that cannot be compared.
+        """
+        from solvers.probing.scores.comparisons import comparisons
+
+        return comparisons(self, other, {"metric": metric, **how})
 
     def evaluate(
         self,

@@ -35,7 +35,7 @@ class Problem:
     """Rows to train on, in coordinates ``x = (h - mean) / scale`` in which the penalty is taken.
 
     ``codes`` (rows,) int64 index ``classes``. ``weights`` (rows,) have mean 1, 0 where a row is not this problem's,
-    or are None where all rows weigh the same; ``total_weight`` is the S of DESIGN section 5. ``scale`` is 1 without
+    or are None where all rows weigh the same; ``total_weight`` is the S of ``solvers.fit``. ``scale`` is 1 without
     scaling, inf where a column is constant and so gets weight 0. Problems posed together share ``source``, and
     ``center`` and ``divisor``, which keep products of its rows in range whatever each of them scales by.
     """

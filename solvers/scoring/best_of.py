@@ -10,7 +10,14 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from solvers.errors import ProblemError
 from solvers.scoring import intervals
-from solvers.scoring.comparisons import Comparison, Metric, alike, refuse_other_rows
+from solvers.scoring.comparisons import (
+    NO_SPREAD,
+    NO_VALUE,
+    Comparison,
+    Metric,
+    alike,
+    refuse_other_rows,
+)
 from solvers.scoring.interval_of import Interval
 from solvers.scoring.units import Units
 
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["against_the_best"]
 
 _NO_ERROR = 1e-12
+_NO_VALUE_DRAWN = "for some draws of the rows there is no value"
 
 
 def against_the_best(metric: Metric, probes: Sequence[Answers], seed: int = 0) -> tuple[int, list[Comparison]]:
@@ -114,8 +122,10 @@ def _widest(
 
 def _simultaneous(comparison: Comparison, error: float, widest: _Widest, freedom: int) -> Comparison:
     """Return a comparison with the best, with what the largest of all differences allows."""
-    if not error > _NO_ERROR or np.isnan(comparison.difference):
-        return replace(comparison, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
+    if np.isnan(comparison.difference):
+        return comparison.unjudged(NO_VALUE)
+    if not error > _NO_ERROR:
+        return comparison.unjudged(_NO_VALUE_DRAWN if np.isnan(error) else NO_SPREAD)
     half = widest.reach(freedom) * error
     alone, family = widest.p(abs(comparison.difference) / error, freedom)
     interval = Interval(comparison.difference - half, comparison.difference + half, "max_t")

@@ -61,7 +61,8 @@ class Comparison:
 
     ``difference`` is ``value`` − ``reference``, within ``interval`` (95%). ``p`` is of no difference between the two;
     ``p_family`` of none in the whole family: Holm's, or of the largest difference where the reference is the best that
-    was found on the same rows, whose interval is simultaneous then.
+    was found on the same rows, whose interval is simultaneous then. ``why`` there is no p and no interval, where there
+    is none (NaN); such a comparison counts in the family all the same.
     """
 
     value: float
@@ -72,6 +73,17 @@ class Comparison:
     p_family: float
     rows: int
     groups: int | None
+    why: str = ""
+
+    def unjudged(self, why: str) -> Comparison:
+        """Return this comparison without an interval and p-values, and ``why``."""
+        return replace(self, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan, why=why)
+
+
+NO_VALUE = "one of the two has no value on these rows"
+NO_SPREAD = "the difference is the same whichever rows are drawn, so its error is not known"
+_ONE_UNIT = "the rows are of one group, which tells no error"
+_NO_VALUE_WITHOUT = "without one of the few groups or rows there is no value"
 
 
 def compare(
@@ -108,7 +120,7 @@ class _Family:
         same = Interval(0.0, 0.0, "same")
         found = Comparison(value, other, value - other, same, 1.0, 1.0, units.rows, groups)
         if np.isnan(value - other):
-            return replace(found, interval=Interval(np.nan, np.nan, ""), p=np.nan, p_family=np.nan)
+            return found.unjudged(NO_VALUE)
         if alike(probe, reference):
             return found
         if metric.mean:
@@ -116,6 +128,8 @@ class _Family:
         else:
             drawn = self._draws_of(probe, units) - self._draws_of(reference, units)
             interval, p = _of_draws(value - other, drawn, units)
+            if not interval.how:
+                return found.unjudged(_why_unknown(drawn, units))
         span = metric.highest - metric.lowest
         interval = replace(interval, low=max(interval.low, -span), high=min(interval.high, span))
         return replace(found, interval=interval, p=p)
@@ -250,15 +264,24 @@ def _of_draws(value: float, drawn: NDArray[np.float64], units: Units) -> tuple[I
     return Interval(low, high, "groups" if units.grouped else "bootstrap"), p
 
 
+def _why_unknown(drawn: NDArray[np.float64], units: Units) -> str:
+    """Return why ``_of_draws`` knows nothing of these draws."""
+    if units.few and units.count < 2:
+        return _ONE_UNIT
+    return _NO_VALUE_WITHOUT if units.few and np.isnan(drawn).any() else NO_SPREAD
+
+
 # families
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Holm's adjusted p-values (comparisons,): below 0.05 is a chance of 5% in the family. NaN stays."""
+    """Return Holm's adjusted p-values (comparisons,): below 0.05 is a chance of 5% in the family.
+
+    NaN stays, and counts: a comparison that cannot be judged was made, and stands last, as if its p were 1.
+    """
     p = np.asarray(p, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted = np.full(len(p), np.nan)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
-    return adjusted
+    order = np.argsort(p, kind="stable")  # NaN last
+    steps = np.where(np.isnan(p), 1.0, p)[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return np.where(np.isnan(p), np.nan, adjusted)

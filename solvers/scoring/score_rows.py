@@ -12,7 +12,7 @@ from solvers.errors import ProblemError
 from solvers.scoring.score import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from solvers.scoring.score import Score
 
@@ -23,12 +23,19 @@ class ScoreRows(Sequence["Score"]):
     """Scores, a row each, in the columns of ``solvers.scoring.score.COLUMNS``.
 
     ``notes`` say in a line each what a reader of them has to know: too few groups, a class without rows, predictions
-    that were not kept.
+    that were not kept. ``divided`` are the scores' (target, step, seed, split) whose rows are of groups that have
+    training rows, too.
     """
 
-    def __init__(self, scores: Iterable[Score], notes: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        scores: Iterable[Score],
+        notes: Iterable[str] = (),
+        divided: Collection[tuple[str, int, int, str]] = frozenset(),
+    ) -> None:
         self._scores = tuple(scores)
         self.notes = tuple(dict.fromkeys(notes))
+        self.divided = frozenset(divided)
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -42,7 +49,7 @@ class ScoreRows(Sequence["Score"]):
     def __getitem__(self, place: int | slice) -> Score | ScoreRows:
         """Return one score, or those of a slice."""
         found = self._scores[place]
-        return ScoreRows(found, self.notes) if isinstance(found, tuple) else found
+        return ScoreRows(found, self.notes, self.divided) if isinstance(found, tuple) else found
 
     def __repr__(self) -> str:
         return f"<ScoreRows: {len(self):,} scores; .to_pandas(), .to_arrow(), .to_csv(), .to_dicts()>"

@@ -127,7 +127,7 @@ def test_non_finite_activations_are_counted_and_refused_while_other_layers_finis
     dumped = run(f"actstore dump net.py:run {DATA} --layers ** --batch-size 300 --no-selfcheck -o s.h5".split())
     assert "layer 'bad' has NaN or infinities in 6 rows" in dumped.stderr
     fitted = run("probe fit s.h5 --target sign --C 1 -o p.h5", code=1)
-    assert "1 probes" in fitted.stdout
+    assert ": 1 probe by" in fitted.stdout
     assert re.search(r"'bad'.*6 rows|'bad'.*6 of", fitted.stderr), fitted.stderr
     assert [row["layer"] for row in json.loads(run("probe show p.h5 --json").stdout)["probes"]] == ["good"]
 

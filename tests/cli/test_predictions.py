@@ -80,7 +80,7 @@ def test_rows_of_train_only_where_they_were_kept(run, refused, store, probes):
         "p.h5 keeps no predictions of `train`; it has `test`; keep those of `train` with `probe fit --train"
         in said
     )
-    assert "keeps no predictions of `tset`; it has `test`" in refused(
+    assert "p.h5 has no split 'tset'; the nearest: 'test'" in refused(
         f"probe predictions {probes} --split tset --split test -o t.csv"
     )
     run(f"probe fit {store} --target sign --C 1 --train-predictions -o all.h5")

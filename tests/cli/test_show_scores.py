@@ -11,7 +11,7 @@ import pytest
 import solvers
 from solvers.probing.scores.of_probes import keep_scores
 from solvers.scoring.score import COLUMNS
-from tests.solvers.made_probes import made
+from tests.solvers.made_probes import made, with_divided_groups
 
 
 @pytest.fixture
@@ -241,3 +241,85 @@ def test_showing_a_file_loads_no_scipy_stats(probes):
     code += "print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[-2] == "True False"
+
+
+def test_compare_says_why_a_p_is_blank_and_counts_it(run, folder):
+    made(layers=("a", "b", "c", "d"), sharpness=(40, 50, 60, 1)).save("right.h5")
+    shown = run("probe compare right.h5 --reference a --metric roc_auc").stdout
+    assert (
+        "no interval and no p of b, c: the difference is the same whichever rows are drawn, so its error is not known; "
+        "counted in the family all the same"
+    ) in " ".join(shown.split())
+    (family,) = json.loads(run("probe compare right.h5 --reference a --metric roc_auc --json").stdout)[
+        "families"
+    ]
+    b, _, d = family["comparisons"]
+    assert (b["p"], b["p_family"]) == (None, None)
+    assert b["why"].startswith("the difference is the same")
+    assert (d["why"], d["p_family"]) == ("", pytest.approx(3 * d["p"]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "show div.h5",
+        "show div.h5 --csv",
+        "show div.h5 --json",
+        "show div.h5 --by step",
+        "show div.h5 div.h5",
+        "compare div.h5",
+        "compare div.h5 --layers a,b --json",
+        "plot div.h5 -o f.svg",
+        "plot div.h5 --kind steps -o g.svg",
+    ],
+)
+def test_rows_of_groups_that_were_trained_on_are_called_not_new(run, folder, line):
+    with_divided_groups(made(groups=40), test=3).save("div.h5")
+    done = run(f"probe {line}")
+    assert "groups of training rows have rows in other splits, too (3 in `test`)" in done.stderr
+    made(groups=40).save("div.h5", overwrite=True)
+    line = line.replace("f.svg", "f2.svg").replace("g.svg", "g2.svg")
+    assert "groups of training rows" not in run(f"probe {line}").stderr
+
+
+def test_some_layers_targets_and_steps_are_shown(run, probes):
+    lines = run("probe show many.h5 --layers model.layers.1*.mlp --layers model.layers.2.mlp --step 500").stdout
+    shown = [line.split()[0] for line in lines.split("\n\n")[0].split("\n")[1:]]
+    assert shown == [f"model.layers.{number}.mlp" for number in (1, 2, *range(10, 20))]
+    document = json.loads(run("probe show many.h5 --layers model.layers.1.mlp --step 0 --json").stdout)
+    assert [(each["layer"], each["step"]) for each in document["probes"]] == [("model.layers.1.mlp", 0)]
+    whole = [
+        row
+        for row in rows_of(run("probe show many.h5 --csv").stdout)
+        if (row["layer"], row["step"]) == ("model.layers.1.mlp", "0")
+    ]
+    assert rows_of(run("probe show many.h5 --layers model.layers.1.mlp --step 0 --csv").stdout) == whole
+    made(targets=("t", "u")).save("two.h5")
+    assert {row["target"] for row in rows_of(run("probe show two.h5 --target u --csv").stdout)} == {"u"}
+    pairs = json.loads(run("probe show two.h5 two.h5 --target u --layers b --json").stdout)["pairs"]
+    assert [(left["layer"], right["target"]) for left, right in pairs] == [("b", "u")]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (
+            "--layers model.layer.1.mlp",
+            "no layer matches 'model.layer.1.mlp'; the nearest: 'model.layers.1.mlp'",
+        ),
+        ("--target T", "many.h5 has no target 'T'; there are: 't'"),
+        ("--step 50", "many.h5 has no step 50; it has 0, 500"),
+    ],
+)
+def test_what_show_is_asked_for_and_is_not_there_is_refused(refused, probes, line, why):
+    assert why in refused(f"probe show many.h5 {line}")
+
+
+def test_one_is_no_plural(run, folder):
+    made(layers=("a", "b"), rows=1).save("one.h5")
+    head = run("probe compare one.h5 --reference a").stdout
+    assert head.startswith("error of t on test, step 0: 1 row\n")
+    assert "wrote one.csv: 2 rows of 2 probes" in run("probe predictions one.h5 --split test -o one.csv").stdout
+    run_one = run("probe predictions one.h5 --split test --layer a -o two.csv").stdout
+    assert "wrote two.csv: 1 row of 1 probe\n" in run_one
+    assert "majority error" in run("probe show one.h5").stdout

@@ -1,5 +1,7 @@
 """Probes that were not fitted, with predictions of chosen quality: what scores and comparisons are tested on."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from solvers.probing.probe import Probe, Probes
@@ -73,4 +75,13 @@ def _probe(place, names, said, chosen, kept):
         Proof(1.0, "converged", 1e-6, 0.3, "numpy", "", tried, {"how": how, "split": split, "rows": 10}),
         Scores(error, nats, dict.fromkeys(said, 0.5), rows, none, none),
         predictions={(target, split, None): {"logits": said[split][1]} for split in kept},
+    )
+
+
+def with_divided_groups(probes, **counts):
+    """The same probes, as if so many groups of training rows had rows in these splits."""
+    return probes.changed(
+        lambda probe: replace(
+            probe, proof=replace(probe.proof, chosen={**probe.proof.chosen, "divided_groups": counts})
+        )
     )

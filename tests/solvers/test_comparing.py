@@ -176,3 +176,17 @@ def test_the_p_values_of_a_family_are_holm_s_and_of_enough_draws():
     expected = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(7, 0, -1)))
     assert [family.comparisons[place].comparison.p_family for place in order] == pytest.approx(expected)
     assert p.min() == pytest.approx(1 / 2_001)
+
+
+def test_a_comparison_that_cannot_be_judged_counts_in_its_family_and_says_why():
+    probes = made(layers=("a", "b", "c", "d"), sharpness=(40, 50, 60, 1))  # a, b, c are right of every row
+    (family,) = asked(probes, metric="roc_auc", reference="a")
+    found = {each.name: each.comparison for each in family.comparisons}
+    for name in ("b", "c"):
+        assert found[name].difference == 0
+        assert np.isnan([found[name].p, found[name].p_family]).all()
+        assert (
+            found[name].why == "the difference is the same whichever rows are drawn, so its error is not known"
+        )
+    assert found["d"].why == ""
+    assert found["d"].p_family == pytest.approx(3 * found["d"].p)

@@ -83,8 +83,17 @@ def test_holm_is_statsmodels_on_200_cases(monkeypatch):
         assert holm(p) == pytest.approx(multipletests(p, method="holm")[1], rel=1e-12)
 
 
-def test_holm_leaves_out_what_has_no_p_value():
-    assert holm(np.array([0.01, np.nan, 0.04])) == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
+def test_holm_counts_what_has_no_p_value():
+    nan = np.nan
+    assert holm(np.array([0.01, nan, 0.04])) == pytest.approx([0.03, nan, 0.08], nan_ok=True)
+    assert holm(np.array([0.02, *[nan] * 8])) == pytest.approx([0.18, *[nan] * 8], nan_ok=True)
+    assert np.isnan(holm(np.array([nan, nan]))).all()
+    generator = np.random.default_rng(4)
+    for _ in range(100):
+        p = generator.random(generator.integers(1, 20)) ** 3
+        unknown = generator.random(len(p)) < 0.3
+        expected = np.where(unknown, nan, multipletests(np.where(unknown, 1.0, p), method="holm")[1])
+        assert holm(np.where(unknown, nan, p)) == pytest.approx(expected, rel=1e-12, nan_ok=True)
     assert holm(np.array([])).shape == (0,)
 
 

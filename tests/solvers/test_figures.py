@@ -325,3 +325,20 @@ def test_a_store_of_several_steps_is_one_store():
     apart = [Shown(replace(row.score, store=f"s{row.file}"), row.file) for row in rows if row.score.step == 0]
     apart += [Shown(replace(row.score, store="other"), "other") for row in apart]
     assert "probes, other (store sprobes, other)" in texts_of(draw(apart))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_intervals_are_told_of_where_they_are_drawn_and_nowhere_else(kind):
+    spec = draw(everything(LAYERS)[kind], kind)
+    told = "95% intervals" in texts_of(spec)
+    ends = {name for name in ("low", "high") for record in records_of(spec) if record.get(name) is not None}
+    assert told == (ends == {"low", "high"})
+    assert not (told and kind in ("steps", "confusion", "graph"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_groups_that_were_trained_on_are_told_of_under_the_title(kind):
+    rows = everything(LAYERS)[kind]
+    told = "not new to the probe: groups of training rows have rows in "
+    assert told not in texts_of(draw(rows, kind))
+    assert told in texts_of(draw([replace(row, divided=True) for row in rows], kind))

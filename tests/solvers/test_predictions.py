@@ -10,7 +10,7 @@ from scipy.special import log_softmax, logsumexp
 
 import solvers
 from solvers import linear_map
-from solvers.errors import ProbeFileError, ProblemError
+from solvers.errors import ProbeFileError, ProblemError, UnknownNameError
 from solvers.labels import UNSEEN
 from solvers.linear_map import LinearMap
 from solvers.probing import finished_layers
@@ -117,7 +117,10 @@ def test_of_train_only_when_asked_for_and_of_nothing_when_not():
     assert probes.predictions(KEY, "train") is None
     assert fitted(predictions="all")[3].predictions(KEY, "train").logits.shape == (120, 3)
     none = fitted(predictions=False)[3]
-    assert [none.predictions(KEY, split) for split in ("train", "val", "test", "nowhere")] == [None] * 4
+    assert [none.predictions(KEY, split) for split in ("train", "val", "test")] == [None] * 3
+    for each in (none, probes):
+        with pytest.raises(UnknownNameError, match="there is no split 'tset'; the nearest: 'test'"):
+            each.predictions(KEY, "tset")
     with pytest.raises(KeyError):
         probes.predictions(("x", "label", 0), "test")
     with pytest.raises(ProblemError, match=r"predictions is 'yes'; expected True, False, or 'all'"):

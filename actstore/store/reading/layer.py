@@ -1,4 +1,4 @@
-"""One layer of a store: a row source (DESIGN section 2) over its files."""
+"""One layer of a store: a row source over its files."""
 
 from __future__ import annotations
 

@@ -51,9 +51,9 @@ def one_probe(fitted: Probes, file: str, **asked: Any) -> Probe:
             raise WrongUsage(f"{file} has probes of several {name}s; say which with --{name}: {few}")
         if value is not None:
             if value not in there:
-                raise WrongUsage(
-                    f"{file} has no {name} {value!r}; {hint(str(value), [str(each) for each in there])}"
-                )
+                if isinstance(there[0], int):
+                    raise WrongUsage(f"{file} has no {name} {value}; it has {', '.join(map(str, there))}")
+                raise WrongUsage(f"{file} has no {name} {value!r}; {hint(value, there)}")
             found = [probe for probe in found if getattr(probe, name) == value]
     return found[0]
 

@@ -210,7 +210,7 @@ def rows_table(probes: Sequence[Probe], splits: Sequence[str]) -> Table:
         [target, split, *["" if count is None else f"{count:,}" for count in counts], number(majority)]
         for target, split, *counts, majority in distinct
     ]
-    return Table(["target", "split", "rows", "unlabelled", "unseen", "majority"], rows, (0, 1))
+    return Table(["target", "split", "rows", "unlabelled", "unseen", "majority error"], rows, (0, 1))
 
 
 _COUNTS = ("rows", "unlabelled", "unseen", "majority")

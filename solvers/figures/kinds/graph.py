@@ -52,7 +52,10 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
     ]
     grid = Grid(1, drawing.width, drawing.height, 0)
     told = {name for panel in panels for name in panel.differs}
-    notes = [*notes_of(whole, None, told, words.prefix), _edges_note(edges, network, layers, left_out)]
+    notes = [
+        *notes_of(whole, None, told, words.prefix, intervals=False),
+        _edges_note(edges, network, layers, left_out),
+    ]
     head = title_lines(look, asked.title or title_of(whole, metric, "in the network"), notes)
     return composed(views, [panel.title for panel in panels], grid, look, head)
 

@@ -85,7 +85,7 @@ def drawn(what: Maps, asked: Asked, look: Look) -> dict[str, Any]:
         views.append({"height": height, "layer": cells(found, (below, beside), colours, look, slot)})
     told = {name for panel in panels for name in panel.differs} | set(what.along)
     prefix = ", ".join(dict.fromkeys(each for each in (below.labels.prefix, beside.labels.prefix) if each))
-    notes = [*notes_of(what.rows, y, told, prefix), *what.notes]
+    notes = [*notes_of(what.rows, y, told, prefix, intervals=False), *what.notes]
     head = title_lines(look, asked.title or what.title, notes)
     return composed(views, [panel.title for panel in panels], grid, look, head)
 

@@ -38,16 +38,25 @@ def title_of(rows: Sequence[Shown], metric: str, by: str) -> str:
 
 
 def notes_of(
-    rows: Sequence[Shown], y: ValueScale | None = None, told: Collection[str] = (), prefix: str = ""
+    rows: Sequence[Shown],
+    y: ValueScale | None = None,
+    told: Collection[str] = (),
+    prefix: str = "",
+    intervals: bool = True,
 ) -> list[str]:
     """Return the lines under the title; what panels or colours tell apart is ``told`` there and left out here.
 
-    ``prefix`` is what ``…`` stands for in the labels.
+    ``prefix`` is what ``…`` stands for in the labels; ``intervals`` whether the figure draws them.
     """
     first = [_store(rows), *(_only(rows, name) for name in ("step", "method", "seed") if name not in told)]
     first += [_penalties(rows), _counts(rows)]
     first += [f"… is {safe(prefix)}"] if prefix else []
-    return [" · ".join(part for part in first if part), *_intervals(rows), *_marks(rows, y)]
+    return [
+        " · ".join(part for part in first if part),
+        *(_intervals(rows) if intervals else []),
+        *_not_new(rows),
+        *_marks(rows, y),
+    ]
 
 
 def _store(rows: Sequence[Shown]) -> str:
@@ -108,6 +117,18 @@ def _intervals(rows: Sequence[Shown]) -> list[str]:
     others = ", ".join(safe(how) for how in sorted(hows) if how not in _INTERVALS)
     told = [f"95% intervals of the fitted probe on new rows ({ours})"] if ours else []
     return told + ([f"intervals: {others}"] if others else [])
+
+
+def _not_new(rows: Sequence[Shown]) -> list[str]:
+    """Say which splits have rows of groups that the probes were trained on."""
+    splits = [
+        split
+        for split in distinct(rows, "split")
+        if any(row.divided and row.of("split") == split for row in rows)
+    ]
+    if not splits:
+        return []
+    return [f"not new to the probe: groups of training rows have rows in {', '.join(map(safe, splits))}, too"]
 
 
 def _marks(rows: Sequence[Shown], y: ValueScale | None) -> list[str]:

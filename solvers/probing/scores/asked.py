@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from solvers.errors import ProblemError
 from solvers.metrics import registry
+from solvers.probing.scores.split_names import own_split, own_splits
 from solvers.scoring.answers import Answers
 from solvers.scoring.class_names import class_name
 
@@ -25,6 +26,7 @@ __all__ = [
     "positive_name",
     "refuse_unknown",
     "splits_of",
+    "with_own_splits",
 ]
 
 USUAL = ("train", "val", "test")
@@ -63,6 +65,14 @@ def judged_split(probes: Sequence[Probe]) -> str | None:
     return next((split for split in reversed(USUAL) if split in splits), splits[-1] if splits else None)
 
 
+def with_own_splits(probes: Probes, asked: Asked) -> Asked:
+    """Return what is asked with the probes' own names of splits, for those that the store has for them."""
+    every = list(probes.values())
+    splits = None if asked.splits is None else own_splits(every, asked.splits)
+    negatives = None if asked.negatives is None else own_splits(every, [asked.negatives])[0]
+    return replace(asked, splits=splits, negatives=negatives)
+
+
 def answers_of(probes: Probes, probe: Probe, split: str, asked: Asked) -> Answers | None:
     """Return what a probe said of a split, for metrics to read; None where predictions were not kept.
 
@@ -74,7 +84,8 @@ def answers_of(probes: Probes, probe: Probe, split: str, asked: Asked) -> Answer
         return None
     other = None
     if asked.negatives is not None:
-        other = probes.predictions(probe.key, asked.negatives)
+        known = own_split([probe], asked.negatives)
+        other = None if known is None else probes.predictions(probe.key, known)
         if other is None:
             msg = (
                 f"the file has no predictions of split {asked.negatives!r} for layer {probe.layer!r}, so no threshold "

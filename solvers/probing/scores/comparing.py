@@ -11,7 +11,9 @@ import numpy as np
 from solvers.errors import ProblemError
 from solvers.metrics import registry
 from solvers.probing.scores.asked import Asked, answers_of, judged_split, refuse_unknown, splits_of
+from solvers.probing.scores.divided import divided_notes
 from solvers.probing.scores.path import role_of
+from solvers.probing.scores.split_names import own_splits
 from solvers.scoring.best_of import against_the_best
 from solvers.scoring.comparisons import Comparison, compare
 
@@ -56,6 +58,7 @@ class Family:
     """Comparisons whose p-values are adjusted together, and where their reference is from.
 
     ``step`` is None where steps are compared. ``simultaneous``: the reference is the best found on the same rows.
+    ``notes`` say what else a reader has to know of the rows.
     """
 
     target: str
@@ -66,6 +69,7 @@ class Family:
     reference: str
     simultaneous: bool
     comparisons: tuple[Compared, ...]
+    notes: tuple[str, ...] = ()
 
 
 Named = tuple[str, "Probes", "Probe"]
@@ -167,7 +171,7 @@ class _Asker:
         found = compare(self.metric, answers[0], answers[1], same_labels)
         names = [(one[0], two[0]) for one, two in pairs]
         rows = [Compared(one, two, each) for (one, two), each in zip(names, found, strict=True)]
-        return self._family(pairs[0][0][2], split, reference, rows)
+        return self._family([probe for pair in pairs for _, _, probe in pair], split, reference, rows)
 
     def _against(self, named: Sequence[Named], reference: str | None) -> Family:
         """Compare probes with one of them: the one that is named, the best by ``val``, or the best there is."""
@@ -181,7 +185,7 @@ class _Asker:
             place, found = against_the_best(self.metric, answers)
             rows = [Compared(name, names[place], each) for name, each in zip(names, found, strict=True)]
             rows = [each for number, each in enumerate(rows) if number != place]
-            return self._family(named[0][2], split, names[place], rows, simultaneous=True)
+            return self._family([probe for _, _, probe in named], split, names[place], rows, simultaneous=True)
         if reference not in names:
             target = named[0][2].target
             msg = f"target {target!r} has no probe of layer {reference!r} at step {named[0][2].step}; choose another"
@@ -190,14 +194,20 @@ class _Asker:
         others = [number for number in range(len(names)) if number != place]
         found = compare(self.metric, [answers[number] for number in others], [answers[place]] * len(others))
         rows = [Compared(names[number], reference, each) for number, each in zip(others, found, strict=True)]
-        return self._family(named[0][2], split, f"{reference}, {said}", rows)
+        return self._family([probe for _, _, probe in named], split, f"{reference}, {said}", rows)
 
     def _family(
-        self, probe: Probe, split: str, reference: str, rows: Sequence[Compared], simultaneous: bool = False
+        self,
+        probes: Sequence[Probe],
+        split: str,
+        reference: str,
+        rows: Sequence[Compared],
+        simultaneous: bool = False,
     ) -> Family:
-        metric, step = self.metric, None if self.question.steps else probe.step
+        metric, probe = self.metric, probes[0]
+        step = None if self.question.steps else probe.step
         named = (probe.target, step, split, metric.name, metric.higher_is_better)
-        return Family(*named, reference, simultaneous, tuple(rows))
+        return Family(*named, reference, simultaneous, tuple(rows), tuple(divided_notes(probes, [split])))
 
     def _best_by_val(self, named: Sequence[Named], split: str) -> tuple[str | None, str]:
         """Return the best layer by the rows that chose C, or by ``val``; None where no rows but those judged tell."""
@@ -229,7 +239,8 @@ class _Asker:
     def _split(self, probes: Sequence[Probe]) -> str:
         """Return the split that is compared on, of rows that no probe has seen."""
         there = splits_of(probes)
-        split = judged_split(probes) if self.question.split is None else self.question.split
+        asked = self.question.split
+        split = judged_split(probes) if asked is None else own_splits(probes, [asked])[0]
         if split is None or any(split not in probe.scores.error for probe in probes):
             msg = f"there is no split {split!r} of all these probes; they were scored on {', '.join(there) or 'none'}"
             raise ProblemError(msg)
@@ -278,8 +289,12 @@ def _refuse_unknown(what: str, value: object, probes: Probes) -> None:
     known: list[Any] = list(dict.fromkeys(getattr(probe, what) for probe in probes.values()))
     if value not in known:
         shown: Callable[[Any], str] = str
-        near = difflib.get_close_matches(str(value), map(shown, known), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(shown, known[:8]))}"
+        near = [] if what == "step" else difflib.get_close_matches(str(value), map(shown, known), 1)
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"there are {', '.join(map(shown, known[:12]))}" + ", ..." * (len(known) > 12)
+        )
         msg = f"there is no {what} {value!r} among the probes; {hint}"
         raise ProblemError(msg)
 

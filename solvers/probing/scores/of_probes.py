@@ -10,7 +10,16 @@ import numpy as np
 
 from solvers.errors import ProblemError
 from solvers.metrics import registry
-from solvers.probing.scores.asked import RECORDED, Asked, answers_of, metrics_of, refuse_unknown, splits_of
+from solvers.probing.scores.asked import (
+    RECORDED,
+    Asked,
+    answers_of,
+    metrics_of,
+    refuse_unknown,
+    splits_of,
+    with_own_splits,
+)
+from solvers.probing.scores.divided import divided_notes
 from solvers.probing.scores.kept import kept_score, with_kept
 from solvers.probing.scores.metric_scores import metric_scores, notes_of_rows
 from solvers.probing.scores.path import blank_score, path_scores, role_of
@@ -34,7 +43,7 @@ def scores_of(probes: Probes, asked: Asked | None = None) -> ScoreRows:
     Raises:
         ProblemError: a metric, class or split that there is not, or a metric that these predictions do not allow.
     """
-    asked = asked or Asked()
+    asked = with_own_splits(probes, asked or Asked())
     refuse_unknown(probes, asked)
     one = _Pass(probes, asked)
     scores = [score for probe in probes.values() for score in one.of_probe(probe)]
@@ -44,7 +53,12 @@ def scores_of(probes: Probes, asked: Asked | None = None) -> ScoreRows:
             (why for why in one.lacking if why.startswith(tuple(lacking))), "no probe has classes to score"
         )
         raise ProblemError(msg)
-    return ScoreRows(scores, one.notes)
+    divided = {
+        (probe.target, probe.step, probe.seed, split)
+        for probe in probes.values()
+        for split in probe.proof.chosen.get("divided_groups", {})
+    }
+    return ScoreRows(scores, [*divided_notes(list(probes.values()), asked.splits), *one.notes], divided)
 
 
 def keep_scores(probes: Probes) -> Probes:
@@ -138,7 +152,8 @@ def _without(metric: Metric, split: str, asked: Asked) -> str:
         return f"split {split!r} has no predictions in the file, so its numbers have no intervals"
     if metric.name in RECORDED:
         return f"split {split!r} has no predictions in the file, so {metric.name} has no interval there"
-    return f"{metric.name} needs predictions, and the file has none of split {split!r}; fit without --no-predictions"
+    how = "with --train-predictions" if split == "train" else "without --no-predictions"
+    return f"{metric.name} needs predictions, and the file has none of split {split!r}; fit {how}"
 
 
 def _value(probe: Probe, split: str, metric: Metric, answers: Answers | None) -> float:
