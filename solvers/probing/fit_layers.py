@@ -26,7 +26,7 @@ from solvers.probing.layer.warm_starts import find_starts
 from solvers.probing.scores.of_probes import keep_scores
 from solvers.probing.settings import LayerSettings, penalties
 from solvers.probing.targets import row_tables
-from solvers.probing.task import RowRules, make_tasks
+from solvers.probing.task import RowRules, make_tasks, unfound_labels
 from solvers.rows import as_layers, as_source
 
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ def fit_layers(
     question_asked = Question(tasks, asked, row_tables(tasks, groups, ids))
     say = _warn if notice is None else notice
     _tell(tasks, say)
+    for line in unfound_labels(named, rules.ignore_label):
+        say(line)
     first = [layer for layer in wanted if layer.step == wanted[0].step]
     starts = {} if warm_start is None else find_starts(warm_start, first, tasks, say)
     kept = Parts(wanted)
