@@ -227,11 +227,12 @@ def unfound_labels(labels: Mapping[str, ArrayLike], ignore: Sequence[Any]) -> li
     read = [read_labels(given) for given in labels.values()] if ignore else []
     if any(missing.any() for _, missing in read):
         return []
-    lines = []
-    for value in ignore:
-        if not any(_ignored(values, (value,)).any() for values, _ in read):
-            lines.append(_unfound(str(value), [str(each) for values, _ in read for each in np.unique(values)]))
-    return lines
+    known = [str(each) for values, _ in read for each in np.unique(values)]
+    return [
+        _unfound(str(value), known)
+        for value in ignore
+        if not any(_ignored(values, (value,)).any() for values, _ in read)
+    ]
 
 
 def _unfound(value: str, known: Sequence[str]) -> str:
