@@ -102,8 +102,11 @@ def split_data(
         for place, spec in zip(places, specs, strict=True):
             named[place][name] = _labels_for(spec, name, sources[place][1], rows[place], columns.ignore)
     labelling = [key for text in with_spec if (key := _column(text.partition("=")[2])) is not None]
+    tables = [source for _, source in sources if isinstance(source, FeatureSource)]
+    counters = [name for source in tables for name in source.counters()]
     for _, source in sources:
         if isinstance(source, FeatureSource):
+            source.leave_out(counters)
             # A column that is the label in one file is none of the features in another.
             told = [name for name in (columns.split_by, columns.group_by) if name is not None]
             source.exclude([*labelling, *told])

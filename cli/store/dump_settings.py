@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.result import checked_beforehand
-from cli.shared import shown_warnings
+from cli.shared import notice_features, shown_warnings
 from cli.store.layers import check_weights
 from cli.store.ranks import rank_and_world_size
 
@@ -44,6 +44,7 @@ def checked_data(patterns: tuple[str, ...], output: str | None, given: dict[str,
         columns = RowColumns(given["split_by"], given["group_by"], given["ignore_label"])
         with warned_of_unfound(columns.ignore):
             data = split_data(given["data"], given["targets"], columns)
+        notice_features(data)
         place = check_beforehand(data, settings)
         if output is not None and not _may_join(output, given, settings):
             check_output(data, output, settings, place)
