@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.probe.choice import choice_lines
+from cli.probe.choice import choice_lines, class_lines
 from cli.probe.fit_options import fit_options, fit_settings
 from cli.probe.steps import refuse_other_rows, steps_of
 from cli.result import Failure, Result, Table, command
@@ -163,6 +163,7 @@ def _summary(output: str, probes: Probes) -> Iterator[str | Table]:
         proven.append("unpenalised" if not gaps else f"but {unpenalised} unpenalised")
     by = f" by {', '.join([engines, *proven])}" if probes else ""
     yield f"{output}: {len(probes)} probes{by}"
+    yield from class_lines(probes)
     every = list(probes.values())
     yield from choice_lines(every) if probes else ()
     yield from _train_errors([probe for probe in every if probe.proof.chosen.get("protocol") == "train"])
