@@ -223,7 +223,12 @@ def _offer(
         known = [*getattr(lacking[0], "offered", ())] if lacking else []
         where = lacking[0].spec if lacking else f"split {split!r}, which no data has,"
         has = f"offers {listed(known)}" if known else "offers none by name alone"
-        msg = f"target {name!r} was given without =SPEC, and {where} {has}; write --target {name}=SPEC"
+        file, columns = (
+            (getattr(lacking[0], each, None) for each in ("file", "columns")) if lacking else (None, ())
+        )
+        spec = f"{file}:{name}" if file is not None and name in (columns or ()) else "SPEC"
+        of_split = f"{split}:" if split and spec != "SPEC" else ""
+        msg = f"target {name!r} was given without =SPEC, and {where} {has}; write --target {of_split}{name}={spec}"
         raise SourceError(msg)
     for place in set(offering) - {*brought}:
         named[place][name] = sources[place][1].offer(name)  # type: ignore[union-attr]

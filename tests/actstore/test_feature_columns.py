@@ -167,3 +167,14 @@ def test_what_numbers_the_rows_of_one_file_is_no_feature_of_another(tmp_path):
 def test_where_nothing_else_is_there_a_count_is_the_feature(tmp_path):
     pd.DataFrame({"x": np.arange(12)}).to_csv(tmp_path / "x.csv", index=False)
     assert features(f"{tmp_path}/x.csv").ravel().tolist() == [*range(12)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_target_that_is_only_the_name_of_a_column_is_answered_with_its_spec(table, kind):
+    spec = f"{table}/x.{kind}"
+    with pytest.raises(SourceError, match=f"write --target sentiment={spec}:sentiment$"):
+        features(spec, ["sentiment"])
+    with pytest.raises(SourceError, match=r"write --target feeling=SPEC$"):
+        features(spec, ["feeling"])
+    with pytest.raises(SourceError, match=f"write --target a:sentiment={spec}:sentiment$"):
+        split_data([f"a={spec}"], ["a:sentiment"], as_features=True)
