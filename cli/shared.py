@@ -187,6 +187,14 @@ def notice(text: str) -> None:
     click.echo(printable(line), err=True)
 
 
+def notice_features(data: Iterable[Any]) -> None:
+    """Say which columns of tables are the features of the data, a line for each table."""
+    for item in data:
+        line = getattr(item.source, "features_line", None)
+        if line is not None:
+            notice(line)
+
+
 def noticed(context: click.Context) -> list[str]:
     """The lines that a command has shown so far, one after the other."""
     return list(context.meta.get(_NOTICED, ()))

@@ -12,6 +12,7 @@ from actstore.dumping.dump import DumpSettings
 from actstore.dumping.dump import dump as dump_data
 from actstore.errors import DumpError
 from actstore.rows.choice import RowColumns
+from actstore.rows.ignored_labels import warned_of_unfound
 from actstore.rows.labels import as_several
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def dump(
     columns = RowColumns(split_by, group_by, as_several(ignore_label))
     inputs = _read(specs_of(data), targets)
     settings = _settings(layers, inputs, options)
-    found = data_of(data, targets, columns, split=split, target=target)
+    with warned_of_unfound(columns.ignore):
+        found = data_of(data, targets, columns, split=split, target=target)
     with shown(progress) as line:
         return dump_data(model, found, out, settings, line.report)
 

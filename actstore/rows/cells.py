@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from actstore.rows.ignored_labels import saw
 from actstore.rows.labels import check_size, without
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def labels_of(cells: Sequence[str], ignore: Sequence[object] = (), what: str = "
     longest = max(map(len, cells), default=0)
     check_size(len(cells), np.dtype((np.str_, longest)), "the column of labels")
     none = {"", *map(str, ignore)}
+    if ignore:
+        known = set(cells)
+        saw([value for value in ignore if str(value) in known], sorted(known - none))
     missing = np.array([cell in none for cell in cells], bool)
     said = [cell for cell in cells if cell not in none]
     if said and all(_WHOLE.fullmatch(cell) for cell in said):

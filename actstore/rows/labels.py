@@ -13,6 +13,7 @@ import numpy as np
 
 from actstore.errors import SourceError
 from actstore.rows.ids import index_of, is_pandas
+from actstore.rows.ignored_labels import saw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -227,11 +228,19 @@ def as_several(values: object) -> tuple[object, ...]:
 def ignored(labels: np.ndarray, ignore: Sequence[object]) -> np.ndarray:
     """(rows,) bools: where a label is one of those to ignore; numbers and booleans match what is written like them."""
     data, found = np.ma.getdata(labels), np.zeros(len(labels), bool)
+    said, seen = ~np.ma.getmaskarray(labels), []
     for value in ignore:
         same = _like(value, data.dtype.kind)
-        if same is not None:
-            found |= data == same
-    return found & ~np.ma.getmaskarray(labels)
+        if same is None:
+            continue
+        equal = (data == same) & said
+        seen += [value] if equal.any() else []
+        found |= equal
+    if len(seen) < len(ignore):
+        saw(seen, np.unique(data[said]))
+    elif ignore:
+        saw(seen, ())
+    return found
 
 
 def without(labels: np.ndarray, ignore: Sequence[object]) -> np.ndarray:

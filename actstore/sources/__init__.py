@@ -102,8 +102,11 @@ def split_data(
         for place, spec in zip(places, specs, strict=True):
             named[place][name] = _labels_for(spec, name, sources[place][1], rows[place], columns.ignore)
     labelling = [key for text in with_spec if (key := _column(text.partition("=")[2])) is not None]
+    tables = [source for _, source in sources if isinstance(source, FeatureSource)]
+    counters = [name for source in tables for name in source.counters()]
     for _, source in sources:
         if isinstance(source, FeatureSource):
+            source.leave_out(counters)
             # A column that is the label in one file is none of the features in another.
             told = [name for name in (columns.split_by, columns.group_by) if name is not None]
             source.exclude([*labelling, *told])
@@ -220,7 +223,12 @@ def _offer(
         known = [*getattr(lacking[0], "offered", ())] if lacking else []
         where = lacking[0].spec if lacking else f"split {split!r}, which no data has,"
         has = f"offers {listed(known)}" if known else "offers none by name alone"
-        msg = f"target {name!r} was given without =SPEC, and {where} {has}; write --target {name}=SPEC"
+        file, columns = (
+            (getattr(lacking[0], each, None) for each in ("file", "columns")) if lacking else (None, ())
+        )
+        spec = f"{file}:{name}" if file is not None and name in (columns or ()) else "SPEC"
+        of_split = f"{split}:" if split and spec != "SPEC" else ""
+        msg = f"target {name!r} was given without =SPEC, and {where} {has}; write --target {of_split}{name}={spec}"
         raise SourceError(msg)
     for place in set(offering) - {*brought}:
         named[place][name] = sources[place][1].offer(name)  # type: ignore[union-attr]

@@ -22,19 +22,23 @@ LABEL_LIKE = {
 }
 """Columns of numbers that are hardly features, unless somebody says so."""
 _EXACT = 2**53
+_FEWEST_ROWS = 8
 
 
 class FeaturesWarning(UserWarning):
     """A table has columns that are no features."""
 
 
-def chosen_features(table: Table, asked: str | None, no_features: Collection[str]) -> list[str]:
+def chosen_features(
+    table: Table, asked: str | None, no_features: Collection[str], counters: Collection[str] = ()
+) -> list[str]:
     """Return the columns that are the features: those that were asked for, else all of numbers that may be.
 
     Args:
         table: whose columns they are.
         asked: a column, or several by commas and ``*``; None for nobody's choice.
         no_features: columns that are labels, splits or groups.
+        counters: columns that only number the rows, in another file of the data; those of this one are found.
 
     Raises:
         SourceError: no such column, one that is a label, or columns of which nobody knows whether they are features.
@@ -66,7 +70,43 @@ def chosen_features(table: Table, asked: str | None, no_features: Collection[str
     if others:
         msg = f"{table.path}: the columns {listed(others)} are no numbers, and left out of the features"
         warnings.warn(msg, FeaturesWarning, stacklevel=3)
-    return numbers
+    return _without_counters(table, numbers, counters)
+
+
+def _without_counters(table: Table, numbers: list[str], counters: Collection[str]) -> list[str]:
+    """Leave out columns that only number the rows, with a warning; all stay where there are no others."""
+    counting = [name for name in numbers if name in counters or counts_rows(table, name)]
+    left = [name for name in numbers if name not in counting]
+    if not counting or not left:
+        return numbers
+    msg = (
+        f"{table.path}: {listed(counting)} {'only numbers' if len(counting) == 1 else 'only number'} the rows, and "
+        f"{'is' if len(counting) == 1 else 'are'} left out of the features; to keep columns, name them: "
+        f"{table.path}:A,B,C"
+    )
+    warnings.warn(msg, FeaturesWarning, stacklevel=4)
+    return left
+
+
+def counts_rows(table: Table, name: str) -> bool:
+    """Whether a column of numbers holds each whole number of a range once, in any order, as row numbers do.
+
+    Below ``_FEWEST_ROWS`` a feature may well look so, and no column counts rows.
+    """
+    if table.rows < _FEWEST_ROWS or table.is_vector(name) or not table.is_number(name):
+        return False
+    cells = table.column(name)
+    if any(cell in (None, "") for cell in cells):
+        return False
+    values = np.sort(table.numbers(name))
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        return False
+    return bool((np.diff(values) == 1).all() and values[0] == np.floor(values[0]))
+
+
+def features_line(table: Table, names: Sequence[str]) -> str:
+    """Return the line that says which columns of a table are the features."""
+    return f"features of {table.path}: {len(names):,} column{'s' * (len(names) != 1)}, {listed(names)}"
 
 
 def _asked(table: Table, asked: str, no_features: Collection[str]) -> list[str]:

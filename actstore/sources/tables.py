@@ -29,7 +29,7 @@ from actstore.sources.columns import (
     read_columns,
     read_text,
 )
-from actstore.sources.feature_columns import chosen_features, side_by_side
+from actstore.sources.feature_columns import chosen_features, counts_rows, features_line, side_by_side
 from actstore.sources.row_names import column_of, id_column
 from actstore.wording import listed
 
@@ -98,11 +98,29 @@ class FeatureSource(_Told):
         self.rows = table.rows
         self._asked = asked
         self._no_features: set[str] = set()
+        self._counters: set[str] = set()
+        self._names: list[str] = []
         self._array: np.ndarray | None = None
 
     def exclude(self, names: Sequence[str]) -> None:
         """Leave columns out that are labels, splits or groups."""
         self._no_features |= {*names} & {*self.columns}
+
+    def counters(self) -> list[str]:
+        """Return the columns that only number the rows; none where somebody named the features."""
+        return (
+            [] if self._asked is not None else [each for each in self.columns if counts_rows(self._table, each)]
+        )
+
+    def leave_out(self, counters: Sequence[str]) -> None:
+        """Leave columns out that only number the rows of this or of another file of the data."""
+        self._counters |= {*counters}
+
+    @property
+    def features_line(self) -> str:
+        """Return the line that says which columns are the features. SourceError as for ``check``."""
+        self._features()
+        return features_line(self._table, self._names)
 
     def check(self) -> None:
         """Refuse what is no array of features, before anything runs. SourceError."""
@@ -110,8 +128,8 @@ class FeatureSource(_Told):
 
     def _features(self) -> ArraySource:
         if self._array is None:
-            names = chosen_features(self._table, self._asked, self._no_features)
-            self._array = side_by_side(self._table, names)
+            self._names = chosen_features(self._table, self._asked, self._no_features, self._counters)
+            self._array = side_by_side(self._table, self._names)
         return ArraySource(self._array, self.spec)
 
     @contextmanager

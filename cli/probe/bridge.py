@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.probe.row_columns import RowOptions, StoreColumns, side_by_side, target_of, told_of_features
+from cli.shared import notice_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -233,6 +234,7 @@ def _of_features(
     for item in data:
         _leave_out(item.source, (asked.split_by, asked.group_by))
     names = _target_names(data)
+    notice_features(data)
     rows = [as_source(stack.enter_context(item.source.opened())) for item in data]
     counts = [part.shape[0] for part in rows]
     labels = {name: joined_labels([item.targets.get(name) for item in data], counts) for name in names}

@@ -10,7 +10,9 @@ from cli.shared import printable as safe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from solvers.probing.probe import Probe
+    from solvers.probing.probe import Probe, Probes
+
+_CLASSES_SHOWN = 6
 
 
 def choice_lines(probes: Sequence[Probe]) -> list[str]:
@@ -26,6 +28,33 @@ def choice_lines(probes: Sequence[Probe]) -> list[str]:
     if len(set(rows.values())) == 1:
         return [*said, f"rows: {next(iter(rows.values()))}"]
     return [*said, *(f"rows of {safe(target)}: {each}" for target, each in rows.items())]
+
+
+def class_lines(probes: Probes) -> list[str]:
+    """Return a line for each target on how many classes `train` has, with their rows where they are few."""
+    import numpy as np
+
+    lines = []
+    for target in dict.fromkeys(probe.target for probe in probes.values()):
+        table = next(
+            (each for each in probes.beside.tables if (each.target, each.split) == (target, "train")), None
+        )
+        if table is None or table.classes is None:
+            continue
+        names, counts = np.unique(table.classes[table.arrays["truth"]], return_counts=True)
+        each = [
+            f"{_class(name)} {count:,}" for name, count in zip(names.tolist(), counts.tolist(), strict=True)
+        ]
+        listed = f" ({', '.join(each)})" if len(each) <= _CLASSES_SHOWN else ""
+        lines.append(f"classes of {safe(target)} in `train`: {len(each):,}{listed}")
+    return lines
+
+
+def _class(name: object) -> str:
+    """A class as it is read: text in quotes where its ends or a comma would not be seen."""
+    text = str(name)
+    plain = text == text.strip() and not {",", "(", ")", " "} & {*text}
+    return safe(text if plain and text else repr(text))
 
 
 def _rows(probe: Probe) -> str:
@@ -74,7 +103,7 @@ def _of_several(probes: Sequence[Probe], each: Any) -> str:
 
 def _ends_said(probes: Sequence[Probe]) -> str:
     """Which layers have C at the end of the grid, as the end of a line."""
-    ends = list(dict.fromkeys(probe.layer for probe in probes if at_end(probe)))
+    ends = list(dict.fromkeys(probe.layer for probe in probes if at_end(probe) and not _is_zero(probe)))
     return f"; at the end of the grid for {_some(ends)}, so try further" if ends else ""
 
 
@@ -132,6 +161,11 @@ def at_end(probe: Probe) -> str | None:
     if math.inf == probe.C:  # nothing lies beyond
         return None
     return "lowest" if min(grid) == probe.C else "highest" if max(grid) == probe.C else None
+
+
+def _is_zero(probe: Probe) -> bool:
+    """Whether a probe has no weights: nothing helps on new rows, and another C gives no more."""
+    return not probe.weights.any()
 
 
 def _some(names: Sequence[str]) -> str:

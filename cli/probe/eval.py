@@ -160,7 +160,9 @@ def _result(one: Scored, two: Scored | None, names: tuple[str, str | None], aske
         data |= {"beside": two.found.scores.to_dicts(), "differences": [asdict(each) for each in found]}
         notes, missing = [*notes, *two.notes, *lines], [*missing, *two.missing]
     if any(score.interval for score in one.found.scores):
-        text.append("95%: an interval of the fitted probe on new rows of the same population")
+        sure = "95%: an interval of the fitted probe on new rows of the same population"
+        unsure = "95%: an interval on new rows of the same population, if these rows are new"
+        text.append(sure if one.new_is_known else unsure)
     text += _positive_lines(one.found, asked)
     return Result(
         data,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.probe.choice import choice_lines
+from cli.probe.choice import choice_lines, class_lines
 from cli.probe.fit_options import fit_options, fit_settings
 from cli.probe.steps import refuse_other_rows, steps_of
 from cli.result import Failure, Result, Table, command
@@ -71,6 +71,7 @@ def fit(output: str, overwrite: bool, **given: Any) -> Result:
 def _fitted(given: dict[str, Any], steps: Sequence[int | None], told: dict[str, Any]) -> Probes:
     """The probes of all steps; [None] is the only one, or no step at all."""
     import solvers
+    from actstore.rows.ignored_labels import warned_of_unfound
     from cli.probe.bridge import open_problem, with_stored
     from cli.probe.row_columns import RowOptions
 
@@ -80,7 +81,8 @@ def _fitted(given: dict[str, Any], steps: Sequence[int | None], told: dict[str, 
     asked = (given["activations"], given["targets"], given["patterns"])
     with ExitStack() as stack:
         stack.enter_context(shown_warnings())
-        problems = [stack.enter_context(open_problem(*asked, step, rows)) for step in steps]
+        with warned_of_unfound(rows.ignore_label) as ignored:
+            problems = [stack.enter_context(open_problem(*asked, step, rows)) for step in steps]
         line = stack.enter_context(ProgressLine())
         first, several = problems[0], len(problems) > 1
         refuse_other_rows(given["activations"][0], problems)
@@ -90,7 +92,7 @@ def _fitted(given: dict[str, Any], steps: Sequence[int | None], told: dict[str, 
             splits=first.splits,
             groups=first.groups,
             progress=Reporter(line),
-            notice=_noticed_over(line),
+            notice=_noticed_over(line, ignored.lines),
             step=0 if several else first.step,
             fingerprint={each.step: each.fingerprint for each in problems},
             ids=first.ids,
@@ -120,10 +122,13 @@ class Reporter:
         self.line.show(text, force=progress.fit is None)
 
 
-def _noticed_over(line: ProgressLine) -> Callable[[str], None]:
+def _noticed_over(line: ProgressLine, warned: Sequence[str]) -> Callable[[str], None]:
+    """Show notices but those that were warned of."""
+
     def show(text: str) -> None:
-        line.clear()
-        notice(text)
+        if text not in warned:
+            line.clear()
+            notice(text)
 
     return show
 
@@ -158,6 +163,7 @@ def _summary(output: str, probes: Probes) -> Iterator[str | Table]:
         proven.append("unpenalised" if not gaps else f"but {unpenalised} unpenalised")
     by = f" by {', '.join([engines, *proven])}" if probes else ""
     yield f"{output}: {len(probes)} probe{'s' * (len(probes) != 1)}{by}"
+    yield from class_lines(probes)
     every = list(probes.values())
     yield from choice_lines(every) if probes else ()
     yield from _train_errors([probe for probe in every if probe.proof.chosen.get("protocol") == "train"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.result import checked_beforehand
-from cli.shared import shown_warnings
+from cli.shared import notice_features, shown_warnings
 from cli.store.layers import check_weights
 from cli.store.ranks import rank_and_world_size
 
@@ -29,6 +29,7 @@ def checked_data(patterns: tuple[str, ...], output: str | None, given: dict[str,
         click.ClickException: exit code 2.
     """
     from actstore.dumping.dump import check_beforehand, check_output
+    from actstore.rows.ignored_labels import warned_of_unfound
     from actstore.sources import RowColumns, split_data
 
     if not given["data"]:
@@ -41,7 +42,9 @@ def checked_data(patterns: tuple[str, ...], output: str | None, given: dict[str,
         settings = settings_of(patterns, given)
         check_weights(given["weights"])
         columns = RowColumns(given["split_by"], given["group_by"], given["ignore_label"])
-        data = split_data(given["data"], given["targets"], columns)
+        with warned_of_unfound(columns.ignore):
+            data = split_data(given["data"], given["targets"], columns)
+        notice_features(data)
         place = check_beforehand(data, settings)
         if output is not None and not _may_join(output, given, settings):
             check_output(data, output, settings, place)

@@ -42,10 +42,12 @@ def label(
     import actstore
     from actstore.labels import place, read_file
     from actstore.rows.choice import whole
+    from actstore.rows.ignored_labels import warned_of_unfound
 
     with actstore.open(store) as opened, shown_warnings():
         ids = opened.ids.tolist()
-        found = read_file(labels, column, given["ignore_label"])
+        with warned_of_unfound(given["ignore_label"]):
+            found = read_file(labels, column, given["ignore_label"])
         attached = {name or found.name: place(found, ids, labels)}
         for what in ("split", "group"):
             wanted = given[f"{what}_by"]

@@ -19,6 +19,7 @@ from solvers.given import by_position, refuse_other_rows
 from solvers.printable.progress import shown
 from solvers.probing.finished_layers import Parts
 from solvers.probing.layer.fit_layer import Question
+from solvers.probing.layer.notices import task_notices
 from solvers.probing.layer.question import question
 from solvers.probing.layer.run import LayerProgress, Run
 from solvers.probing.layer.slices import cut, every_draw
@@ -26,11 +27,11 @@ from solvers.probing.layer.warm_starts import find_starts
 from solvers.probing.scores.of_probes import keep_scores
 from solvers.probing.settings import LayerSettings, penalties
 from solvers.probing.targets import row_tables
-from solvers.probing.task import RowRules, make_tasks
+from solvers.probing.task import RowRules, make_tasks, unfound_labels
 from solvers.rows import as_layers, as_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -178,7 +179,7 @@ def fit_layers(
         raise ProblemError(msg)
     question_asked = Question(tasks, asked, row_tables(tasks, groups, ids))
     say = _warn if notice is None else notice
-    _tell(tasks, say)
+    _tell([*task_notices(tasks), *unfound_labels(named, rules.ignore_label)], say)
     first = [layer for layer in wanted if layer.step == wanted[0].step]
     starts = {} if warm_start is None else find_starts(warm_start, first, tasks, say)
     kept = Parts(wanted)
@@ -236,29 +237,9 @@ def _refuse_unknown(asked: LayerSettings, tasks: Mapping[str, Task]) -> None:
             raise ProblemError(msg)
 
 
-def _tell(tasks: Mapping[str, Task], say: Callable[[str], None]) -> None:
-    """Say what is to be said of the tasks, each line once."""
-    for line in dict.fromkeys(line for name, task in tasks.items() for line in _noticed(name, task)):
+def _tell(lines: Sequence[str], say: Callable[[str], None]) -> None:
+    for line in lines:
         say(line)
-
-
-def _noticed(target: str, task: Task) -> Iterator[str]:
-    """Yield notices on a task: classes that look like no label, and groups that are in ``train`` and elsewhere."""
-    marks = task.marks()
-    if marks:
-        named = " and ".join(f"{value!r} ({count:,} rows)" for value, count in marks.items())
-        first = repr(next(iter(marks)))
-        yield (
-            f"target {target!r} has the class {named}, which looks like a mark for 'no label'; if it is one, say so: "
-            f"--ignore-label {first} (ignore_label={first} in Python)"
-        )
-    divided: Mapping[str, int] = task.chosen.get("divided_groups", {})
-    if divided:
-        where = ", ".join(f"{count:,} in `{split}`" for split, count in divided.items())
-        yield (
-            f"groups of training rows have rows in other splits, too ({where}), so what is scored there is not new to "
-            "the probe; divide the rows by whole groups"
-        )
 
 
 def _several(values: Any) -> tuple[Any, ...]:

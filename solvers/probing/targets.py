@@ -17,7 +17,7 @@ from solvers.rows import Rows
 from solvers.scoring.split_score import nonfinite_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -95,10 +95,27 @@ def bad_rows(rows: RowSource, tasks: Mapping[str, Task]) -> dict[str, str]:
     for target, task in tasks.items():
         bad = {split: nonfinite_rows(Rows(rows, numbers)) for split, numbers in task.rows.items()}
         listed = [f"{count:,} of {len(task.rows[split]):,} {split}" for split, count in bad.items() if count]
+        first = _first_bad(rows, [task.rows[split] for split, count in bad.items() if count])
         if listed:
             total, where = sum(bad.values()), ", ".join(listed)
             reasons[target] = (
-                f"{Status.BAD_DATA}: {total:,} rows hold NaN or infinite values ({where}); "
-                "dump it in a wider dtype"
+                f"{Status.BAD_DATA}: {total:,} rows hold NaN or infinite values ({where}), the first is row {first:,}; "
+                f"{_CURE}"
             )
     return reasons
+
+
+_CURE = "mend or leave out such rows; what a narrow dtype made infinite, dump in a wider one"
+
+
+def _first_bad(rows: RowSource, splits: Sequence[NDArray[np.int64]]) -> int:
+    """The first row, counted from 0 in the file, that is not finite, in splits that each have one."""
+    return min((_first_of(rows, numbers) for numbers in splits), default=-1)
+
+
+def _first_of(rows: RowSource, numbers: NDArray[np.int64]) -> int:
+    """The first row of a split, by halves: so few rows are read again."""
+    while len(numbers) > 1:
+        half = numbers[: len(numbers) // 2]
+        numbers = half if nonfinite_rows(Rows(rows, half)) else numbers[len(half) :]
+    return int(numbers[0])

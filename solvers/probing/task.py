@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -216,6 +217,30 @@ def _ignored(values: Array, ignore: Sequence[Any]) -> NDArray[np.bool_]:
             except (TypeError, ValueError, OverflowError):
                 continue
     return found
+
+
+def unfound_labels(labels: Mapping[str, ArrayLike], ignore: Sequence[Any]) -> list[str]:
+    """Return a line for each label to ignore that no row of any target has.
+
+    Nothing is said where rows have no label already: those to ignore may have been among them.
+    """
+    read = [read_labels(given) for given in labels.values()] if ignore else []
+    if any(missing.any() for _, missing in read):
+        return []
+    known = [str(each) for values, _ in read for each in np.unique(values)]
+    return [
+        _unfound(str(value), known)
+        for value in ignore
+        if not any(_ignored(values, (value,)).any() for values, _ in read)
+    ]
+
+
+def _unfound(value: str, known: Sequence[str]) -> str:
+    """Return the line on a label that no row has, with the nearest: of another case or blanks, or of its letters."""
+    lower = {name.strip().lower(): name for name in reversed(known)}
+    near = [lower.get(value.strip().lower(), ""), *difflib.get_close_matches(value, known, n=1, cutoff=0.5)]
+    nearest = next((f"; the nearest is {name!r}" for name in near if name), "")
+    return f"no row has the label {value!r}, which was to be ignored{nearest}"
 
 
 def _classes(values: Array, rows: Mapping[str, NDArray[np.int64]], target: str) -> Array:

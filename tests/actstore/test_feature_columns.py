@@ -127,3 +127,54 @@ def test_a_column_that_says_splits_or_groups_is_no_feature(tmp_path):
     (batch,) = item.batches(9, RowChoice())
     assert batch.inputs.tolist() == [[0.5, 1], [1.5, 2]]
     assert batch.groups.tolist() == ["7", "8"]
+
+
+def counted(tmp_path, name, rows):
+    """A file with two features, a row number and a shuffled one, and a feature of whole numbers."""
+    generator = np.random.default_rng(rows)
+    frame = pd.DataFrame(
+        {"row": np.arange(rows), "a": generator.normal(size=rows), "b": generator.normal(size=rows)}
+    )
+    frame["seed"] = generator.permutation(rows) + 5
+    frame["length"] = np.arange(rows) // 2
+    frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    frame.to_parquet(tmp_path / f"{name}.parquet")
+    return frame
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_only_number_the_rows_are_left_out_unless_named(tmp_path, kind):
+    frame = counted(tmp_path, "x", 20)
+    with pytest.warns(
+        UserWarning, match="'row', 'seed' only number the rows, and are left out of the features"
+    ):
+        found = features(f"{tmp_path}/x.{kind}")
+    np.testing.assert_allclose(found, frame[["a", "b", "length"]])
+    named = features(f"{tmp_path}/x.{kind}:row,a")
+    np.testing.assert_allclose(named, frame[["row", "a"]])
+
+
+def test_what_numbers_the_rows_of_one_file_is_no_feature_of_another(tmp_path):
+    """A part of a file has row numbers with gaps."""
+    counted(tmp_path, "x", 20)
+    counted(tmp_path, "y", 24).sample(15, random_state=0).to_csv(tmp_path / "y.csv", index=False)
+    data = split_data([f"train={tmp_path}/x.csv", f"test={tmp_path}/y.csv"], as_features=True)
+    with pytest.warns(UserWarning, match="only number the rows"):
+        lines = [item.source.features_line for item in data]
+    assert [line.partition(": ")[2] for line in lines] == ["3 columns, 'a', 'b', 'length'"] * 2
+
+
+def test_where_nothing_else_is_there_a_count_is_the_feature(tmp_path):
+    pd.DataFrame({"x": np.arange(12)}).to_csv(tmp_path / "x.csv", index=False)
+    assert features(f"{tmp_path}/x.csv").ravel().tolist() == [*range(12)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_target_that_is_only_the_name_of_a_column_is_answered_with_its_spec(table, kind):
+    spec = f"{table}/x.{kind}"
+    with pytest.raises(SourceError, match=f"write --target sentiment={spec}:sentiment$"):
+        features(spec, ["sentiment"])
+    with pytest.raises(SourceError, match=r"write --target feeling=SPEC$"):
+        features(spec, ["feeling"])
+    with pytest.raises(SourceError, match=f"write --target a:sentiment={spec}:sentiment$"):
+        split_data([f"a={spec}"], ["a:sentiment"], as_features=True)

@@ -266,7 +266,8 @@ def test_rows_that_do_not_fit_the_memory_give_the_same_probes(run, store, folder
 def test_no_penalty_end_to_end(run, store, folder):
     done = run(f"probe fit {store} --target sign --C inf -o p.h5")
     assert (done.stdout, done.stderr) == (
-        "p.h5: 2 probes by numpy, unpenalised\nrows: train 300, test 100\n",
+        "p.h5: 2 probes by numpy, unpenalised\n"
+        "classes of sign in `train`: 2 (0 144, 1 156)\nrows: train 300, test 100\n",
         "",
     )
     run(f"probe fit {store} --target sign --C 1 -o one.h5")
@@ -303,7 +304,10 @@ def test_probes_without_a_penalty_are_said_to_be_so_and_no_failure(run, store, f
 
     monkeypatch.setattr(layer_module, "fit", unpenalised)
     done = run(f"probe fit {store} --target sign --C inf -o p.h5")
-    assert done.stdout == "p.h5: 2 probes by numpy, unpenalised\nrows: train 300, test 100\n"
+    assert (
+        done.stdout == "p.h5: 2 probes by numpy, unpenalised\n"
+        "classes of sign in `train`: 2 (0 144, 1 156)\nrows: train 300, test 100\n"
+    )
     assert done.stderr == ""
     for row in records(run, "p.h5").values():
         assert (row["status"], row["gap_nats"], row["C"]) == ("unpenalised", None, None)

@@ -79,3 +79,40 @@ def test_a_group_that_is_empty_is_refused(refused, run, data, folder):
     run(data)
     (folder / "gap.csv").write_text("id,z,pair\nd0,1,a\nd1,2,\n")
     assert "row 1 has no group" in refused("actstore label s.acts gap.csv --column z --group-by pair")
+
+
+NOBODY = "no row has the label 'na', which was to be ignored; the nearest is 'NA'"
+
+
+def test_a_label_to_ignore_that_no_row_has_is_named_with_the_nearest(run, data):
+    """A typo would leave the label among the classes."""
+    assert NOBODY in run(f"{data} --target y=d.csv:y --ignore-label na").stderr
+    assert "no row has" not in run(f"{data} --overwrite --target y=d.csv:y --ignore-label NA").stderr
+    line = "actstore label s.acts later.csv --column z --overwrite --ignore-label"
+    assert "no row has the label '9', which was to be ignored\n" in run(f"{line} 9").stderr
+    assert run(f"{line} 2").stderr == ""
+
+
+@pytest.mark.parametrize("labels", ["--target y", "--target y=d.csv:y"])
+def test_fit_names_a_label_to_ignore_that_no_row_has_once(run, data, labels):
+    run(f"{data} --target y=d.csv:y")
+    line = f"probe fit s.acts {labels} --C 1 --overwrite -o p.h5 --ignore-label"
+    assert run(f"{line} na").stderr.count(NOBODY) == 1
+    assert "no row has" not in run(f"{line} NA").stderr
+
+
+def test_a_label_to_ignore_that_one_target_has_is_not_named(run, data):
+    run(f"{data} --target y=d.csv:y --target fold=d.csv:fold")
+    line = "probe fit s.acts --target y --target fold --C 1 --overwrite -o p.h5 --ignore-label"
+    assert "no row has" not in run(f"{line} NA").stderr
+
+
+def test_python_warns_of_a_label_to_ignore_that_no_row_has(run, data):
+    import solvers
+
+    run(f"{data} --target y=d.csv:y")
+    with actstore.open("s.acts") as store:
+        with pytest.warns(UserWarning, match="no row has the label 'c'"):
+            store.attach("w", np.array(["a", "b"] * 12), ignore_label="c")
+        with pytest.warns(UserWarning, match="no row has the label '7', which"):
+            solvers.fit_layers(store.layers["out"], Y, C=1.0, ignore_label=7)

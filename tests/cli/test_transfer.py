@@ -387,3 +387,37 @@ def test_names_of_splits_and_layers_do_not_act_on_the_terminal(run, folder):
     done = run("probe eval p.h5 x.npy --target label=y.npy")
     assert not set("\x1b\u202e") & set(done.stdout + done.stderr)
     assert "a\\x1b[31m\\u202e" in done.stdout
+
+
+UNKNOWN = "were among those that p.h5 was fitted on is not known"
+
+
+def test_trained_rows_in_another_file_and_order_are_not_called_new(run, net, probes):
+    """Their ids only count them, so nothing tells them from new ones."""
+    train = read("train.npz")
+    order = np.random.default_rng(3).permutation(len(train["y"]))
+    np.savez("shuffled.npz", x=train["x"][order], y=train["y"][order])
+    data = "--data n=shuffled.npz:x --target n:sign=shuffled.npz:y"
+    run(f"actstore dump {net} {data} --layers hidden --layers double.out -o n.h5")
+    result = run("probe eval p.h5 n.h5")
+    assert UNKNOWN in result.output
+    assert "on new rows of the same population, if these rows are new\n" in result.stdout
+
+
+def test_of_the_store_of_the_fit_and_of_named_rows_new_rows_are_known(run, net, store, probes):
+    """The store itself knows its rows; so do names that files give, where the fit had names, too."""
+    assert UNKNOWN not in run(f"probe eval p.h5 {store}").output
+    for name, first in (("old", 0), ("new", 200)):
+        x = np.random.default_rng(first).normal(size=(200, 6))
+        lines = [
+            f"r{first + row}," + ",".join(map(str, cells)) + f",{int(cells[0] > 0)}"
+            for row, cells in enumerate(x)
+        ]
+        Path(f"{name}.csv").write_text("\n".join(["id,a,b,c,d,e,f,sign", *lines]) + "\n")
+        split = "train" if name == "old" else "test"
+        data = f"--data {split}={name}.csv:a,b,c,d,e,f --target {split}:sign={name}.csv:sign"
+        run(f"actstore dump {net} {data} --layers hidden -o {name}.h5")
+    run("probe fit old.h5 --target sign --C 1 --overwrite -o p.h5")
+    result = run("probe eval p.h5 new.h5")
+    assert UNKNOWN not in result.output
+    assert "if these rows are new" not in result.stdout

@@ -21,8 +21,9 @@ def test_a_layer_with_bad_rows_is_refused_and_the_others_finish(layers, labels, 
     probes = solvers.fit_layers(layers, labels, splits=splits, C=STRENGTHS)
     assert list(probes) == [("conv", "label", 0)]
     assert probes.failures == {
-        "input": f"bad_data: 2 rows hold NaN or infinite values (2 of {np.sum(splits == split)} {split}); "
-        "dump it in a wider dtype"
+        "input": f"bad_data: 2 rows hold NaN or infinite values (2 of {np.sum(splits == split)} {split}), "
+        f"the first is row {rows[0]}; mend or leave out such rows; "
+        "what a narrow dtype made infinite, dump in a wider one"
     }
 
 

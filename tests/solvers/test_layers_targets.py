@@ -139,11 +139,11 @@ def test_bad_rows_stop_the_targets_that_need_them_and_no_other(layers, labels, s
         *(("conv", target) for target in labels),
     ]
     count = np.sum(splits == split)
-    assert probes.failures == {
-        "input": f"target 'kind': bad_data: 1 rows hold NaN or infinite values (1 of {count} {split}); dump it in a "
-        f"wider dtype; target 'name': bad_data: 1 rows hold NaN or infinite values (1 of {count} {split}); dump it "
-        "in a wider dtype"
-    }
+    reason = (
+        f"bad_data: 1 rows hold NaN or infinite values (1 of {count} {split}), the first is row {row}; mend or leave "
+        "out such rows; what a narrow dtype made infinite, dump in a wider one"
+    )
+    assert probes.failures == {"input": f"target 'kind': {reason}; target 'name': {reason}"}
 
 
 def test_what_solvers_fit_is_given(layers, labels, monkeypatch):

@@ -262,10 +262,13 @@ class Store:
             TargetError: labels for other rows than these, or a name that is taken.
             StoreError: the store is one file, unfinished or replaced since, or the disk takes no more.
         """
+        from actstore.rows.ignored_labels import warned_of_unfound
         from actstore.rows.labels import as_several
         from actstore.store.writing.attach import attach
 
-        attached = attach(self, name, values, ids, overwrite=overwrite, ignore=as_several(ignore_label))
+        ignore = as_several(ignore_label)
+        with warned_of_unfound(ignore):
+            attached = attach(self, name, values, ids, overwrite=overwrite, ignore=ignore)
         self._catalog = replace(self._catalog, attached=attached)
         self.__dict__.pop("targets", None)
 

@@ -10,6 +10,7 @@ from cli.probe.afterwards.store_rows import (
     called_by,
     given_rows_of,
     labels_by_target,
+    new_is_known,
     notes_of_store,
     refuse_another_layer,
 )
@@ -29,12 +30,16 @@ __all__ = ["EvalRows", "Scored", "opened_rows"]
 
 @dataclass(frozen=True)
 class Scored:
-    """An evaluation, what is to be said of it (lines to note, what could not be scored), and what splits are called."""
+    """An evaluation, what is to be said of it (lines to note, what could not be scored), and what splits are called.
+
+    ``new_is_known`` says whether rows that are held out are certainly new to the probes.
+    """
 
     found: Evaluation
     notes: list[str]
     missing: list[str]
     called: Mapping[str, str]
+    new_is_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class EvalRows:
             there, missing = _there(chosen, rows, " ".join(self.sources))
             notes = [
                 "rows of files have no ids: those that a probe was trained on are recognised, as `fit`, only where all "
-                "of them are there in their order"
+                "of them are there in their order; whether the others are new to it is not known"
             ]
         else:
             rows, there, missing = self._of_store(self.store, fitted, chosen, called)
@@ -76,7 +81,8 @@ class EvalRows:
         failed = [*missing, *_failed(found.failures)]
         if not found.parts:
             raise ProblemError(failed[0])
-        return Scored(found, [*notes, *found.scores.notes], failed, called)
+        known = self.store is not None and all(new_is_known(probe, fitted, self.store, rows) for probe in there)
+        return Scored(found, [*notes, *found.scores.notes], failed, called, known)
 
     def _of_store(
         self, store: Store, fitted: Probes, chosen: Sequence[Probe], called: Mapping[str, str]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from actstore.store.reading.reader import Store
     from solvers.probing.afterwards.scores import GivenRows
     from solvers.probing.probe import Probe, Probes
+    from solvers.probing.row_table import RowTable
 
 __all__ = [
     "called_by",
@@ -146,7 +147,7 @@ def notes_of_store(
     import numpy as np
 
     from cli.probe.bridge import described
-    from solvers.probing.afterwards.scores import SAME_IDS
+    from solvers.probing.afterwards.seen_rows import HELD_OUT, SAME_IDS
 
     file, where = names
     steps = list(dict.fromkeys(probe.step for probe in probes))
@@ -172,11 +173,50 @@ def notes_of_store(
             f"rows of {where} have ids that {file} was fitted with, though the inputs are others or unknown; they "
             f"stand apart as `{SAME_IDS}`"
         )
+    if not all(new_is_known(probe, fitted, store, rows) for probe in probes):
+        yield (
+            f"whether rows of {where} were among those that {file} was fitted on is not known: their ids only count "
+            f"them, so `{HELD_OUT}` says no more than that none was recognised"
+        )
     if rows.groups is None and any("group" in table.arrays for table in fitted.beside.tables):
         yield (
             f"{file} was fitted on rows in groups, but those of {where} are taken each by itself, so intervals may be "
             "too narrow; name their groups with --group-by"
         )
+
+
+def new_is_known(probe: Probe, fitted: Probes, store: Store, rows: GivenRows) -> bool:
+    """Whether the rows of a store that are held out are certainly none that a probe was trained or chosen on.
+
+    The same rows in another order, or in another file, have other ids where ids only count rows.
+    """
+    from solvers.probing.afterwards.seen_rows import HELD_OUT, tables_used
+
+    if not (rows.roles[probe.key] == HELD_OUT).any() or _of_the_same_inputs(probe, store):
+        return True
+    used = [table for _, table in tables_used(probe, fitted.beside.tables)]
+    if any("id" not in table.arrays for table in used):
+        return False
+    return not (_count(store.ids[:].tolist()) or any(_counted(probe, table) for table in used))
+
+
+def _count(ids: Sequence[str]) -> bool:
+    """Whether ids are such as rows get where no file names them: INDEX or SPLIT/INDEX."""
+    return all(name.rpartition("/")[2].isdigit() for name in ids)
+
+
+def _counted(probe: Probe, table: RowTable) -> bool:
+    """Whether the hashes of the ids of a table are those of ids that count rows."""
+    import numpy as np
+
+    from solvers.probing.targets import id_digests
+
+    index = np.asarray(table.arrays["index"])
+    called = probe.proof.chosen.get("called", {})
+    splits = dict.fromkeys(["train", table.split, *called.values()])
+    counts = range(int(index.max(initial=-1)) + 1)
+    names = [str(count) for count in counts] + [f"{split}/{count}" for split in splits for count in counts]
+    return bool(names) and bool(np.isin(table.arrays["id"], id_digests(names)).any())
 
 
 def roles_of(probe: Probe, fitted: Probes, store: Store, digests: Callable[[], np.ndarray]) -> np.ndarray:

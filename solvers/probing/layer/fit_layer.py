@@ -73,7 +73,7 @@ def fit_layer(
     work = _Work(layer, question, LayerView.of(layer, question.settings), starts, progress)
     chosen, reasons = work.choose_where_sound()
     scores = work.score(chosen)
-    spoilt = {target for target, own in scores.items() if any(s.nonfinite for s in own.splits.values())}
+    spoilt = [target for target, own in scores.items() if any(s.nonfinite for s in own.splits.values())]
     reasons |= bad_rows(work.view.rows, {target: question.tasks[target] for target in spoilt})
     seconds = time.perf_counter() - begun
     probes = [
