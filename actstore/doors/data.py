@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from actstore import arrays
+from actstore.doors.texts import are_specs
 from actstore.errors import SourceError
 from actstore.rows.choice import RowColumns
 from actstore.rows.label_marks import warn_of_marks
 from actstore.rows.labels import without
 from actstore.sources import SplitData, split_data
 from actstore.sources.base import check_labels
+from actstore.sources.given import are_named_inputs
 from actstore.sources.python import TARGET, from_object
 from actstore.wording import listed
 
@@ -42,7 +44,7 @@ def data_of(
         SourceError: data or labels that are none, of another length, or for no data.
     """
     columns = columns or RowColumns()
-    if split and isinstance(data, Mapping):
+    if split and _has_splits(data):
         msg = f"split is {split!r}, but the data say theirs, {listed(list(data))}; leave split out"
         raise SourceError(msg)
     specs = specs_of(data)
@@ -56,10 +58,8 @@ def data_of(
         try:
             return split_data(named, _target_specs(targets), columns)
         except SourceError as error:
-            if not isinstance(data, str | Mapping):
-                error.add_note(
-                    "a list of texts names files; texts to run are given in batches, [['a text', 'another']]"
-                )
+            if isinstance(data, str) and len(data.split()) > 1:
+                error.add_note("a text to run is given in a list, ['a text']")
             raise
     if isinstance(data, Sequence) and len(data) and all(isinstance(item, SplitData) for item in data):
         if targets or split:
@@ -69,7 +69,7 @@ def data_of(
     if targets is not None and not isinstance(targets, Mapping):
         msg = f"targets is {arrays.describe(targets)}; expected labels by name, such as {{'digit': labels}}"
         raise SourceError(msg)
-    loaders = data if isinstance(data, Mapping) else {split: data}
+    loaders = data if _has_splits(data) else {split: data}
     return _of_objects(loaders, targets or {}, columns, target)
 
 
@@ -80,7 +80,11 @@ def specs_of(data: object) -> list[str]:
     if isinstance(data, Mapping) and data and all(isinstance(spec, str) for spec in data.values()):
         return [f"{split}={spec}" for split, spec in data.items()]
     several = isinstance(data, list | tuple) and data and all(isinstance(item, str) for item in data)
-    return list(data) if several else []  # type: ignore[call-overload]
+    return list(data) if several and are_specs(data) else []  # type: ignore[call-overload, arg-type]
+
+
+def _has_splits(data: object) -> TypeGuard[Mapping[Any, object]]:
+    return isinstance(data, Mapping) and not are_named_inputs(data)
 
 
 def _target_specs(targets: Mapping[str, Any] | Sequence[str] | None) -> list[str]:

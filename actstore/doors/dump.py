@@ -11,6 +11,7 @@ from actstore.doors.progress import shown
 from actstore.dumping.dump import DumpSettings
 from actstore.dumping.dump import dump as dump_data
 from actstore.errors import DumpError
+from actstore.models import as_model
 from actstore.rows.choice import RowColumns
 from actstore.rows.labels import as_several
 
@@ -46,9 +47,10 @@ def dump(
 
     Args:
         model: a module of any framework that an adapter knows, or a function from a batch to arrays by name;
-            ``actstore.load_model`` makes one of a MODEL as the command line names it.
-        data: an array, batches (inputs or (inputs, labels)), or a mapping of splits to these; or SPECs as ``--data``
-            has them (``"digits"``, ``["train=x.npy", "test=t.npy"]``).
+            or a MODEL as the command line names it (``"hf:FOLDER"``; with arguments, ``actstore.load_model``).
+        data: an array, texts (a list, or a column of pandas), what a tokenizer gives, batches (inputs or (inputs,
+            labels)), or a mapping of splits to these; or SPECs as ``--data`` has them (``"digits"``,
+            ``["train=x.npy", "test=t.npy"]``).
         out: ``NAME.h5`` for one file, ``NAME.acts`` for a folder of shards.
         layers: patterns (``actstore.describe_layers`` lists the layers); or a ``DumpSettings`` that says all.
         progress: True shows a line on stderr; or a function of an ``actstore.Progress``.
@@ -71,9 +73,10 @@ def dump(
         TypeError: a keyword that there is not; the message names the nearest.
     """
     columns = RowColumns(split_by, group_by, as_several(ignore_label))
-    inputs = _read(specs_of(data), targets)
+    inputs = (*([model] if isinstance(model, str) else []), *_read(specs_of(data), targets))
     settings = _settings(layers, inputs, options)
     found = data_of(data, targets, columns, split=split, target=target)
+    model = as_model(model)  # after the data, as the command: a slip in them is told before weights are read
     with shown(progress) as line:
         return dump_data(model, found, out, settings, line.report)
 

@@ -16,6 +16,7 @@ from actstore.dumping.dump import DumpSettings
 from actstore.dumping.loop import DumpLoop
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError
+from actstore.models import as_model
 from actstore.provenance import versions
 from actstore.rows.choice import RowColumns
 from actstore.rows.label_marks import LabelCount
@@ -96,8 +97,8 @@ class Recording:
 
         Args:
             model: whatever an adapter knows; the same weights in every call for a step.
-            loader: batches, each the inputs or (inputs, labels); or an array; or a mapping of splits to these; or
-                SPECs as ``--data`` has them.
+            loader: batches, each the inputs or (inputs, labels); or an array, texts, what a tokenizer gives; or a
+                mapping of splits to these; or SPECs as ``--data`` has them.
             step: the training step. All steps have the same rows, in the same order; a step is whole once another one
                 begins. None for a store without steps.
             split: of these rows, where ``loader`` is no mapping.
@@ -116,7 +117,11 @@ class Recording:
         data = data_of(loader, targets, columns, split=split, target=target)
         asked = self._asked
         adapter = adapt(
-            model, asked.device, autocast=asked.autocast, trace=asked.trace, stop_early=asked.stop_early
+            as_model(model),
+            asked.device,
+            autocast=asked.autocast,
+            trace=asked.trace,
+            stop_early=asked.stop_early,
         )
         loop = self._at(step)
         with shown(progress) as line:
