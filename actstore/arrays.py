@@ -180,7 +180,12 @@ def copied(inputs: object) -> object:
 
 def first_rows(inputs: object, rows: int) -> object:
     """The first ``rows`` of a batch, whatever it is made of; what has no rows (a number, a word) stays as it is."""
-    return each_part(inputs, lambda value: value[:rows])
+    return each_part(inputs, lambda value: by_place(value)[:rows])
+
+
+def by_place(value: Any) -> Any:
+    """Return what gives rows by their place: pandas' own would look for columns, or in its index."""
+    return value.iloc if hasattr(value, "iloc") else value
 
 
 def take_rows(inputs: object, rows: np.ndarray) -> object:
@@ -199,7 +204,7 @@ def take_rows(inputs: object, rows: np.ndarray) -> object:
         if len(value) != count:
             msg = f"{describe(value)} has not {count} rows as the batch has; none can be picked from it"
             raise TypeError(msg)
-        return value[rows] if is_array(value) else [value[row] for row in rows]
+        return by_place(value)[rows] if is_array(value) else [value[row] for row in rows]
 
     return each_part(inputs, taken)
 

@@ -49,6 +49,11 @@ def load_model(spec: str, arguments: Mapping[str, str] | None = None, weights: s
     return model if file is None else adapter.load_weights(*file)
 
 
+def as_model(model: object) -> object:
+    """Return the model that a MODEL spec names, where text is given; a model as it is."""
+    return load_model(model) if isinstance(model, str) else model
+
+
 def _loaded(adapter: type[Adapter], spec: str, values: Mapping[str, object]) -> object:
     if values:
         msg = f"{spec} is a whole model, no function that makes one; it takes no --arg {next(iter(values))}"

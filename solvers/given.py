@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "by_position",
+    "not_numbers",
     "numbers",
     "on_the_host",
     "refuse_index",
@@ -159,6 +160,26 @@ def by_position(values: Any) -> Any:
     if of_pandas and values.isna().any():
         return np.asarray(values.astype(object))
     return np.asarray(values) if of_pandas or _index(values) is not None else values
+
+
+def not_numbers(table: Any, shown: int = 3) -> str:
+    """Return, for a message, which columns of a pandas table are no real numbers; "" for what is no such table."""
+    if not hasattr(table, "iloc") or not hasattr(table, "columns"):
+        return ""
+    columns = [(name, table.iloc[:, place]) for place, name in enumerate(table.columns)]
+    strange = [(name, column) for name, column in columns if not _is_of_numbers(column)]
+    named = [
+        f"{name!r} ({column.dtype}{' with missing values' if column.isna().any() else ''})"
+        for name, column in strange[:shown]
+    ]
+    more = f" and {len(strange) - shown} more" if len(strange) > shown else ""
+    return f"the column{'s' if len(strange) > 1 else ''} {', '.join(named)}{more}" if named else ""
+
+
+def _is_of_numbers(column: Any) -> bool:
+    """Whether NumPy makes real numbers of a column, also beside others: NA of pandas' own types stays an object."""
+    holes = not isinstance(column.dtype, np.dtype) and column.isna().any()
+    return np.asarray(column).dtype.kind in "biuf" and not holes
 
 
 def _index(values: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from solvers.errors import ProblemError
-from solvers.given import on_the_host, unmasked
+from solvers.given import not_numbers, on_the_host, unmasked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,9 +73,22 @@ def as_source(activations: RowSource | ArrayLike) -> RowSource:
         ProblemError: fewer than two axes, no features, entries which are masked or no real numbers, a sparse matrix,
             or rows on a GPU.
     """
-    activations = unmasked(on_the_host(activations, "activations"), "the activations")
+    given: Any = activations
+    if isinstance(given, Mapping):
+        msg = (
+            "activations are a mapping of layers by name; expected rows of one: solvers.fit_layers fits several"
+        )
+        raise ProblemError(msg)
+    given = activations = unmasked(on_the_host(given, "activations"), "the activations")
     if not isinstance(getattr(activations, "dtype", None), np.dtype) or not hasattr(activations, "shape"):
-        activations = np.asarray(activations)
+        try:
+            activations = np.asarray(activations)
+        except ValueError as error:  # of rows that differ in length
+            msg = (
+                f"activations are a {type(activations).__name__} of parts that differ in length; expected (rows, "
+                "features): several layers go to solvers.fit_layers by name, {'fc1': rows, 'fc2': rows}"
+            )
+            raise ProblemError(msg) from error
     source = cast("RowSource", activations)
     if len(source.shape) < 2 or flat_width(source) == 0:
         msg = (
@@ -84,7 +97,11 @@ def as_source(activations: RowSource | ArrayLike) -> RowSource:
         )
         raise ProblemError(msg)
     if source.dtype.kind not in "biuf":
-        msg = f"activations have dtype {source.dtype}; expected real numbers: convert them to float32"
+        columns = not_numbers(given)
+        what, advice = (
+            (f", because of {columns}", "leave that out, or convert it") if columns else ("", "convert them")
+        )
+        msg = f"activations have dtype {source.dtype}{what}; expected real numbers: {advice} to float32"
         raise ProblemError(msg)
     return source
 

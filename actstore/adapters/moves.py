@@ -59,7 +59,7 @@ def picked(inputs: object, places: np.ndarray) -> object:
     def taken(value: Any) -> object:
         if len(value) != rows:
             return value
-        return value[places] if arrays.is_array(value) else [value[place] for place in places]
+        return arrays.by_place(value)[places] if arrays.is_array(value) else [value[place] for place in places]
 
     return arrays.each_part(inputs, taken)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from actstore import arrays
+from actstore.doors.said_of_rows import SPLIT, by_split, in_rows_order, named_targets, whole_column
+from actstore.doors.texts import are_specs
 from actstore.errors import SourceError
 from actstore.rows.choice import RowColumns
 from actstore.rows.label_marks import warn_of_marks
 from actstore.rows.labels import without
 from actstore.sources import SplitData, split_data
-from actstore.sources.base import check_labels
+from actstore.sources.given import are_named_inputs
 from actstore.sources.python import TARGET, from_object
 from actstore.wording import listed
 
@@ -21,7 +23,7 @@ __all__ = ["data_of", "specs_of"]
 
 def data_of(
     data: object,
-    targets: Mapping[str, Any] | Sequence[str] | None = None,
+    targets: object = None,
     columns: RowColumns | None = None,
     *,
     split: str = "",
@@ -33,19 +35,23 @@ def data_of(
         data: SPECs as ``--data`` has them, one or several; or an array, batches (inputs or (inputs, labels)), or a
             mapping of splits to these; or a list of ``SplitData``.
         targets: with SPECs, ``[SPLIT:]NAME=SPEC`` as ``--target`` has them, or a mapping of such names to SPECs. Else
-            labels by name, (rows,) each, or by split where the data are.
+            labels by name, (rows,) each, or by split where the data are; labels alone are those of ``target``.
         columns: which columns or targets say splits and groups, and which labels are none.
         split: of rows that are not in a mapping.
-        target: what the labels in batches are called.
+        target: what labels are called that come without a name.
 
     Raises:
         SourceError: data or labels that are none, of another length, or for no data.
     """
     columns = columns or RowColumns()
-    if split and isinstance(data, Mapping):
-        msg = f"split is {split!r}, but the data say theirs, {listed(list(data))}; leave split out"
+    if (split or SPLIT in columns.given) and _has_splits(data):
+        msg = f"split is {split or 'given by row'!r}, but the data say theirs, {listed(list(data))}; leave split out"
         raise SourceError(msg)
     specs = specs_of(data)
+    if columns.given and (specs or _are_split_data(data)):
+        name = next(iter(columns.given))
+        msg = f"{name} has one per row, but the data have their own; name the column that says it: {name}_by='...'"
+        raise SourceError(msg)
     if specs:
         if target != TARGET:
             msg = (
@@ -56,21 +62,17 @@ def data_of(
         try:
             return split_data(named, _target_specs(targets), columns)
         except SourceError as error:
-            if not isinstance(data, str | Mapping):
-                error.add_note(
-                    "a list of texts names files; texts to run are given in batches, [['a text', 'another']]"
-                )
+            if isinstance(data, str) and len(data.split()) > 1:
+                error.add_note("a text to run is given in a list, ['a text']")
             raise
-    if isinstance(data, Sequence) and len(data) and all(isinstance(item, SplitData) for item in data):
-        if targets or split:
-            msg = f"{'targets' if targets else 'split'} is given beside SplitData, which have their own; put it there"
+    if _are_split_data(data):
+        if targets is not None or split:
+            what = "split" if targets is None else "targets"
+            msg = f"{what} is given beside SplitData, which have their own; put it there"
             raise SourceError(msg)
         return list(data)
-    if targets is not None and not isinstance(targets, Mapping):
-        msg = f"targets is {arrays.describe(targets)}; expected labels by name, such as {{'digit': labels}}"
-        raise SourceError(msg)
-    loaders = data if isinstance(data, Mapping) else {split: data}
-    return _of_objects(loaders, targets or {}, columns, target)
+    loaders = data if _has_splits(data) else {split: data}
+    return _of_objects(loaders, named_targets(targets, target), columns, target)
 
 
 def specs_of(data: object) -> list[str]:
@@ -80,11 +82,19 @@ def specs_of(data: object) -> list[str]:
     if isinstance(data, Mapping) and data and all(isinstance(spec, str) for spec in data.values()):
         return [f"{split}={spec}" for split, spec in data.items()]
     several = isinstance(data, list | tuple) and data and all(isinstance(item, str) for item in data)
-    return list(data) if several else []  # type: ignore[call-overload]
+    return list(data) if several and are_specs(data) else []  # type: ignore[call-overload, arg-type]
 
 
-def _target_specs(targets: Mapping[str, Any] | Sequence[str] | None) -> list[str]:
-    named = [targets] if isinstance(targets, str) else targets or ()
+def _are_split_data(data: object) -> TypeGuard[Sequence[SplitData]]:
+    return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, SplitData) for item in data)
+
+
+def _has_splits(data: object) -> TypeGuard[Mapping[Any, object]]:
+    return isinstance(data, Mapping) and not are_named_inputs(data)
+
+
+def _target_specs(targets: Any) -> list[str]:
+    named = [targets] if isinstance(targets, str) else () if targets is None else targets
     if isinstance(named, Mapping):
         named = [f"{name}={spec}" if isinstance(spec, str) else spec for name, spec in named.items()]
     strangers = [one for one in named if not isinstance(one, str)]
@@ -109,15 +119,17 @@ def _of_objects(
             msg = f"data have the split {name!r}; expected text, such as 'train'"
             raise SourceError(msg)
     columns.check_splits(names)
+    said = {name: by_split(f"{name} of rows", given, names) for name, given in columns.given.items()}
     found = []
     for name, batches in loaders.items():
         _refuse_a_pair(batches)
         source = from_object(batches, f"loader {type(batches).__name__}", target)
-        found.append(SplitData(name, source, columns=columns))
-    labels = {name: _by_split(name, given, names) for name, given in targets.items()}
+        own = {what: whole_column(by.get(name), batches, source, what) for what, by in said.items()}
+        found.append(SplitData(name, source, columns=replace(columns, given=own)))
+    labels = {name: by_split(f"target {name!r}", given, names) for name, given in targets.items()}
     for place, item in enumerate(found):
         own = {
-            name: _labels(name, by[item.split], item, columns)
+            name: _labels(name, by[item.split], item, loaders[item.split])
             for name, by in labels.items()
             if item.split in by
         }
@@ -141,22 +153,7 @@ def _refuse_a_pair(batches: object) -> None:
         raise SourceError(msg)
 
 
-def _by_split(name: str, given: Any, splits: Sequence[str]) -> Mapping[str, Any]:
-    """Labels of one target by split."""
-    if not isinstance(given, Mapping):
-        if len(splits) > 1:
-            msg = f"target {name!r} has one array for the splits {listed(splits)}; give {{split: labels}} for each"
-            raise SourceError(msg)
-        return {splits[0]: given}
-    strangers = [split for split in given if split not in splits]
-    if strangers:
-        there = listed(splits) if splits != [""] else "no split: give the labels alone"
-        msg = f"target {name!r} is for split {strangers[0]!r}, but the data has {there}"
-        raise SourceError(msg)
-    return given
-
-
-def _labels(name: str, values: Any, item: SplitData, columns: RowColumns) -> Any:
+def _labels(name: str, values: Any, item: SplitData, data: object) -> Any:
     if getattr(item.source, "shuffled", False):
         msg = (
             f"{item.source.spec} shuffles its rows (RandomSampler), so labels of target {name!r} would be those of "
@@ -166,4 +163,4 @@ def _labels(name: str, values: Any, item: SplitData, columns: RowColumns) -> Any
     if isinstance(values, str) or not isinstance(values, Iterable):
         msg = f"target {name!r} is {values!r}; expected one label per row"
         raise SourceError(msg)
-    return without(check_labels(values, f"target {name!r}"), columns.ignore)
+    return without(in_rows_order(values, data, f"target {name!r}"), item.columns.ignore)

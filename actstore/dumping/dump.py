@@ -14,6 +14,7 @@ from actstore.dumping.plan import LoopSettings
 from actstore.dumping.ranks import share_of
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, SourceError
+from actstore.models import as_model
 from actstore.patterns import check_axes, check_patterns
 from actstore.reductions import ReductionSettings
 from actstore.rows.choice import RowChoice
@@ -223,7 +224,7 @@ def describe_layers(
     Raises:
         ActstoreError: the model or the source fails, or shows its layers only when it runs.
     """
-    adapter = adapt(model, device, autocast=autocast, trace=trace)
+    adapter = adapt(as_model(model), device, autocast=autocast, trace=trace)
     if not data:
         return adapter.layers(None)
     with closing(data[0].batches(DESCRIBED_ROWS, RowChoice())) as batches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from actstore.activations import Captured, RowBatch
 from actstore.adapters import adapt
@@ -12,12 +12,13 @@ from actstore.doors.capture import Activations
 from actstore.doors.data import data_of
 from actstore.doors.keywords import CreateKeywords, as_settings, patterns, shows_keywords
 from actstore.doors.progress import shown
+from actstore.doors.said_of_rows import columns_of
 from actstore.dumping.dump import DumpSettings
 from actstore.dumping.loop import DumpLoop
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError
+from actstore.models import as_model
 from actstore.provenance import versions
-from actstore.rows.choice import RowColumns
 from actstore.rows.label_marks import LabelCount
 from actstore.rows.labels import as_several, names_of
 from actstore.sources.python import TARGET
@@ -84,11 +85,11 @@ class Recording:
         loader: object,
         *,
         step: int | None = None,
-        split: str = "",
+        split: object = "",
         target: str = TARGET,
-        targets: Mapping[str, Any] | Sequence[str] | None = None,
+        targets: object = None,
         split_by: str | None = None,
-        group_by: str | None = None,
+        group_by: object = None,
         ignore_label: object = (),
         progress: bool | Callable[[Progress], None] = False,
     ) -> None:
@@ -96,27 +97,32 @@ class Recording:
 
         Args:
             model: whatever an adapter knows; the same weights in every call for a step.
-            loader: batches, each the inputs or (inputs, labels); or an array; or a mapping of splits to these; or
-                SPECs as ``--data`` has them.
+            loader: batches, each the inputs or (inputs, labels); or an array, texts, what a tokenizer gives; or a
+                mapping of splits to these; or SPECs as ``--data`` has them.
             step: the training step. All steps have the same rows, in the same order; a step is whole once another one
                 begins. None for a store without steps.
-            split: of these rows, where ``loader`` is no mapping.
+            split: of these rows, where ``loader`` is no mapping; or of each row, (rows,).
             target: what the labels in batches are called; where they are a dict, it names them itself.
             targets: labels by name, (rows,) each, or by split where ``loader`` is a mapping; see ``actstore.dump``.
             split_by: the labels, of those by name, that say the split of each row.
-            group_by: the labels, of those by name, that say which rows belong together. They are the groups of the
-                store where a row is an example; where it is a token or a word, its group is its example.
+            group_by: the labels, of those by name, that say which rows belong together; or those of each row, (rows,).
+                They are the groups of the store where a row is an example; where it is a token or a word, its group
+                is its example.
             ignore_label: a label, or several, that mean "no label".
             progress: True shows a line on stderr; or a function of an ``actstore.Progress``.
 
         Raises:
             ActstoreError: unknown layers, labels of another length, a model or a loader that fails, other weights.
         """
-        columns = RowColumns(split_by, group_by, as_several(ignore_label))
-        data = data_of(loader, targets, columns, split=split, target=target)
+        of_all, columns = columns_of(split, split_by, group_by, ignore_label)
+        data = data_of(loader, targets, columns, split=of_all, target=target)
         asked = self._asked
         adapter = adapt(
-            model, asked.device, autocast=asked.autocast, trace=asked.trace, stop_early=asked.stop_early
+            as_model(model),
+            asked.device,
+            autocast=asked.autocast,
+            trace=asked.trace,
+            stop_early=asked.stop_early,
         )
         loop = self._at(step)
         with shown(progress) as line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from actstore.rows.labels import ALONE, without
 from actstore.wording import hint, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from actstore.sources import Batch, Source
     from actstore.store.format import JSON
@@ -106,6 +106,8 @@ class RowColumns:
     split_by: str | None = None
     group_by: str | None = None
     ignore: tuple[object, ...] = ()
+    given: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    """(rows of the source,) what was given for each row, by name, where the data does not say it itself."""
 
     def check(self, source: Source) -> None:
         """Refuse, before anything runs, a column of the data that does not say it of every row.
@@ -113,9 +115,8 @@ class RowColumns:
         Raises:
             SourceError: by the name of the column.
         """
-        column = getattr(source, "column", None)
         for name, what in self._wanted():
-            values = None if column is None else column(name)
+            values = self._column(source, name)
             if values is not None:
                 whole(values, f"--{what}-by {name!r} of {source.spec}", what)
 
@@ -155,11 +156,16 @@ class RowColumns:
         named = ((self.split_by, "split"), (self.group_by, "group"))
         return [(name, what) for name, what in named if name is not None]
 
+    def _column(self, source: Source, name: str) -> np.ndarray | None:
+        """(rows of the source,) what was given, or what a column of the data says; None where it has no such."""
+        column = getattr(source, "column", None)
+        found: np.ndarray | None = self.given.get(name)
+        return column(name) if found is None and column is not None else found
+
     def _told(self, batch: Batch, source: Source, name: str, what: str) -> np.ndarray:
         """(rows,) text: what a column of the data, or else a target, says of the rows of a batch."""
         where = f"--{what}-by {name!r} of {source.spec}"
-        column = getattr(source, "column", None)
-        values = None if column is None else column(name)
+        values = self._column(source, name)
         if values is not None:
             values = values[batch.places]
         elif name in batch.targets:

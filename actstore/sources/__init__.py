@@ -35,6 +35,7 @@ __all__ = [
     "RowColumns",
     "Source",
     "SplitData",
+    "known_elsewhere",
     "read_labels",
     "read_row_labels",
     "split_data",
@@ -42,7 +43,7 @@ __all__ = [
 
 TOKEN = "token"
 """The target that the model's tokenizer gives, where a row is a token."""
-_SHARED = ("base", "columns", "feature_columns", "same_files", "split", "row_names")
+_SHARED = ("base", "columns", "feature_columns", "same_files", "split", "row_names", "given")
 """Files of this folder that are no kind of input."""
 
 _DATA = re.compile(r"(?:(?P<split>[\w-]+)=)?(?P<spec>.+)", re.DOTALL)
@@ -178,6 +179,15 @@ def _modules() -> tuple[ModuleType, ...]:
     names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _SHARED)
     others: list[Any] = of_other_packages(SOURCES, _fault)
     return (*(import_module(f"{__name__}.{name}") for name in names), *others)
+
+
+def known_elsewhere(spec: str) -> bool:
+    """Whether a source of another package takes a SPEC for its own, even if it then refuses it."""
+    others: list[Any] = of_other_packages(SOURCES, _fault)
+    try:
+        return any(module.resolve(spec, "") is not None for module in others)
+    except SourceError:
+        return True
 
 
 def _fault(value: object) -> str:

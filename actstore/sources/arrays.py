@@ -42,14 +42,15 @@ class ArraySource:
     @contextmanager
     def slicing(self) -> Iterator[Callable[[np.ndarray], Batch]]:
         """Reads rows of the array."""
+        by_place = arrays.by_place(self._array)
 
         def take(places: np.ndarray) -> Batch:
             rows = _slice_of(places)
             if rows is not None:
-                inputs = arrays.copied(self._array[rows])
+                inputs = arrays.copied(by_place[rows])
             else:
                 is_read = isinstance(self._array, (ForeignArray, FileRows))
-                inputs = self._array.take(places) if is_read else self._array[places]
+                inputs = self._array.take(places) if is_read else by_place[places]
             return Batch(inputs, len(places), {name: labels[places] for name, labels in self._targets.items()})
 
         yield take

@@ -17,6 +17,7 @@ from actstore.errors import SourceError
 from actstore.rows.ids import index_of
 from actstore.sources.arrays import ArraySource
 from actstore.sources.base import Batch, LabelColumn, Source, check_labels
+from actstore.sources.given import NamedSource, TextsSource, are_named_inputs, texts_of
 from actstore.usercode import explain, load_object
 
 if TYPE_CHECKING:
@@ -111,11 +112,16 @@ def labels(spec: str) -> LabelColumn | None:
 
 
 def from_object(value: object, spec: str, target: str = TARGET) -> Source:
-    """A source of an array's rows, or of an iterable's batches.
+    """A source of an array's rows, of texts, of a model's inputs by name, or of an iterable's batches.
 
     Raises:
-        SourceError: ``value`` is neither.
+        SourceError: ``value`` is none of these.
     """
+    texts = texts_of(value, spec)
+    if texts is not None:
+        return TextsSource(texts, spec)
+    if are_named_inputs(value):
+        return NamedSource(value, spec)  # type: ignore[arg-type]
     if arrays.is_array(value):
         return ArraySource(value, spec)
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):

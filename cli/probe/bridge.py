@@ -66,10 +66,14 @@ def open_problem(
             if step is not None:
                 raise click.UsageError("--step chooses a step of a store; features of your own have none")
             if patterns:
-                raise click.UsageError("--layers chooses layers of a store; features of your own are one layer")
+                raise click.UsageError(
+                    "--layers chooses layers of a store; features of your own are one layer: for several, "
+                    "`actstore import FILE.npz -o NAME.acts` makes a store of the arrays of a file"
+                )
             if rows.exclude:
                 raise click.UsageError(
-                    "--exclude-layers leaves out layers of a store; features of your own are one layer"
+                    "--exclude-layers leaves out layers of a store; features of your own are one layer: for several, "
+                    "`actstore import FILE.npz -o NAME.acts` makes a store of the arrays of a file"
                 )
             if rows.concat:
                 raise click.UsageError(

@@ -142,7 +142,7 @@ WRONG = [
         actstore.SourceError,
         "target 'y' is 'labels.npy'; expected one label per row",
     ),
-    ({"targets": Y}, actstore.SourceError, "expected labels by name"),
+    ({"targets": 3}, actstore.SourceError, "expected labels by name"),
     ({"targets": {"y": Y}, "data": "digits"}, actstore.SourceError, "beside data that are named by SPECs"),
     ({"targets": {"y": Y}, "data": {"a": X, "b": X}}, actstore.SourceError, r"give \{split: labels\} for each"),
     ({"data": {"a": X}, "split": "b"}, actstore.SourceError, "split is 'b', but the data say theirs, 'a'"),

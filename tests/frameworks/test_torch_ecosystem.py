@@ -46,7 +46,9 @@ def test_torch_takes_what_is_read_without_a_warning(store):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_over_a_layer_gives_every_row_once_with_its_label(store, workers):
     data = store.torch("plain", target="number", split="train")
-    how = {"num_workers": workers, "multiprocessing_context": "forkserver"} if workers else {}  # JAX may be loaded here
+    how = (
+        {"num_workers": workers, "multiprocessing_context": "forkserver"} if workers else {}
+    )  # JAX may be loaded here
     loader = torch.utils.data.DataLoader(data, batch_size=16, sampler=data.sampler(seed=1), **how)
     rows, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
     assert len(loader.dataset) == len(rows) == 70

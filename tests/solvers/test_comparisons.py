@@ -75,7 +75,9 @@ def test_a_p_value_by_draws_is_never_0():
 
 
 def test_holm_is_statsmodels_on_200_cases(monkeypatch):
-    monkeypatch.setattr("gc.collect", lambda: 0)  # statsmodels collects at each call: a minute in a large process
+    monkeypatch.setattr(
+        "gc.collect", lambda: 0
+    )  # statsmodels collects at each call: a minute in a large process
     generator = np.random.default_rng(3)
     for _ in range(200):
         p = generator.random(generator.integers(1, 60)) ** generator.integers(1, 6)
