@@ -17,9 +17,9 @@ demo: .venv/ready-report
 	probe show demo/probes.h5 demo/probes-sklearn.h5
 	@echo; echo "Look into demo/: digits.h5 (the store), probes.h5 (the probes), error-by-layer.svg (the figure)."
 
-# The tests of a file stay in one process, as many processes as there are cores.
+# As many processes as there are cores; one that has nothing left takes from another.
 test: .venv/ready-test
-	.venv/bin/python -m pytest -n auto --dist loadscope
+	.venv/bin/python -m pytest -n auto --dist worksteal
 
 # 1,000 kills, every failing call, every crash and power loss between two of them.
 crash: .venv/ready-test
