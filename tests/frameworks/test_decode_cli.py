@@ -143,7 +143,7 @@ def test_an_interrupted_study_goes_on(run, bars):
     given = "s.h5 --layer pool --layer fc --decoder conv --epochs 300 --seeds 2 -o d.h5"
     line = ["decode", *given.split()]
     process = subprocess.Popen([sys.executable, "-c", command, *line], stderr=subprocess.PIPE, text=True)
-    for _ in range(600):
+    for _ in range(2000):  # a busy machine takes a minute to load torch
         time.sleep(0.1)
         if list(Path("d.h5.parts").glob("*.epoch.h5")):
             break
