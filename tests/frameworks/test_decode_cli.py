@@ -139,7 +139,9 @@ def test_a_store_with_dropout_left_on_is_refused(run, bars):
 
 
 def test_an_interrupted_study_goes_on(run, bars):
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job ignores it
+    heard = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job ignores it
+    )
     command = f"{heard}; import sys; from cli.main import probe; probe(sys.argv[1:])"
     given = "s.h5 --layer pool --layer fc --decoder conv --epochs 300 --seeds 2 -o d.h5"
     line = ["decode", *given.split()]
