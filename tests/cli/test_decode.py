@@ -176,11 +176,11 @@ def test_a_damaged_file_gives_no_picture(run, refused, decodable):
     content = bytearray(Path("d.h5").read_bytes())
     header = bytes(content[offset : offset + size])
     for wrong in (b'"linear"', b'"mean"'):
-        changed = header.replace(wrong, wrong[:-2] + b'X"', 1)
-        if changed != header:
-            content[offset : offset + size] = changed
-            Path("bad.h5").write_bytes(bytes(content))
-            refused("probe explain bad.h5 s.h5 --rows 0 -o f.svg")
+        assert wrong in header
+        content[offset : offset + size] = header.replace(wrong, wrong[:-2] + b'X"', 1)
+        Path("bad.h5").write_bytes(bytes(content))
+        assert "bad.h5" in refused("probe explain bad.h5 s.h5 --rows 0 -o f.svg")
+        assert not Path("f.svg").exists()
 
 
 def test_a_folder_of_somebody_else_stays(refused, decodable, folder):
