@@ -122,7 +122,8 @@ def chosen_line(probe: Probe) -> str:
     counted = "unknown rows" if not isinstance(rows, int) else f"{rows:,} rows"
     grid = {each.C for each in probe.path}
     of = f"of {len(grid)} values from {min(grid):g} to {max(grid):g} " if len(grid) > 1 else ""
-    part = f", {rows / chosen['of']:.0%} of it" if isinstance(rows, int) and chosen.get("of") else ""
+    whole = chosen.get("of")  # open JSON: somebody else may have written it
+    part = f", {rows / whole:.0%} of it" if isinstance(rows, int) and isinstance(whole, int) and whole else ""
     by = {
         "split": f"{counted} of `{split}`{_called(chosen)}",
         "set aside": f"{counted} set aside from `train` (shown as `{split}`, not trained on){part}{_by_groups(chosen)}",
