@@ -112,7 +112,16 @@ NO_ROWS = "has no rows"
 """Ends what is said of a single number."""
 
 
-def capture(value: object, axes: tuple[str, ...] | None = None) -> Captured:
+def native_copy(array: np.ndarray) -> np.ndarray:
+    """A copy in C order and the machine's order of bytes."""
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def capture(
+    value: object,
+    axes: tuple[str, ...] | None = None,
+    copy: Callable[[np.ndarray], np.ndarray] = native_copy,
+) -> Captured:
     """A copy of ``value``, rows first, as a store takes it; without names, its axes are ``default_axes``.
 
     Raises:
@@ -120,8 +129,7 @@ def capture(value: object, axes: tuple[str, ...] | None = None) -> Captured:
     """
     array, dtype = storable_bits(value)
     # A copy always: the model, or whoever made the array, may write into it again.
-    copied = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-    return Captured(copied, dtype, default_axes(array.ndim - 1) if axes is None else axes)
+    return Captured(copy(array), dtype, default_axes(array.ndim - 1) if axes is None else axes)
 
 
 def storable_bits(value: object) -> tuple[np.ndarray, str]:

@@ -13,6 +13,7 @@ from actstore import arrays
 from actstore.activations import Captured
 from actstore.errors import AdapterError
 from actstore.reductions.arrays import ArrayOperations
+from actstore.reductions.buffers import Buffers
 from actstore.reductions.positions import RealPositions
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Keeper:
         self._reductions = reductions
         self._changed = set() if reductions is None else reductions.changed()
         self._rows, self._real = 0, RealPositions(None)
-        self._arrays = ArrayOperations()
+        self._buffers = Buffers()
+        self._arrays = ArrayOperations(self._buffers.copy)
         self._operations: dict[tuple[type, str], _How] = {}
 
     def begin(
@@ -63,7 +65,7 @@ class Keeper:
             LayerError, DumpError: see ``reduce_layer``.
         """
         if self._reductions is None or name not in self._changed or not hasattr(value, "shape"):
-            return capture_layer(name, value, axes)
+            return capture_layer(name, value, axes, self._buffers.copy)
         check_rows(name, tuple(value.shape), self._rows)
         operations, reducing = self._of_type(value)
         with _naming(name), reducing(value):
@@ -93,14 +95,19 @@ class Keeper:
         return self._torch.TensorOperations(), self._torch.reducing
 
 
-def capture_layer(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
+def capture_layer(
+    name: str,
+    value: object,
+    axes: tuple[str, ...] | None = None,
+    copy: Callable[[np.ndarray], np.ndarray] = arrays.native_copy,
+) -> Captured:
     """``arrays.capture`` with the layer's name on its error.
 
     Raises:
         AdapterError: ``value`` is no array that a store can hold.
     """
     with _naming(name):
-        return arrays.capture(value, axes)
+        return arrays.capture(value, axes, copy)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Claim:
         """Nothing is made yet; see ``take``."""
         self._to = destination
         self._source = destination.staging / PACKED if destination.single_file else destination.staging
-        self._publishing = self._fresh = self._alone = False
+        self._publishing = self._publishing_refused = self._fresh = self._alone = False
         self._lock: Lock | None = None
         self._replaces = ""
 
@@ -98,12 +98,13 @@ class Claim:
         """Give the output its name; what had it is replaced, where that was asked for."""
         to = self._to
         self.check()
+        self._publishing_refused = True
         if not to.in_place and to.final.exists():
             if not (to.overwrite or to.resume):
                 msg = f"{to.final} has appeared meanwhile; the dump is in {to.staging}. Move one of them"
                 raise StoreError(msg)
             check_replaces(to, self._replaces)
-        self._publishing = True
+        self._publishing, self._publishing_refused = True, False
         if not to.single_file:
             self._swap()
         elif to.final.exists():
@@ -170,6 +171,9 @@ class Claim:
             self.discard()
             return f"{to.final} is as it was: nothing was written there"
         listed = rank.listed()
+        if not listed and to.single_file and self._publishing_refused and self._source.exists():
+            self.release()
+            return f"{self._source} keeps all {rank.rows:,} rows, as a whole store"
         return self._leave_rows(rank, listed) if listed else self._leave_nothing()
 
     def _leave_nothing(self) -> str:
