@@ -227,7 +227,7 @@ def test_labels_that_come_late_do_not_overwrite_those_of_another_process(write_s
 
 def pack_during(monkeypatch, act):
     """Do something once, when a file is packed and about to be named."""
-    real = packing._commit
+    real = packing.commit_packed
     done = []
 
     def commit(*arguments):
@@ -236,7 +236,7 @@ def pack_during(monkeypatch, act):
             act()
         return real(*arguments)
 
-    monkeypatch.setattr(packing, "_commit", commit)
+    monkeypatch.setattr(packing, "commit_packed", commit)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

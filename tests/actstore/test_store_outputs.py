@@ -14,6 +14,7 @@ from actstore import Captured, RowBatch, StoreError, Writer
 from actstore.store.disk.locks import is_locked
 from actstore.store.merging.merge import merge
 from actstore.store.verifying.verify import verify
+from actstore.store.writing import at_once
 from actstore.store.writing.batch_checks import describe_layers
 from actstore.store.writing.pack import pack_store
 
@@ -127,6 +128,22 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, batch_of):
     (tmp_path / "out.h5").write_text("precious")
     with pytest.raises(StoreError, match=r"out\.h5 has appeared meanwhile; the dump is in .*out\.h5\.partial"):
         writer.finish()
+    assert writer.abandon().endswith("out.h5.partial keeps all 3 rows, as a whole store")
+    assert (tmp_path / "out.h5").read_text() == "precious"
+
+
+def test_a_file_that_appears_at_the_last_moment_is_not_replaced(tmp_path, batch_of, monkeypatch):
+    writer = Writer(tmp_path / "out.h5")
+    writer.append(batch_of(3))
+    real = at_once.commit_packed
+
+    def commit(*arguments):
+        real(*arguments)
+        (tmp_path / "out.h5").write_text("precious")
+
+    monkeypatch.setattr(at_once, "commit_packed", commit)
+    with pytest.raises(StoreError, match=r"out\.h5 has appeared meanwhile; the dump is in .*out\.h5\.partial"):
+        writer.finish()
     kept = tmp_path / "out.h5.partial" / "packed.h5"
     assert writer.abandon() == f"{kept} keeps all 3 rows, as a whole store"
     assert (tmp_path / "out.h5").read_text() == "precious"
@@ -134,15 +151,6 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, batch_of):
     with actstore.open(tmp_path / "moved.h5") as store:
         assert store.rows == 3
     assert not verify(tmp_path / "moved.h5").damages
-
-
-def test_a_file_that_appears_meanwhile_where_rows_were_sealed(tmp_path, batch_of):
-    writer = Writer(tmp_path / "out.h5", shard_bytes=1)
-    writer.append(batch_of(3))
-    (tmp_path / "out.h5").write_text("precious")
-    with pytest.raises(StoreError, match=r"out\.h5 has appeared meanwhile; the dump is in .*out\.h5\.partial"):
-        writer.finish()
-    assert writer.abandon().endswith("out.h5.partial keeps all 3 rows, as a whole store")
 
 
 def test_a_file_written_at_once_is_the_one_that_shards_are_packed_to(tmp_path, batch_of):

@@ -99,11 +99,7 @@ class Claim:
         to = self._to
         self.check()
         self._publishing_refused = True
-        if not to.in_place and to.final.exists():
-            if not (to.overwrite or to.resume):
-                msg = f"{to.final} has appeared meanwhile; the dump is in {to.staging}. Move one of them"
-                raise StoreError(msg)
-            check_replaces(to, self._replaces)
+        self._check_final()
         self._publishing, self._publishing_refused = True, False
         if not to.single_file:
             self._swap()
@@ -112,6 +108,22 @@ class Claim:
         else:
             durable.publish(self._source, to.final)
         self.tidy_up()
+
+    def _check_final(self) -> None:
+        to = self._to
+        if not to.in_place and to.final.exists():
+            if not (to.overwrite or to.resume):
+                msg = f"{to.final} has appeared meanwhile; the dump is in {to.staging}. Move one of them"
+                raise StoreError(msg)
+            check_replaces(to, self._replaces)
+
+    def may_publish(self) -> bool:
+        """Return whether the output could be given its name now."""
+        try:
+            self._check_final()
+        except StoreError:
+            return False
+        return True
 
     def _swap(self) -> None:
         """Two renames: a folder, unlike a file, cannot be replaced in one. Nobody else writes to the old one."""

@@ -229,7 +229,12 @@ class Writer:
             raise StoreError(msg)
         rank, destination = self._begun.rank, self._destination
         with self._writing():
-            if destination.single_file and rank.untouched and self._begun.all_pending:
+            if (
+                rank.untouched
+                and self._begun.all_pending
+                and destination.single_file
+                and self._claimed.may_publish()
+            ):
                 self._begun.ids.check_end(self._rows)
                 fence = self._claimed.check
                 pack_pending(destination.staging, rank, self._begun.pending, self._provenance, fence)
