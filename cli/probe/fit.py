@@ -205,6 +205,8 @@ def shortfalls(probes: Probes) -> list[str]:
         for each in probe.path
         if probe.proof.chosen.get("protocol") == "train" and each.C != probe.C and each.status not in _PROVEN
     ]
+    if any("gap_missed" in line for line in lines):
+        lines.append("what helps where a gap is missed: a smaller C (--C), or a larger --gap")
     return lines
 
 
