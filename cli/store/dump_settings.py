@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.ranks import rank_and_world_size
 from cli.result import checked_beforehand
 from cli.shared import notice_features, shown_warnings
 from cli.store.layers import check_weights
-from cli.store.ranks import rank_and_world_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
