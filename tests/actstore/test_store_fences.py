@@ -444,6 +444,7 @@ def test_too_many_open_files_is_no_damage(write_store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", no_more)
         with pytest.raises(
-            StoreError, match=r"Too many open files\); close some, or raise the limit \(ulimit -n\)"
+            StoreError,
+            match=r"Too many open files\); close files that this process has open, or raise its limit \(ulimit -n\)",
         ):
             store.layers["fc"].raw[:]

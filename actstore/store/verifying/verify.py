@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
+from actstore.store.disk import cures
 from actstore.store.documents.folder import read_folder
 from actstore.store.format import JOURNAL, MANIFEST, PACKED, STEPS, STORE_JSON
 from actstore.store.reading.single_file import EXPECTED, FOOTER_BYTES, examine
@@ -75,7 +76,7 @@ def _single_file(path: Path, progress: Callable[[VerifyProgress], None] | None, 
     try:
         status = path.stat()
     except OSError as error:
-        msg = f"{path} cannot be opened ({error.strerror}); {EXPECTED}"
+        msg = f"{path} cannot be opened ({error.strerror}); {cures.to_read(error, EXPECTED)}"
         raise StoreError(msg) from error
     if not stat.S_ISREG(status.st_mode):
         msg = f"{path} is no file; {EXPECTED}"

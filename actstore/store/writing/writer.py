@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
+from actstore.store.disk import cures
 from actstore.store.documents.documents import Header, check_provenance
 from actstore.store.documents.records import Seen
 from actstore.store.documents.write_place import WritePlace
@@ -298,7 +299,7 @@ class Writer:
             yield
         except OSError as error:
             place = self._destination.staging
-            msg = f"{place} cannot be written: {error.strerror or error}. Make room there, or write elsewhere"
+            msg = f"{place} cannot be written: {error.strerror or error}. {cures.to_write(error)}"
             raise StoreError(msg) from error
         self._state = "open"
 
