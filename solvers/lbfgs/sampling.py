@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.lbfgs.objective import logits, padded, softmax
+from solvers.lbfgs.objective import logits, padded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -154,7 +154,7 @@ class Sampler:
         return backend.solve(factor, xp.tril(factor) @ xp.asarray(draws))
 
     def _scores(self, targets: Targets, coefficients: Any, sketch: Any) -> tuple[Any, Any]:
-        """Doubt s (1 - Σ p²) and leverage of every row, in one reading."""
+        """Doubt s Σ p (1 - p) over the columns and leverage of every row, in one reading."""
         xp, rows = self._rows.backend.xp, self._rows
         weights, intercepts, _ = padded(xp, [coefficients], rows.dtype)
         sketch = sketch.astype(rows.dtype)
@@ -162,11 +162,10 @@ class Sampler:
 
         def work(blocks: Blocks) -> None:
             for part, x in blocks:
-                p, _ = softmax(xp, logits(xp, x, weights, intercepts))
-                doubt[part] = targets.weighted(part, 1 - xp.square(p).sum(axis=0))
+                doubt[part] = targets.doubts(xp, part, logits(xp, x, weights, intercepts)).sum(axis=0)
                 leverage[part] = xp.square(x @ sketch).sum(axis=1)
 
-        rows.backend.workers.map(work, rows.shares(columns=targets.classes))
+        rows.backend.workers.map(work, rows.shares(columns=targets.columns))
         return doubt.clip(0, None), leverage
 
 
