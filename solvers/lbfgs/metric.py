@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from solvers.lbfgs.objective import logits, padded
+from solvers.lbfgs.working import weighted_squares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,7 +178,7 @@ def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any
 
 def _spread(backend: Backend, x: Any, v: Any, mean: Any, mass: Any) -> Any:
     """The diagonal Σ v (x - mean)² (classes, width) of each class, no entry below rounding's share of the largest."""
-    spread = backend.float64(v @ backend.xp.square(x)) - mass * backend.xp.square(mean)
+    spread = weighted_squares(backend, v, x) - mass * backend.xp.square(mean)
     return spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
 
 

@@ -8,7 +8,7 @@ logits and for the gradient while it is in the cache, so an evaluation reads the
 number: logits of all rows are never there together.
 
 Two classes are one row v: W = (-v/2, v/2), the logit v x + b is that of the second class, and as ‖W‖² = ‖v‖² / 2, the
-penalty on v is λ/2. That is half the products, and one column at a time is a product of its own kind (:data:`ALONE`).
+penalty on v is λ/2. That is half the products, and one column at a time is a product of its own kind (``working.ALONE``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from solvers.lbfgs.working import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,10 +41,8 @@ __all__ = [
 
 _NEGLIGIBLE = -60.0
 """Logits in float32 are not taken further below the largest: what exp makes of those multiplies 30 times as slowly."""
-_LANES, ALONE = 16, 3
-"""More than a few columns of a product are padded to a multiple of this, as on a CPU ten take longer than sixteen. Up
-to three are multiplied one by one: a matrix times a vector runs at the speed of the memory, and two vectors side by side
-take three times as long as one (measured, docs/decisions/0028)."""
+_LANES = 16
+"""More than a few columns of a product are padded to a multiple of this: on a CPU ten take longer than sixteen."""
 
 
 @dataclass(frozen=True)
