@@ -32,11 +32,14 @@ __all__ = [
     "Targets",
     "TwoClasses",
     "evaluate",
+    "groups",
     "logits",
     "padded",
     "residual_block",
+    "side_by_side",
     "sigmoid_block",
     "softmax",
+    "targets_of",
 ]
 
 _NEGLIGIBLE = -60.0
@@ -128,6 +131,12 @@ class TwoClasses(Targets):
         return 0.5 * penalty
 
 
+def targets_of(problem: Problem, backend: Backend, dtype: Any) -> Targets:
+    """The targets of a problem: one row of coefficients where it has two classes, else one for each class."""
+    kind = TwoClasses if len(problem.classes) == 2 else Targets
+    return kind.of(problem, backend, dtype)
+
+
 @dataclass(frozen=True)
 class Ask:
     """Coefficients (classes, width + 1), as they act on a block, to be evaluated for one problem's targets."""
@@ -149,14 +158,14 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
     xp = rows.backend.xp
     weights, intercepts, ends = padded(xp, [ask.coefficients for ask in asks], rows.dtype)
     count = ends[-1]
-    groups = list(_groups([ask.targets for ask in asks], ends))
+    together = list(groups([ask.targets for ask in asks], ends))
 
     def work(blocks: Blocks) -> tuple[Any, Any]:
         losses, slopes = xp.zeros(len(asks)), xp.zeros((count, rows.width + 1))
         lanes = None
         for part, x in blocks:
             z = logits(xp, x, weights, intercepts)
-            for targets, mine, first, last in groups:
+            for targets, mine, first, last in together:
                 z[first:last], found = _residuals(xp, targets, part, z[first:last])
                 losses[mine] += found
             slopes[:, -1] += z.sum(axis=1, dtype=xp.float64)
@@ -179,12 +188,12 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
     ]
 
 
-def _groups(
+def groups(
     targets: Sequence[Targets], ends: Sequence[int]
 ) -> Iterator[tuple[Sequence[Targets], slice, int, int]]:
-    """What is worked on together: each run of targets of two classes, and each of more by itself.
+    """Yield what is worked on together: each run of targets of two classes, and each of more by itself.
 
-    Yields the targets, their places among all, and the first and the last of their columns.
+    Each with the targets, their places among all, and where their columns begin and end.
     """
     start = 0
     for index, each in enumerate(targets):
@@ -200,14 +209,21 @@ def _residuals(xp: Any, targets: Sequence[Targets], part: Any, z: Any) -> tuple[
     if not isinstance(targets[0], TwoClasses):
         residuals, loss = residual_block(xp, targets[0], part, z, softmax(xp, z))
         return residuals, loss
-    signs = xp.stack([each.signs[part] for each in targets])  # type: ignore[attr-defined]
+    signs, weights = side_by_side(xp, targets, part, z)
     p, losses = sigmoid_block(xp, -signs * z)
     p *= -signs
-    if any(each.weights is not None for each in targets):
-        ones = xp.ones(z.shape[1], dtype=z.dtype)
-        weights = xp.stack([ones if each.weights is None else each.weights[part] for each in targets])
+    if weights is not None:
         p, losses = p * weights, losses * weights
     return p, losses.sum(axis=1, dtype=xp.float64)
+
+
+def side_by_side(xp: Any, targets: Sequence[Any], part: Any, z: Any) -> tuple[Any, Any]:
+    """Signs and weights of a block for several targets of two classes, each as z (columns, n); None where all are 1."""
+    signs = xp.stack([each.signs[part] for each in targets])
+    if all(each.weights is None for each in targets):
+        return signs, None
+    ones = xp.ones(z.shape[1], dtype=z.dtype)
+    return signs, xp.stack([ones if each.weights is None else each.weights[part] for each in targets])
 
 
 def padded(xp: Any, coefficients: Sequence[Any], dtype: Any) -> tuple[Any, Any, list[int]]:

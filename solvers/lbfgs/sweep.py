@@ -15,7 +15,7 @@ from solvers.goals import Solution
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject
-from solvers.lbfgs.objective import Targets, TwoClasses, evaluate
+from solvers.lbfgs.objective import evaluate, targets_of
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, Frame, WorkingRows
 from solvers.workers.threads import one_blas_thread
@@ -133,10 +133,9 @@ class ColumnSolver:
 
     def _subject(self, problem: int, rows: WorkingRows) -> FitSubject:
         mine = self._problems[problem]
-        kind = TwoClasses if len(mine.classes) == 2 else Targets
         return FitSubject(
             self.backend,
-            kind.of(mine, self.backend, rows.dtype),
+            targets_of(mine, self.backend, rows.dtype),
             Frame.of(mine, rows),
             self._sampler,
             10 * float(self.backend.xp.finfo(rows.dtype).eps),

@@ -31,8 +31,9 @@ halving the bytes buys nothing."""
 ALONE = 3
 """So many columns are multiplied one by one: a matrix times a vector runs at the speed of the memory, and two vectors side
 by side take three times as long as one (measured, docs/decisions/0028)."""
-_LONGER = 8
-"""Blocks of resident rows are so many times as long for those, as what is called for a block takes as long as they do."""
+_LONGER, _SHORTER = 8, 4
+"""Blocks of resident rows are so many times as long for those, as what is called for a block takes as long as they do;
+blocks that are made anew in float64 are so many times shorter: they are written and read three times over in the cache."""
 
 Blocks: TypeAlias = "Iterator[tuple[slice, Any]]"
 """Blocks in order: (rows, x), x (n, width). A block holds until the next is asked for."""
@@ -104,8 +105,10 @@ class WorkingRows:
     def block_rows(self, columns: int = 1) -> int:
         """Rows of a block that, with so many columns of products, fit where the backend wants them."""
         elements = self.backend.block_elements
-        if columns <= ALONE and self._kept is not None:
-            elements *= _LONGER
+        if self._kept is not None:
+            elements *= _LONGER if columns <= ALONE else 1
+        elif self.dtype.itemsize == 8 and columns < self.width // _SHORTER:
+            elements //= _SHORTER
         return max(64, elements // max(self.width, columns))
 
     def pick(self, numbers: NDArray[np.int64]) -> Any:
@@ -131,7 +134,7 @@ class WorkingRows:
         return whole
 
     def _streamed(self, parts: Sequence[slice]) -> Blocks:
-        """Blocks of a worker, the next one read by another thread while this one is worked on."""
+        """Blocks of a worker, the next one read by another thread while this one is worked on, unless it is at hand."""
         longest = max(part.stop - part.start for part in parts)
         buffers = [self.backend.xp.empty((longest, self.width), dtype=self.dtype) for _ in range(2)]
 
@@ -139,6 +142,10 @@ class WorkingRows:
             part = parts[index]
             return self._transformed(read(self._source, part), buffers[index % 2][: part.stop - part.start])
 
+        if type(self._source) is np.ndarray and self.backend.xp is np:
+            for index, part in enumerate(parts):
+                yield part, make(index)
+            return
         pending = self.backend.workers.ahead(make, 0)
         for index, part in enumerate(parts):
             x = pending.result()
@@ -157,7 +164,11 @@ class WorkingRows:
             return out
         x = xp.asarray(block)
         out = xp.empty(x.shape, dtype=self.dtype) if out is None else out
-        xp.subtract(x, self._center, out=out)
+        if x.dtype == out.dtype:
+            xp.subtract(x, self._center, out=out)
+        else:  # to cast first is quicker than to have every operation cast
+            out[...] = x
+            out -= self._center
         out *= self._inverse
         return out
 
