@@ -43,7 +43,7 @@ _BETTER = 0.9
 
 def cold_start(subject: FitSubject, penalty: float) -> tuple[Any, list[float]]:
     """Return coefficients of zero, and the ladder from where they are nearly optimal to a penalty."""
-    coefficients = subject.backend.xp.zeros((subject.targets.classes, len(subject.frame.stretch) + 1))
+    coefficients = subject.backend.xp.zeros((subject.targets.columns, len(subject.frame.stretch) + 1))
     return coefficients, rungs_from_zero(subject.variance, penalty)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from solvers.lbfgs.objective import logits, padded, softmax
+from solvers.lbfgs.objective import logits, padded
+from solvers.lbfgs.working import weighted_squares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class Metric:
         return moved
 
     def solve(self, backend: Backend, gradients: Any) -> Any:
-        """The model's inverse times gradients (..., classes, width + 1), each of sum zero over classes.
+        """The model's inverse times gradients (..., classes, width + 1), each of sum zero over classes, if several.
 
         A shift common to all classes changes no probability: such a step could only add to the penalty.
         """
@@ -73,7 +74,7 @@ class Metric:
         step[..., :-1] = weights if self.basis is None else weights @ self.basis.T
         step[..., -1:] /= self.mass
         step[..., -1] -= (self.center * step[..., :-1]).sum(axis=-1)
-        return step - step.mean(axis=-2, keepdims=True)
+        return step if step.shape[-2] == 1 else step - step.mean(axis=-2, keepdims=True)
 
     def _solve_blocks(self, backend: Backend, sides: Any, factors: tuple[Any, ...]) -> None:
         """Solve for every class in place; the factors are read once for all sides (n, classes, width)."""
@@ -168,8 +169,7 @@ def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any
     """
     xp = backend.xp
     weights, intercepts, _ = padded(xp, [at.frame.to_rows(at.coefficients)], sample.x.dtype)
-    p, _ = softmax(xp, logits(xp, sample.x, weights, intercepts))
-    v = at.targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
+    v = at.targets.doubts(xp, sample.numbers, logits(xp, sample.x, weights, intercepts)) * sample.weights
     if blocks and sample.leverage is not None:
         importance = v * sample.leverage
         v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
@@ -178,7 +178,7 @@ def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any
 
 def _spread(backend: Backend, x: Any, v: Any, mean: Any, mass: Any) -> Any:
     """The diagonal Σ v (x - mean)² (classes, width) of each class, no entry below rounding's share of the largest."""
-    spread = backend.float64(v @ backend.xp.square(x)) - mass * backend.xp.square(mean)
+    spread = weighted_squares(backend, v, x) - mass * backend.xp.square(mean)
     return spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
 
 

@@ -77,7 +77,7 @@ class FitSubject:
         matrix and its eigenvectors: on layers of more columns than rows they cost hundreds of evaluations.
         """
         rows, kind = self.level(number)
-        width, classes = len(self.frame.stretch), self.targets.classes
+        width, classes = len(self.frame.stretch), self.targets.columns
         if kind is Kind.PLAIN:
             multiplications = rows * width * classes
         elif kind is Kind.TURNED:

@@ -10,11 +10,13 @@ with non-uniform sampling", for the use).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.lbfgs.objective import logits, padded, softmax
+from solvers.lbfgs.objective import logits, padded
+from solvers.lbfgs.working import weighted_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,8 +71,12 @@ class Sampler:
         self._bases: dict[bytes, Any] = {}
         self._whole = whole
         self._gram: Any = None
-        x = rows.pick(self._few)
-        self.diagonal = (x * x).sum(axis=0, dtype=rows.backend.xp.float64) / count
+
+    @cached_property
+    def diagonal(self) -> Any:
+        """The Gram matrix's diagonal (width,), per row."""
+        ones = self._rows.backend.xp.ones((1, len(self._few)), dtype=self._rows.dtype)
+        return weighted_squares(self._rows.backend, ones, self._rows.pick(self._few))[0] / len(self._few)
 
     @property
     def turns(self) -> bool:
@@ -112,7 +118,7 @@ class Sampler:
         """Draw about ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.
 
         ``penalties`` (width,) are those of the columns of the rows; ``whole`` asks for leverage by the whole Gram
-        matrix, rather than by its diagonal.
+        matrix, rather than by its diagonal, by which it only says which rows to take: where all are, none is asked for.
 
         Doubt says how much a row bends the loss, leverage how far from the others it does: a row counts by their
         product. Leverage is an estimate, so a tenth of the chance goes by doubt alone: no row that bends the loss is
@@ -121,7 +127,8 @@ class Sampler:
         therefore only about the number asked for, and where chance gives none, the likeliest is taken.
         """
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
-        if count >= self._rows.rows and self._rows.rows * self._rows.width <= WHOLE_ELEMENTS:
+        small = self._rows.rows * self._rows.width <= WHOLE_ELEMENTS
+        if count >= self._rows.rows and (small or not whole):
             numbers = np.arange(self._rows.rows)
             ones = xp.ones(len(numbers), dtype=self._rows.dtype)
             return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None)
@@ -154,7 +161,7 @@ class Sampler:
         return backend.solve(factor, xp.tril(factor) @ xp.asarray(draws))
 
     def _scores(self, targets: Targets, coefficients: Any, sketch: Any) -> tuple[Any, Any]:
-        """Doubt s (1 - Σ p²) and leverage of every row, in one reading."""
+        """Doubt s Σ p (1 - p) over the columns and leverage of every row, in one reading."""
         xp, rows = self._rows.backend.xp, self._rows
         weights, intercepts, _ = padded(xp, [coefficients], rows.dtype)
         sketch = sketch.astype(rows.dtype)
@@ -162,11 +169,10 @@ class Sampler:
 
         def work(blocks: Blocks) -> None:
             for part, x in blocks:
-                p, _ = softmax(xp, logits(xp, x, weights, intercepts))
-                doubt[part] = targets.weighted(part, 1 - xp.square(p).sum(axis=0))
+                doubt[part] = targets.doubts(xp, part, logits(xp, x, weights, intercepts)).sum(axis=0)
                 leverage[part] = xp.square(x @ sketch).sum(axis=1)
 
-        rows.backend.workers.map(work, rows.shares(columns=targets.classes))
+        rows.backend.workers.map(work, rows.shares(columns=targets.columns))
         return doubt.clip(0, None), leverage
 
 

@@ -15,7 +15,7 @@ from solvers.goals import Solution
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject
-from solvers.lbfgs.objective import Targets, evaluate
+from solvers.lbfgs.objective import evaluate, targets_of
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, Frame, WorkingRows
 from solvers.workers.threads import one_blas_thread
@@ -55,16 +55,17 @@ class ColumnSolver:
         first = problems[0]
         rows, width = len(first.codes), first.width
         classes = max(len(problem.classes) for problem in problems)
+        columns = 1 if classes == 2 else classes
         budget = backend.free_bytes() if memory_bytes is None else memory_bytes
         small = rows * max(width, classes) <= DOUBLE_ELEMENTS
         dtype = backend.xp.float64 if small else backend.xp.float32
         itemsize = 8 if small else 4
-        block_bytes = _COPIES * classes * width * width * itemsize
+        block_bytes = _COPIES * columns * width * width * itemsize
         resident = rows * width * itemsize <= budget // 2
         # A quarter is for the rows that the Hessian's blocks are made of, what other rows leave for the blocks.
         spare = min(_BLOCK_BYTES, budget // 4 if resident else budget // 2)
         self._blocks = width <= BLOCK_WIDTH and block_bytes <= spare
-        self._capacity = max(1, min(COLUMNS // classes, spare // block_bytes if self._blocks else COLUMNS))
+        self._capacity = max(1, min(COLUMNS // columns, spare // block_bytes if self._blocks else COLUMNS))
         self._sample_rows = max(64, budget // 4 // (3 * itemsize * width))
         self.rows = WorkingRows(first, backend, dtype, resident=resident)
         self._exact: WorkingRows | None = self.rows if small else None
@@ -134,7 +135,7 @@ class ColumnSolver:
         mine = self._problems[problem]
         return FitSubject(
             self.backend,
-            Targets.of(mine, self.backend, rows.dtype),
+            targets_of(mine, self.backend, rows.dtype),
             Frame.of(mine, rows),
             self._sampler,
             10 * float(self.backend.xp.finfo(rows.dtype).eps),
@@ -161,7 +162,7 @@ class _Chain:
         waiting = self._front is not None and not self._front.close
         if room <= 0 or waiting or self._joined >= len(self.goal.C):
             return 0
-        penalty = self._problem.penalty(self.goal.C[self._joined])
+        penalty = self._subject.targets.penalty(self._problem.penalty(self.goal.C[self._joined]))
         coefficients, penalties = self._beginning(penalty)
         before = self._front
         self._front = Column(
@@ -190,16 +191,15 @@ class _Chain:
         if self._front is not None:
             return self._front.coefficients, ladder(self._front.penalties[-1], penalty)
         if self.goal.start is not None:
-            start = backend.float64(self.goal.start)
-            return start - start.mean(axis=0), [penalty]
+            return self._subject.targets.compact(backend.float64(self.goal.start)), [penalty]
         return cold_start(self._subject, penalty)
 
     def _solution(self, column: Column, rows: WorkingRows) -> Solution:
-        centered = column.coefficients - column.coefficients.mean(axis=0)  # rounding put it off zero
+        coefficients = self._subject.targets.expanded(column.coefficients)
         return Solution(
             problem=self.goal.problem,
             C=self.goal.C[column.index],
-            coefficients=self._subject.backend.to_host(centered),
+            coefficients=self._subject.backend.to_host(coefficients),
             evaluations=column.evaluations,
             passes=rows.passes - column.since,
         )
