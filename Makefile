@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test coverage test-frameworks test-tensorflow crash fuzz check format figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
+.PHONY: demo test coverage test-frameworks test-tensorflow crash fuzz check format reproduce figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -50,8 +50,16 @@ format: .venv/ready-dev
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-figure3: .venv/ready-report
-	.venv/bin/python docs/reproductions/figure3.py -o docs/reproductions
+# Hours; it goes on where it was cut off. One page: make reproduce-figure7; small: QUICK=1; MNIST elsewhere: MNIST=FILE.
+REPRODUCE = .venv-reproduce/bin/python docs/reproductions/reproduce.py $(if $(QUICK),--quick) $(if $(MNIST),--mnist $(MNIST))
+
+reproduce: .venv-reproduce/ready
+	$(REPRODUCE)
+
+reproduce-%: .venv-reproduce/ready
+	$(REPRODUCE) $*
+
+figure3: reproduce-figure3
 
 # Everything is written under BENCH, which says what disk is measured; the machine should do nothing else.
 BENCH ?= build/bench
@@ -87,7 +95,7 @@ bench-gpu: $(if $(filter .venv-bench/%,$(GPU_PYTHON)),.venv-bench/ready)
 	PYTHONPATH=. $(GPU_PYTHON) tests/benchmarks/bench_gpu.py
 
 clean:
-	rm -rf .venv .venv-frameworks .venv-tensorflow .venv-bench build/bench demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-frameworks .venv-tensorflow .venv-bench .venv-reproduce build/bench build/reproductions demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # One environment grows by extras; frameworks get their own, so that the first stays a machine without any.
 .venv/ready-%: pyproject.toml constraints.txt | .venv/bin/python
@@ -110,6 +118,12 @@ clean:
 	@$(call python_is_new_enough)
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e '.[bench,torch]'
+	@touch $@
+
+.venv-reproduce/ready: pyproject.toml constraints.txt
+	@$(call python_is_new_enough)
+	$(PYTHON) -m venv .venv-reproduce
+	.venv-reproduce/bin/python -m pip install --quiet -c constraints.txt -e '.[report,torch]'
 	@touch $@
 
 .venv/bin/python:

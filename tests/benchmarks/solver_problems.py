@@ -6,7 +6,7 @@ mean, so "scaled" is the problem itself, and centring, which leaves the optimum 
 
 from __future__ import annotations
 
-import sys
+import runpy
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -92,18 +92,17 @@ def _relu(rows: int, width: int, short_width: int, short: bool) -> tuple[NDArray
 
 
 def _convnet(layer: str, short: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A layer of docs/reproductions' convnet after one epoch (of 6,000 images where it shall be short)."""
+    """A layer of the convnet of docs/reproductions/cladec after one epoch (of 6,000 images where it shall be short)."""
     try:
         import torch
     except ImportError:
         msg = "torch is not installed"
         raise MissingError(msg) from None
-    sys.path.append(str(HOUSE / "docs" / "reproductions"))
-    from mnist_convnet import net, train_one_epoch
+    network = runpy.run_path(str(HOUSE / "docs" / "reproductions" / "cladec" / "network.py"))
 
     x, y = _pixels(short)
-    images, model = torch.from_numpy(x.reshape(-1, 28, 28) * 255), net()
-    train_one_epoch(model, images, torch.from_numpy(y))
+    images, model = torch.from_numpy(x.reshape(-1, 28, 28) * 255), network["net"]()
+    network["train_one_epoch"](model, images, torch.from_numpy(y))
     model.eval()
     taken: list[Any] = []
     model.get_submodule(layer).register_forward_hook(lambda _, __, out: taken.append(out.flatten(1).numpy()))

@@ -15,10 +15,10 @@ HOUSE = Path(__file__).resolve().parent.parent.parent
 BY_HAND = {
     "docs/frameworks.md": "tests/frameworks/test_documents.py runs it, a section for each framework",
     "docs/tutorial.md": "tests/frameworks/test_tutorial.py runs it",
-    "docs/reproductions/cladec.md": "needs MNIST, torch and hours",
-    "docs/reproductions/ewt-words.md": "needs the EWT treebank, transformers and ten minutes",
-    "docs/reproductions/skip.md": "needs MNIST and torch; tests/frameworks/test_skip.py runs it in small",
-    "docs/reproductions/mnist-convnet.md": "needs MNIST, torch and a quarter of an hour",
+    "docs/reproductions/cladec/README.md": "needs MNIST, torch and hours",
+    "docs/reproductions/ewt-words/README.md": "needs the EWT treebank, transformers and ten minutes",
+    "docs/reproductions/figure8/README.md": "needs MNIST and torch; tests/frameworks/test_skip.py runs it in small",
+    "docs/reproductions/figure5/README.md": "needs MNIST, torch and a quarter of an hour",
 }
 PAGES = sorted(
     str(page.relative_to(HOUSE))

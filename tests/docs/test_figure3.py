@@ -1,4 +1,4 @@
-"""The script behind docs/reproductions/figure3.md, on one small data set."""
+"""The script behind docs/reproductions/figure3/README.md, on one small data set."""
 
 import csv
 import os
@@ -13,7 +13,7 @@ HOUSE = Path(__file__).resolve().parent.parent.parent
 
 
 def test_the_script_writes_the_figure_and_its_figures(tmp_path):
-    script = HOUSE / "docs" / "reproductions" / "figure3.py"
+    script = HOUSE / "docs" / "reproductions" / "figure3" / "network.py"
     small = ["--data-sets", "1", "--rows", "1000", "--steps", "50"]
     done = subprocess.run(
         [sys.executable, script, *small, "-o", tmp_path],

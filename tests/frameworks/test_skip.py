@@ -1,4 +1,4 @@
-"""docs/reproductions/skip.md in small: its two commands, on the digits of scikit-learn, and what they show."""
+"""docs/reproductions/figure8 in small: its two commands, on the digits of scikit-learn, and what they show."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ import solvers
 pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
 pytestmark = pytest.mark.framework
 
-SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "reproductions" / "skip.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "reproductions" / "figure8" / "network.py"
 
 
 def test_two_commands_make_a_table_of_layers_by_steps(tmp_path):

@@ -31,7 +31,7 @@ RATE, DECAY, BATCH, EVERY = 1e-3, 0.9, 128, 50
 
 @dataclass(frozen=True)
 class Stopped:
-    """Where RMSProp was best on `val`: weights (columns + 1, classes), the last row the bias, and after how many steps."""
+    """Where RMSProp was best on `val`: weights (columns + 1, classes), the bias last, and after how many steps."""
 
     weights: NDArray[np.float32]
     steps: int

@@ -73,7 +73,7 @@ def stroke_width(images: np.ndarray) -> np.ndarray:
 
 
 def read(mnist: Path, seed: int, sizes: dict[str, int]) -> dict[str, Images]:
-    """Return `train`, `val` and `test`, drawn by the seed: `train` and `val` from MNIST's 60,000, `test` from its 10,000.
+    """Return `train`, `val` and `test`, drawn by the seed; the first two are of the 60,000 that MNIST trains on.
 
     Labels are `digit`, its `parity`, and `stroke`: 0, 1 or 2, whether the pen is thin, middling or thick (thirds of
     the 60,000).

@@ -1,8 +1,8 @@
 """The MNIST convnet of Alain & Bengio (2016), section 3.4, small: train it, save its weights before and after.
 
-    python docs/reproductions/mnist_convnet.py MNIST.npz -o WEIGHTS_FOLDER
+    python docs/reproductions/cladec/network.py MNIST.npz -o WEIGHTS_FOLDER
 
-writes `untrained.pt` and `epoch1.pt`; `actstore dump docs/reproductions/mnist_convnet.py:net --weights FILE ...`
+writes `untrained.pt` and `epoch1.pt`; `actstore dump docs/reproductions/cladec/network.py:net --weights FILE ...`
 then stores what every layer makes of the images. The architecture is the paper's (two 5x5 convolutions, each with ReLU
 and 2x2 max pooling, then two linear layers) with a quarter of its filters, so that a laptop can hold every layer.
 """

@@ -2,7 +2,7 @@
 
 Figure 3 of Alain & Bengio, "Understanding intermediate layers using linear classifier probes", section 3.3.
 
-    python docs/reproductions/figure3.py -o docs/reproductions
+    python docs/reproductions/figure3/network.py -o docs/reproductions/figure3
 
 writes figure3.csv, figure3.svg and figure3.png. No framework is needed; the figure needs altair and vl-convert.
 """

@@ -1,6 +1,6 @@
 """The network of Figure 8 of Alain & Bengio (2016), in small: train it and dump every layer at five steps.
 
-    python docs/reproductions/skip.py --mnist mnist.npz -o skip.acts
+    python docs/reproductions/figure8/network.py --mnist mnist.npz -o skip.acts
 
 A deep chain of equal layers, whose middle one sees the layer before it and the input side by side. The paper's size is
 ``--layers 128 --width 128``. Without ``--mnist`` the images are scikit-learn's 1,797 digits. Interrupted, the same
