@@ -2,8 +2,8 @@
 
     python network.py --mnist mnist.npz --seed 0 -o seed0.acts
 
-`trunk` feeds three branches, and `join` has their channels side by side. `skip` is the trunk as it is; `linear` are linear
-combinations of its channels, so that a linear classifier beside `skip` cannot gain by it; `deep` are two more
+`trunk` feeds three branches, and `join` has their channels side by side. `skip` is the trunk as it is; `linear` are
+linear combinations of its channels, so that a linear classifier beside `skip` cannot gain by it; `deep` are two more
 convolutions with ReLU.
 """
 
