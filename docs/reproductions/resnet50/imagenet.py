@@ -107,4 +107,5 @@ def of_keras(weights: str | None = None, classes: int = 1000, side: int = 224) -
     keras.utils.set_random_seed(0)
     images = keras.Input((side, side, 3), name="images")
     ready = keras.applications.resnet50.preprocess_input(images)
-    return keras.applications.ResNet50(weights=weights, classes=classes, input_tensor=ready)
+    network = keras.applications.ResNet50(weights=weights, classes=classes, input_tensor=ready)
+    return keras.Model(images, network.output)
