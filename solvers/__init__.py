@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from solvers.proof.certifying import certify
     from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Project, Rows
     from solvers.scoring.predictions import Predictions
+    from solvers.scoring.runs import over_runs
     from solvers.scoring.spread import Spread, spread_over_seeds
 
 __version__: str
@@ -65,6 +66,7 @@ _HOME = {
     "fit": "solvers.fitting.fit",
     "fit_layers": "solvers.probing.fit_layers",
     "load": "solvers.probing.probe_file",
+    "over_runs": "solvers.scoring.runs",
     "spread_over_seeds": "solvers.scoring.spread",
 }
 
@@ -98,6 +100,7 @@ __all__ = [
     "fit",
     "fit_layers",
     "load",
+    "over_runs",
     "spread_over_seeds",
 ]
 

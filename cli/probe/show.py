@@ -1,4 +1,4 @@
-"""`probe show`: the probes of a file as a table with intervals, or of two side by side."""
+"""`probe show`: the probes of a file as a table with intervals, of two side by side, or the mean over several."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.probe.afterwards.only import only_probes
+from cli.probe.afterwards.runs import mean_shown
 from cli.probe.afterwards.tables import pair_table, probe_tables, step_tables
 from cli.probe.choice import at_end
 from cli.result import Result, command
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("probes", metavar="PROBES")
-@click.argument("other", required=False, metavar="[PROBES]")
+@click.argument("others", nargs=-1, metavar="[PROBES...]")
 @click.option("--metric", "metrics", multiple=True, metavar="M", help="A metric, such as roc_auc; repeatable.")
 @click.option(
     "--positive", metavar="CLASS", help="What metrics of two classes call positive; the second by default."
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     "--by",
     type=click.Choice(["step"]),
     help="A table of layers by training steps: the error, or each --metric, of the split that judges.",
+)
+@click.option(
+    "--mean", "as_mean", is_flag=True, help="The mean over the files, each a run of its own: a seed, a network."
 )
 @click.option("--layers", multiple=True, metavar="PATTERN", help="Only these layers; repeatable.")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Only this target; repeatable.")
@@ -49,10 +53,11 @@ if TYPE_CHECKING:
 def show(
     ctx: click.Context,
     probes: str,
-    other: str | None,
+    others: tuple[str, ...],
     metrics: tuple[str, ...],
     by: str | None,
     as_csv: bool,
+    as_mean: bool,
     **asked: Any,
 ) -> Result:
     """Print a row per layer (and target, and step): errors by split, with intervals of 95%, C, the gap, other metrics.
@@ -62,7 +67,9 @@ def show(
     (the error of always answering the commonest training class), `unseen` (rows of classes that training had none of),
     and how C was chosen.
 
-    Given two files, their probes are shown side by side; they must have been fitted on the same rows.
+    Given two files, their probes are shown side by side; they must have been fitted on the same rows. With --mean the
+    files, or tables of scores as --csv prints them, are runs: shown is the mean over them, with a 95% interval of what
+    further runs would change (Student's t).
 
     \b
     Example:
@@ -70,6 +77,7 @@ def show(
       probe show probes.h5 --metric roc_auc --metric ece_15 --csv > scores.csv
       probe show steps.h5 --by step
       probe show steps.h5 --layers 'block.*.mlp' --step 500
+      probe show seed-0.h5 seed-1.h5 seed-2.h5 --mean --csv > seeds.csv
     """
     import solvers
     from cli.result import wants_json
@@ -78,15 +86,18 @@ def show(
     names = tuple(dict.fromkeys(name.strip() for each in metrics for name in each.split(",")))
     chosen = Asked(names or None, asked["positive"], asked["negatives"], None, asked["parts"])
     tidy = as_csv or wants_json(ctx)
-    _refuse_together(other, chosen, as_csv, wants_json(ctx))
-    if by is not None and (tidy or other is not None):
+    _refuse_together(others, chosen, as_csv, wants_json(ctx), as_mean)
+    if by is not None and (tidy or others or as_mean):
         raise click.UsageError(
-            "--by arranges the table of one file; --csv and --json have the step in every row, and two files are shown "
-            "by layer"
+            "--by arranges the table of one file; --csv and --json have the step in every row, and several files are "
+            "shown by layer"
         )
     only = [asked[name] for name in ("layers", "targets", "steps")]
+    if as_mean:
+        return mean_shown((probes, *others), chosen, only, as_csv, wants_json(ctx))
     first = only_probes(solvers.load(probes), probes, *only)
-    if other is not None:
+    if others:
+        other = others[0]
         return pairs_shown(pair(first, only_probes(solvers.load(other), other, *only), (probes, other)))
     if not tidy:
         return probes_shown(first, chosen, step_tables if by == "step" else probe_tables)
@@ -99,13 +110,18 @@ def show(
     return Result(as_document(first, scores), [], notes)
 
 
-def _refuse_together(other: str | None, asked: Asked, as_csv: bool, as_json: bool) -> None:
+def _refuse_together(others: tuple[str, ...], asked: Asked, as_csv: bool, as_json: bool, as_mean: bool) -> None:
     """Refuse options that do not go together."""
     if as_csv and as_json:
         raise click.UsageError("--csv and --json are two ways to print the same scores; choose one")
-    if other is not None and (as_csv or asked.parts or asked.metrics or asked.positive or asked.negatives):
+    if len(others) > 1 and not as_mean:
         raise click.UsageError(
-            "two files are shown by their errors; for other metrics, intervals and p-values use `probe compare`"
+            f"{1 + len(others)} files were given; two are shown side by side, and with --mean the mean over all"
+        )
+    if others and not as_mean and (as_csv or asked.parts or asked.metrics or asked.positive or asked.negatives):
+        raise click.UsageError(
+            "two files are shown by their errors; for other metrics, intervals and p-values use `probe compare`, for "
+            "the mean over runs --mean"
         )
     if asked.parts and not (as_csv or as_json):
         raise click.UsageError("--parts are too many for a table; add --csv or --json")

@@ -22,7 +22,7 @@ __all__ = ["edges_of", "read_edges", "read_scores", "scores_of", "shown"]
 _WHOLE = ("step", "seed", "rows")
 _MAYBE_WHOLE = ("fold", "groups", "features")
 _NUMBERS = ("C", "value", "low", "high")
-_APPENDED = ("features",)
+_APPENDED = ("features", "fitted_on")
 _METRICS = {"confusion": "confusion", "calibration": "ece_15"}
 """Of kinds that show one metric alone."""
 

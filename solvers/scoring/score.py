@@ -30,8 +30,9 @@ class Score:
         low, high: the interval of 95%; NaN where there is none.
         interval: how they were made: ``wilson``, ``exact``, ``area`` (of roc_auc), ``bootstrap``, ``t_rows`` of rows by
             themselves; ``groups`` (bootstrap over groups), ``t_groups`` (t over the means of few groups),
-            ``exact_groups``; "" without. docs/metrics.md says when which.
-        rows, groups: how many the number is over; ``groups`` is None without groups.
+            ``exact_groups``; ``t_runs`` of a mean over runs (``over_runs``), which is of further runs and not of new
+            rows; "" without. docs/metrics.md says when which.
+        rows, groups: how many the number is over; ``groups`` is None without groups, and of ``t_runs`` how many runs.
         status: the fit's, a word of ``solvers.Status``.
         features: how many columns the probe looks at; None where that is not told.
         fitted_on: of a probe on other rows, fingerprint of the store that it was fitted on; "" where it is ``store``.

@@ -323,3 +323,71 @@ def test_one_is_no_plural(run, folder):
     run_one = run("probe predictions one.h5 --split test --layer a -o two.csv").stdout
     assert "wrote two.csv: 1 row of 1 probe\n" in run_one
     assert "majority error" in run("probe show one.h5").stdout
+
+
+@pytest.fixture
+def seeds(folder):
+    """seed0.h5 to seed2.h5: probes of three stores; their tables beside them."""
+    from dataclasses import replace
+
+    for seed in range(3):
+        one = made(seed=seed).changed(
+            lambda probe, seed=seed: replace(
+                probe, provenance=replace(probe.provenance, fingerprint=f"xxh3_128:{seed}")
+            )
+        )
+        one.save(f"seed{seed}.h5")
+
+
+def test_the_mean_over_files_is_a_table_or_scores_that_are_drawn(run, seeds, folder):
+    shown = run("probe show seed0.h5 seed1.h5 seed2.h5 --mean").stdout
+    assert shown.split("\n")[0].split() == [
+        "layer",
+        "error",
+        "train",
+        "95%",
+        "error",
+        "val",
+        "95%",
+        "error",
+        "test",
+        "95%",
+    ]
+    assert "means over 3 runs; 95%: of the mean over further runs (Student's t), not of new rows" in shown
+    rows = rows_of(run("probe show seed0.h5 seed1.h5 seed2.h5 --mean --metric error --csv").stdout)
+    one = [row for row in rows if row["layer"] == "a" and row["split"] == "test" and row["kind"] == "task"]
+    values = [
+        float(row["value"])
+        for seed in range(3)
+        for row in rows_of(run(f"probe show seed{seed}.h5 --metric error --csv").stdout)
+        if row["layer"] == "a" and row["split"] == "test" and row["kind"] == "task"
+    ]
+    assert float(one[0]["value"]) == pytest.approx(sum(values) / 3)
+    assert (one[0]["interval"], one[0]["groups"]) == ("t_runs", "3")
+    for seed in range(3):
+        (folder / f"seed{seed}.csv").write_text(run(f"probe show seed{seed}.h5 --metric error --csv").stdout)
+    again = rows_of(run("probe show seed0.csv seed1.csv seed2.csv --mean --csv --layers a").stdout)
+    assert again == [row for row in rows if row["layer"] == "a"]
+    document = json.loads(run("probe show seed0.h5 seed1.h5 --mean --json").stdout)
+    assert document["runs"] == 2
+    assert {score["groups"] for score in document["scores"]} == {2}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("seed0.h5 seed1.h5 seed2.h5", 2, "3 files were given; two are shown side by side"),
+        ("seed0.h5 --mean", 1, "a mean over runs needs two of them"),
+        ("seed0.h5 seed0.h5 --mean", 2, "seed0.h5 is given twice"),
+        ("seed0.h5 seed1.h5 --mean --layers q", 1, "no layer matches 'q'"),
+        ("seed0.h5 seed1.h5 --mean --step 7", 1, "seed0.h5 has no score of what is asked for"),
+        ("seed0.h5 seed1.h5 --mean --by step", 2, "--by arranges the table of one file"),
+    ],
+)
+def test_a_mean_of_what_is_no_set_of_runs_is_refused(run, seeds, words, code, message):
+    assert message in run(f"probe show {words}", code).stderr
+
+
+def test_copies_of_one_file_are_one_run(run, seeds, folder):
+    (folder / "copy.h5").write_bytes((folder / "seed0.h5").read_bytes())
+    assert "seed0.h5 and copy.h5 are of one store" in run("probe show seed0.h5 copy.h5 --mean", 1).stderr

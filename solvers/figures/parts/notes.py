@@ -113,9 +113,16 @@ def _intervals(rows: Sequence[Shown]) -> list[str]:
     hows = {row.score.interval for row in rows if row.score.interval and math.isfinite(row.score.low)}
     if not hows:
         return []
+    told = []
+    if "t_runs" in hows:
+        counts = {row.score.groups for row in rows if row.score.interval == "t_runs"}
+        told = [
+            f"means and their 95% intervals over runs (t, {', '.join(map(str, sorted(counts, key=str)))} runs)"
+        ]
+        hows -= {"t_runs"}
     ours = ", ".join(_INTERVALS[how] for how in sorted(hows) if how in _INTERVALS)
     others = ", ".join(safe(how) for how in sorted(hows) if how not in _INTERVALS)
-    told = [f"95% intervals of the fitted probe on new rows ({ours})"] if ours else []
+    told += [f"95% intervals of the fitted probe on new rows ({ours})"] if ours else []
     return told + ([f"intervals: {others}"] if others else [])
 
 
