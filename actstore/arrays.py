@@ -148,6 +148,17 @@ def storable_bits(value: object) -> tuple[np.ndarray, str]:
     return array, dtype
 
 
+def rows_first(value: Any, axis: int) -> Any:
+    """An array of any library with its rows, which lie along ``axis``, first; as it is where it has no such axis."""
+    count = len(value.shape)
+    if not 0 < axis < count:
+        return value
+    order = (axis, *(place for place in range(count) if place != axis))
+    if is_tensor(value):
+        return value.permute(order)
+    return (value if hasattr(value, "transpose") else np.asarray(value)).transpose(order)
+
+
 def default_axes(count: int) -> tuple[str, ...]:
     """Axis names where nothing is known of them: one axis is features, more are numbered."""
     return ("feature",) if count == 1 else tuple(f"axis{index}" for index in range(count))

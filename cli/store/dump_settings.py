@@ -101,6 +101,8 @@ def settings_of(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSetting
         overwrite=given["overwrite"],
         resume=given["resume"],
         axes=given["axes"],
+        batch_axis=given["batch_axis"],
+        truncate=given["truncate"],
         stop_early=given["stop_early"],
         resume_anyway=given["resume_anyway"],
         selfcheck=given["selfcheck"],

@@ -67,11 +67,9 @@ def test_nobody_is_told_to_make_room_where_that_does_not_help(tmp_path, batch_of
 def test_what_was_there_is_not_said_to_be_gone(tmp_path, monkeypatch):
     path = tmp_path / "rows.csv"
     path.write_text("before")
-    with (
-        pytest.raises(StoreError, match=r"Make room there, or write elsewhere; what is there is as it was"),
-        whole_file(path, overwrite=True) as file,
-    ):
-        monkeypatch.setattr(durable, "write_at", lambda *_: (_ for _ in ()).throw(oserror(errno.ENOSPC)))
+    monkeypatch.setattr(durable, "write_at", lambda *_: (_ for _ in ()).throw(oserror(errno.ENOSPC)))
+    message = "Make room there, or write elsewhere; what is there is as it was"
+    with pytest.raises(StoreError, match=message), whole_file(path, overwrite=True) as file:
         file.write(b"after")
     assert path.read_text() == "before"
 

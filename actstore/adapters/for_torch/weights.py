@@ -21,15 +21,27 @@ if TYPE_CHECKING:
 
 
 def state(model: Module) -> Iterable[tuple[str, object]]:
-    """The state dict, as names with dtypes and shapes, and bytes; the text of whatever is no tensor in it."""
+    """The state dict, as names with dtypes and shapes, and bytes; the text of whatever is no tensor in it.
+
+    Raises:
+        UnseenWeightsError: the model gives none, or one of its tensors cannot be hashed.
+    """
     import torch
+    from torch.nn.parameter import is_lazy
 
     names = names_without_wrappers(model)
-    for path, value in model.state_dict().items():
+    with _naming("state_dict()"):
+        found = dict(model.state_dict())
+    for path, value in found.items():
         module, _, own = path.rpartition(".")
         name = f"{names[module]}.{own}" if names.get(module) else own if module in names else path
+        if is_lazy(value):  # of a module that was never called: it has no shape yet
+            yield name, np.array("not initialised")
+            continue
         if not arrays.is_array(value):
-            yield name, np.array(repr(value))
+            with _naming(name):
+                text = repr(value)
+            yield name, np.array(text)
             continue
         with _naming(name):
             for part, dense in _dense(value.detach()).items():
