@@ -79,9 +79,7 @@ def test_each_layer_is_fitted_once_and_the_probes_are_those_of_one_process(parts
     other = Forked(parts, 0, "input")
 
     def then(progress):
-        if (
-            progress.layer == "fc" and progress.fit is None
-        ):  # then this one waits for the other
+        if progress.layer == "fc" and progress.fit is None:  # then this one waits for the other
             other.go_on()
 
     probes, said = rank(parts, 1, progress=then)
