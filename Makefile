@@ -21,9 +21,10 @@ demo: .venv/ready-report
 test: .venv/ready-test
 	.venv/bin/python -m pytest -n auto --dist worksteal
 
-# 1,000 kills, every failing call, every crash and power loss between two of them.
+# 1,000 kills, every failing call, every crash and power loss between two of them; then for half an hour random sequences
+# of everything that is done to stores, 1,000 at least. One part: make crash CRASH='--part sequences --minutes 5 --seed 7'
 crash: .venv/ready-test
-	PYTHONPATH=.:tests .venv/bin/python -m crash
+	PYTHONPATH=.:tests .venv/bin/python -m crash $(CRASH)
 
 test-frameworks: .venv-frameworks/ready
 	.venv-frameworks/bin/python -m pytest -m framework tests

@@ -55,6 +55,10 @@ def fit(output: str, overwrite: bool, **given: Any) -> Result:
 
     warm_start = given.pop("warm_start")
     rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, lambda: None)
+    if rank >= world_size:
+        raise click.UsageError(
+            f"rank {rank} of a world size of {world_size}; expected a rank from 0 to the world size less one"
+        )
     may_be_there = overwrite or (world_size > 1 and question_of(Path(output)) is not None)  # of another rank
     refuse_existing(output, may_be_there, inputs=() if warm_start is None else (warm_start,))
     steps = steps_of(given["activations"], given["step"])

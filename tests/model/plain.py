@@ -49,11 +49,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Plain:
-    """A whole store. ``model`` is what its layers were computed by, ``dumped`` whose rows they are."""
+    """A whole store. ``model`` is what its layers were computed by, ``given`` which rows, ``dumped`` the dump it is."""
 
     folder: bool
     steps: dict[int, Step]
     model: Any
+    given: int | None = None
     dumped: Dump | None = None
     attached: Labels = field(default_factory=dict)
 
@@ -97,7 +98,7 @@ def dumped(dump: Dump, folder: bool) -> Plain:
         [split for split, array in parts.items() for _ in array],
         {"digit": labels},
     )
-    return Plain(folder, {dump.number: step}, dump.scale, dump)
+    return Plain(folder, {dump.number: step}, dump.scale, dump.rows, dump)
 
 
 def with_step(store: Plain, dump: Dump) -> Plain:
@@ -133,7 +134,7 @@ def merged(stores: list[Plain]) -> Plain | None:
         name: [label for store in stores for label in store.attached.get(name, [None] * store.rows)]
         for name in names
     }
-    return Plain(True, steps, first.model, attached=attached)
+    return Plain(True, steps, first.model, first.given if len(stores) == 1 else None, attached=attached)
 
 
 def _joined(steps: list[Step]) -> Step:
@@ -160,7 +161,7 @@ def _joined(steps: list[Step]) -> Step:
 def one_step(store: Plain, number: int, folder: bool) -> Plain:
     """One step of a store by itself, its labels within: what is packed, and unpacked."""
     step = replace(store.steps[number], targets=store.targets(number))
-    return Plain(folder, {number: step}, store.model)
+    return Plain(folder, {number: step}, store.model, store.given)
 
 
 def frozen_store(folder: bool) -> Plain:

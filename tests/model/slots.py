@@ -77,7 +77,7 @@ class Slot:
         """The store once all ranks of a dump that was not refused have ended."""
         if how == OVERWRITE or self.now is None or (self.replaces and self.begun == what):
             return dumped(what, self.folder)
-        if self.now.dumped is not None and what.number not in self.now.steps:
+        if self.now.given == what.rows and what.number not in self.now.steps:
             return with_step(self.now, what)
         return self.now
 
@@ -109,9 +109,9 @@ class Slot:
         here = self.now.dumped
         new = what.step is not None and what.number not in self.now.steps
         if how == NEW:
-            if not new or here is None:
-                return MAY if new else NEVER
-            return MUST if here.rows == what.rows else NEVER
+            if not new or self.now.given != what.rows:
+                return NEVER
+            return MUST if here else MAY
         if here is None:
             return MAY
         if what.number in self.now.steps:

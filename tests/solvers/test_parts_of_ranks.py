@@ -3,8 +3,6 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,7 +15,9 @@ from solvers.errors import ProbeFileError, ProblemError
 from solvers.probing.finished import together
 from solvers.probing.finished.folder import TURN, claim_file
 from solvers.probing.fit_layers import FitInterrupted
-from tests.solvers.test_parts import HOUSE, NAMES, fit, problem, same, stop_at
+from tests.solvers.test_parts import NAMES, fit, problem, same, stop_at
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # forks are on purpose
 
 
 @pytest.fixture
@@ -30,54 +30,61 @@ def rank(parts, number, world_size=2, **changes):
     return fit(parts, rank=number, world_size=world_size, **changes)
 
 
-PROGRAM = (
-    "import sys\n"
-    "from pathlib import Path\n"
-    "from tests.solvers.test_parts import fit\n"
-    "parts, number, at = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]\n"
-    "def hold(progress):\n"
-    "    if progress.layer == at and progress.fit is None:\n"
-    "        print('begun', flush=True)\n"
-    "        sys.stdin.read()\n"
-    "probes, _ = fit(parts, rank=number, world_size=2, progress=hold)\n"
-    "probes.save(parts.with_suffix(''))\n"
-    "print(sorted(probes.parts.fitted), flush=True)\n"
-)
+class Forked:
+    """A rank in a process of its own, held as it begins the layer ``at`` until it is told to go on, or killed."""
 
+    def __init__(self, parts, number, at):
+        (self.told, tell), (wait, self.go) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(tell)
+            os.close(wait)
+            assert os.read(self.told, 6) == b"begun\n"
+            return
+        status = 1
+        try:
+            os.close(self.told)
+            os.close(self.go)
 
-def started(parts, number, at):
-    """A rank in a process of its own, held as it begins the layer ``at`` until it is told to go on."""
-    command = [sys.executable, "-c", PROGRAM, str(parts), str(number), at]
-    child = subprocess.Popen(command, cwd=HOUSE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "begun\n"
-    return child
+            def hold(progress):
+                if progress.layer == at and progress.fit is None:
+                    os.write(tell, b"begun\n")
+                    os.read(wait, 1)
 
+            probes, _ = rank(parts, number, progress=hold)
+            probes.save(parts.with_suffix(""))
+            os.write(tell, str(sorted(probes.parts.fitted)).encode())
+            status = 0
+        finally:
+            os._exit(status)
 
-def go_on(child):
-    """Let a rank go on; gives what it fitted."""
-    said, _ = child.communicate()
-    assert child.returncode == 0
-    return said.strip()
+    def go_on(self):
+        os.close(self.go)
 
+    def fitted(self):
+        """What it fitted, once it has ended."""
+        with os.fdopen(self.told) as told:
+            said = told.read()
+        assert os.waitpid(self.pid, 0)[1] == 0
+        return said
 
-def kill(child):
-    child.kill()
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        assert os.WTERMSIG(os.waitpid(self.pid, 0)[1]) == signal.SIGKILL
+        os.close(self.told)
+        os.close(self.go)
 
 
 def test_each_layer_is_fitted_once_and_the_probes_are_those_of_one_process(parts, tmp_path):
-    other = started(parts, 0, "input")
+    other = Forked(parts, 0, "input")
 
     def then(progress):
-        if progress.layer == "fc":  # the other holds the first layer, so this one waits for it in the end
-            other.stdin.close()
+        if progress.layer == "fc" and progress.fit is None:  # then this one waits for the other
+            other.go_on()
 
     probes, said = rank(parts, 1, progress=then)
     probes.save(tmp_path / "p.h5")
-    assert other.stdout.read() == "[0]\n"
-    assert other.wait() == 0
-    other.stdout.close()
+    assert other.fitted() == "[0]"
     assert probes.parts.fitted == {1, 2}
     assert said == []
     assert os.listdir(tmp_path) == ["p.h5"]
@@ -86,11 +93,11 @@ def test_each_layer_is_fitted_once_and_the_probes_are_those_of_one_process(parts
 
 
 def test_the_layer_of_a_rank_that_is_killed_is_taken_over(parts, tmp_path):
-    other = started(parts, 0, "input")
+    other = Forked(parts, 0, "input")
 
     def then(progress):
-        if progress.layer == "fc":
-            kill(other)
+        if progress.layer == "fc" and progress.fit is None:
+            other.kill()
 
     probes, _ = rank(parts, 1, progress=then)
     probes.save(tmp_path / "p.h5")
@@ -100,9 +107,9 @@ def test_the_layer_of_a_rank_that_is_killed_is_taken_over(parts, tmp_path):
 
 
 def test_all_ranks_killed_and_the_same_command_again(parts, tmp_path):
-    ranks = [started(parts, 0, "fc"), started(parts, 1, "conv")]
+    ranks = [Forked(parts, 0, "fc"), Forked(parts, 1, "conv")]
     for each in ranks:
-        kill(each)
+        each.kill()
     assert sorted(path.name for path in parts.glob("*.h5")) == ["layer-0000.h5"]
     probes, said = rank(parts, 1)
     assert said == [f"1 of 3 layers are finished in {parts} already; going on with the others"]
@@ -113,7 +120,7 @@ def test_all_ranks_killed_and_the_same_command_again(parts, tmp_path):
 
 
 def test_what_ranks_left_one_process_goes_on_with_and_the_other_way_round(parts, tmp_path):
-    kill(started(parts, 0, "fc"))
+    Forked(parts, 0, "fc").kill()
     probes, said = fit(parts)
     assert said[0].startswith("1 of 3")
     probes.save(tmp_path / "p.h5")
@@ -126,7 +133,7 @@ def test_what_ranks_left_one_process_goes_on_with_and_the_other_way_round(parts,
 
 
 def test_locks_that_nobody_holds_never_block(parts):
-    kill(started(parts, 0, "input"))
+    Forked(parts, 0, "input").kill()
     for name in ("lock", TURN, *(f"layer-000{number}.lock" for number in range(3))):
         (parts / name).touch()
     begun_s = time.monotonic()
@@ -155,11 +162,6 @@ def test_a_forked_child_does_not_hold_on_to_a_layer(parts):
     free.release()
 
 
-test_a_forked_child_does_not_hold_on_to_a_layer = pytest.mark.filterwarnings(
-    "ignore:.*multi-threaded:DeprecationWarning"
-)(test_a_forked_child_does_not_hold_on_to_a_layer)
-
-
 def at_once(parts, world_size, **changes):
     """Ranks as threads of this process. Gives what each returned."""
     found, failed = {}, []
@@ -183,7 +185,6 @@ STEPS = {step: {name: rows + step * 0.01 for name, rows in problem()[0].items()}
 NAN = problem()[0] | {"conv": np.full((120, 6), np.nan)}
 
 
-@pytest.mark.parametrize("world_size", [2, 5])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -197,9 +198,9 @@ NAN = problem()[0] | {"conv": np.full((120, 6), np.nan)}
     ],
     ids=["layers", "steps", "one C", "one C of steps", "draws", "slices", "a layer without a probe"],
 )
-def test_ranks_fit_what_one_process_fits(parts, tmp_path, changes, world_size):
+def test_ranks_fit_what_one_process_fits(parts, tmp_path, changes):
     alone, _ = fit(None, **changes)
-    every = at_once(parts, world_size, **changes)
+    every = at_once(parts, 3, **changes)
     for probes in every:
         assert same(probes, alone)
         assert probes.failures == alone.failures
@@ -235,7 +236,7 @@ def test_a_rank_of_another_question_is_refused_whatever_it_would_replace(parts):
 
 
 def test_what_ranks_of_another_question_left_is_kept_unless_overwritten(parts):
-    kill(started(parts, 0, "fc"))
+    Forked(parts, 0, "fc").kill()
     there = sorted(os.listdir(parts))
     with pytest.raises(ProbeFileError, match=r"holds finished layers of another fit: C was \[0.1, 1.0\] there"):
         rank(parts, 0, C=[0.2, 2.0])
@@ -352,7 +353,7 @@ def test_a_full_disk_as_the_probes_are_saved(parts, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", [b"mine", b""])
 def test_a_part_that_is_damaged_is_fitted_again(parts, damage):
-    kill(started(parts, 0, "fc"))
+    Forked(parts, 0, "fc").kill()
     (parts / "layer-0000.h5").write_bytes(damage)
     probes, said = rank(parts, 1)
     assert said[0].startswith("layer 'input' is fitted again, as its part is not whole: ")
