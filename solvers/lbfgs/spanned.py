@@ -78,6 +78,11 @@ class SpannedRows(WorkingRows):
             jitter *= 10
         return None
 
+    @property
+    def share(self) -> float:
+        """How many readings of these rows take as long as one of the rows that they were turned from."""
+        return self._base.width / self.width
+
     def frame(self, problem: Problem) -> Frame:
         """Return a frame that changes nothing: these rows are in the coordinates of every problem."""
         xp = self.backend.xp

@@ -39,8 +39,9 @@ _BLOCK_BYTES = _COPIES << 29
 """At most so much memory is for the Hessians' blocks of all columns in flight."""
 _SPAN_COPIES = 4
 """Matrices of rows x rows that turning them makes."""
-_TOGETHER = 6
-"""Readings that a solution waits for others, to be certified in one pass with them: about what such a pass takes."""
+_TOGETHER = 8
+"""Readings of all rows that a solution waits for others, to be certified in one pass with them: about what such a pass
+takes, in float64 over rows as they are stored."""
 BLOCK_WIDTH = 4096
 """Layers wider than this have too large blocks to factor."""
 
@@ -197,7 +198,7 @@ class _Flight:
             self._since = self._rows.passes
         self._waiting += over
         alone = not any(chain.flying for chain in self._chains)
-        if not alone and self._rows.passes - self._since < _TOGETHER:
+        if not alone and self._rows.passes - self._since < _TOGETHER * self._rows.share:
             return []
         found, self._waiting = self._waiting, []
         return self._solutions(found)

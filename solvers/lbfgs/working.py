@@ -94,6 +94,11 @@ class WorkingRows:
         if resident:
             self.kept = self._keep()
 
+    @property
+    def share(self) -> float:
+        """How many readings of these rows take as long as one of all rows as they are stored."""
+        return 1.0
+
     def frame(self, problem: Problem) -> Frame:
         """Return the frame of a problem on these rows."""
         return Frame.of(problem, self)
