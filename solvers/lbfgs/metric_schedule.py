@@ -38,6 +38,7 @@ class Kind(IntEnum):
 _LEVELS = (
     (8, Kind.PLAIN),
     (128, Kind.LEADING),
+    (256, Kind.LEADING),
     (8, Kind.TURNED),
     (16, Kind.BLOCKS),
     (64, Kind.BLOCKS),
@@ -46,6 +47,8 @@ _LEVELS = (
 their kind."""
 _NARROW = 3
 """A layer less than so many times as wide as there are leading directions has its eigenbasis taken instead."""
+_AGE_LEADING = 6
+"""The same for one along leading directions, which costs less than a step."""
 _SPEED = 14
 """Multiplications of large square products in the time of one of an evaluation, whose products are tall and thin, times
 the four that an evaluation makes of every entry for every class."""
@@ -64,7 +67,8 @@ class FitSubject:
     """One problem as a column sees it, and what it may use.
 
     ``blocks`` says whether whole blocks of the Hessian fit the memory; ``sample_rows`` bounds the rows of a metric;
-    ``variance`` is the mean of the columns', in the problem's own coordinates.
+    ``variance`` is the mean of the columns', in the problem's own coordinates; ``sharers`` counts the columns of the same
+    sweep, which share what is found once for a layer.
     """
 
     backend: Backend
@@ -75,6 +79,7 @@ class FitSubject:
     blocks: bool
     sample_rows: int
     variance: float
+    sharers: int = 1
 
     def level(self, number: int) -> tuple[int, Kind]:
         """Return the rows to sample, and the kind of metric, at a level."""
@@ -102,7 +107,8 @@ class FitSubject:
         elif kind is Kind.LEADING:
             multiplications = len(self.targets.codes) * rows * rows * classes
             if not self.sampler.has_leading(self.frame.stretch, rows):
-                multiplications += 2 * rows * width * (len(self.targets.codes) + 2 * rows)
+                found = 2 * rows * width * (len(self.targets.codes) + 2 * rows)
+                multiplications += found // self.sharers
         elif kind is Kind.TURNED:
             multiplications = rows * width**2
             if not self.sampler.has_basis(self.frame.stretch):
@@ -148,7 +154,7 @@ class MetricSchedule:
         if self.curvature is None:
             self.level = max(number for number in self._levels() if number == 0 or self._begins_with(number))
             return True
-        if self.age < _AGE:
+        if self.age < (_AGE_LEADING if self.subject.level(self.level)[1] is Kind.LEADING else _AGE):
             return False
         better = next((number for number in self._levels() if number > self.level), None)
         if better is not None and self.spent >= self.subject.price(better):

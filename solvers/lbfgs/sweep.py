@@ -97,9 +97,10 @@ class ColumnSolver:
             yield found
 
     def _sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
-        rows = self._rows_for(goals)
+        rows, sharers = self._rows_for(goals), sum(len(goal.C) for goal in goals)
         chains = [
-            _Chain(goal, self._subject(goal.problem, rows), self._problems[goal.problem], rows) for goal in goals
+            _Chain(goal, self._subject(goal.problem, rows, sharers), self._problems[goal.problem], rows)
+            for goal in goals
         ]
         flight = _Flight(chains, rows)
         self._unfinished.append(flight)
@@ -146,7 +147,7 @@ class ColumnSolver:
         with self.backend.here():
             return [solution for flight in self._unfinished for solution in flight.unfinished()]
 
-    def _subject(self, problem: int, rows: WorkingRows) -> FitSubject:
+    def _subject(self, problem: int, rows: WorkingRows, sharers: int) -> FitSubject:
         mine, room = self._problems[problem], self._room(rows)
         return FitSubject(
             self.backend,
@@ -157,6 +158,7 @@ class ColumnSolver:
             room.blocks,
             room.sample_rows,
             float(np.square(mine.deviation / mine.scale).mean()),
+            sharers,
         )
 
 
