@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from solvers.lbfgs.leading import LeadingFactors
 from solvers.lbfgs.objective import logits, padded
 from solvers.lbfgs.working import weighted_squares
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from solvers.arrays import Backend
+    from solvers.lbfgs.leading import Leading
     from solvers.lbfgs.objective import Targets
     from solvers.lbfgs.sampling import Sample
     from solvers.lbfgs.working import Frame
 
-__all__ = ["NO_METRIC", "Curvature", "Metric", "Point", "measure"]
+__all__ = ["NO_METRIC", "Curvature", "Metric", "Point", "measure", "measure_leading"]
 
 _FLOOR = 1e-10
 """Curvature below this share of the largest is taken for rounding."""
@@ -45,7 +47,7 @@ class Metric:
     """The model: ``center`` (classes, width), ``mass`` (classes, 1) and ``root`` (classes, width) of its diagonal.
 
     ``factors`` are of the classes' blocks, scaled to a unit diagonal; None where the diagonal is all there is. That
-    diagonal is one in ``basis`` (width, width), where there is one.
+    diagonal is one in ``basis`` (width, width), where there is one. ``leading`` takes the place of all of these.
     """
 
     center: Any = 0.0
@@ -53,6 +55,7 @@ class Metric:
     root: Any = 1.0
     factors: tuple[Any, ...] | None = None
     basis: Any = None
+    leading: LeadingFactors | None = None
 
     def centered(self, gradient: Any) -> Any:
         """The gradient (..., classes, width + 1) with the intercept taken at the center."""
@@ -66,12 +69,15 @@ class Metric:
         A shift common to all classes changes no probability: such a step could only add to the penalty.
         """
         step = self.centered(gradients)
-        weights = step[..., :-1] if self.basis is None else step[..., :-1] @ self.basis
-        weights = weights / self.root
-        if self.factors is not None:
-            self._solve_blocks(backend, weights.reshape(-1, *weights.shape[-2:]), self.factors)
-        weights /= self.root
-        step[..., :-1] = weights if self.basis is None else weights @ self.basis.T
+        if self.leading is not None:
+            step[..., :-1] = self.leading.solve(backend, step[..., :-1])
+        else:
+            weights = step[..., :-1] if self.basis is None else step[..., :-1] @ self.basis
+            weights = weights / self.root
+            if self.factors is not None:
+                self._solve_blocks(backend, weights.reshape(-1, *weights.shape[-2:]), self.factors)
+            weights /= self.root
+            step[..., :-1] = weights if self.basis is None else weights @ self.basis.T
         step[..., -1:] /= self.mass
         step[..., -1] -= (self.center * step[..., :-1]).sum(axis=-1)
         return step if step.shape[-2] == 1 else step - step.mean(axis=-2, keepdims=True)
@@ -100,7 +106,8 @@ class Curvature:
 
     ``mean`` (classes, width) is v-weighted, ``mass`` (classes, 1) the sum of v, ``spread`` (classes, width) the
     diagonal about that mean and ``blocks`` the whole, each (width, width); None where only diagonals were asked for.
-    Those are then of the problem's own coordinates, in ``basis`` (width, width) if there is one.
+    Those are then of the problem's own coordinates, in ``basis`` (width, width) if there is one. Where there are
+    ``leading`` directions, the blocks are along them, and ``spread`` (classes, 1) is what is across.
     """
 
     frame: Frame
@@ -109,11 +116,16 @@ class Curvature:
     spread: Any
     blocks: tuple[Any, ...] | None
     basis: Any = None
+    leading: Leading | None = None
 
     def under(self, backend: Backend, penalty: float) -> Metric:
         """The metric under a penalty λ."""
         xp, stretch = backend.xp, self.frame.stretch
         center = self.mean * stretch + self.frame.offset
+        if self.leading is not None:
+            rest = self.spread + penalty + _LEAST
+            factors = LeadingFactors.of(backend, self.leading, self.blocks or (), rest, penalty)
+            return Metric(center, self.mass, leading=factors)
         if self.blocks is None:
             return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _LEAST), basis=self.basis)
         root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _LEAST)
@@ -160,6 +172,16 @@ def measure(backend: Backend, sample: Sample, at: Point, *, blocks: bool, basis:
         return [_block(backend, sample.x, v[k], mean[k]) for k in classes]
 
     return Curvature(at.frame, mean, mass, spread, tuple(_by_class(backend, work, len(v))))
+
+
+def measure_leading(backend: Backend, leading: Leading, sample: Sample, at: Point) -> Curvature:
+    """Return the curvature at a point along leading directions, of all rows, as :func:`measure` does for all columns."""
+    v = _doubts(backend, sample, at, blocks=False)
+    mass = backend.float64(v.sum(axis=1))[:, None]
+    mass = mass + _FLOOR * float(mass.max()) + _TINY
+    mean = backend.float64(v @ sample.x) / mass
+    blocks = leading.blocks(backend, v, mass)
+    return Curvature(at.frame, mean, mass, leading.tail * mass, tuple(blocks), leading=leading)
 
 
 def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.lbfgs.leading import find_leading
 from solvers.lbfgs.objective import logits, padded
 from solvers.lbfgs.working import weighted_squares
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.arrays import Array, Backend
+    from solvers.lbfgs.leading import Leading
     from solvers.lbfgs.objective import Targets
     from solvers.lbfgs.working import Blocks, WorkingRows
 
@@ -33,6 +35,8 @@ _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
 WHOLE_ELEMENTS = 1 << 20
 """Layers of so few entries are taken whole, without looking for the rows that matter."""
+LEADING_ELEMENTS = 1 << 27
+"""Layers of more entries than this have their curvature taken from a sample, not along leading directions."""
 BASIS_WIDTH = 2048
 """Layers wider than this have too large a Gram matrix to take eigenvectors of."""
 _UNIFORM = 0.1
@@ -69,6 +73,7 @@ class Sampler:
         count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))
         self._few = np.sort(self._generator.choice(rows.rows, count, replace=False))
         self._bases: dict[bytes, Any] = {}
+        self._leading: dict[tuple[int, bytes], Leading] = {}
         self._whole = whole
         self._gram: Any = None
 
@@ -105,6 +110,31 @@ class Sampler:
             turned = self._whole_gram() * stretch[:, None] * stretch[None, :]
             self._bases[key] = self._rows.backend.xp.linalg.eigh(turned)[1]
         return self._bases[key]
+
+    @property
+    def leads(self) -> bool:
+        """Whether there can be leading directions: of rows that are kept, and few enough to look at whole."""
+        return self._rows.kept is not None and self._rows.rows * self._rows.width <= LEADING_ELEMENTS
+
+    def has_leading(self, stretch: Any, rank: int) -> bool:
+        """Say whether :meth:`leading` costs nothing, as it was made before."""
+        return (rank, self._rows.backend.to_host(stretch).tobytes()) in self._leading
+
+    def leading(self, stretch: Any, rank: int) -> Leading:
+        """Return ``rank`` leading directions of the rows in a problem's coordinates, the same for whoever asks."""
+        key = (rank, self._rows.backend.to_host(stretch).tobytes())
+        if key not in self._leading:
+            backend = self._rows.backend
+            draws = self._generator.standard_normal((rank, self._rows.rows), np.float32)
+            draws = backend.xp.asarray(draws.astype(self._rows.dtype))
+            self._leading[key] = find_leading(backend, self._rows.kept, stretch, draws)
+        return self._leading[key]
+
+    def all_rows(self) -> Sample:
+        """Return every row for what it is."""
+        numbers = self._rows.backend.xp.arange(self._rows.rows)
+        ones = self._rows.backend.xp.ones(self._rows.rows, dtype=self._rows.dtype)
+        return Sample(numbers, self._rows.kept, ones, None)
 
     def _whole_gram(self) -> Any:
         """The Gram matrix (width, width), made when it is first needed; None where it does not fit."""

@@ -33,7 +33,7 @@ ALONE = 3
 by side take three times as long as one (measured, docs/decisions/0028)."""
 _LONGER, _SHORTER = 8, 4
 """Blocks of resident rows are so many times as long for those, as what is called for a block takes as long as they do;
-blocks that are made anew in float64 are so many times shorter: they are written and read three times over in the cache."""
+blocks made anew in float64 are so many times shorter: they are written and read thrice in the cache."""
 
 Blocks: TypeAlias = "Iterator[tuple[slice, Any]]"
 """Blocks in order: (rows, x), x (n, width). A block holds until the next is asked for."""
@@ -89,23 +89,41 @@ class WorkingRows:
         with np.errstate(over="ignore"):  # float64 beyond float32, which is transformed before it is cast
             self._center = self.backend.xp.asarray(self.center.astype(self.dtype))
             self._inverse = self.backend.xp.asarray((1.0 / self.divisor).astype(self.dtype))
-        self._kept: Any = None
+        self.kept: Any = None
+        """All rows (rows, width), where they are resident."""
         if resident:
-            self._kept = self._keep()
+            self.kept = self._keep()
+
+    @property
+    def share(self) -> float:
+        """How many readings of these rows take as long as one of all rows as they are stored."""
+        return 1.0
+
+    def frame(self, problem: Problem) -> Frame:
+        """Return the frame of a problem on these rows."""
+        return Frame.of(problem, self)
+
+    def entered(self, problem: Problem, coefficients: Any) -> Any:
+        """Return coefficients of a problem (columns, width + 1) as they are worked on: here, as they are."""
+        return coefficients
+
+    def left(self, found: Sequence[tuple[Problem, Any]]) -> list[Any]:
+        """Return what was worked on for several problems as coefficients of each (columns, width + 1)."""
+        return [coefficients for _, coefficients in found]
 
     def shares(self, columns: int = 1) -> list[Blocks]:
         """Every row once: a run of blocks for each of the backend's workers, for products with so many columns."""
         self._count()
         parts = self.backend.workers.shares(self.rows, self.block_rows(columns))
-        if self._kept is not None:
-            kept = self._kept
+        if self.kept is not None:
+            kept = self.kept
             return [((part, kept[part]) for part in mine) for mine in parts]
         return [self._streamed(mine) for mine in parts]
 
     def block_rows(self, columns: int = 1) -> int:
         """Rows of a block that, with so many columns of products, fit where the backend wants them."""
         elements = self.backend.block_elements
-        if self._kept is not None:
+        if self.kept is not None:
             elements *= _LONGER if columns <= ALONE else 1
         elif self.dtype.itemsize == 8 and columns < self.width // _SHORTER:
             elements //= _SHORTER
@@ -113,13 +131,13 @@ class WorkingRows:
 
     def pick(self, numbers: NDArray[np.int64]) -> Any:
         """Rows by number, ascending: (n, width)."""
-        if self._kept is not None:
-            return self._kept if len(numbers) == self.rows else self._kept[self.backend.xp.asarray(numbers)]
+        if self.kept is not None:
+            return self.kept if len(numbers) == self.rows else self.kept[self.backend.xp.asarray(numbers)]
         return self._transformed(take(self._source, numbers), None)
 
     def _count(self) -> None:
         self.passes += 1
-        itemsize = self.dtype.itemsize if self._kept is not None else self._source.dtype.itemsize
+        itemsize = self.dtype.itemsize if self.kept is not None else self._source.dtype.itemsize
         self.bytes_read += self.rows * self.width * itemsize
 
     def _keep(self) -> Any:
