@@ -65,9 +65,9 @@ def variables_of(command: str) -> set[str]:
 
 
 def complete(code: str) -> bool:
-    """Whether bash takes the lines as whole commands: no open loop, quote or continued line."""
+    """Whether bash takes the lines as whole commands: no open loop, quote, here-document or continued line."""
     checked = subprocess.run(["bash", "-n"], input=code, capture_output=True, text=True, check=False)
-    return checked.returncode == 0 and not code.rstrip("\n").endswith("\\")
+    return checked.returncode == 0 and not checked.stderr and not code.rstrip("\n").endswith("\\")
 
 
 def commands_of(block: str, name: str) -> Iterator[str]:

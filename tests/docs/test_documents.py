@@ -17,7 +17,6 @@ BY_HAND = {
     "docs/tutorial.md": "tests/frameworks/test_tutorial.py runs it",
     "docs/reproductions/cladec/README.md": "needs MNIST, torch and hours",
     "docs/reproductions/ewt-words/README.md": "needs the EWT treebank, transformers and ten minutes",
-    "docs/reproductions/figure8/README.md": "needs MNIST and torch; tests/frameworks/test_skip.py runs it in small",
     "docs/reproductions/figure5/README.md": "needs MNIST, torch and a quarter of an hour",
 }
 PAGES = sorted(

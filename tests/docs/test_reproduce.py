@@ -73,6 +73,12 @@ def test_a_page_is_split_into_whole_commands(pages):
     assert page.commands[1].endswith("done")
 
 
+def test_a_here_document_is_one_command(pages):
+    code = "cat > rows.csv <<'END'\na,b\n1,2\nEND\n"
+    (pages / "tiny" / "README.md").write_text(PAGE.replace("test -f ready\n", code))
+    assert load().read_page("tiny", quick=True, pages=pages).commands[2] == code.rstrip("\n")
+
+
 def test_a_run_goes_on_where_a_command_failed_and_repeats_nothing(pages):
     done, work = call(pages, "--quick"), pages.parent / "build" / "tiny-quick"
     assert done.returncode == 1
@@ -168,6 +174,24 @@ def test_a_signal_ends_the_command_too_and_the_next_call_goes_on(pages, number):
     done = call(pages)
     assert done.returncode == 0, done.stderr  # the lock is free, and what the changed command had made is gone
     assert not (work / "never").exists()
+    assert (work / "rows.txt").read_text() == "100\n"
+
+
+def test_a_command_that_outlives_its_runner_is_not_run_beside_itself(pages):
+    slow = "echo begun >> begun; sleep 2"
+    (pages / "tiny" / "README.md").write_text(PAGE.replace("test -f ready", slow))
+    work = pages.parent / "build" / "tiny"
+    command = [sys.executable, RUNNER, "--pages", pages, "--folder", pages.parent / "build"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while not (work / "begun").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()
+    assert "another run, or a command that it began, works in" in call(pages).stderr
+    deadline = time.monotonic() + 60
+    while (done := call(pages)).returncode and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert done.returncode == 0, done.stderr
+    assert (work / "begun").read_text() == "begun\nbegun\n"  # the runner did not see the first one end
     assert (work / "rows.txt").read_text() == "100\n"
 
 

@@ -36,3 +36,12 @@ def test_the_quick_version_of_a_page_runs_to_its_end(name, tmp_path):
     assert before == {
         path: path.stat().st_mtime_ns for path in (PAGES / name).rglob("*") if "__pycache__" not in str(path)
     }
+
+
+@pytest.mark.parametrize("name", ["figure7", "figure8"])
+def test_steps_that_do_not_ascend_are_refused(name):
+    pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
+    command = [sys.executable, PAGES / name / "network.py", "--mnist", "x", "--steps", "100,0", "-o", "x.acts"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "100,0 is no ascending list of steps such as 0,500," in done.stderr
