@@ -24,6 +24,7 @@ class Slot:
         begun: a dump that was killed, or of which ranks are missing; with ``now``, it adds a step, or replaces it.
         replaces: whether ``begun`` is to replace what is there.
         blocked: whether ``now`` came, or changed, after ``begun`` was begun.
+        under: what was begun, and lies there unfinished, before ``begun`` was to replace it.
         sealed: of ``begun``, by rank, how many rows it told were sealed.
         ended: of ``begun``, the ranks that returned.
         touched: of ``begun``, the ranks that were ever started.
@@ -35,6 +36,7 @@ class Slot:
     begun: Dump | None = None
     replaces: bool = False
     blocked: bool = False
+    under: Dump | None = None
     sealed: dict[int, int] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     touched: set[int] = field(default_factory=set)
@@ -121,5 +123,5 @@ class Slot:
 
     def settle(self, now: Plain | None) -> None:
         """Nothing is begun any more."""
-        self.now, self.begun, self.replaces, self.blocked = now, None, False, False
+        self.now, self.begun, self.replaces, self.blocked, self.under = now, None, False, False, None
         self.sealed, self.ended, self.touched = {}, set(), set()
