@@ -116,7 +116,7 @@ class StoreMachine(RuleBasedStateMachine):
         )
         if outcome.how == REFUSED:
             return
-        if what != slot.begun or how == OVERWRITE:
+        if not what.alike(slot.begun) or how == OVERWRITE:
             self._begin(slot, what, how)
         slot.touched.add(rank)
         slot.sealed[rank] = max(outcome.sealed, slot.sealed.get(rank, 0))

@@ -100,10 +100,13 @@ class Slot:
         if how == OVERWRITE:
             return MUST if what.world_size == self.begun.world_size == 1 else MAY
         if how == RESUME:
-            return MUST if what == self.begun else NEVER if any(self.sealed.values()) else MAY
+            return MUST if what == self.begun else NEVER if self._sealed_otherwise(what) else MAY
         if what == self.begun and rank not in self.touched and not self.replaces:
             return MUST
         return NEVER if self.sealed.get(rank) or rank in self.ended else MAY
+
+    def _sealed_otherwise(self, what: Dump) -> bool:
+        return any(self.sealed.values()) and not what.alike(self.begun)
 
     def _expected_after_whole(self, what: Dump, how: str) -> str:
         if how == OVERWRITE:
@@ -118,7 +121,9 @@ class Slot:
             return MAY
         if what.number in self.now.steps:
             same = (here.rows, here.world_size) == (what.rows, what.world_size)
-            return MUST if here == what else NEVER if not same or what.number == here.number else MAY
+            if what.alike(here):
+                return MUST if what == here else MAY
+            return NEVER if not same or what.number == here.number else MAY
         return NEVER if here.rows != what.rows else MAY
 
     def settle(self, now: Plain | None) -> None:
