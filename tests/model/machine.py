@@ -171,9 +171,9 @@ class StoreMachine(RuleBasedStateMachine):
     def _merge(self, names: list[str], out: str, copy: bool, kill: int | None) -> None:
         sources, to = [self.slots[name] for name in names], self.slots[out]
         ready = all(slot.whole for slot in sources) and len(set(names)) == len(names) and out not in names
-        ready = ready and to.folder and to.now is None and not (self.folder / out).exists()
+        ready = ready and to.folder and not (self.folder / out).exists()
         after = merged([slot.now for slot in sources]) if ready else None
-        expected = NEVER if after is None else MAY if to.begun else MUST
+        expected = NEVER if after is None else MUST if to.free else MAY
         paths = [self.folder / name for name in names]
         outcome = self._act("merge", lambda: actions.merge(paths, self.folder / out, copy=copy), kill, expected)
         if outcome.how != REFUSED:
