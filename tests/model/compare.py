@@ -74,10 +74,11 @@ def rows_differ(store: Store, step: Step, *, whole: bool) -> str:
     return ""
 
 
-def unsound(path: Path) -> str:
-    """What verify finds; empty where nothing."""
+def unsound(path: Path, *, tidy: bool) -> str:
+    """What verify finds, with ``tidy`` also what is left over within; empty where nothing."""
     try:
-        damages = actstore.verify(path, workers=1).damages
+        report = actstore.verify(path, workers=1)
     except ActstoreError as error:
         return f"{path.name}: {error}"
-    return f"{path.name}: {damages}" if damages else ""
+    found = [*report.damages, *(report.leftovers if tidy else ())]
+    return f"{path.name}: {found}" if found else ""

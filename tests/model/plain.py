@@ -34,6 +34,10 @@ class Dump:
     def number(self) -> int:
         return self.step or 0
 
+    def alike(self, other: Dump | None) -> bool:
+        """Whether it stores the same: step 0 that is named, or not."""
+        return other is not None and replace(self, step=self.number) == replace(other, step=other.number)
+
 
 @dataclass(frozen=True)
 class Step:

@@ -24,6 +24,7 @@ class Slot:
         begun: a dump that was killed, or of which ranks are missing; with ``now``, it adds a step, or replaces it.
         replaces: whether ``begun`` is to replace what is there.
         blocked: whether ``now`` came, or changed, after ``begun`` was begun.
+        under: what was begun, and lies there unfinished, before ``begun`` was to replace it.
         sealed: of ``begun``, by rank, how many rows it told were sealed.
         ended: of ``begun``, the ranks that returned.
         touched: of ``begun``, the ranks that were ever started.
@@ -35,6 +36,7 @@ class Slot:
     begun: Dump | None = None
     replaces: bool = False
     blocked: bool = False
+    under: Dump | None = None
     sealed: dict[int, int] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     touched: set[int] = field(default_factory=set)
@@ -98,10 +100,13 @@ class Slot:
         if how == OVERWRITE:
             return MUST if what.world_size == self.begun.world_size == 1 else MAY
         if how == RESUME:
-            return MUST if what == self.begun else NEVER if any(self.sealed.values()) else MAY
+            return MUST if what == self.begun else NEVER if self._sealed_otherwise(what) else MAY
         if what == self.begun and rank not in self.touched and not self.replaces:
             return MUST
         return NEVER if self.sealed.get(rank) or rank in self.ended else MAY
+
+    def _sealed_otherwise(self, what: Dump) -> bool:
+        return any(self.sealed.values()) and not what.alike(self.begun)
 
     def _expected_after_whole(self, what: Dump, how: str) -> str:
         if how == OVERWRITE:
@@ -116,10 +121,12 @@ class Slot:
             return MAY
         if what.number in self.now.steps:
             same = (here.rows, here.world_size) == (what.rows, what.world_size)
-            return MUST if here == what else NEVER if not same or what.number == here.number else MAY
+            if what.alike(here):
+                return MUST if what == here else MAY
+            return NEVER if not same or what.number == here.number else MAY
         return NEVER if here.rows != what.rows else MAY
 
     def settle(self, now: Plain | None) -> None:
         """Nothing is begun any more."""
-        self.now, self.begun, self.replaces, self.blocked = now, None, False, False
+        self.now, self.begun, self.replaces, self.blocked, self.under = now, None, False, False, None
         self.sealed, self.ended, self.touched = {}, set(), set()

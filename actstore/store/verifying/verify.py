@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
 from actstore.store.disk import cures
+from actstore.store.disk.durable import TEMPORARY_SUFFIX
 from actstore.store.documents.folder import read_folder
 from actstore.store.format import JOURNAL, MANIFEST, PACKED, STEPS, STORE_JSON
 from actstore.store.reading.single_file import EXPECTED, FOOTER_BYTES, examine
@@ -59,6 +60,8 @@ def _folder(path: Path, progress: Callable[[VerifyProgress], None] | None, worke
     if not damages and account.steps:
         damages = _unreadable(path)
     leftovers = [*account.leftovers, *(path / name for name in (PACKED,) if (path / name).exists())]
+    half = [each for place in ("", "steps/*/") for each in sorted(path.glob(f"{place}*{TEMPORARY_SUFFIX}"))]
+    leftovers += [each for each in half if each not in leftovers]  # of documents
     nbytes = account.document_bytes + sum(file.file_bytes for file in account.files)
     return Report(path, account.rows, nbytes, account.complete, damages, leftovers)
 

@@ -14,6 +14,7 @@ from actstore.store.documents.own_files import marked, remove_own, with_mark
 from actstore.store.documents.rank import locks_of, rank_folders
 from actstore.store.format import COMPLETE, JOURNAL, LOCK, PACKED, STORE_JSON, step_folder
 from actstore.store.writing.destination import (
+    MERGING_SUFFIX,
     REMOVED_SUFFIX,
     REPLACED_SUFFIX,
     Destination,
@@ -259,6 +260,9 @@ def holding(folder: Path) -> Iterator[None]:
 def settle(to: Destination) -> None:
     """Finish or roll back what an interrupted process left of giving an output its name."""
     _sweep(to)
+    for folder in marked(to.final, MERGING_SUFFIX):
+        if not any(map(is_locked, locks_of(folder))):
+            remove_own(folder)
     for folder in marked(to.final, REPLACED_SUFFIX):
         check_folder(folder)
         if to.final.exists():
