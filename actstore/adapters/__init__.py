@@ -96,7 +96,21 @@ def adapt(
             return adapted
     known = ", ".join(adapter.name for adapter in adapters())
     msg = f"{arrays.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"
-    raise AdapterError(msg)
+    raise AdapterError(msg + _advice(model))
+
+
+def _advice(model: object) -> str:
+    """What to give instead of some things that are nearly a model."""
+    if type(model).__name__ == "ExportedProgram":
+        return "; give the module that was exported"
+    first = model[0] if isinstance(model, tuple) and model else None
+    if hasattr(first, "get_base_model") or type(first).__name__ == "PeftModel":
+        return "; give (model.get_base_model(), tokenizer): the adapters are part of it"
+    if type(first).__name__ == "SentenceTransformer":
+        return "; give (model[0].auto_model, model.tokenizer)"
+    if first is not None:
+        return "; a tuple is a model of transformers and its tokenizer or image processor"
+    return ""
 
 
 def loader(spec: str) -> type[Adapter] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import arrays
+from actstore.adapters.for_torch.hints import hints
 from actstore.adapters.for_torch.wrappers import refuse_replicas, uncompiled
 from actstore.errors import AdapterError
 from actstore.usercode import explain
@@ -33,7 +34,14 @@ def evaluating(model: Module, device: str | None) -> Iterator[None]:
     refuse_replicas(model)
     modes = [(module, module.training) for module in model.modules()]
     try:
-        model.eval()
+        try:
+            model.eval()
+        except NotImplementedError as error:
+            msg = (
+                f"{type(model).__name__} cannot be set to evaluation mode ({explain(error)}): what torch.export makes "
+                "has none, and none of the model's layers; give the module that was exported"
+            )
+            raise AdapterError(msg) from error
         stubborn = [name for name, module in model.named_modules() if module.training]
         if stubborn:
             msg = (
@@ -95,16 +103,8 @@ def forward(model: Module, inputs: object, autocast: str | None, call: Callable[
             else:
                 call(given)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        if text:
-            error.add_note(
-                "the model was given text, as it is in the data, and takes tensors, it seems; a model of text with its "
-                "tokenizer comes as hf:FOLDER, or as (model, tokenizer) from Python"
-            )
-        elif arrays.is_array(given) and like.is_floating_point() and not given.is_floating_point():
-            error.add_note(
-                f"the model was given {arrays.describe(given)}, as it is in the data; where it wants floats or "
-                "another shape, convert in its forward, x = x.float().unsqueeze(1) / 255, or in a module around it"
-            )
+        for hint in hints(model, given, error, floats=like.is_floating_point()):
+            error.add_note(hint)
         raise
 
 
