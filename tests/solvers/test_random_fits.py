@@ -1,4 +1,4 @@
-"""No certificate is false: random problems, held against an optimum of the tests' own (`random_fits` tries thousands)."""
+"""No certificate is false: random problems against an optimum of the tests' own (`random_fits` tries thousands)."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_no_certificate_is_false(seed):
 
 
 def test_a_probe_that_claims_too_much_is_found_out():
-    (fit, gap, loss), *_ = random_fits.judged(random_fits.draw(0))
+    (_, gap, loss), *_ = random_fits.judged(random_fits.draw(0))
 
     class Claimed:
         gap_nats = gap - 1e-9
