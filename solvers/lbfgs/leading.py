@@ -22,10 +22,10 @@ _JITTER = 1e-7
 
 @dataclass(frozen=True)
 class Leading:
-    """``directions`` (width, rank), orthonormal in a problem's coordinates, and the rows along them (rows, rank).
+    """Orthonormal ``directions`` (width, rank) of a problem's coordinates, and the rows along them (rows, rank).
 
-    ``tail`` is the mean square of the rows along the median of them: what the others come to at most. Less (the least of
-    them) makes steps across that are too long, and takes no fewer of them.
+    ``tail`` is the mean square of the rows along the median of them: what the others come to at most. Less, as along the
+    least of them, makes steps across that are too long.
     """
 
     directions: Any
@@ -55,7 +55,9 @@ class LeadingFactors:
     rest: Any
 
     @classmethod
-    def of(cls, backend: Backend, leading: Leading, blocks: list[Any], rest: Any, penalty: float) -> LeadingFactors:
+    def of(
+        cls, backend: Backend, leading: Leading, blocks: list[Any], rest: Any, penalty: float
+    ) -> LeadingFactors:
         """The metric of blocks under a penalty."""
         xp, factors = backend.xp, []
         for block in blocks:

@@ -124,8 +124,8 @@ class Curvature:
         center = self.mean * stretch + self.frame.offset
         if self.leading is not None:
             rest = self.spread + penalty + _LEAST
-            factors = LeadingFactors.of(backend, self.leading, self.blocks or (), rest, penalty)
-            return Metric(center, self.mass, leading=factors)
+            along = LeadingFactors.of(backend, self.leading, list(self.blocks or ()), rest, penalty)
+            return Metric(center, self.mass, leading=along)
         if self.blocks is None:
             return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _LEAST), basis=self.basis)
         root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _LEAST)
@@ -175,7 +175,7 @@ def measure(backend: Backend, sample: Sample, at: Point, *, blocks: bool, basis:
 
 
 def measure_leading(backend: Backend, leading: Leading, sample: Sample, at: Point) -> Curvature:
-    """Return the curvature at a point along leading directions, of all rows, as :func:`measure` does for all columns."""
+    """Return the curvature at a point along leading directions, by all rows."""
     v = _doubts(backend, sample, at, blocks=False)
     mass = backend.float64(v.sum(axis=1))[:, None]
     mass = mass + _FLOOR * float(mass.max()) + _TINY

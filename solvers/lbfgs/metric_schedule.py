@@ -67,7 +67,7 @@ class FitSubject:
     """One problem as a column sees it, and what it may use.
 
     ``blocks`` says whether whole blocks of the Hessian fit the memory; ``sample_rows`` bounds the rows of a metric;
-    ``variance`` is the mean of the columns', in the problem's own coordinates; ``sharers`` counts the columns of the same
+    ``variance`` is the mean of the columns', in the problem's own coordinates; ``sharers`` counts the columns of the
     sweep, which share what is found once for a layer.
     """
 

@@ -8,7 +8,7 @@ logits and for the gradient while it is in the cache, so an evaluation reads the
 number: logits of all rows are never there together.
 
 Two classes are one row v: W = (-v/2, v/2), the logit v x + b is that of the second class, and as ‖W‖² = ‖v‖² / 2, the
-penalty on v is λ/2. That is half the products, and one column at a time is a product of its own kind (``working.ALONE``).
+penalty on v is λ/2. That is half the products, and one column is a product of its own kind (``working.ALONE``).
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ class Targets:
 
 @dataclass(frozen=True)
 class TwoClasses(Targets):
-    """The targets of two classes, whose coefficients are one row: what the second class has over the first.
+    """The targets of two classes; the one row of coefficients is what the second class has over the first.
 
-    ``signs`` (rows,) are 1 where a row is of the second class and -1 where it is of the first, in the dtype of the work.
+    ``signs`` (rows,), in the dtype of the work, are 1 where a row is of the second class and -1 where of the first.
     """
 
     signs: Any = None
@@ -183,8 +183,7 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
     gradient = sum(slopes for _, slopes in results) / rows.rows
     losses = rows.backend.to_host(sum(found for found, _ in results)) / rows.rows
     return [
-        Answer(float(losses[index]), gradient[first:last])
-        for index, (first, last) in enumerate(pairwise(ends))
+        Answer(float(losses[index]), gradient[first:last]) for index, (first, last) in enumerate(pairwise(ends))
     ]
 
 

@@ -1,8 +1,8 @@
 """Rows in the space that they span: fewer rows than columns have no more dimensions than rows.
 
-The best weights are a sum of rows, whatever the penalty (the representer theorem): W = A X. So with ``X Xᵀ = L Lᵀ`` the
-rows of L, as wide as they are many, make the same problem: the same logits, the same norm of the weights. That is exact,
-it is done once for every C and every target, and each reading of the rows is then of rows x rows entries.
+The best weights are a sum of rows, whatever the penalty (the representer theorem): W = A X. So with ``X Xᵀ = L Lᵀ``
+the rows of L, as wide as they are many, make the same problem: the same logits, the same norm of the weights. That is
+exact, it is done once for every C and every target, and each reading of the rows is then of rows x rows entries.
 """
 
 from __future__ import annotations

@@ -207,9 +207,7 @@ class _Flight:
 
     def unfinished(self) -> list[Solution]:
         """Return what is in flight, as far as it has come, and what waits."""
-        flying = [
-            (chain, column) for chain in self._chains for column in chain.flying if column.evaluations
-        ]
+        flying = [(chain, column) for chain in self._chains for column in chain.flying if column.evaluations]
         return self._solutions([*self._waiting, *flying])
 
     def _solutions(self, found: Sequence[tuple[_Chain, Column]]) -> list[Solution]:

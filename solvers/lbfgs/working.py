@@ -29,8 +29,8 @@ DOUBLE_ELEMENTS = 1 << 16
 """Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
 halving the bytes buys nothing."""
 ALONE = 3
-"""So many columns are multiplied one by one: a matrix times a vector runs at the speed of the memory, and two vectors side
-by side take three times as long as one (measured, docs/decisions/0028)."""
+"""So many columns are multiplied one by one: a matrix times a vector runs at the speed of the memory, and two vectors
+side by side take three times as long as one (measured, docs/decisions/0028)."""
 _LONGER, _SHORTER = 8, 4
 """Blocks of resident rows are so many times as long for those, as what is called for a block takes as long as they do;
 blocks made anew in float64 are so many times shorter: they are written and read thrice in the cache."""

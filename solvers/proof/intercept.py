@@ -20,7 +20,7 @@ __all__ = ["best_shifts"]
 
 _MOST_STEPS = 60
 _LONGEST = 4.0
-"""Nats that the first step may move an intercept by, each later one twice as many: further out its model says nothing."""
+"""Nats that the first step may move an intercept by, each later one twice as many: the model says nothing beyond."""
 _STILL = 1e-14
 """A step below this share of an intercept, or of one nat, is rounding's."""
 

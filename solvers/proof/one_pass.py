@@ -69,9 +69,7 @@ def read_once(
 
 
 class _Pass:
-    def __init__(
-        self, rows: WorkingRows, asked: Sequence[Asked], new: Sequence[tuple[Targets, Frame]]
-    ) -> None:
+    def __init__(self, rows: WorkingRows, asked: Sequence[Asked], new: Sequence[tuple[Targets, Frame]]) -> None:
         self._rows, self._asked, self._new = rows, asked, new
         float64 = rows.backend.float64
         moved = [each.frame.to_rows(each.targets.compact(float64(each.coefficients))) for each in asked]
@@ -152,7 +150,11 @@ class _Sums:
     def zero(cls, xp: Any, targets: Sequence[Targets], shape: tuple[int, int]) -> _Sums:
         spreads = [xp.zeros((each.classes, each.classes)) for each in targets]
         return cls(
-            targets, xp.zeros(shape), [0.0] * len(targets), spreads, [xp.zeros(each.classes) for each in targets]
+            targets,
+            xp.zeros(shape),
+            [0.0] * len(targets),
+            spreads,
+            [xp.zeros(each.classes) for each in targets],
         )
 
     def add(self, xp: Any, mine: slice, part: slice, z: Any) -> Any:
@@ -179,9 +181,7 @@ class _Sums:
         if weights is not None:
             wrong, moments = wrong * weights, [each * weights for each in moments]
         sums = xp.stack([each.sum(axis=1) for each in moments], axis=1)
-        for index, (aa, ab, bb, log_a, log_b, loss) in zip(
-            range(mine.start, mine.stop), sums, strict=True
-        ):
+        for index, (aa, ab, bb, log_a, log_b, loss) in zip(range(mine.start, mine.stop), sums, strict=True):
             self.spreads[index] += xp.stack([xp.stack([aa, ab]), xp.stack([ab, bb])])
             self.logs[index] += xp.stack([log_a, log_b])
             self.losses[index] = self.losses[index] + loss
