@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -165,7 +165,7 @@ def default_axes(count: int) -> tuple[str, ...]:
 
 
 def count_rows(inputs: object) -> int:
-    """Rows of a batch: the length of its first array, or of a list of texts.
+    """Rows of a batch: the length of its first array that has axes, or of a list of texts.
 
     Raises:
         TypeError: nothing in the batch has a length.
@@ -175,11 +175,23 @@ def count_rows(inputs: object) -> int:
         if shape:
             return int(shape[0])
     elif isinstance(inputs, Mapping) and inputs:
-        return count_rows(next(iter(inputs.values())))
+        return count_rows(next(iter(_with_axes(inputs.values()))))
     elif isinstance(inputs, (tuple, list)) and inputs:
-        return count_rows(inputs[0]) if is_array(inputs[0]) else len(inputs)
+        first = _with_axes(inputs)[0]
+        return count_rows(first) if is_array(first) else len(inputs)
     msg = f"{describe(inputs)} has no rows"
     raise TypeError(msg)
+
+
+def _with_axes(values: Iterable[object]) -> list[object]:
+    """The parts of a batch but for single numbers (the rate of sounds beside them); all where there is nothing else."""
+    every = list(values)
+    return [value for value in every if not is_single(value)] or every
+
+
+def is_single(value: object) -> bool:
+    """Whether a part of a batch is one number, which all rows share."""
+    return isinstance(value, (bool, int, float)) or (is_array(value) and tuple(value.shape) == ())  # type: ignore[attr-defined]
 
 
 def copied(inputs: object) -> object:

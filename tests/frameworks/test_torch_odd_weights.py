@@ -139,3 +139,17 @@ def test_a_recurrent_layer_is_stored_by_its_batch_axis(tmp_path):
     with actstore.dump(model, x, tmp_path / "s.acts", "**", batch_axis={"steps": 1}, batch_size=5) as store:
         assert store.layers["steps"].shape == (9, 5, 6)
         np.testing.assert_allclose(store.layers["steps"][:], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"), [("2.5.1+cu121", False), ("2.6.0", True), ("2.13.0+cpu", True), ("3.0a1", True)]
+)
+def test_a_pickle_is_not_read_by_a_torch_that_can_be_made_to_run_it(tmp_path, monkeypatch, version, safe):
+    torch.save(sequence().state_dict(), tmp_path / "w.pt")
+    monkeypatch.setattr(torch, "__version__", version)
+    adapter = adapt(sequence())
+    if safe:
+        adapter.load_weights(tmp_path / "w.pt", None)
+        return
+    with pytest.raises(AdapterError, match=r"w.pt is a pickle, and torch 2.5.1\+cu121 can be made to run code"):
+        adapter.load_weights(tmp_path / "w.pt", None)

@@ -93,6 +93,15 @@ def _naming(name: str) -> Iterator[None]:
         raise UnseenWeightsError(msg) from error
 
 
+SAFE_VERSION = (2, 6)
+"""Of torch: from it on ``weights_only`` runs nothing."""
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """``2.13.0+cpu`` as (2, 13)."""
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
+
+
 def load_weights(model: Module, path: Path, key: str | None) -> None:
     """Load a state dict into ``model``, strictly.
 
@@ -127,6 +136,12 @@ def _without_prefix(found: Mapping[str, Any], model: Module) -> dict[str, Any]:
 def _pickled_tensors(path: Path) -> Any:
     import torch
 
+    if _version(torch.__version__) < SAFE_VERSION:
+        msg = (
+            f"{path} is a pickle, and torch {torch.__version__} can be made to run code by one, whatever it is told "
+            f"(CVE-2025-32434): update torch to 2.6 or newer, or save the weights as .safetensors"
+        )
+        raise AdapterError(msg)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever its unpickler stumbles over
