@@ -24,7 +24,7 @@ _JITTER = 1e-7
 class Leading:
     """Orthonormal ``directions`` (width, rank) of a problem's coordinates, and the rows along them (rows, rank).
 
-    ``tail`` is the mean square of the rows along the median of them: what the others come to at most. Less, as along the
+    ``tail`` is the mean square of the rows along the median of them: what the others come to at most. Less, along the
     least of them, makes steps across that are too long.
     """
 
