@@ -24,8 +24,8 @@ _JITTER = 1e-7
 class Leading:
     """Orthonormal ``directions`` (width, rank) of a problem's coordinates, and the rows along them (rows, rank).
 
-    ``tail`` is the mean square of the rows along the median of them: what the others come to at most. The least would make
-    steps across that are too long.
+    ``tail`` is the mean square of the rows along the median of them: what the others come to at most. Less, along the
+    least of them, makes steps across that are too long.
     """
 
     directions: Any

@@ -18,7 +18,7 @@ from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import evaluate, targets_of
 from solvers.lbfgs.sampling import Sampler
-from solvers.lbfgs.spanned import SpannedRows, pays, shared_stretch
+from solvers.lbfgs.spanned import SpannedRows, expected_steps, pays, shared_stretch
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, WorkingRows
 from solvers.workers.threads import one_blas_thread
 
@@ -124,16 +124,17 @@ class ColumnSolver:
             if self._exact is None:
                 self._exact = WorkingRows(self._problems[0], self.backend, self.backend.xp.float64)
             return self._exact
-        if self._spanned is None and self._may_span(self._wide * sum(len(goal.C) for goal in goals)):
+        if self._spanned is None and self._may_span(goals):
             stretch = shared_stretch(self._problems, self.rows)
             if stretch is not None:
                 with one_blas_thread():
                     self._spanned = SpannedRows.of(self.rows, stretch)
         return self.rows if self._spanned is None else self._spanned
 
-    def _may_span(self, columns: int) -> bool:
-        """Whether turning the rows pays for so many columns, and fits what is for other things than rows."""
-        return pays(self.rows, columns) and _SPAN_COPIES * 8 * self.rows.rows**2 <= self._budget // 4
+    def _may_span(self, goals: Sequence[Goal]) -> bool:
+        """Whether turning the rows pays for what is to be solved, and fits what is for other things than rows."""
+        steps = sum(expected_steps(self._problems[goal.problem], C) for goal in goals for C in goal.C)
+        return pays(self.rows, self._wide * steps) and _SPAN_COPIES * 8 * self.rows.rows**2 <= self._budget // 4
 
     def _columns(self, chains: Sequence[_Chain]) -> list[Column]:
         """Begin the columns that there is room for; all that are in flight then."""

@@ -7,6 +7,7 @@ import pytest
 
 import solvers
 from solvers.arrays import NUMPY
+from solvers.lbfgs import direction
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject, Kind
@@ -350,3 +351,23 @@ def test_an_objective_that_is_not_a_number_ends_a_column(make_problem):
         column.tell(answer if told < 4 else Answer(np.nan, np.full_like(answer.gradient, np.nan)))
         assert told < 200
     assert np.isfinite(column.coefficients).all()
+
+
+def test_what_comes_back_is_no_worse_than_a_point_on_the_way(make_problem, monkeypatch):
+    """A descent that rounding leads away from where it was."""
+    problem = make_problem(rows=600, width=20, classes=2, scale=True)
+    rows, subject = bench(problem)
+    real, seen = direction.gap_estimate, []
+
+    def worse_and_worse(backend, state):
+        seen.append((real(backend, state) * 1e3 ** min(max(0, len(seen) - 5), 40), state.coefficients))
+        return seen[-1][0]
+
+    monkeypatch.setattr(direction, "gap_estimate", worse_and_worse)
+    column = column_for(subject, problem.penalty(1.0), gap_nats=1e-30)
+    run(rows, column)
+    assert column.done
+    best = min(gap for gap, _ in seen[1:])  # the first is before there is a metric
+    assert best < seen[-1][0]
+    assert column.gap_estimate == best
+    assert any(column.coefficients is at for gap, at in seen if gap == best)

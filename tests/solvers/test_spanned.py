@@ -81,14 +81,22 @@ def test_turning_is_bought_where_it_pays():
         def __init__(self, rows, width):
             self.rows, self.width = rows, width
 
-    assert pays(Shaped(15, 32_768), 1)
-    assert pays(Shaped(100, 65_536), 1)
-    assert not pays(Shaped(2000, 4096), 1)  # it would take as long as sixty readings of the rows
-    assert pays(Shaped(2000, 4096), 50)
+    assert pays(Shaped(15, 32_768), 25)
+    assert pays(Shaped(100, 65_536), 25)
+    assert not pays(Shaped(2000, 4096), 60)  # it would take as long as ninety readings of the rows
+    assert pays(Shaped(2000, 4096), 600)
     assert not pays(Shaped(3000, 3000), 10**6)
     streamed = Shaped(15, 32_768)
     streamed.kept = None
-    assert not pays(streamed, 10)
+    assert not pays(streamed, 250)
+
+
+def test_weak_penalties_are_expected_to_take_more_steps(make_problem):
+    problem = make_problem(classes=2, scale=True)
+    steps = [spanned.expected_steps(problem, C) for C in (1e-6, 1e-2, 1.0, 1e3, 1e300, np.inf)]
+    assert steps == sorted(steps)
+    assert steps[0] == 25
+    assert steps[-1] == steps[-2] < 1000
 
 
 def test_problems_that_scale_each_their_own_way_are_not_turned(wide):
@@ -109,7 +117,7 @@ def test_a_wide_layer_is_read_in_the_space_of_its_rows(wide, monkeypatch):
     paths = []
     for turn in (True, False):
         if not turn:
-            monkeypatch.setattr("solvers.lbfgs.sweep.pays", lambda rows, columns: False)
+            monkeypatch.setattr("solvers.lbfgs.sweep.pays", lambda rows, steps: False)
         paths.append(solvers.fit(*wide, C=[0.01, 1.0, 100.0], engine="numpy", scale=True))
     for one, other in zip(*paths, strict=True):
         assert one.status == other.status == "converged"
@@ -184,7 +192,7 @@ def test_leading_directions_are_those_the_rows_vary_along():
     leading = find_leading(NUMPY, x @ turn, np.ones(60), generator.standard_normal((12, 400)))
     np.testing.assert_allclose(leading.directions.T @ leading.directions, np.eye(12), atol=1e-12)
     assert np.linalg.svd(turn[:5] @ leading.directions, compute_uv=False).min() > 0.999
-    assert leading.tail < 1.0
+    assert leading.tail < 90  # a tenth of what the wide directions have
 
 
 def test_a_metric_along_leading_directions_is_a_block_there_and_a_number_across():
