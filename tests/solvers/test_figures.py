@@ -17,6 +17,7 @@ from figure_scores import (
     by_depth,
     everything,
     found_in,
+    learned_from,
     records_of,
     score,
     texts_of,
@@ -219,20 +220,12 @@ def test_a_kind_without_its_scores_says_what_is_missing(kind, said):
         draw(untold, "width")
 
 
-def learned_from(rows, target="digit", file="probes"):
-    """Train and test error of a probe that was fitted on so many rows."""
-    common = {"target": target}
-    found = [
-        score(**common, value=0.5 - 1 / rows, split="test", rows=360),
-        score(**common, value=rows / 1e4, split="train", role="fit", rows=rows, **PLAIN),
-        score(**common, value=0.1, kind="path", C=9.0, split="train", role="fit", rows=rows, **PLAIN),
-    ]
-    return [Shown(each, file) for each in found]
-
-
 def test_curves_by_training_rows_join_the_fits_of_several_targets_or_files():
     for more in ({"target": "n2000"}, {"file": "of-2000"}):
-        spec = draw([*learned_from(2000, **more), *learned_from(10), *learned_from(100, "n100", "c")], "rows")
+        spec = draw(
+            [*learned_from(2000, **more), *learned_from(10), *learned_from(100, target="n100", file="c")],
+            "rows",
+        )
         assert ["10", "100", "2,000"] in found_in(spec, "domain")
         points = {
             (point["split"], point["place"]): point["value"] for point in records_of(spec) if "place" in point
@@ -243,7 +236,9 @@ def test_curves_by_training_rows_join_the_fits_of_several_targets_or_files():
         assert "test\u00a0360" in json.dumps(
             spec, ensure_ascii=False
         )  # where they are judged, not learned from
-    split = draw([*learned_from(10), *learned_from(100, "other")], "rows", splits="test", overlay="target")
+    split = draw(
+        [*learned_from(10), *learned_from(100, target="other")], "rows", splits="test", overlay="target"
+    )
     assert {point["target"] for point in records_of(split) if "target" in point} == {"digit", "other"}
 
 
@@ -253,7 +248,7 @@ def test_two_fits_on_as_many_rows_are_not_one_curve():
 
 
 def test_probes_of_which_nothing_says_how_much_they_learned_from_are_counted():
-    lone = [row for row in learned_from(100, "other") if row.score.split == "test"]
+    lone = [row for row in learned_from(100, target="other") if row.score.split == "test"]
     with pytest.raises(FigureError, match="no number of training rows to plot"):
         draw(lone, "rows")
     assert "how many rows they learned from: 1 fits" in json.dumps(draw([*learned_from(10), *lone], "rows"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from solvers.errors import FigureError
 from solvers.figures.marks.curves import Curves, drawn
+from solvers.figures.parts.places import of_few_layers
 from solvers.figures.rows import chosen, metric_of, only_held_out
 
 if TYPE_CHECKING:
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from solvers.figures.parts.look import Look
     from solvers.figures.rows import Shown
 
+_MOST_LAYERS = 6
+
 
 def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
-    """Return curves by training rows, a colour a split.
+    """Return curves by training rows, a colour a split; of many layers some, unless ``layers`` names others.
 
     Files and targets are merged: a number of rows is a fit of its own, and mostly a file or a target of its own.
     """
@@ -36,6 +39,8 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
         )
     untold = len({_probe(row) for row in chosen(task, asked)} - learned.keys())
     notes = [f"left out, as nothing says how many rows they learned from: {untold} fits"] if untold else []
+    whole, few = of_few_layers(whole, _MOST_LAYERS)
+    notes += few
     overlay = asked.overlay or "split"
     whole = whole if overlay == "split" else only_held_out(whole, asked)
     what = Curves(
