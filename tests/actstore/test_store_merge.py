@@ -470,7 +470,7 @@ def test_an_interrupted_merge_leaves_nothing(share, tmp_path, monkeypatch, error
 
 
 def test_a_dump_to_the_name_removes_what_a_killed_merge_left(tmp_path, write_store):
-    """A merge to that name would, but none comes once a dump has it. One that is under way is left alone."""
+    """A merge to that name would, but there is none once a dump has it. One that is under way is left alone."""
     dead = tmp_path / f"out.acts.{'0' * 16}.merging/steps/0/rank-0000"
     alive = tmp_path / f"out.acts.{'1' * 16}.merging/steps/0/rank-0000"
     other = tmp_path / f"other.acts.{'2' * 16}.merging/steps/0/rank-0000"

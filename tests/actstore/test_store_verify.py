@@ -343,7 +343,7 @@ def test_a_missing_rank_is_found(folder):
 def test_documents_that_were_being_written_are_left_over(folder):
     """Of the store and of a step: a process was killed before they had their names."""
     mark = "0" * 16
-    half = [folder / f"store.json.{mark}.tmp", folder / f"steps/0/COMPLETE.{mark}.tmp"]
+    half = [folder / f"steps/0/COMPLETE.{mark}.tmp", folder / f"store.json.{mark}.tmp"]
     for path in half:
         path.write_bytes(b"{")
     report = actstore.verify(folder)

@@ -60,8 +60,7 @@ def _folder(path: Path, progress: Callable[[VerifyProgress], None] | None, worke
     if not damages and account.steps:
         damages = _unreadable(path)
     leftovers = [*account.leftovers, *(path / name for name in (PACKED,) if (path / name).exists())]
-    half = [each for place in ("", "steps/*/") for each in sorted(path.glob(f"{place}*{TEMPORARY_SUFFIX}"))]
-    leftovers += [each for each in half if each not in leftovers]  # of documents
+    leftovers += sorted(path.glob(f"*{TEMPORARY_SUFFIX}"))
     nbytes = account.document_bytes + sum(file.file_bytes for file in account.files)
     return Report(path, account.rows, nbytes, account.complete, damages, leftovers)
 
