@@ -330,7 +330,7 @@ class StoreMachine(RuleBasedStateMachine):
             ), said
         for place in (path, partial):
             if place.exists() and not no_rows(place):
-                said = unsound(place, tidy=slot.whole and not slot.dirty and not slot.half)
+                said = unsound(place, tidy=slot.whole and not slot.dirty and not slot.half, labelling=slot.half)
                 assert not said, said
                 if slot.begun is not None and (place == partial or slot.now is None):
                     below = slot.under if place == path else None  # it stays until the other is whole
