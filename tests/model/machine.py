@@ -153,7 +153,9 @@ class StoreMachine(RuleBasedStateMachine):
             called, overwrite = "mark", False
         there = slot.now is not None and any(called in slot.now.targets(step) for step in slot.now.steps)
         free = overwrite or not there
-        expected = MUST if slot.whole and slot.folder and free else MAY if slot.replaces and free else NEVER
+        expected = (
+            MUST if slot.whole and slot.folder and free else MAY if slot.now and slot.folder and free else NEVER
+        )
         outcome = self._act(
             "label",
             lambda: actions.label(self.folder / name, called, shift, overwrite=overwrite),
@@ -161,8 +163,9 @@ class StoreMachine(RuleBasedStateMachine):
             expected,
         )
         if outcome.how != REFUSED and not self._killed_in_vain(name, outcome, expected):
+            blocked = slot.blocked
             self._became(name, labelled(slot.now, called, shift), outcome, tidies=False)
-            slot.half = outcome.how == KILLED
+            slot.half, slot.blocked = outcome.how == KILLED, blocked  # they are the same rows
 
     @rule(picks=st.lists(PICKS, min_size=1, max_size=3), to=PICKS, copy=st.booleans(), kill=KILLS)
     def merge(self, picks: list[int], to: int, copy: bool, kill: int | None) -> None:
