@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test coverage test-frameworks test-tensorflow crash fuzz check format reproduce figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
+.PHONY: demo test coverage test-frameworks test-tensorflow test-lowest crash fuzz check format reproduce figure3 bench-store bench-forward bench-solver bench-solver-full bench-gpu clean
 
 demo: .venv/ready-report
 	@rm -rf demo && mkdir demo
@@ -21,12 +21,18 @@ demo: .venv/ready-report
 test: .venv/ready-test
 	.venv/bin/python -m pytest -n auto --dist worksteal
 
-# 1,000 kills, every failing call, every crash and power loss between two of them.
+# 1,000 kills, every failing call, every crash and power loss between two of them; then for half an hour random sequences
+# of everything that is done to stores, 1,000 at least. One part: make crash CRASH='--part sequences --minutes 5 --seed 7'
 crash: .venv/ready-test
-	PYTHONPATH=.:tests .venv/bin/python -m crash
+	PYTHONPATH=.:tests .venv/bin/python -m crash $(CRASH)
 
 test-frameworks: .venv-frameworks/ready
 	.venv-frameworks/bin/python -m pytest -m framework tests
+
+# The package at its lower bounds; with the frameworks onnx, jax and keras at theirs (torch and transformers are pinned).
+test-lowest: .venv-lowest/ready .venv-lowest-frameworks/ready
+	.venv-lowest/bin/python -m pytest tests $(LOWEST)
+	KERAS_BACKEND=jax .venv-lowest-frameworks/bin/python -m pytest -m framework -k 'onnx or keras or jax' tests/frameworks $(LOWEST)
 
 # Keras once more: TensorFlow wants an older h5py than the rest, so it has an environment and pins of its own.
 test-tensorflow: .venv-tensorflow/ready
@@ -95,7 +101,7 @@ bench-gpu: $(if $(filter .venv-bench/%,$(GPU_PYTHON)),.venv-bench/ready)
 	PYTHONPATH=. $(GPU_PYTHON) tests/benchmarks/bench_gpu.py
 
 clean:
-	rm -rf .venv .venv-frameworks .venv-tensorflow .venv-bench .venv-reproduce build/bench build/reproductions demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-frameworks .venv-tensorflow .venv-lowest .venv-lowest-frameworks .venv-bench .venv-reproduce build/bench build/reproductions demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # One environment grows by extras; frameworks get their own, so that the first stays a machine without any.
 .venv/ready-%: pyproject.toml constraints.txt | .venv/bin/python
@@ -112,6 +118,18 @@ clean:
 	@$(call python_is_new_enough)
 	$(PYTHON) -m venv .venv-tensorflow
 	.venv-tensorflow/bin/python -m pip install --quiet -c constraints-tensorflow.txt -e '.[test-tensorflow]'
+	@touch $@
+
+.venv-lowest/ready: pyproject.toml constraints-lowest.txt
+	@$(call python_is_new_enough)
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet -c constraints-lowest.txt -e '.[test]'
+	@touch $@
+
+.venv-lowest-frameworks/ready: pyproject.toml constraints-lowest-frameworks.txt
+	@$(call python_is_new_enough)
+	$(PYTHON) -m venv .venv-lowest-frameworks
+	.venv-lowest-frameworks/bin/python -m pip install --quiet -c constraints-lowest-frameworks.txt -e '.[test,onnx,keras,jax]' torch==2.13.0
 	@touch $@
 
 .venv-bench/ready: pyproject.toml constraints.txt

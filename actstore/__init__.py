@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from actstore.adapters.base import Adapter as Adapter
     from actstore.adapters.base import TrainingModeWarning as TrainingModeWarning
     from actstore.adapters.for_hf.adapter import UntrainedWeightsWarning as UntrainedWeightsWarning
+    from actstore.adapters.for_hf.text import TruncatedTextWarning as TruncatedTextWarning
     from actstore.doors.capture import Activations as Activations
     from actstore.doors.capture import capture as capture
     from actstore.doors.dump import dump as dump
@@ -90,6 +91,7 @@ _HOMES = {
     "TargetError": "errors",
     "TrainingModeWarning": "adapters.base",
     "UnlabelledRowsWarning": "store.merging.merge",
+    "TruncatedTextWarning": "adapters.for_hf.text",
     "UntrainedWeightsWarning": "adapters.for_hf.adapter",
     "Writer": "store.writing.writer",
     "capture": "doors.capture",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,16 @@ NO_ROWS = "has no rows"
 """Ends what is said of a single number."""
 
 
-def capture(value: object, axes: tuple[str, ...] | None = None) -> Captured:
+def native_copy(array: np.ndarray) -> np.ndarray:
+    """A copy in C order and the machine's order of bytes."""
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def capture(
+    value: object,
+    axes: tuple[str, ...] | None = None,
+    copy: Callable[[np.ndarray], np.ndarray] = native_copy,
+) -> Captured:
     """A copy of ``value``, rows first, as a store takes it; without names, its axes are ``default_axes``.
 
     Raises:
@@ -120,8 +129,7 @@ def capture(value: object, axes: tuple[str, ...] | None = None) -> Captured:
     """
     array, dtype = storable_bits(value)
     # A copy always: the model, or whoever made the array, may write into it again.
-    copied = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-    return Captured(copied, dtype, default_axes(array.ndim - 1) if axes is None else axes)
+    return Captured(copy(array), dtype, default_axes(array.ndim - 1) if axes is None else axes)
 
 
 def storable_bits(value: object) -> tuple[np.ndarray, str]:
@@ -140,13 +148,24 @@ def storable_bits(value: object) -> tuple[np.ndarray, str]:
     return array, dtype
 
 
+def rows_first(value: Any, axis: int) -> Any:
+    """An array of any library with its rows, which lie along ``axis``, first; as it is where it has no such axis."""
+    count = len(value.shape)
+    if not 0 < axis < count:
+        return value
+    order = (axis, *(place for place in range(count) if place != axis))
+    if is_tensor(value):
+        return value.permute(order)
+    return (value if hasattr(value, "transpose") else np.asarray(value)).transpose(order)
+
+
 def default_axes(count: int) -> tuple[str, ...]:
     """Axis names where nothing is known of them: one axis is features, more are numbered."""
     return ("feature",) if count == 1 else tuple(f"axis{index}" for index in range(count))
 
 
 def count_rows(inputs: object) -> int:
-    """Rows of a batch: the length of its first array, or of a list of texts.
+    """Rows of a batch: the length of its first array that has axes, or of a list of texts.
 
     Raises:
         TypeError: nothing in the batch has a length.
@@ -156,11 +175,23 @@ def count_rows(inputs: object) -> int:
         if shape:
             return int(shape[0])
     elif isinstance(inputs, Mapping) and inputs:
-        return count_rows(next(iter(inputs.values())))
+        return count_rows(next(iter(_with_axes(inputs.values()))))
     elif isinstance(inputs, (tuple, list)) and inputs:
-        return count_rows(inputs[0]) if is_array(inputs[0]) else len(inputs)
+        first = _with_axes(inputs)[0]
+        return count_rows(first) if is_array(first) else len(inputs)
     msg = f"{describe(inputs)} has no rows"
     raise TypeError(msg)
+
+
+def _with_axes(values: Iterable[object]) -> list[object]:
+    """The parts of a batch but for single numbers (the rate of sounds beside them); all where there is nothing else."""
+    every = list(values)
+    return [value for value in every if not is_single(value)] or every
+
+
+def is_single(value: object) -> bool:
+    """Whether a part of a batch is one number, which all rows share."""
+    return isinstance(value, (bool, int, float)) or (is_array(value) and tuple(value.shape) == ())  # type: ignore[attr-defined]
 
 
 def copied(inputs: object) -> object:

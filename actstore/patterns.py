@@ -121,6 +121,45 @@ def check_axes(entries: Iterable[str]) -> None:
         check_patterns([_axes_entry(entry)[0]])
 
 
+def check_batch_axes(entries: Iterable[str]) -> None:
+    """Refuse, before any layer is known, an entry of ``--batch-axis`` that is none.
+
+    Raises:
+        LayerError: not ``PATTERN=N``, or a malformed pattern.
+    """
+    for entry in entries:
+        check_patterns([_batch_axis_entry(entry)[0]])
+
+
+def batch_axis(entries: Sequence[str], layer: str) -> int:
+    """Return which axis of a layer is the rows of the batch, by entries ``PATTERN=N``, of which the last counts; 0."""
+    found = 0
+    for entry in entries:
+        pattern, axis = _batch_axis_entry(entry)
+        if matcher(pattern, [layer])(layer):
+            found = axis
+    return found
+
+
+def check_batch_axes_pick(entries: Sequence[str], layers: Sequence[ModelLayer]) -> None:
+    """LayerError where an entry of ``--batch-axis`` picks no layer."""
+    for entry in entries:
+        pattern, _ = _batch_axis_entry(entry)
+        if not any(matching(pattern, layers)):
+            raise unknown(pattern, [layer.name for layer in layers])
+
+
+def _batch_axis_entry(entry: str) -> tuple[str, int]:
+    pattern, _, axis = entry.rpartition("=")
+    if not pattern or not (axis.isascii() and axis.isdecimal() and len(axis) < 3):
+        msg = (
+            f"--batch-axis {entry!r} is not PATTERN=N, where N is the axis that is the rows of the batch, counted from "
+            "0 (for example 'encoder.*=1')"
+        )
+        raise LayerError(msg)
+    return pattern, int(axis)
+
+
 def _picked(pattern: str, layers: Sequence[ModelLayer], names: Sequence[str]) -> list[ModelLayer]:
     meant = [layer for layer, matches in zip(layers, matching(pattern, layers), strict=True) if matches]
     if not meant:

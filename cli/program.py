@@ -33,6 +33,7 @@ _CODES = {
 }
 """Error codes of the libraries' own errors by the name of their class; a class that is not here has its parent's."""
 
+_NO_THREAD = "can't start new thread"  # what Python says where memory or a limit does not allow one
 SYSTEM, MEMORY, INTERRUPTED, FAILED, UNEXPECTED = "system", "memory", "interrupted", "failed", "unexpected"
 """The other error codes, beside those of a ``Failure``."""
 
@@ -105,6 +106,11 @@ def explained(error: BaseException) -> tuple[str, str]:
         return code, said
     if isinstance(error, MemoryError):
         return MEMORY, f"there is not enough memory: {said or 'none was left'}"
+    if isinstance(error, RuntimeError) and said == _NO_THREAD:
+        return (
+            MEMORY,
+            "there is no room for another thread: raise the limit on memory or processes (ulimit -v, -u)",
+        )
     if isinstance(error, OSError):
         return SYSTEM, said or type(error).__name__
     if isinstance(error, SystemExit):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from solvers.probing.fit_layers import fit_layers
     from solvers.probing.probe import Probe, Probes
     from solvers.probing.probe_file import load
+    from solvers.probing.scores.over_runs import compare_over_runs
     from solvers.proof.certifying import certify
     from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Project, Rows
     from solvers.scoring.predictions import Predictions
@@ -66,6 +67,7 @@ _HOME = {
     "fit": "solvers.fitting.fit",
     "fit_layers": "solvers.probing.fit_layers",
     "load": "solvers.probing.probe_file",
+    "compare_over_runs": "solvers.probing.scores.over_runs",
     "over_runs": "solvers.scoring.runs",
     "spread_over_seeds": "solvers.scoring.spread",
 }
@@ -96,6 +98,7 @@ __all__ = [
     "Status",
     "UnknownNameError",
     "certify",
+    "compare_over_runs",
     "evaluate",
     "fit",
     "fit_layers",

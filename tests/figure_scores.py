@@ -118,6 +118,19 @@ def by_width(names, widths=(16, 64, 256)):
     ]
 
 
+def learned_from(rows, names=("fc",), target="digit", file="probes"):
+    """Train and test error of probes that were fitted on so many rows."""
+    found = []
+    for layer in names:
+        where = {"layer": layer, "target": target}
+        found += [
+            score(**where, value=0.5 - 1 / rows, split="test", rows=360),
+            score(**where, value=rows / 1e4, split="train", role="fit", rows=rows, **PLAIN),
+            score(**where, value=0.1, kind="path", C=9.0, split="train", role="fit", rows=rows, **PLAIN),
+        ]
+    return [Shown(each, file) for each in found]
+
+
 def everything(names, classes=("0", "1", "2")):
     """Scores for each kind of figure, by kind."""
     depth = by_depth(names)
@@ -125,6 +138,7 @@ def everything(names, classes=("0", "1", "2")):
         "depth": depth,
         "steps": by_depth(names, (0, 100, 200)),
         "width": by_width(names),
+        "rows": [row for rows in (100, 2000) for row in learned_from(rows, names, file=f"of-{rows}")],
         "path": along_c(names),
         "classes": by_class(names, classes),
         "confusion": by_class(names, classes),

@@ -8,13 +8,16 @@ from __future__ import annotations
 import pkgutil
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actstore import arrays
 from actstore.adapters.base import Adapter, ModelLayer
 from actstore.errors import AdapterError
 from actstore.plugins import ADAPTERS, of_other_packages
 from actstore.wording import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Adapter", "ModelLayer", "adapt", "adapters", "loader"]
 
@@ -60,6 +63,8 @@ def adapt(
     autocast: str | None = None,
     trace: bool = False,
     stop_early: bool = False,
+    batch_axis: Sequence[str] = (),
+    truncate: bool = False,
 ) -> Adapter:
     """The adapter that runs ``model``.
 
@@ -69,6 +74,8 @@ def adapt(
         autocast: ``bf16`` or ``fp16``: run under torch's autocast.
         trace: show the functional calls between torch modules as layers, too.
         stop_early: end each pass after the deepest layer asked for.
+        batch_axis: ``PATTERN=N``: which axis of a layer is the rows of the batch.
+        truncate: cut texts that are longer than the model takes.
 
     Raises:
         AdapterError: no adapter knows such a model, or its adapter cannot do what is asked.
@@ -78,10 +85,32 @@ def adapt(
             adapted = adapter(model, device)
             adapted.ask(autocast=autocast, trace=trace)
             adapted.stop_early = stop_early
+            adapted.batch_axis = batch_axis
+            if truncate and not adapted.truncates:
+                msg = (
+                    f"--truncate cuts texts to the tokens that a model takes, and this {adapted.name} model is given "
+                    "no texts that it makes tokens of; leave it out"
+                )
+                raise AdapterError(msg)
+            adapted.truncate = truncate
             return adapted
     known = ", ".join(adapter.name for adapter in adapters())
     msg = f"{arrays.describe(model)} is not a model that an adapter knows ({known}), nor a function of a batch"
-    raise AdapterError(msg)
+    raise AdapterError(msg + _advice(model))
+
+
+def _advice(model: object) -> str:
+    """What to give instead of some things that are nearly a model."""
+    if type(model).__name__ == "ExportedProgram":
+        return "; give the module that was exported"
+    first = model[0] if isinstance(model, tuple) and model else None
+    if hasattr(first, "get_base_model") or type(first).__name__ == "PeftModel":
+        return "; give (model.get_base_model(), tokenizer): the adapters are part of it"
+    if type(first).__name__ == "SentenceTransformer":
+        return "; give (model[0].auto_model, model.tokenizer)"
+    if first is not None:
+        return "; a tuple is a model of transformers and its tokenizer or image processor"
+    return ""
 
 
 def loader(spec: str) -> type[Adapter] | None:

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 from actstore import arrays
 from actstore.activations import INPUT, OUTPUT, Captured, ModelLayer, layer_of
 from actstore.adapters import moves
-from actstore.adapters.describing import Description, described
+from actstore.adapters.describing import Description, described, rows_along
 from actstore.adapters.keep import Keep, Keeper, capture_layer, check_rows
 from actstore.errors import AdapterError
+from actstore.patterns import batch_axis
+from actstore.usercode import explain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +92,8 @@ class Adapter(ABC):
     name: ClassVar[str]
     fallback: ClassVar[bool] = False
     """Whether the adapter is asked last, since it takes what others may know better."""
+    truncates: ClassVar[bool] = False
+    """Whether the adapter makes tokens of texts, and can cut them."""
     loads: ClassVar[tuple[str, ...]] = ()
     """Which MODEL specs are for ``load``: their endings (``.onnx``) or their beginnings (``hf:``)."""
 
@@ -98,6 +102,10 @@ class Adapter(ABC):
         self.device = device
         self.stop_early = False
         """Whether a pass may end after the deepest layer asked for."""
+        self.batch_axis: Sequence[str] = ()
+        """``PATTERN=N``: which axis of a layer is the rows of the batch, where it is not the first."""
+        self.truncate = False
+        """Whether texts that are longer than the model takes are cut; see ``truncates``."""
 
     @staticmethod
     @abstractmethod
@@ -121,6 +129,19 @@ class Adapter(ABC):
     @abstractmethod
     def provenance(self) -> dict[str, JSON]:
         """Return what identifies the model: ``weights`` (a hash, or "not seen") and whatever else helps."""
+
+    def identity(self) -> dict[str, JSON]:
+        """Return the provenance; weights "not seen", with the reason, where the model keeps them from being hashed.
+
+        Raises:
+            AdapterError: files of the model are not what it says.
+        """
+        try:
+            return self.provenance()
+        except (AdapterError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the user's model: what it says of its weights is its own
+            return {"weights": "not seen", "reason": explain(error)}
 
     def ask(self, *, autocast: str | None = None, trace: bool = False) -> None:
         """Run otherwise from now on: in the precision ``autocast``, or showing functional calls (``trace``).
@@ -225,11 +246,17 @@ class Adapter(ABC):
 
     def described_rows(self, prepared: object) -> list[ModelLayer]:
         """``describe``, and the layer ``input``."""
-        return self._with_input(self.describe(arrays.copied(prepared)), prepared)
+        return self._with_input(self._along(self.describe(arrays.copied(prepared))), prepared)
 
     def glimpsed_rows(self, prepared: object) -> list[ModelLayer]:
         """``glimpse``, and the layer ``input``."""
-        return self._with_input(self.glimpse(arrays.copied(prepared)), prepared)
+        return self._with_input(self._along(self.glimpse(arrays.copied(prepared))), prepared)
+
+    def _along(self, layers: list[ModelLayer]) -> list[ModelLayer]:
+        """The layers with their rows along the axis that was said."""
+        if not self.batch_axis:
+            return layers
+        return [rows_along(layer, batch_axis(self.batch_axis, layer.name)) for layer in layers]
 
     @staticmethod
     def _with_input(layers: list[ModelLayer], prepared: object) -> list[ModelLayer]:
@@ -245,7 +272,7 @@ class Adapter(ABC):
             reductions: of these layers, done before they are copied; None to keep them whole.
         """
         inside = [layer for layer in layers if not _is_input(layer)]
-        keeper = Keeper(reductions)
+        keeper = Keeper(reductions, self.batch_axis)
         with self.capturing(inside, keeper.keep) if inside else _nothing_to_run() as run:
 
             def run_checked(inputs: object, rows: BatchRows | None = None) -> dict[str, Captured]:

@@ -29,6 +29,7 @@ MORE_ROWS = (3, 4, 8)
 """Tried in this order: a model may take pairs of rows."""
 NOT_ROWS = "no row per example"
 """Begins the note of a layer whose first axis is not the rows."""
+_ALONG = "the rows along axis "
 _KEPT = ("channel", "feature")
 
 
@@ -116,6 +117,20 @@ def _of_one_count(layer: ModelLayer, rows: int) -> ModelLayer:
     return _not_rows(layer, f"its first axis is {layer.rows} for a batch of {rows}")
 
 
+def rows_along(layer: ModelLayer, axis: int) -> ModelLayer:
+    """A layer of one run whose rows lie along ``axis``, as it is once that axis is the first."""
+    if not axis or layer.shape is None or layer.rows is None:
+        return layer
+    whole, names = (layer.rows, *layer.shape), ("", *layer.axes)
+    if axis >= len(whole):
+        return _not_rows(layer, f"it is {whole}, without an axis {axis} to be the rows (--batch-axis)")
+    default = arrays.default_axes(len(whole) - 1)
+    left = [name for place, name in enumerate(names) if place != axis]
+    axes = tuple(name or default[place] for place, name in enumerate(left))
+    shape = tuple(length for place, length in enumerate(whole) if place != axis)
+    return replace(layer, rows=whole[axis], shape=shape, axes=axes)
+
+
 def _of_rows(layer: ModelLayer, other: ModelLayer | None, counts: tuple[int, int]) -> ModelLayer:
     """The layer as it is, where its first axis follows the number of rows; else without a shape, and why."""
     if layer.shape is None or layer.rows is None:
@@ -127,7 +142,10 @@ def _of_rows(layer: ModelLayer, other: ModelLayer | None, counts: tuple[int, int
         return layer
     small, large = (layer.rows, *layer.shape), (other.rows, *other.shape)
     how = _how(small, large, counts)
-    return _not_rows(layer, f"it is {small} for {few} rows and {large} for {more}{f', {how}' if how else ''}")
+    cure = f" (--batch-axis '{layer.name}={how.rpartition(' ')[2]}')" if how.startswith(_ALONG) else ""
+    return _not_rows(
+        layer, f"it is {small} for {few} rows and {large} for {more}{f', {how}' if how else ''}{cure}"
+    )
 
 
 def _not_rows(layer: ModelLayer, why: str) -> ModelLayer:
@@ -143,7 +161,7 @@ def _how(small: tuple[int, ...], large: tuple[int, ...], counts: tuple[int, int]
         return ""
     following = [axis for axis, lengths in enumerate(zip(small, large, strict=True)) if lengths == counts]
     if following and 0 not in following:
-        return f"the rows along axis {following[0]}"
+        return f"{_ALONG}{following[0]}"
     if len(following) > 1:
         return f"the rows along the axes {', '.join(map(str, following))}"
     if small[0] * more == large[0] * few and small[0] % few == 0:

@@ -31,8 +31,8 @@ class FunctionAdapter(Adapter):
 
     @staticmethod
     def accepts(model: object) -> bool:
-        """Any callable that is not a class."""
-        return callable(model) and not isinstance(model, type)
+        """Any callable that is not a class; what torch.export makes cannot be called."""
+        return callable(model) and not isinstance(model, type) and type(model).__name__ != "ExportedProgram"
 
     def describe(self, inputs: object | None) -> list[ModelLayer]:
         """One row for each value of the mapping; one that no store holds says why."""

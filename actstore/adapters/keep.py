@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actstore import arrays
-from actstore.activations import Captured
+from actstore.activations import INPUT, Captured
 from actstore.errors import AdapterError
+from actstore.patterns import batch_axis
 from actstore.reductions.arrays import ArrayOperations
+from actstore.reductions.buffers import Buffers
 from actstore.reductions.positions import RealPositions
 
 if TYPE_CHECKING:
@@ -33,11 +35,14 @@ _How: TypeAlias = "tuple[Operations[Any], Callable[[Any], AbstractContextManager
 class Keeper:
     """Keeps the layers of one batch after another, each reduced as planned."""
 
-    def __init__(self, reductions: Reductions | None) -> None:
+    def __init__(self, reductions: Reductions | None, batch_axis: Sequence[str] = ()) -> None:
+        """Reduce as planned; ``batch_axis`` says by ``PATTERN=N`` which axis of a layer is the rows."""
         self._reductions = reductions
+        self._batch_axis = batch_axis
         self._changed = set() if reductions is None else reductions.changed()
         self._rows, self._real = 0, RealPositions(None)
-        self._arrays = ArrayOperations()
+        self._buffers = Buffers()
+        self._arrays = ArrayOperations(self._buffers.copy)
         self._operations: dict[tuple[type, str], _How] = {}
 
     def begin(
@@ -62,8 +67,10 @@ class Keeper:
             AdapterError: ``value`` is no array that a store can hold, or not one with a row for each of the batch.
             LayerError, DumpError: see ``reduce_layer``.
         """
+        if self._batch_axis and hasattr(value, "shape") and name != INPUT:
+            value = arrays.rows_first(value, batch_axis(self._batch_axis, name))
         if self._reductions is None or name not in self._changed or not hasattr(value, "shape"):
-            return capture_layer(name, value, axes)
+            return capture_layer(name, value, axes, self._buffers.copy)
         check_rows(name, tuple(value.shape), self._rows)
         operations, reducing = self._of_type(value)
         with _naming(name), reducing(value):
@@ -93,14 +100,19 @@ class Keeper:
         return self._torch.TensorOperations(), self._torch.reducing
 
 
-def capture_layer(name: str, value: object, axes: tuple[str, ...] | None = None) -> Captured:
+def capture_layer(
+    name: str,
+    value: object,
+    axes: tuple[str, ...] | None = None,
+    copy: Callable[[np.ndarray], np.ndarray] = arrays.native_copy,
+) -> Captured:
     """``arrays.capture`` with the layer's name on its error.
 
     Raises:
         AdapterError: ``value`` is no array that a store can hold.
     """
     with _naming(name):
-        return arrays.capture(value, axes)
+        return arrays.capture(value, axes, copy)
 
 
 @contextmanager

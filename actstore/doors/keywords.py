@@ -38,6 +38,8 @@ class CreateKeywords(TypedDict, total=False):
     selfcheck: bool
     keep_input: str | None
     stop_early: bool
+    batch_axis: Mapping[str, int] | Sequence[str]
+    truncate: bool
     overwrite: bool
     resume: bool
     resume_anyway: bool
@@ -71,6 +73,8 @@ _DEFAULTS: dict[str, Any] = {
     "selfcheck": True,
     "keep_input": None,
     "stop_early": False,
+    "batch_axis": (),
+    "truncate": False,
     "overwrite": False,
     "resume": False,
     "resume_anyway": False,
@@ -141,6 +145,7 @@ def as_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     settings["reductions"] = _reductions(options)
     settings["exclude_layers"] = patterns(options.get("exclude_layers", ()), "exclude_layers")
     settings["axes"] = tuple(_axes(options.get("axes", ())))
+    settings["batch_axis"] = tuple(_batch_axes(options.get("batch_axis", ())))
     return settings
 
 
@@ -173,6 +178,13 @@ def _axes(axes: Mapping[str, str | Sequence[str]] | Sequence[str]) -> Iterable[s
     return (
         f"{pattern}={names if isinstance(names, str) else ','.join(names)}" for pattern, names in axes.items()
     )
+
+
+def _batch_axes(axes: Mapping[str, int] | Sequence[str]) -> Iterable[str]:
+    """``{"encoder.*": 1}`` as ``encoder.*=1``."""
+    if not isinstance(axes, Mapping):
+        return patterns(axes, "batch_axis", "{'encoder.*': 1}") if axes else ()
+    return (f"{pattern}={axis}" for pattern, axis in axes.items())
 
 
 def patterns(

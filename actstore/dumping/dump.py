@@ -15,7 +15,7 @@ from actstore.dumping.ranks import share_of
 from actstore.dumping.rows import RowUnit
 from actstore.errors import DumpError, SourceError
 from actstore.models import as_model
-from actstore.patterns import check_axes, check_patterns
+from actstore.patterns import check_axes, check_batch_axes, check_batch_axes_pick, check_patterns
 from actstore.reductions import ReductionSettings
 from actstore.rows.choice import RowChoice
 from actstore.sources.base import SlicedSource
@@ -58,6 +58,9 @@ class DumpSettings:
         stop_early: end each pass of a torch or Keras model after the deepest layer asked for. A model that keeps
             something from one layer to a later one may find it in its next pass.
         resume_anyway: go on where other versions of the libraries computed rows that are there; both are recorded.
+        batch_axis: ``PATTERN=N``: which axis of layers is the rows of the batch, where it is not the first (of a model
+            that works sequence first inside).
+        truncate: cut texts that are longer than the model takes; they are refused otherwise.
         selfcheck: whether to refuse a model that gives a row other values when it runs again, beside other rows, or
             padded (see ``actstore.dumping.selfcheck``). A dump that is resumed was checked when it began.
         keep_input: "text" or "thumbnail": store the text, or a small image, of each example, too, to show it later
@@ -90,6 +93,8 @@ class DumpSettings:
     inputs: tuple[str, ...] = ()
     command: str = ""
     exclude_layers: tuple[str, ...] = ()
+    batch_axis: tuple[str, ...] = ()
+    truncate: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -101,6 +106,7 @@ class DumpSettings:
         WritePlace(self.step, self.rank, self.world_size)
         check_patterns([*self.layers, *self.exclude_layers])
         check_axes(self.axes)
+        check_batch_axes(self.batch_axis)
         self.loop(RowUnit() if self.row is None else RowUnit(self.row))
 
     def loop(self, unit: RowUnit) -> LoopSettings:
@@ -113,6 +119,8 @@ class DumpSettings:
             self.reductions,
             unit,
             axes=self.axes,
+            batch_axis=self.batch_axis,
+            truncate=self.truncate,
             selfcheck=self.selfcheck,
             exclude=self.exclude_layers,
             keep_input=self.keep_input,
@@ -181,6 +189,8 @@ def dump(
         autocast=settings.autocast,
         trace=settings.trace,
         stop_early=settings.stop_early,
+        batch_axis=settings.batch_axis,
+        truncate=settings.truncate,
     )
     unit = RowUnit.of(settings.row, data)
     loop_settings = settings.loop(unit)
@@ -216,6 +226,8 @@ def describe_layers(
     *,
     autocast: str | None = None,
     trace: bool = False,
+    batch_axis: Sequence[str] = (),
+    truncate: bool = False,
 ) -> list[ModelLayer]:
     """Every layer of ``model`` in call order, as one small batch of ``data`` shows them; without data, what is known.
 
@@ -224,11 +236,15 @@ def describe_layers(
     Raises:
         ActstoreError: the model or the source fails, or shows its layers only when it runs.
     """
-    adapter = adapt(as_model(model), device, autocast=autocast, trace=trace)
+    check_batch_axes(batch_axis)
+    how = {"autocast": autocast, "trace": trace, "batch_axis": tuple(batch_axis), "truncate": truncate}
+    adapter = adapt(as_model(model), device, **how)  # type: ignore[arg-type]
     if not data:
         return adapter.layers(None)
     with closing(data[0].batches(DESCRIBED_ROWS, RowChoice())) as batches:
-        return list(described(adapter, next(batches)).layers)
+        layers = list(described(adapter, next(batches)).layers)
+    check_batch_axes_pick(batch_axis, layers)
+    return layers
 
 
 @runtime_checkable

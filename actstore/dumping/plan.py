@@ -16,11 +16,11 @@ from actstore.dumping.rows import RowUnit
 from actstore.dumping.selfcheck import SelfCheck
 from actstore.dumping.subject import SelfCheckWarning, Subject
 from actstore.errors import DumpError, SourceError
-from actstore.patterns import by_name, matching, named_by, select, with_axes
+from actstore.patterns import by_name, check_batch_axes_pick, matching, named_by, select, with_axes
 from actstore.reductions import Reductions, ReductionSettings, kept_inputs, plan_reductions
 from actstore.reductions.parts_of_examples import has_positions
 from actstore.rows.choice import RowChoice
-from actstore.store.format import TOKEN, StoredLayer
+from actstore.store.format import TOKEN, WORD, StoredLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +42,8 @@ class LoopSettings:
         reductions: what is kept of each layer.
         unit: what a row is.
         axes: ``PATTERN=NAME,NAME,...``: what the axes of layers are.
+        batch_axis: ``PATTERN=N``: which axis of layers is the rows of the batch.
+        truncate: whether texts that are longer than the model takes are cut.
         selfcheck: whether to check the model before, within and after (see ``actstore.dumping.selfcheck``).
         keep_input: what of the inputs is stored, too (``actstore.reductions.kept_inputs``); None for nothing.
     """
@@ -56,6 +58,8 @@ class LoopSettings:
     exclude: tuple[str, ...] = ()
     """Patterns of layers that are left out, whatever ``layers`` picks."""
     keep_input: str | None = None
+    batch_axis: tuple[str, ...] = ()
+    truncate: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_input not in (None, *kept_inputs.KINDS):
@@ -85,6 +89,8 @@ class LoopSettings:
             "sample": choice.sample,
             "seed": choice.seed,
             **({"axes": list(self.axes)} if self.axes else {}),
+            **({"batch_axis": list(self.batch_axis)} if self.batch_axis else {}),
+            **({"truncate": True} if self.truncate else {}),
             **({"keep_input": self.keep_input} if self.keep_input else {}),
         }
 
@@ -172,6 +178,9 @@ def make_plan(
     RowUnit.of(settings.unit.name, data)  # refuses labels of words where a row is none
     for item in data:
         item.check_lengths()
+    if settings.truncate and settings.unit.name == WORD:
+        msg = "--truncate cuts words off, and with --row word each of them is a row; split the texts, or leave it out"
+        raise DumpError(msg)
     batches = settings.batches(data, 0)
     first = next(batches)
     first_ids = ids.at(data[0].split, first.places.tolist(), data[0].row_ids)
@@ -182,9 +191,10 @@ def make_plan(
             "nothing shows which of its layers have a row for each example"
         )
         warnings.warn(msg, SelfCheckWarning, stacklevel=3)
+    check_batch_axes_pick(settings.batch_axis, description.layers)
     every = with_axes(settings.axes, description.layers)
     layers, passed_over = _chosen(settings, every)
-    model = adapter.provenance()
+    model = adapter.identity()
     reductions = plan_reductions(settings.reductions, layers, settings.unit.name)
     _check_kept(settings, first, [layer.name for layer in layers])
     _check_tokens(adapter, data, settings.unit.name, first)

@@ -123,6 +123,8 @@ class Recording:
             autocast=asked.autocast,
             trace=asked.trace,
             stop_early=asked.stop_early,
+            batch_axis=asked.batch_axis,
+            truncate=asked.truncate,
         )
         loop = self._at(step)
         with shown(progress) as line:
@@ -229,6 +231,9 @@ def create(
             reductions: these five together, an ``actstore.Reductions``.
             axes: what the axes of layers are, by pattern, where nobody can know: ``{"conv*": ("channel", "height",
                 "width")}``.
+            batch_axis: which axis of layers is the rows of the batch, by pattern, where it is not the first:
+                ``{"encoder.*": 1}``.
+            truncate: cut texts that are longer than the model takes; they are refused otherwise.
             device, autocast, trace: where and how the model runs (``DumpSettings``).
             selfcheck: whether the first ``dump`` refuses a model that gives a row other values when it runs again,
                 beside other rows, or padded (``actstore.dumping.selfcheck``).

@@ -155,7 +155,7 @@ class SelfCheck:
             if found is None:
                 continue
             if not found.is_rounding:
-                why = _RANDOM if self.subject.adapter.provenance() == self.subject.model else _CHANGES
+                why = _RANDOM if self.subject.adapter.identity() == self.subject.model else _CHANGES
                 raise refusal(f"{named(layer)} gives other values when the same batch runs again", found, why)
             random = True
             self.subject.warn(

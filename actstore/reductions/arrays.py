@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from actstore.activations import Captured
-from actstore.arrays import storable_bits
+from actstore.arrays import native_copy, storable_bits
 from actstore.reductions.cast import accumulated
 from actstore.store.documents.bfloat16 import narrowed, widened
 from actstore.store.format import BFLOAT16
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actstore.reductions.columns import Projection
 
 
@@ -27,7 +29,9 @@ class Bits(NamedTuple):
 class ArrayOperations:
     """``apply.Operations`` on the CPU. Keeps the matrices of projections, each drawn once."""
 
-    def __init__(self) -> None:
+    def __init__(self, copy: Callable[[np.ndarray], np.ndarray] = native_copy) -> None:
+        """Copy what a model may write into again by ``copy``."""
+        self._copy = copy
         self._matrices: dict[str, np.ndarray] = {}
 
     def given(self, value: object) -> Bits:
@@ -38,7 +42,7 @@ class ArrayOperations:
         """A copy only where the model could write into it again."""
         array = value.array
         if np.may_share_memory(array, given.array) or not array.flags.c_contiguous or not array.dtype.isnative:
-            array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+            array = self._copy(array)
         return Captured(array, value.dtype, axes)
 
     def shape(self, value: Bits) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import re
 from collections import defaultdict
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,11 @@ from actstore.sources.row_names import RowLabels, RowNames, place_labels, row_na
 from actstore.sources.same_files import check_same_files
 from actstore.sources.split import SplitData
 from actstore.sources.tables import FeatureSource
+from actstore.store.disk.output import named_paths
 from actstore.wording import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import ModuleType
 
     import numpy as np
@@ -82,7 +84,8 @@ def split_data(
         if found is None:
             msg = "--data was given nothing; expected [SPLIT=]SPEC"
             raise SourceError(msg)
-        sources.extend(_resolve(found["spec"], found["split"] or "", as_features=as_features))
+        with _file_with_equals(text, found["split"]):
+            sources.extend(_resolve(found["spec"], found["split"] or "", as_features=as_features))
     check_same_files(sources)
     columns.check_splits([split for split, _ in sources])
     rows = row_names(sources)
@@ -122,6 +125,18 @@ def split_data(
         offered = getattr(item.source, "offered", ())  # words, among which "none" and "-" are no marks
         warn_of_marks({name: values for name, values in item.targets.items() if name not in offered})
     return found_data
+
+
+@contextmanager
+def _file_with_equals(text: str, split: str | None) -> Iterator[None]:
+    """Where a file is called so, what stands before its ``=`` was taken for a split: say how to write it."""
+    try:
+        yield
+    except SourceError as error:
+        if not split or not named_paths(text):
+            raise
+        msg = f"{error}; {split!r} was taken for a split: for the file of that name write ./{text}"
+        raise type(error)(msg) from error
 
 
 def _labels_for(spec: str, name: str, source: Source, rows: RowNames, ignore: Sequence[object]) -> np.ndarray:

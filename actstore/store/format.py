@@ -47,6 +47,8 @@ MANIFEST = "manifest"
 
 NO_LABEL = -1
 HASH_BLOCK_BYTES = 4 * 2**20
+MOST_RANKS = 1_000_000
+"""A document that says more is damaged, and is not counted through."""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def _of_store(store: Store, targets: Sequence[str], patterns: Sequence[str], row
         chosen = [name for name in chosen if name != kept.get("layer")]
     layers: dict[str, Any] = {layer: store.layers[layer] for layer in chosen} | side_by_side(store, rows.concat)
     groups = columns.groups(rows.group_by)
-    fed = feeders(store, wanted)
+    fed = feeders(store, chosen)
     return LayerProblem(
         layers,
         labels,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +15,7 @@ import click
 from cli.probe.choice import choice_lines, class_lines
 from cli.probe.fit_options import fit_options, fit_settings
 from cli.probe.steps import refuse_other_rows, steps_of
+from cli.ranks import rank_and_world_size
 from cli.result import Failure, Result, Table, command
 from cli.shared import ProgressLine, duration, notice, shown_warnings
 
@@ -35,6 +38,7 @@ def fit(output: str, overwrite: bool, **given: Any) -> Result:
     rows of these ids.
 
     Finished layers are kept in PROBES.parts until all of them are: after Ctrl-C or a crash the same command goes on.
+    With --rank several processes share the layers through that folder; the first that has them all writes PROBES.
 
     \b
     Examples:
@@ -46,24 +50,34 @@ def fit(output: str, overwrite: bool, **given: Any) -> Result:
       probe fit train=h.npz:train test=h.npz:test --target train:y=y.npz:train --target test:y=y.npz:test -o probes.h5
     """
     import solvers
+    from solvers.probing.finished.part_file import question_of
     from solvers.probing.probe_file import refuse_existing
 
     warm_start = given.pop("warm_start")
-    refuse_existing(output, overwrite, inputs=() if warm_start is None else (warm_start,))
+    rank, world_size = rank_and_world_size(given["rank"], given["world_size"], os.environ, lambda: None)
+    if rank >= world_size:
+        raise click.UsageError(
+            f"rank {rank} of a world size of {world_size}; expected a rank from 0 to the world size less one"
+        )
+    may_be_there = overwrite or (world_size > 1 and question_of(Path(output)) is not None)  # of another rank
+    refuse_existing(output, may_be_there, inputs=() if warm_start is None else (warm_start,))
     steps = steps_of(given["activations"], given["step"])
     told = {
         **fit_settings(given),
         "warm_start": None if warm_start is None else solvers.load(warm_start),
         "parts": f"{output}.parts",
+        "rank": rank,
+        "world_size": world_size,
         "overwrite": overwrite,
         "command": shlex.join(["probe", *sys.argv[1:]]),
     }
     probes = _fitted(given, steps, told)
     probes.save(output, overwrite=overwrite)
     lacking = shortfalls(probes)
+    of_rank = {"rank": rank, "world_size": world_size, "fitted": fitted_here(probes)} if world_size > 1 else {}
     return Result(
-        describe(output, probes),
-        list(_summary(output, probes)),
+        describe(output, probes) | of_rank,
+        [*_summary(output, probes), *_share(of_rank, probes)],
         failure=Failure("not-proven", lacking) if lacking else None,
     )
 
@@ -169,6 +183,22 @@ def _summary(output: str, probes: Probes) -> Iterator[str | Table]:
     yield from _train_errors([probe for probe in every if probe.proof.chosen.get("protocol") == "train"])
 
 
+def fitted_here(probes: Probes) -> int:
+    """Return how many layers (of all steps and draws) this process fitted, of those that ranks fitted together."""
+    from solvers.probing.finished.parts import Parts
+
+    return len(probes.parts.fitted) if isinstance(probes.parts, Parts) else 0
+
+
+def _share(of_rank: dict[str, int], probes: Probes) -> Iterator[str]:
+    """Yield what this rank did, where there are several."""
+    if of_rank:
+        layers = len(
+            {(probe.layer, probe.step, probe.seed) for probe in probes.values()} | set(probes.failures)
+        )
+        yield f"rank {of_rank['rank']} of {of_rank['world_size']} fitted {of_rank['fitted']} of {layers} layers"
+
+
 def _train_errors(probes: Sequence[Probe]) -> Iterator[str | Table]:
     """Yield the train error at every stated C, a row per probe, where that is what was asked for."""
     if not probes:
@@ -205,6 +235,8 @@ def shortfalls(probes: Probes) -> list[str]:
         for each in probe.path
         if probe.proof.chosen.get("protocol") == "train" and each.C != probe.C and each.status not in _PROVEN
     ]
+    if any("gap_missed" in line for line in lines):
+        lines.append("what helps where a gap is missed: a smaller C (--C), or a larger --gap")
     return lines
 
 

@@ -8,6 +8,7 @@ import click
 
 from cli.probe.doctor import engine_named
 from cli.probe.row_columns import ROW_OPTIONS, split_as
+from cli.ranks import rank_options
 from cli.shared import Size, overwrite_option
 
 if TYPE_CHECKING:
@@ -154,6 +155,11 @@ _OPTIONS = (
         multiple=True,
         metavar="N[,N...] | all",
         help="Which training steps, where STORE has several; each fit starts from the probes of the step before.",
+    ),
+    rank_options(
+        "Fit with others, which are given the same command: rank R",
+        "of W, each layer once. Without them: RANK and WORLD_SIZE (torchrun sets them), else the tasks of a Slurm step "
+        "(srun); in a job array $SLURM_ARRAY_TASK_ID and $SLURM_ARRAY_TASK_COUNT.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N"),
     click.option("-o", "--output", required=True, metavar="PROBES", help="The probe file to write."),

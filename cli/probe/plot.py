@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from solvers.probing.probe import Probe
     from solvers.scoring.score import Score
 
-_KINDS = ("depth", "steps", "width", "path", "classes", "confusion", "calibration", "compare", "graph")
+_KINDS = ("depth", "steps", "width", "rows", "path", "classes", "confusion", "calibration", "compare", "graph")
 _OVERLAYS = ("split", "file", "target", "step", "method", "kind", "seed", "fold")
 
 
@@ -36,8 +36,8 @@ _OVERLAYS = ("split", "file", "target", "step", "method", "kind", "seed", "fold"
     type=click.Choice(_KINDS),
     default="depth",
     show_default=True,
-    help="By layer; by layer and step; by width; along C; by class; true by predicted class; accuracy by confidence; "
-    "side by side; in the network.",
+    help="By layer; by layer and step; by width; by training rows; along C; by class; true by predicted class; "
+    "accuracy by confidence; side by side; in the network.",
 )
 @click.option("--metric", metavar="M", help="Which metric of the scores; the error by default.")
 @click.option("--layers", multiple=True, metavar="PATTERN", help="Which layers; repeatable.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.ranks import rank_options
 from cli.result import USAGE, USAGE_CODE, Failure, Result, checked_beforehand, command
 from cli.shared import (
     ProgressLine,
@@ -103,12 +104,9 @@ _OPTIONS = (
         metavar="N",
         help="Add training step N to NAME.acts, on the same rows.",
     ),
-    click.option("--rank", type=click.IntRange(min=0), metavar="R", help="Dump share R of the batches ..."),
-    click.option(
-        "--world-size",
-        type=click.IntRange(min=1),
-        metavar="W",
-        help="... of W shares. Without them: RANK and WORLD_SIZE (torchrun sets them), else the processes of a "
+    rank_options(
+        "Dump share R of the batches",
+        "of W shares. Without them: RANK and WORLD_SIZE (torchrun sets them), else the processes of a "
         "jax.distributed that the model's file initialised, else the tasks of a Slurm step (srun).",
     ),
     click.option(

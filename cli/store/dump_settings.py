@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.ranks import rank_and_world_size
 from cli.result import checked_beforehand
 from cli.shared import notice_features, shown_warnings
 from cli.store.layers import check_weights
-from cli.store.ranks import rank_and_world_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,6 +101,8 @@ def settings_of(patterns: tuple[str, ...], given: dict[str, Any]) -> DumpSetting
         overwrite=given["overwrite"],
         resume=given["resume"],
         axes=given["axes"],
+        batch_axis=given["batch_axis"],
+        truncate=given["truncate"],
         stop_early=given["stop_early"],
         resume_anyway=given["resume_anyway"],
         selfcheck=given["selfcheck"],

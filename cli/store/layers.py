@@ -45,6 +45,18 @@ _MODEL_OPTIONS = (
         is_flag=True,
         help="Trace a torch model, so that functional calls between modules are layers.",
     ),
+    click.option(
+        "--batch-axis",
+        multiple=True,
+        metavar="PATTERN=N",
+        help="Which axis of layers is the rows of the batch, counted from 0, where it is not the first: "
+        "'encoder.*=1'; repeatable, the last that fits counts.",
+    ),
+    click.option(
+        "--truncate",
+        is_flag=True,
+        help="Cut texts that are longer than the model takes; they are refused otherwise.",
+    ),
     click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, metavar="N"),
 )
 
@@ -86,12 +98,13 @@ def layers(model: str, data: tuple[str, ...], **given: Any) -> Result:
       actstore layers demo:digits --data digits --layers '*' --exclude-layers logits
     """
     from actstore.models import load_model
-    from actstore.patterns import check_patterns
+    from actstore.patterns import check_batch_axes, check_patterns
     from actstore.sources import split_data
 
     arguments = parse_arguments(given["arguments"])
     with shown_warnings(), checked_beforehand():
         check_patterns([*given["patterns"], *given["exclude_layers"]])
+        check_batch_axes(given["batch_axis"])
         check_weights(given["weights"])
         rows = split_data(data) if data else None
     return layers_result(load_model(model, arguments, given["weights"]), rows, given)
@@ -114,7 +127,7 @@ def layers_result(model: Any, data: Sequence[SplitData] | None, given: Mapping[s
     from actstore.dumping.dump import describe_layers
     from actstore.patterns import goes_in
 
-    options = {"autocast": given["autocast"], "trace": given["trace"]}
+    options = {name: given[name] for name in ("autocast", "trace", "batch_axis", "truncate")}
     every = describe_layers(model, data, given["device"], **options)
     usual = [layer for layer in every if not goes_in(layer)]
     # With data and without, chosen or not, a layer has the same number.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOCK_FILES", "FolderLock"]
+__all__ = ["LOCK_FILES", "NO_LOCKS", "FolderLock"]
 
 LOCK_FILES = ("lock", "lock.held")
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """What a file system answers that cannot lock, as many of clusters do; a file that is made exclusively does, there."""
 
 
@@ -94,7 +94,7 @@ def _lock(descriptor: int, folder: Path) -> bool:
     except BlockingIOError as error:
         raise BlockingIOError(errno.EAGAIN, "another process writes it", str(folder)) from error
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         held = folder / LOCK_FILES[1]
         try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "OVERLAYS", "PALETTES", "SCALES", "SIZES", "Asked", "Edges", "Reference", "asked"]
 
-KINDS = ("depth", "steps", "width", "path", "classes", "confusion", "calibration", "compare", "graph")
+KINDS = ("depth", "steps", "width", "rows", "path", "classes", "confusion", "calibration", "compare", "graph")
 SCALES = ("linear", "log")
 SIZES = ("column", "page", "slide")
 PALETTES = ("safe", "red-blue")
@@ -24,7 +24,7 @@ _MOST_REFERENCES = 8
 _WITHOUT = {
     "references": ("steps", "confusion", "calibration", "graph"),
     "overlay": ("steps", "confusion", "calibration", "graph"),
-    "palette": ("depth", "width", "path", "calibration", "compare"),
+    "palette": ("depth", "width", "rows", "path", "calibration", "compare"),
     "metric": ("confusion", "calibration"),
     "edges": tuple(kind for kind in KINDS if kind != "graph"),
 }

@@ -39,16 +39,18 @@ _CERTIFIED = ("converged", "unpenalised")
 class Shown:
     """A score, and what the file that it is from is called here.
 
-    ``divided``: its rows are no training rows, but groups of training rows are among them.
+    ``divided``: its rows are no training rows, but groups of training rows are among them. ``learned``: how many rows
+    its probe was fitted on, where a figure needs that.
     """
 
     score: Score
     file: str = ""
     divided: bool = False
+    learned: int | None = None
 
     def of(self, dimension: str) -> Any:
         """Return what a score has in a dimension."""
-        return self.file if dimension == "file" else getattr(self.score, dimension)
+        return getattr(self if dimension in ("file", "learned") else self.score, dimension)
 
     @property
     def finite(self) -> bool:

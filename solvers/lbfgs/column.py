@@ -43,7 +43,7 @@ _BETTER = 0.9
 
 def cold_start(subject: FitSubject, penalty: float) -> tuple[Any, list[float]]:
     """Return coefficients of zero, and the ladder from where they are nearly optimal to a penalty."""
-    coefficients = subject.backend.xp.zeros((subject.targets.classes, len(subject.frame.stretch) + 1))
+    coefficients = subject.backend.xp.zeros((subject.targets.columns, len(subject.frame.stretch) + 1))
     return coefficients, rungs_from_zero(subject.variance, penalty)
 
 
@@ -70,8 +70,8 @@ class _Headway:
 class Column:
     """A column in flight. ``close`` says that it is near enough for the next C to start from; ``done`` that it is over.
 
-    ``since`` is the count of readings when it was begun. ``coefficients`` are the last ones reached, and
-    ``gap_estimate`` what the certificate is expected to say of them.
+    ``since`` is the count of readings when it was begun. ``coefficients`` are the last ones reached; once it is over, the
+    best of those at its own penalty. ``gap_estimate`` is what the certificate is expected to say of them.
     """
 
     subject: FitSubject
@@ -88,6 +88,7 @@ class Column:
     gap_estimate: float = math.inf
     _steps: Generator[Any, Answer, None] | None = field(default=None, repr=False)
     _length: float = 1.0
+    _best: tuple[float, Any] = field(default=(math.inf, None), repr=False)
 
     def __post_init__(self) -> None:
         self.metrics = MetricSchedule(self.subject)
@@ -106,6 +107,8 @@ class Column:
             self._wanted = self._steps.send(answer)  # type: ignore[union-attr]
         except StopIteration:
             self.close = self.done = True
+            if self._best[0] < self.gap_estimate:
+                self.gap_estimate, self.coefficients = self._best
 
     @property
     def _spent(self) -> bool:
@@ -180,6 +183,8 @@ class Column:
         gap = direction.gap_estimate(self.subject.backend, state)
         headway.note(gap, state.loss)
         self.coefficients, self.gap_estimate = state.coefficients, gap
+        if last and gap < self._best[0] and self.metrics.curvature is not None:
+            self._best = gap, state.coefficients
         self.close = self.close or (last and self._near(state))
 
     def _near(self, state: State) -> bool:

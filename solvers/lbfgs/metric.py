@@ -10,17 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from solvers.lbfgs.objective import logits, padded, softmax
+from solvers.lbfgs.leading import LeadingFactors
+from solvers.lbfgs.objective import logits, padded
+from solvers.lbfgs.working import weighted_squares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from solvers.arrays import Backend
+    from solvers.lbfgs.leading import Leading
     from solvers.lbfgs.objective import Targets
     from solvers.lbfgs.sampling import Sample
     from solvers.lbfgs.working import Frame
 
-__all__ = ["NO_METRIC", "Curvature", "Metric", "Point", "measure"]
+__all__ = ["NO_METRIC", "Curvature", "Metric", "Point", "measure", "measure_leading"]
 
 _FLOOR = 1e-10
 """Curvature below this share of the largest is taken for rounding."""
@@ -44,7 +47,7 @@ class Metric:
     """The model: ``center`` (classes, width), ``mass`` (classes, 1) and ``root`` (classes, width) of its diagonal.
 
     ``factors`` are of the classes' blocks, scaled to a unit diagonal; None where the diagonal is all there is. That
-    diagonal is one in ``basis`` (width, width), where there is one.
+    diagonal is one in ``basis`` (width, width), where there is one. ``leading`` takes the place of all of these.
     """
 
     center: Any = 0.0
@@ -52,6 +55,7 @@ class Metric:
     root: Any = 1.0
     factors: tuple[Any, ...] | None = None
     basis: Any = None
+    leading: LeadingFactors | None = None
 
     def centered(self, gradient: Any) -> Any:
         """The gradient (..., classes, width + 1) with the intercept taken at the center."""
@@ -60,20 +64,23 @@ class Metric:
         return moved
 
     def solve(self, backend: Backend, gradients: Any) -> Any:
-        """The model's inverse times gradients (..., classes, width + 1), each of sum zero over classes.
+        """The model's inverse times gradients (..., classes, width + 1), each of sum zero over classes, if several.
 
         A shift common to all classes changes no probability: such a step could only add to the penalty.
         """
         step = self.centered(gradients)
-        weights = step[..., :-1] if self.basis is None else step[..., :-1] @ self.basis
-        weights = weights / self.root
-        if self.factors is not None:
-            self._solve_blocks(backend, weights.reshape(-1, *weights.shape[-2:]), self.factors)
-        weights /= self.root
-        step[..., :-1] = weights if self.basis is None else weights @ self.basis.T
+        if self.leading is not None:
+            step[..., :-1] = self.leading.solve(backend, step[..., :-1])
+        else:
+            weights = step[..., :-1] if self.basis is None else step[..., :-1] @ self.basis
+            weights = weights / self.root
+            if self.factors is not None:
+                self._solve_blocks(backend, weights.reshape(-1, *weights.shape[-2:]), self.factors)
+            weights /= self.root
+            step[..., :-1] = weights if self.basis is None else weights @ self.basis.T
         step[..., -1:] /= self.mass
         step[..., -1] -= (self.center * step[..., :-1]).sum(axis=-1)
-        return step - step.mean(axis=-2, keepdims=True)
+        return step if step.shape[-2] == 1 else step - step.mean(axis=-2, keepdims=True)
 
     def _solve_blocks(self, backend: Backend, sides: Any, factors: tuple[Any, ...]) -> None:
         """Solve for every class in place; the factors are read once for all sides (n, classes, width)."""
@@ -99,7 +106,8 @@ class Curvature:
 
     ``mean`` (classes, width) is v-weighted, ``mass`` (classes, 1) the sum of v, ``spread`` (classes, width) the
     diagonal about that mean and ``blocks`` the whole, each (width, width); None where only diagonals were asked for.
-    Those are then of the problem's own coordinates, in ``basis`` (width, width) if there is one.
+    Those are then of the problem's own coordinates, in ``basis`` (width, width) if there is one. Where there are
+    ``leading`` directions, the blocks are along them, and ``spread`` (classes, 1) is what is across.
     """
 
     frame: Frame
@@ -108,11 +116,16 @@ class Curvature:
     spread: Any
     blocks: tuple[Any, ...] | None
     basis: Any = None
+    leading: Leading | None = None
 
     def under(self, backend: Backend, penalty: float) -> Metric:
         """The metric under a penalty λ."""
         xp, stretch = backend.xp, self.frame.stretch
         center = self.mean * stretch + self.frame.offset
+        if self.leading is not None:
+            rest = self.spread + penalty + _LEAST
+            along = LeadingFactors.of(backend, self.leading, list(self.blocks or ()), rest, penalty)
+            return Metric(center, self.mass, leading=along)
         if self.blocks is None:
             return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _LEAST), basis=self.basis)
         root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _LEAST)
@@ -161,6 +174,16 @@ def measure(backend: Backend, sample: Sample, at: Point, *, blocks: bool, basis:
     return Curvature(at.frame, mean, mass, spread, tuple(_by_class(backend, work, len(v))))
 
 
+def measure_leading(backend: Backend, leading: Leading, sample: Sample, at: Point) -> Curvature:
+    """Return the curvature at a point along leading directions, by all rows."""
+    v = _doubts(backend, sample, at, blocks=False)
+    mass = backend.float64(v.sum(axis=1))[:, None]
+    mass = mass + _FLOOR * float(mass.max()) + _TINY
+    mean = backend.float64(v @ sample.x) / mass
+    blocks = leading.blocks(backend, v, mass)
+    return Curvature(at.frame, mean, mass, leading.tail * mass, tuple(blocks), leading=leading)
+
+
 def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any:
     """Weights v = s p (1 - p) (classes, n) of the sampled rows, by the inverse of their chance to be drawn.
 
@@ -168,8 +191,7 @@ def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any
     """
     xp = backend.xp
     weights, intercepts, _ = padded(xp, [at.frame.to_rows(at.coefficients)], sample.x.dtype)
-    p, _ = softmax(xp, logits(xp, sample.x, weights, intercepts))
-    v = at.targets.weighted(sample.numbers, p * (1 - p)) * sample.weights
+    v = at.targets.doubts(xp, sample.numbers, logits(xp, sample.x, weights, intercepts)) * sample.weights
     if blocks and sample.leverage is not None:
         importance = v * sample.leverage
         v = xp.where(importance >= _CUT * importance.mean(axis=1)[:, None], v, 0)
@@ -178,7 +200,7 @@ def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any
 
 def _spread(backend: Backend, x: Any, v: Any, mean: Any, mass: Any) -> Any:
     """The diagonal Σ v (x - mean)² (classes, width) of each class, no entry below rounding's share of the largest."""
-    spread = backend.float64(v @ backend.xp.square(x)) - mass * backend.xp.square(mean)
+    spread = weighted_squares(backend, v, x) - mass * backend.xp.square(mean)
     return spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
 
 

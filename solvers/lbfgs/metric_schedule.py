@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from solvers.lbfgs.metric import NO_METRIC, Curvature, Point, measure
+from solvers.lbfgs.metric import NO_METRIC, Curvature, Point, measure, measure_leading
 
 if TYPE_CHECKING:
     from solvers.arrays import Backend
@@ -23,15 +23,32 @@ _AGE = 16
 
 
 class Kind(IntEnum):
-    """What a metric is made of: diagonals of the columns, diagonals in the Gram matrix's eigenbasis, whole blocks."""
+    """What a metric is made of, from cheap to good.
+
+    Diagonals of the columns; blocks along the leading directions; diagonals in the Gram matrix's eigenbasis; whole
+    blocks.
+    """
 
     PLAIN = 0
-    TURNED = 1
-    BLOCKS = 2
+    LEADING = 1
+    TURNED = 2
+    BLOCKS = 3
 
 
-_LEVELS = ((8, Kind.PLAIN), (8, Kind.TURNED), (16, Kind.BLOCKS), (64, Kind.BLOCKS))
-"""What metrics are made of, from cheap to good: rows per column of the layer, and their kind."""
+_LEVELS = (
+    (8, Kind.PLAIN),
+    (128, Kind.LEADING),
+    (256, Kind.LEADING),
+    (8, Kind.TURNED),
+    (16, Kind.BLOCKS),
+    (64, Kind.BLOCKS),
+)
+"""What metrics are made of, from cheap to good: rows per column of the layer (of leading directions, how many), and
+their kind."""
+_NARROW = 3
+"""A layer less than so many times as wide as there are leading directions has its eigenbasis taken instead."""
+_AGE_LEADING = 6
+"""The same for one along leading directions, which costs less than a step."""
 _SPEED = 14
 """Multiplications of large square products in the time of one of an evaluation, whose products are tall and thin, times
 the four that an evaluation makes of every entry for every class."""
@@ -50,7 +67,8 @@ class FitSubject:
     """One problem as a column sees it, and what it may use.
 
     ``blocks`` says whether whole blocks of the Hessian fit the memory; ``sample_rows`` bounds the rows of a metric;
-    ``variance`` is the mean of the columns', in the problem's own coordinates.
+    ``variance`` is the mean of the columns', in the problem's own coordinates; ``sharers`` counts the columns of the
+    sweep, which share what is found once for a layer.
     """
 
     backend: Backend
@@ -61,10 +79,16 @@ class FitSubject:
     blocks: bool
     sample_rows: int
     variance: float
+    sharers: int = 1
 
     def level(self, number: int) -> tuple[int, Kind]:
         """Return the rows to sample, and the kind of metric, at a level."""
         per_column, kind = _LEVELS[number]
+        if kind is Kind.LEADING:
+            few = min(len(self.frame.stretch), len(self.targets.codes)) < _NARROW * per_column
+            if not few and self.sampler.leads:
+                return per_column, kind
+            kind = Kind.PLAIN
         rows = min(per_column * len(self.frame.stretch), self.sample_rows, len(self.targets.codes))
         if kind is Kind.BLOCKS and not self.blocks:
             kind = Kind.TURNED
@@ -77,16 +101,21 @@ class FitSubject:
         matrix and its eigenvectors: on layers of more columns than rows they cost hundreds of evaluations.
         """
         rows, kind = self.level(number)
-        width, classes = len(self.frame.stretch), self.targets.classes
+        width, classes = len(self.frame.stretch), self.targets.columns
         if kind is Kind.PLAIN:
             multiplications = rows * width * classes
+        elif kind is Kind.LEADING:
+            multiplications = len(self.targets.codes) * rows * rows * classes
+            if not self.sampler.has_leading(self.frame.stretch, rows):
+                found = 2 * rows * width * (len(self.targets.codes) + 2 * rows)
+                multiplications += found // self.sharers
         elif kind is Kind.TURNED:
             multiplications = rows * width**2
             if not self.sampler.has_basis(self.frame.stretch):
                 multiplications += _EIGEN * width**3
         else:
             multiplications = classes * (rows * width**2 + width**3 // 3)
-        if kind is not Kind.PLAIN:
+        if kind in (Kind.TURNED, Kind.BLOCKS):
             multiplications += width**3 // 3  # the factor that leverage is estimated by
             multiplications += self.sampler.gram_price
         evaluation = max(width * classes * len(self.targets.codes), _LEAST)
@@ -123,16 +152,19 @@ class MetricSchedule:
     def due(self) -> bool:
         """Say whether it is time for a metric: a better one once as much was spent without it as it costs."""
         if self.curvature is None:
-            self.level = max(
-                number for number in range(len(_LEVELS)) if number == 0 or self._begins_with(number)
-            )
+            self.level = max(number for number in self._levels() if number == 0 or self._begins_with(number))
             return True
-        if self.age < _AGE:
+        if self.age < (_AGE_LEADING if self.subject.level(self.level)[1] is Kind.LEADING else _AGE):
             return False
-        if self.level + 1 < len(_LEVELS) and self.spent >= self.subject.price(self.level + 1):
-            self.level, self.spent = self.level + 1, 0
+        better = next((number for number in self._levels() if number > self.level), None)
+        if better is not None and self.spent >= self.subject.price(better):
+            self.level, self.spent = better, 0
             return True
         return self.age >= self.subject.price(self.level)
+
+    def _levels(self) -> list[int]:
+        """The levels that there are here: those that come down to a plain diagonal are the first one."""
+        return [number for number in range(len(_LEVELS)) if not number or self.subject.level(number)[1]]
 
     def _begins_with(self, number: int) -> bool:
         turned = self.subject.level(number)[1] is Kind.TURNED
@@ -142,6 +174,12 @@ class MetricSchedule:
         """Return the state with a metric made at its coefficients."""
         subject = self.subject
         count, kind = subject.level(self.level)
+        if kind is Kind.LEADING:
+            here = Point(subject.targets, subject.frame, state.coefficients)
+            leading = subject.sampler.leading(subject.frame.stretch, count)
+            self.curvature = measure_leading(subject.backend, leading, subject.sampler.all_rows(), here)
+            self.age = 0
+            return replace(state, metric=self.under(state.penalty))
         squares = subject.backend.xp.square(subject.frame.stretch)
         penalties = min(state.penalty, 1e150) / squares.clip(1e-150, None)
         at = subject.frame.to_rows(state.coefficients)

@@ -10,16 +10,20 @@ with non-uniform sampling", for the use).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.lbfgs.objective import logits, padded, softmax
+from solvers.lbfgs.leading import find_leading
+from solvers.lbfgs.objective import logits, padded
+from solvers.lbfgs.working import weighted_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.arrays import Array, Backend
+    from solvers.lbfgs.leading import Leading
     from solvers.lbfgs.objective import Targets
     from solvers.lbfgs.working import Blocks, WorkingRows
 
@@ -31,6 +35,8 @@ _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
 WHOLE_ELEMENTS = 1 << 20
 """Layers of so few entries are taken whole, without looking for the rows that matter."""
+LEADING_ELEMENTS = 1 << 27
+"""Layers of more entries than this have their curvature taken from a sample, not along leading directions."""
 BASIS_WIDTH = 2048
 """Layers wider than this have too large a Gram matrix to take eigenvectors of."""
 _UNIFORM = 0.1
@@ -67,10 +73,15 @@ class Sampler:
         count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))
         self._few = np.sort(self._generator.choice(rows.rows, count, replace=False))
         self._bases: dict[bytes, Any] = {}
+        self._leading: dict[tuple[int, bytes], Leading] = {}
         self._whole = whole
         self._gram: Any = None
-        x = rows.pick(self._few)
-        self.diagonal = (x * x).sum(axis=0, dtype=rows.backend.xp.float64) / count
+
+    @cached_property
+    def diagonal(self) -> Any:
+        """The Gram matrix's diagonal (width,), per row."""
+        ones = self._rows.backend.xp.ones((1, len(self._few)), dtype=self._rows.dtype)
+        return weighted_squares(self._rows.backend, ones, self._rows.pick(self._few))[0] / len(self._few)
 
     @property
     def turns(self) -> bool:
@@ -100,6 +111,31 @@ class Sampler:
             self._bases[key] = self._rows.backend.xp.linalg.eigh(turned)[1]
         return self._bases[key]
 
+    @property
+    def leads(self) -> bool:
+        """Whether there can be leading directions: of rows that are kept, and few enough to look at whole."""
+        return self._rows.kept is not None and self._rows.rows * self._rows.width <= LEADING_ELEMENTS
+
+    def has_leading(self, stretch: Any, rank: int) -> bool:
+        """Say whether :meth:`leading` costs nothing, as it was made before."""
+        return (rank, self._rows.backend.to_host(stretch).tobytes()) in self._leading
+
+    def leading(self, stretch: Any, rank: int) -> Leading:
+        """Return ``rank`` leading directions of the rows in a problem's coordinates, the same for whoever asks."""
+        key = (rank, self._rows.backend.to_host(stretch).tobytes())
+        if key not in self._leading:
+            backend = self._rows.backend
+            draws = self._generator.standard_normal((rank, self._rows.rows), np.float32)
+            draws = backend.xp.asarray(draws.astype(self._rows.dtype))
+            self._leading[key] = find_leading(backend, self._rows.kept, stretch, draws)
+        return self._leading[key]
+
+    def all_rows(self) -> Sample:
+        """Return every row for what it is."""
+        numbers = self._rows.backend.xp.arange(self._rows.rows)
+        ones = self._rows.backend.xp.ones(self._rows.rows, dtype=self._rows.dtype)
+        return Sample(numbers, self._rows.kept, ones, None)
+
     def _whole_gram(self) -> Any:
         """The Gram matrix (width, width), made when it is first needed; None where it does not fit."""
         if self._gram is None and self._whole:
@@ -112,7 +148,7 @@ class Sampler:
         """Draw about ``count`` rows for a problem at coefficients (classes, width + 1), as they act on a block.
 
         ``penalties`` (width,) are those of the columns of the rows; ``whole`` asks for leverage by the whole Gram
-        matrix, rather than by its diagonal.
+        matrix, rather than by its diagonal, by which it only says which rows to take: where all are, none is asked for.
 
         Doubt says how much a row bends the loss, leverage how far from the others it does: a row counts by their
         product. Leverage is an estimate, so a tenth of the chance goes by doubt alone: no row that bends the loss is
@@ -121,7 +157,8 @@ class Sampler:
         therefore only about the number asked for, and where chance gives none, the likeliest is taken.
         """
         xp, host = self._rows.backend.xp, self._rows.backend.to_host
-        if count >= self._rows.rows and self._rows.rows * self._rows.width <= WHOLE_ELEMENTS:
+        small = self._rows.rows * self._rows.width <= WHOLE_ELEMENTS
+        if count >= self._rows.rows and (small or not whole):
             numbers = np.arange(self._rows.rows)
             ones = xp.ones(len(numbers), dtype=self._rows.dtype)
             return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None)
@@ -154,7 +191,7 @@ class Sampler:
         return backend.solve(factor, xp.tril(factor) @ xp.asarray(draws))
 
     def _scores(self, targets: Targets, coefficients: Any, sketch: Any) -> tuple[Any, Any]:
-        """Doubt s (1 - Σ p²) and leverage of every row, in one reading."""
+        """Doubt s Σ p (1 - p) over the columns and leverage of every row, in one reading."""
         xp, rows = self._rows.backend.xp, self._rows
         weights, intercepts, _ = padded(xp, [coefficients], rows.dtype)
         sketch = sketch.astype(rows.dtype)
@@ -162,11 +199,10 @@ class Sampler:
 
         def work(blocks: Blocks) -> None:
             for part, x in blocks:
-                p, _ = softmax(xp, logits(xp, x, weights, intercepts))
-                doubt[part] = targets.weighted(part, 1 - xp.square(p).sum(axis=0))
+                doubt[part] = targets.doubts(xp, part, logits(xp, x, weights, intercepts)).sum(axis=0)
                 leverage[part] = xp.square(x @ sketch).sum(axis=1)
 
-        rows.backend.workers.map(work, rows.shares(columns=targets.classes))
+        rows.backend.workers.map(work, rows.shares(columns=targets.columns))
         return doubt.clip(0, None), leverage
 
 

@@ -7,6 +7,7 @@ may stop a problem's sweep.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from solvers.goals import Solution
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject
-from solvers.lbfgs.objective import Targets, evaluate
+from solvers.lbfgs.objective import evaluate, targets_of
 from solvers.lbfgs.sampling import Sampler
-from solvers.lbfgs.working import DOUBLE_ELEMENTS, Frame, WorkingRows
+from solvers.lbfgs.spanned import SpannedRows, expected_steps, pays, shared_stretch
+from solvers.lbfgs.working import DOUBLE_ELEMENTS, WorkingRows
 from solvers.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ _COPIES = 3
 """Blocks of the Hessian of one column: as they are, factored, and the factors they take the place of."""
 _BLOCK_BYTES = _COPIES << 29
 """At most so much memory is for the Hessians' blocks of all columns in flight."""
+_SPAN_COPIES = 4
+"""Matrices of rows x rows that turning them makes."""
+_TOGETHER = 8
+"""Readings of all rows that a solution waits for others, to be certified in one pass with them: about what such a pass
+takes, in float64 over rows as they are stored."""
 BLOCK_WIDTH = 4096
 """Layers wider than this have too large blocks to factor."""
 
@@ -55,26 +62,29 @@ class ColumnSolver:
         first = problems[0]
         rows, width = len(first.codes), first.width
         classes = max(len(problem.classes) for problem in problems)
-        budget = backend.free_bytes() if memory_bytes is None else memory_bytes
+        self._wide = 1 if classes == 2 else classes
+        self._budget = backend.free_bytes() if memory_bytes is None else memory_bytes
         small = rows * max(width, classes) <= DOUBLE_ELEMENTS
         dtype = backend.xp.float64 if small else backend.xp.float32
-        itemsize = 8 if small else 4
-        block_bytes = _COPIES * classes * width * width * itemsize
-        resident = rows * width * itemsize <= budget // 2
-        # A quarter is for the rows that the Hessian's blocks are made of, what other rows leave for the blocks.
-        spare = min(_BLOCK_BYTES, budget // 4 if resident else budget // 2)
-        self._blocks = width <= BLOCK_WIDTH and block_bytes <= spare
-        self._capacity = max(1, min(COLUMNS // classes, spare // block_bytes if self._blocks else COLUMNS))
-        self._sample_rows = max(64, budget // 4 // (3 * itemsize * width))
-        self.rows = WorkingRows(first, backend, dtype, resident=resident)
+        self._resident = rows * width * (8 if small else 4) <= self._budget // 2
+        self.rows = WorkingRows(first, backend, dtype, resident=self._resident)
         self._exact: WorkingRows | None = self.rows if small else None
-        self._unfinished: list[tuple[list[_Chain], WorkingRows]] = []
-        self._sampler = Sampler(self.rows, self._sample_rows, whole=4 * 8 * width * width <= spare)
+        self._spanned: SpannedRows | None = None
+        self._unfinished: list[_Flight] = []
+        self._rooms: dict[int, _Room] = {}
+
+    def _room(self, rows: WorkingRows) -> _Room:
+        """What the columns on rows may use; those in float64 have their curvature from the others."""
+        near = self.rows if rows is self._exact else rows
+        if id(near) not in self._rooms:
+            self._rooms[id(near)] = _Room.of(near, self._wide, self._budget, self._resident)
+        return self._rooms[id(near)]
 
     @property
     def readings(self) -> list[WorkingRows]:
         """The rows that were read, which count their passes and bytes."""
-        return [self.rows] if self._exact in (None, self.rows) else [self.rows, self._exact]
+        found = [self.rows, self._spanned, self._exact if self._exact is not self.rows else None]
+        return [rows for rows in found if rows is not None]
 
     def sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
         """Solve goals side by side; yield solutions as they finish: their estimated gap met, or rounding in the way."""
@@ -87,73 +97,140 @@ class ColumnSolver:
             yield found
 
     def _sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
-        rows = self._rows_for(goals)
+        rows, sharers = self._rows_for(goals), sum(len(goal.C) for goal in goals)
         chains = [
-            _Chain(goal, self._subject(goal.problem, rows), self._problems[goal.problem]) for goal in goals
+            _Chain(goal, self._subject(goal.problem, rows, sharers), self._problems[goal.problem], rows)
+            for goal in goals
         ]
-        self._unfinished.append((chains, rows))
+        flight = _Flight(chains, rows)
+        self._unfinished.append(flight)
         while True:
-            columns = self._columns(chains, rows)
-            if not columns:
-                self._unfinished.remove((chains, rows))
-                return
-            with one_blas_thread():
-                answers = evaluate(rows, [column.ask() for column in columns])
-                for column, answer in zip(columns, answers, strict=True):
-                    column.tell(answer)
-            finished = [solution for chain in chains for solution in chain.landed(rows)]
+            columns = self._columns(chains)
+            if columns:
+                with one_blas_thread():
+                    answers = evaluate(rows, [column.ask() for column in columns])
+                    for column, answer in zip(columns, answers, strict=True):
+                        column.tell(answer)
+            finished = flight.landed()
             if finished:
                 yield finished
+            elif not columns:
+                self._unfinished.remove(flight)
+                return
 
     def _rows_for(self, goals: Sequence[Goal]) -> WorkingRows:
-        """The rows that goals are solved on: in float64 where one of them asks for it."""
-        if not any(goal.double for goal in goals):
-            return self.rows
-        if self._exact is None:
-            self._exact = WorkingRows(self._problems[0], self.backend, self.backend.xp.float64)
-        return self._exact
+        """The rows that goals are solved on: in float64 where one asks for it, in fewer dimensions where that pays."""
+        if any(goal.double for goal in goals):
+            if self._exact is None:
+                self._exact = WorkingRows(self._problems[0], self.backend, self.backend.xp.float64)
+            return self._exact
+        if self._spanned is None and self._may_span(goals):
+            stretch = shared_stretch(self._problems, self.rows)
+            if stretch is not None:
+                with one_blas_thread():
+                    self._spanned = SpannedRows.of(self.rows, stretch)
+        return self.rows if self._spanned is None else self._spanned
 
-    def _columns(self, chains: Sequence[_Chain], rows: WorkingRows) -> list[Column]:
+    def _may_span(self, goals: Sequence[Goal]) -> bool:
+        """Whether turning the rows pays for what is to be solved, and fits what is for other things than rows."""
+        steps = sum(expected_steps(self._problems[goal.problem], C) for goal in goals for C in goal.C)
+        return pays(self.rows, self._wide * steps) and _SPAN_COPIES * 8 * self.rows.rows**2 <= self._budget // 4
+
+    def _columns(self, chains: Sequence[_Chain]) -> list[Column]:
         """Begin the columns that there is room for; all that are in flight then."""
-        room = self._capacity - sum(len(chain.flying) for chain in chains)
+        room = self._room(chains[0].rows).capacity - sum(len(chain.flying) for chain in chains)
         for chain in chains:
-            room -= chain.join(rows, room)
+            room -= chain.join(room)
         return [column for chain in chains for column in chain.flying]
 
     def in_flight(self) -> list[Solution]:
         """Return the columns of sweeps that were left, those that came as far as one evaluation."""
         with self.backend.here():
-            return [
-                solution
-                for chains, rows in self._unfinished
-                for chain in chains
-                for solution in chain.unfinished(rows)
-            ]
+            return [solution for flight in self._unfinished for solution in flight.unfinished()]
 
-    def _subject(self, problem: int, rows: WorkingRows) -> FitSubject:
-        mine = self._problems[problem]
+    def _subject(self, problem: int, rows: WorkingRows, sharers: int) -> FitSubject:
+        mine, room = self._problems[problem], self._room(rows)
         return FitSubject(
             self.backend,
-            Targets.of(mine, self.backend, rows.dtype),
-            Frame.of(mine, rows),
-            self._sampler,
+            targets_of(mine, self.backend, rows.dtype),
+            rows.frame(mine),
+            room.sampler,
             10 * float(self.backend.xp.finfo(rows.dtype).eps),
-            self._blocks,
-            self._sample_rows,
+            room.blocks,
+            room.sample_rows,
             float(np.square(mine.deviation / mine.scale).mean()),
+            sharers,
         )
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What memory leaves for columns on rows: whether for whole blocks, for how many columns, for rows to sample."""
+
+    blocks: bool
+    capacity: int
+    sample_rows: int
+    sampler: Sampler
+
+    @classmethod
+    def of(cls, rows: WorkingRows, columns: int, budget: int, resident: bool) -> _Room:
+        """The room for columns of so many rows of coefficients each."""
+        width, itemsize = rows.width, rows.dtype.itemsize
+        block_bytes = _COPIES * columns * width * width * itemsize
+        # A quarter is for the rows that the Hessian's blocks are made of, what other rows leave for the blocks.
+        spare = min(_BLOCK_BYTES, budget // 4 if resident else budget // 2)
+        blocks = width <= BLOCK_WIDTH and block_bytes <= spare
+        capacity = max(1, min(COLUMNS // columns, spare // block_bytes if blocks else COLUMNS))
+        sample_rows = max(64, budget // 4 // (3 * itemsize * width))
+        sampler = Sampler(rows, sample_rows, whole=4 * 8 * width * width <= spare)
+        return cls(blocks, capacity, sample_rows, sampler)
+
+
+class _Flight:
+    """The chains of one sweep, and the columns that landed and wait for others to be certified with."""
+
+    def __init__(self, chains: Sequence[_Chain], rows: WorkingRows) -> None:
+        self._chains, self._rows = chains, rows
+        self._waiting: list[tuple[_Chain, Column]] = []
+        self._since = 0
+
+    def landed(self) -> list[Solution]:
+        """Return what is over, once some of it waited for a few readings or nothing else is on its way."""
+        over = [(chain, column) for chain in self._chains for column in chain.over()]
+        if over and not self._waiting:
+            self._since = self._rows.passes
+        self._waiting += over
+        alone = not any(chain.flying for chain in self._chains)
+        if not alone and self._rows.passes - self._since < _TOGETHER * self._rows.share:
+            return []
+        found, self._waiting = self._waiting, []
+        return self._solutions(found)
+
+    def unfinished(self) -> list[Solution]:
+        """Return what is in flight, as far as it has come, and what waits."""
+        flying = [(chain, column) for chain in self._chains for column in chain.flying if column.evaluations]
+        return self._solutions([*self._waiting, *flying])
+
+    def _solutions(self, found: Sequence[tuple[_Chain, Column]]) -> list[Solution]:
+        if not found:
+            return []
+        left = self._rows.left([(chain.problem, column.coefficients) for chain, column in found])
+        return [
+            chain.solution(column, coefficients)
+            for (chain, column), coefficients in zip(found, left, strict=True)
+        ]
 
 
 class _Chain:
     """One goal's columns, from strong to weak penalty."""
 
-    def __init__(self, goal: Goal, subject: FitSubject, problem: Problem) -> None:
-        self.goal, self._subject, self._problem = goal, subject, problem
+    def __init__(self, goal: Goal, subject: FitSubject, problem: Problem, rows: WorkingRows) -> None:
+        self.goal, self._subject, self.problem, self.rows = goal, subject, problem, rows
         self.flying: list[Column] = []
         self._joined = 0
         self._front: Column | None = None
 
-    def join(self, rows: WorkingRows, room: int) -> int:
+    def join(self, room: int) -> int:
         """Begin the next column if there is room, one is left, and its neighbour is close; how many were begun."""
         if self.goal.stopped():
             self.flying.clear()
@@ -161,28 +238,35 @@ class _Chain:
         waiting = self._front is not None and not self._front.close
         if room <= 0 or waiting or self._joined >= len(self.goal.C):
             return 0
-        penalty = self._problem.penalty(self.goal.C[self._joined])
+        penalty = self._subject.targets.penalty(self.problem.penalty(self.goal.C[self._joined]))
         coefficients, penalties = self._beginning(penalty)
         before = self._front
         self._front = Column(
             self._subject, self._joined, coefficients, penalties, self.goal.gap_nats, self.goal.max_evaluations
         )
-        self._front.since = rows.passes
+        self._front.since = self.rows.passes
         if before is not None:
             self._front.metrics = before.metrics.handed_on()
         self.flying.append(self._front)
         self._joined += 1
         return 1
 
-    def landed(self, rows: WorkingRows) -> list[Solution]:
-        """The solutions of the columns that are over, which are in flight no more."""
+    def over(self) -> list[Column]:
+        """The columns that are over, which are in flight no more."""
         over = [column for column in self.flying if column.done]
         self.flying = [column for column in self.flying if not column.done]
-        return [self._solution(column, rows) for column in over]
+        return over
 
-    def unfinished(self, rows: WorkingRows) -> list[Solution]:
-        """The columns in flight, as far as they have come."""
-        return [self._solution(column, rows) for column in self.flying if column.evaluations]
+    def solution(self, column: Column, coefficients: Any) -> Solution:
+        """What a column came to; ``coefficients`` are those of the problem."""
+        expanded = self._subject.targets.expanded(coefficients)
+        return Solution(
+            problem=self.goal.problem,
+            C=self.goal.C[column.index],
+            coefficients=self._subject.backend.to_host(expanded),
+            evaluations=column.evaluations,
+            passes=self.rows.passes - column.since,
+        )
 
     def _beginning(self, penalty: float) -> tuple[Any, list[float]]:
         """Where the next column starts from, and its ladder."""
@@ -190,16 +274,6 @@ class _Chain:
         if self._front is not None:
             return self._front.coefficients, ladder(self._front.penalties[-1], penalty)
         if self.goal.start is not None:
-            start = backend.float64(self.goal.start)
-            return start - start.mean(axis=0), [penalty]
+            start = self._subject.targets.compact(backend.float64(self.goal.start))
+            return self.rows.entered(self.problem, start), [penalty]
         return cold_start(self._subject, penalty)
-
-    def _solution(self, column: Column, rows: WorkingRows) -> Solution:
-        centered = column.coefficients - column.coefficients.mean(axis=0)  # rounding put it off zero
-        return Solution(
-            problem=self.goal.problem,
-            C=self.goal.C[column.index],
-            coefficients=self._subject.backend.to_host(centered),
-            evaluations=column.evaluations,
-            passes=rows.passes - column.since,
-        )

@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from solvers.problem.problem import Problem
     from solvers.rows import RowSource
 
-__all__ = ["DOUBLE_ELEMENTS", "Blocks", "Frame", "WorkingRows"]
+__all__ = ["ALONE", "DOUBLE_ELEMENTS", "Blocks", "Frame", "WorkingRows", "weighted_squares"]
 
 DOUBLE_ELEMENTS = 1 << 16
 """Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
 halving the bytes buys nothing."""
+ALONE = 3
+"""So many columns are multiplied one by one: a matrix times a vector runs at the speed of the memory, and two vectors
+side by side take three times as long as one (measured, docs/decisions/0028)."""
+_LONGER, _SHORTER = 8, 4
+"""Blocks of resident rows are so many times as long for those, as what is called for a block takes as long as they do;
+blocks made anew in float64 are so many times shorter: they are written and read thrice in the cache."""
 
 Blocks: TypeAlias = "Iterator[tuple[slice, Any]]"
 """Blocks in order: (rows, x), x (n, width). A block holds until the next is asked for."""
@@ -83,30 +89,55 @@ class WorkingRows:
         with np.errstate(over="ignore"):  # float64 beyond float32, which is transformed before it is cast
             self._center = self.backend.xp.asarray(self.center.astype(self.dtype))
             self._inverse = self.backend.xp.asarray((1.0 / self.divisor).astype(self.dtype))
-        self._kept = self._keep() if resident else None
+        self.kept: Any = None
+        """All rows (rows, width), where they are resident."""
+        if resident:
+            self.kept = self._keep()
+
+    @property
+    def share(self) -> float:
+        """How many readings of these rows take as long as one of all rows as they are stored."""
+        return 1.0
+
+    def frame(self, problem: Problem) -> Frame:
+        """Return the frame of a problem on these rows."""
+        return Frame.of(problem, self)
+
+    def entered(self, problem: Problem, coefficients: Any) -> Any:
+        """Return coefficients of a problem (columns, width + 1) as they are worked on: here, as they are."""
+        return coefficients
+
+    def left(self, found: Sequence[tuple[Problem, Any]]) -> list[Any]:
+        """Return what was worked on for several problems as coefficients of each (columns, width + 1)."""
+        return [coefficients for _, coefficients in found]
 
     def shares(self, columns: int = 1) -> list[Blocks]:
         """Every row once: a run of blocks for each of the backend's workers, for products with so many columns."""
         self._count()
         parts = self.backend.workers.shares(self.rows, self.block_rows(columns))
-        if self._kept is not None:
-            kept = self._kept
+        if self.kept is not None:
+            kept = self.kept
             return [((part, kept[part]) for part in mine) for mine in parts]
         return [self._streamed(mine) for mine in parts]
 
     def block_rows(self, columns: int = 1) -> int:
         """Rows of a block that, with so many columns of products, fit where the backend wants them."""
-        return max(64, self.backend.block_elements // max(self.width, columns))
+        elements = self.backend.block_elements
+        if self.kept is not None:
+            elements *= _LONGER if columns <= ALONE else 1
+        elif self.dtype.itemsize == 8 and columns < self.width // _SHORTER:
+            elements //= _SHORTER
+        return max(64, elements // max(self.width, columns))
 
     def pick(self, numbers: NDArray[np.int64]) -> Any:
         """Rows by number, ascending: (n, width)."""
-        if self._kept is not None:
-            return self._kept if len(numbers) == self.rows else self._kept[self.backend.xp.asarray(numbers)]
+        if self.kept is not None:
+            return self.kept if len(numbers) == self.rows else self.kept[self.backend.xp.asarray(numbers)]
         return self._transformed(take(self._source, numbers), None)
 
     def _count(self) -> None:
         self.passes += 1
-        itemsize = self.dtype.itemsize if self._kept is not None else self._source.dtype.itemsize
+        itemsize = self.dtype.itemsize if self.kept is not None else self._source.dtype.itemsize
         self.bytes_read += self.rows * self.width * itemsize
 
     def _keep(self) -> Any:
@@ -116,13 +147,12 @@ class WorkingRows:
             for part in parts:
                 self._transformed(read(self._source, part), whole[part])
 
-        self._kept = None
         self._count()
         self.backend.workers.map(work, self.backend.workers.shares(self.rows, self.block_rows()))
         return whole
 
     def _streamed(self, parts: Sequence[slice]) -> Blocks:
-        """Blocks of a worker, the next one read by another thread while this one is worked on."""
+        """Blocks of a worker, the next one read by another thread while this one is worked on, unless it is at hand."""
         longest = max(part.stop - part.start for part in parts)
         buffers = [self.backend.xp.empty((longest, self.width), dtype=self.dtype) for _ in range(2)]
 
@@ -130,6 +160,10 @@ class WorkingRows:
             part = parts[index]
             return self._transformed(read(self._source, part), buffers[index % 2][: part.stop - part.start])
 
+        if type(self._source) is np.ndarray and self.backend.xp is np:
+            for index, part in enumerate(parts):
+                yield part, make(index)
+            return
         pending = self.backend.workers.ahead(make, 0)
         for index, part in enumerate(parts):
             x = pending.result()
@@ -148,6 +182,27 @@ class WorkingRows:
             return out
         x = xp.asarray(block)
         out = xp.empty(x.shape, dtype=self.dtype) if out is None else out
-        xp.subtract(x, self._center, out=out)
+        if x.dtype == out.dtype:
+            xp.subtract(x, self._center, out=out)
+        else:  # to cast first is quicker than to have every operation cast
+            out[...] = x
+            out -= self._center
         out *= self._inverse
         return out
+
+
+def weighted_squares(backend: Backend, v: Any, x: Any) -> Any:
+    """Return ``Σ v x²`` (columns, width), float64, of rows x (n, width) and weights v (columns, n).
+
+    A block at a time: squares of all rows would be fresh memory, which takes longer to get than to fill.
+    """
+    xp = backend.xp
+    step = max(1, backend.block_elements // x.shape[1])
+
+    def work(parts: list[slice]) -> Any:
+        found = xp.zeros((len(v), x.shape[1]))
+        for part in parts:
+            found += v[:, part] @ xp.square(x[part])
+        return found
+
+    return sum(backend.workers.map(work, backend.workers.shares(len(x), step)))

@@ -17,7 +17,8 @@ from solvers.fitting.result import FitInterrupted
 from solvers.fitting.settings import FitKeywords, takes_settings
 from solvers.given import by_position, refuse_other_rows
 from solvers.printable.progress import shown
-from solvers.probing.finished_layers import Parts
+from solvers.probing.finished.parts import Parts
+from solvers.probing.finished.share import share_of
 from solvers.probing.layer.fit_layer import Question
 from solvers.probing.layer.notices import task_notices
 from solvers.probing.layer.question import question
@@ -70,6 +71,8 @@ def fit_layers(
     require_all: bool = False,
     warm_start: Mapping[Key, Probe] | None = None,
     parts: str | Path | None = None,
+    rank: int | None = None,
+    world_size: int | None = None,
     overwrite: bool = False,
     progress: bool | Callable[[LayerProgress], None] | None = None,
     notice: Callable[[str], None] | None = None,
@@ -119,6 +122,10 @@ def fit_layers(
         warm_start: probes to start from, of the same layers and targets, whatever their step.
         parts: a folder in which every finished layer is kept until the probes that are returned are saved. The same
             call goes on with what is finished there.
+        rank: which of ``world_size`` processes this is, from 0, that make the same call with the same ``parts``, which
+            are called after where the probes are saved: "PROBES.parts". Each layer is fitted by one of them; one that
+            dies leaves its layer to the others. All return the same probes, and the first that saves them writes them.
+        world_size: how many processes there are; fewer may come, or more.
         overwrite: start anew where ``parts`` holds layers of another fit.
         progress: True shows a line on stderr; or a function that is called as each layer is begun, and within it.
         notice: called with a line where layers are finished already, or damaged, or start cold; None warns.
@@ -135,7 +142,7 @@ def fit_layers(
 
     Raises:
         ProblemError: when the layers, labels, splits and settings do not make a problem.
-        ProbeFileError: when ``parts`` cannot be written, or holds layers of another fit.
+        ProbeFileError: when ``parts`` cannot be written, or holds layers of another fit, or ranks cannot share them.
         TypeError: a keyword that there is not; the message names the nearest.
         FitInterrupted: on Ctrl-C, with the finished probes in its ``probes``.
     """
@@ -177,6 +184,7 @@ def fit_layers(
     if not wanted:
         msg = "there are no layers to fit; give at least one"
         raise ProblemError(msg)
+    share = share_of(rank, world_size, None if parts is None else Path(parts))
     question_asked = Question(tasks, asked, row_tables(tasks, groups, ids))
     say = _warn if notice is None else notice
     _tell([*task_notices(tasks), *unfound_labels(named, rules.ignore_label)], say)
@@ -184,7 +192,7 @@ def fit_layers(
     starts = {} if warm_start is None else find_starts(warm_start, first, tasks, say)
     kept = Parts(wanted)
     if parts is not None:
-        kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say)
+        kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say, share)
     kept.tables = question_asked.tables
     with shown(progress) as line:
         probes = Run(question_asked, starts, line.report).over(kept)

@@ -9,7 +9,8 @@ from solvers.errors import ProblemError
 from solvers.probing.row_table import Beside, same_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from solvers.probing.probe import Probe, Probes
     from solvers.probing.row_table import RowTable, TableKey
@@ -22,6 +23,9 @@ class Kept(Protocol):
 
     def explain(self, error: BaseException) -> None:
         """Add to an error what is kept and how to go on."""
+
+    def publish(self, path: Path, write: Callable[[], None]) -> None:
+        """Write the probes, once, and remove what was written."""
 
     def remove(self) -> None:
         """Remove what was written."""
@@ -37,6 +41,11 @@ class _AllKept:
         """Add to an error what each keeps."""
         for each in self.kept:
             each.explain(error)
+
+    def publish(self, path: Path, write: Callable[[], None]) -> None:
+        """Write the probes, and remove what each wrote."""
+        write()
+        self.remove()
 
     def remove(self) -> None:
         """Remove what each wrote."""
@@ -77,6 +86,7 @@ def _beside(one: Beside, two: Beside) -> Beside:
                 "cannot be one file; fit both on the same rows with the same seed"
             )
             raise ProblemError(msg)
+    one, two = one.of_no_question, two.of_no_question
     twice = sorted((one.extra.keys() & two.extra.keys()) | (one.arrays.keys() & two.arrays.keys()))
     if twice:
         listed = ", ".join(map(repr, twice))

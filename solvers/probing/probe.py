@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,6 @@ from solvers.probing.row_table import Beside, predictions_of
 from solvers.rows import Columns, as_source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.arrays import Array
@@ -314,7 +313,9 @@ class Probes(Mapping[Key, Probe]):
         new = other_names(
             [*dict.fromkeys(layer for probe in self.values() for layer in probe.where.layers)], names
         )
-        return self.changed(lambda probe: with_names(probe, new))
+        changed = self.changed(lambda probe: with_names(probe, new))
+        changed.beside = changed.beside.of_no_question
+        return changed
 
     def predictions(self, key: Key, split: str) -> Predictions | None:
         """Return what a probe said of the rows of a split; None where that was not kept.
@@ -468,7 +469,8 @@ class Probes(Mapping[Key, Probe]):
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write one HDF5 file, which appears only whole; docs/probes.md has its layout.
 
-        The ``parts`` that these probes were joined from are removed once the file is on the disk.
+        The ``parts`` that these probes were joined from are removed once the file is on the disk. Of ranks that save
+        the probes of one fit to one file, the first writes it, and the others find it there.
 
         Raises:
             ProbeFileError: when the file is there already (without ``overwrite``, or as something else than a probe
@@ -476,14 +478,14 @@ class Probes(Mapping[Key, Probe]):
         """
         from solvers.probing.probe_file import save
 
-        try:
+        if self.parts is None:
             save(self, path, overwrite)
+            return
+        try:
+            self.parts.publish(Path(path), lambda: save(self, path, overwrite))
         except ProbeFileError as error:
-            if self.parts is not None:
-                self.parts.explain(error)
+            self.parts.explain(error)
             raise
-        if self.parts is not None:
-            self.parts.remove()
 
 
 def _table_row(probe: Probe, names: Sequence[str], splits: Sequence[str], wide: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from solvers.arrays import Array
     from solvers.probing.probe import Probe
 
-__all__ = ["Beside", "RowTable", "TableKey", "predictions_of", "same_rows"]
+__all__ = ["QUESTION", "Beside", "RowTable", "TableKey", "predictions_of", "same_rows"]
+
+QUESTION = "question"
+"""The key of a header that has the digest of what was asked, where finished layers were kept for it."""
 
 TableKey = tuple[str, str, int | None]
 
@@ -68,6 +71,11 @@ class Beside:
     tables: tuple[RowTable, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def of_no_question(self) -> Beside:
+        """The same beside probes that are no longer all that one question asked for, as it was asked."""
+        return replace(self, extra={name: value for name, value in self.extra.items() if name != QUESTION})
 
 
 def same_rows(one: RowTable, other: RowTable) -> bool:

@@ -14,12 +14,14 @@ gives KL(α ‖ p) ≤ t KL(q ‖ p). Sums run in float64 over all rows; their w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from solvers.lbfgs.objective import Targets, logits, padded, residual_block, softmax
+from solvers.lbfgs.objective import targets_of
 from solvers.lbfgs.working import Frame, WorkingRows
+from solvers.proof.intercept import best_shifts
+from solvers.proof.one_pass import Asked, ProbeMeans, read_once
 from solvers.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solvers.arrays import Array, Backend
-    from solvers.lbfgs.working import Blocks
+    from solvers.lbfgs.objective import Targets
     from solvers.problem.problem import Problem
 
 __all__ = ["MAX_PASSES", "Certificate", "Certifier", "Claim"]
@@ -40,6 +42,8 @@ _SHARE = 0.01
 """The intercept is exact enough where its repair, and what the last step gained, are below this share of the gap."""
 _SMALL_STEP = 0.03
 """Nats below which a Newton step squares the error, so that a step which gains nothing has nothing to gain."""
+_SLACK = 1e-6
+"""What the moments of the columns may be off by, far more than their rounding, where they enter a bound on rounding."""
 _LONGEST_STEP = 4.0
 """Nats that one Newton step may move an intercept by: further out its quadratic model says nothing."""
 
@@ -66,36 +70,33 @@ class _RowMeans:
     """(classes, width + 1), mean of s e ⊗ x; its last column is π."""
     moment: float
     """Bound on the mean of s ‖x‖², that of rounding included."""
-    rounding: float
-    """Largest relative rounding of a sum over all rows: eps times the additions a term goes through."""
 
 
-@dataclass(frozen=True)
-class _ProbeMeans:
-    """Weighted means over all rows for one probe: what the bound and a Newton step are made of."""
-
-    cross_entropy: float
-    residual: NDArray[np.float64]
-    """(classes, width + 1), mean of s (p - e) ⊗ x; its last column is m - π."""
-    spread: NDArray[np.float64]
-    """(classes, classes), mean of s p pᵀ."""
-    log_p: NDArray[np.float64]
-    """(classes,), mean of s log p."""
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Certified:
-    """One problem on the shared rows, with what no probe of it changes."""
+    """One problem on the shared rows, with what no probe of it changes: ``known``, once the rows were read."""
 
     problem: Problem
     targets: Targets
     frame: Frame
-    known: _RowMeans
+    known: _RowMeans | None = None
 
     @classmethod
     def of(cls, problem: Problem, rows: WorkingRows) -> _Certified:
-        targets, frame = Targets.of(problem, rows.backend, np.float64), Frame.of(problem, rows)
-        return cls(problem, targets, frame, _row_means(rows, targets, frame))
+        return cls(problem, targets_of(problem, rows.backend, np.float64), Frame.of(problem, rows))
+
+    def learned(self, class_sums: NDArray[np.float64]) -> None:
+        """Take what the first reading of the rows found.
+
+        A row is x * stretch + offset, whose two parts are summed apart; the norms of their errors add up. Nothing of
+        the column of ones is in it: the bound is made of the weights' gradient, and columns may be as small as they
+        like.
+        """
+        problem, inverse = self.problem, 1.0 / self.problem.scale
+        off = (problem.center - problem.mean) * inverse
+        squares = float(np.sum(np.square(problem.deviation * inverse) + np.square(off)))
+        moment = (squares**0.5 + float(np.sum(np.square(off))) ** 0.5) ** 2
+        self.known = _RowMeans(class_sums, moment * (1 + _SLACK))
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class _InterceptTrial:
     reached_nats: float = np.inf
     best: Certificate | None = None
     done: bool = False
+    whole: bool = False
+    """Whether the step is from the point judged last, not a part of one that had led too far."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +155,39 @@ class Certifier:
             if not pending:
                 break
             with one_blas_thread(), self.rows.backend.here():
-                means = _probe_means(self.rows, [trials[index] for index in pending])
+                means = self._means([trials[index] for index in pending])
                 for index, mean in zip(pending, means, strict=True):
                     trials[index] = _judge(trials[index], mean)
+                self._straight(trials, dict(zip(pending, means, strict=True)))
         return [trial.best for trial in trials if trial.best is not None]
 
+    def _means(self, trials: Sequence[_InterceptTrial]) -> list[ProbeMeans]:
+        """One pass over the rows for all probes, and for what no probe changes where that is not known yet."""
+        subjects = {id(trial.subject): trial.subject for trial in trials}
+        new = [subject for subject in subjects.values() if subject.known is None]
+        asked = [Asked(trial.subject.targets, trial.subject.frame, trial.coefficients) for trial in trials]
+        means, sums = read_once(self.rows, asked, [(subject.targets, subject.frame) for subject in new])
+        for subject, class_sums in zip(new, sums, strict=True):
+            subject.learned(class_sums)
+        return means
 
-def _judge(trial: _InterceptTrial, means: _ProbeMeans) -> _InterceptTrial:
+    def _straight(self, trials: list[_InterceptTrial], means: dict[int, ProbeMeans]) -> None:
+        """Take those of two classes whose logits were kept to their best intercepts, which no rows are read for."""
+        open_ = [
+            index
+            for index, mean in means.items()
+            if not trials[index].done and mean.logits is not None and trials[index].whole
+        ]
+        if not open_:
+            return
+        logits = [means[index].logits for index in open_]
+        shifts = best_shifts(self.rows.backend, logits, [trials[index].subject.targets for index in open_])
+        for index, shift in zip(open_, shifts, strict=True):
+            step = np.array([-0.5, 0.5]) * shift
+            trials[index] = _next_trial(replace(trials[index], step=step), over=False)
+
+
+def _judge(trial: _InterceptTrial, means: ProbeMeans) -> _InterceptTrial:
     """Bound the gap at the point tried; then choose the next intercept by a safeguarded Newton step.
 
     Every point tried gives a valid bound, so the best of them is kept whatever comes after. A Newton step that raised
@@ -167,25 +196,32 @@ def _judge(trial: _InterceptTrial, means: _ProbeMeans) -> _InterceptTrial:
     Newton squares the error gained nothing, and the repair costs next to nothing. The last two conditions go together,
     as a repair that still costs something says that the intercept is not exact, however little the step gained.
     """
-    gap, unrepaired = _bound(trial, means, trial.subject.known)
+    known = cast("_RowMeans", trial.subject.known)
+    gap, unrepaired = _bound(trial, means, known)
     certificate = _certificate(trial, means, gap)
     best = certificate if trial.best is None or certificate.gap_nats < trial.best.gap_nats else trial.best
     reached = gap if trial.penalty > 0 else certificate.gradient_norm
     repaired = gap <= (1 + _SHARE) * unrepaired
     enough = reached <= trial.enough_nats and (repaired or trial.penalty > 0)
     if means.cross_entropy > trial.ceiling:
-        moved, settled = replace(trial, step=trial.step / 2, best=best), False
+        moved, settled = replace(trial, step=trial.step / 2, best=best, whole=False), False
     else:
-        step = _newton_step(means, trial.subject.known)
+        step = _newton_step(means, known)
         ceiling = means.cross_entropy * (1 + 4 * _EPS)
         moved = replace(
-            trial, base=trial.coefficients, step=step, ceiling=ceiling, reached_nats=reached, best=best
+            trial,
+            base=trial.coefficients,
+            step=step,
+            ceiling=ceiling,
+            reached_nats=reached,
+            best=best,
+            whole=True,
         )
         settled = bool(np.max(np.abs(step)) < _SMALL_STEP and reached >= (1 - _SHARE) * trial.reached_nats)
     return _next_trial(moved, over=enough or (settled and repaired))
 
 
-def _certificate(trial: _InterceptTrial, means: _ProbeMeans, gap: float) -> Certificate:
+def _certificate(trial: _InterceptTrial, means: ProbeMeans, gap: float) -> Certificate:
     """The certificate of the point tried; the loss is a bound on the gap too, as the optimum is not below 0."""
     loss = means.cross_entropy + 0.5 * trial.penalty * float(np.sum(np.square(trial.coefficients[:, :-1])))
     bound = float(min(gap, loss))
@@ -201,7 +237,7 @@ def _next_trial(moved: _InterceptTrial, *, over: bool) -> _InterceptTrial:
     return replace(moved, coefficients=tried, done=bool(over or still))
 
 
-def _bound(trial: _InterceptTrial, means: _ProbeMeans, known: _RowMeans) -> tuple[float, float]:
+def _bound(trial: _InterceptTrial, means: ProbeMeans, known: _RowMeans) -> tuple[float, float]:
     """The whole gap, and the part of it that is left once the intercept is exact."""
     if trial.penalty == 0:
         exact = np.max(np.abs(means.residual[:, -1])) <= _SHARE * np.linalg.norm(means.residual[:, :-1])
@@ -209,14 +245,14 @@ def _bound(trial: _InterceptTrial, means: _ProbeMeans, known: _RowMeans) -> tupl
     shares, residual = known.class_sums[:, -1], means.residual
     m = shares + residual[:, -1]
     shortfall = max(0.0, 1.0 - float(np.min(shares / np.maximum(m, np.finfo(np.float64).tiny))))
-    t = min(1.0, shortfall + known.rounding)
+    t = min(1.0, shortfall + means.rounding)
     q = np.maximum((shares - (1 - t) * m) / t, np.finfo(np.float64).tiny)
     divergence = max(0.0, float(q @ (np.log(q) - means.log_p)))
     at_q = q[:, None] * known.class_sums.sum(axis=0) - known.class_sums
     repaired = (1 - t) * residual + t * at_q
     pull = trial.penalty * trial.coefficients[:, :-1]
     # |p - e|² ≤ 2 CE row by row, so Cauchy and Schwarz bound the terms whose sums were rounded.
-    size = known.rounding * np.sqrt(2 * means.cross_entropy) + 8 * _EPS
+    size = means.rounding * np.sqrt(2 * means.cross_entropy) + 8 * _EPS
     rounding = size * np.sqrt(known.moment) + 8 * _EPS * float(np.linalg.norm(pull))
     slope = float(np.linalg.norm(repaired[:, :-1] + pull)) + rounding
     plain = float(np.linalg.norm(residual[:, :-1] + pull)) + rounding
@@ -224,11 +260,11 @@ def _bound(trial: _InterceptTrial, means: _ProbeMeans, known: _RowMeans) -> tupl
     return t * divergence + slope * slope / (2 * trial.penalty), plain * plain / (2 * trial.penalty)
 
 
-def _norm(trial: _InterceptTrial, means: _ProbeMeans) -> float:
+def _norm(trial: _InterceptTrial, means: ProbeMeans) -> float:
     return float(np.linalg.norm(means.residual[:, :-1] + trial.penalty * trial.coefficients[:, :-1]))
 
 
-def _newton_step(means: _ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
+def _newton_step(means: ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
     """Newton's step for the intercepts (classes,), of sum zero, no longer than its model can be trusted."""
     shares, gradient = known.class_sums[:, -1], means.residual[:, -1]
     hessian = np.diag(shares + gradient) - means.spread
@@ -238,77 +274,3 @@ def _newton_step(means: _ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
     step: Any = -np.linalg.solve(hessian, gradient)
     step -= step.mean()
     return step * (_LONGEST_STEP / max(float(np.max(np.abs(step))), _LONGEST_STEP))
-
-
-def _row_means(rows: WorkingRows, targets: Targets, frame: Frame) -> _RowMeans:
-    xp, to_host = rows.backend.xp, rows.backend.to_host
-
-    def work(blocks: Blocks) -> tuple[Any, Any, int]:
-        sums = xp.zeros((targets.classes, rows.width + 1))
-        squares: Any = 0.0
-        additions = 0
-        for part, x in blocks:
-            one_hot = xp.zeros((targets.classes, len(x)))
-            one_hot[targets.codes[part], xp.arange(len(x))] = 1.0
-            one_hot = targets.weighted(part, one_hot)
-            sums[:, :-1] += one_hot @ x
-            sums[:, -1] += one_hot.sum(axis=1)
-            squares = squares + one_hot.sum(axis=0) @ xp.square(x)
-            additions = max(additions, len(x)) + 1
-        return sums, squares, additions
-
-    sums, squares, additions = zip(*rows.backend.workers.map(work, rows.shares()), strict=True)
-    class_sums = to_host(frame.from_rows(sum(sums) / rows.rows))
-    # A row is x * stretch + offset, whose two parts are summed apart; the norms of their errors add up. Nothing of the
-    # column of ones is in it: the bound is made of the weights' gradient, and columns may be as small as they like.
-    spread = float((xp.square(frame.stretch) * sum(squares)).sum()) / rows.rows
-    moment = (spread**0.5 + float(xp.square(frame.offset).sum()) ** 0.5) ** 2
-    return _RowMeans(class_sums, moment, _EPS * (max(additions) + len(additions)))
-
-
-def _probe_means(rows: WorkingRows, trials: Sequence[_InterceptTrial]) -> list[_ProbeMeans]:
-    """One pass over the rows for all probes."""
-    xp, host = rows.backend.xp, rows.backend.to_host
-    moved = [trial.subject.frame.to_rows(rows.backend.float64(trial.coefficients)) for trial in trials]
-    weights, intercepts, ends = padded(xp, moved, rows.dtype)
-    subjects = [trial.subject for trial in trials]
-
-    def work(blocks: Blocks) -> list[_Sums]:
-        sums = [_Sums.zero(xp, subject.targets.classes, rows.width) for subject in subjects]
-        for part, x in blocks:
-            z = logits(xp, x, weights, intercepts)
-            for index, subject in enumerate(subjects):
-                sums[index].add(xp, subject.targets, part, z[ends[index] : ends[index + 1]], x)
-        return sums
-
-    shares = list(zip(*rows.backend.workers.map(work, rows.shares(columns=ends[-1])), strict=True))
-    means = []
-    for subject, parts in zip(subjects, shares, strict=True):
-        residual = subject.frame.from_rows(sum(part.residual for part in parts) / rows.rows)
-        spread, log_p = (sum(getattr(part, name) for part in parts) / rows.rows for name in ("spread", "log_p"))
-        cross_entropy = sum(part.cross_entropy for part in parts) / rows.rows
-        means.append(_ProbeMeans(cross_entropy, host(residual), host(spread), host(log_p)))
-    return means
-
-
-@dataclass
-class _Sums:
-    """What a worker adds up over its blocks for one probe: the sums whose means are :class:`_ProbeMeans`."""
-
-    cross_entropy: float
-    residual: Any
-    spread: Any
-    log_p: Any
-
-    @classmethod
-    def zero(cls, xp: Any, classes: int, width: int) -> _Sums:
-        return cls(0.0, xp.zeros((classes, width + 1)), xp.zeros((classes, classes)), xp.zeros(classes))
-
-    def add(self, xp: Any, targets: Targets, part: slice, z: Any, x: Any) -> None:
-        p, normaliser = found = softmax(xp, z)
-        self.spread += targets.weighted(part, p) @ p.T
-        self.log_p += targets.weighted(part, z - normaliser).sum(axis=1)
-        residuals, loss = residual_block(xp, targets, part, z, found)
-        self.cross_entropy += loss
-        self.residual[:, :-1] += residuals @ x
-        self.residual[:, -1] += residuals.sum(axis=1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from solvers.scoring.answers import Answers
     from solvers.scoring.units import Units
 
-__all__ = ["FEW_HITS", "NO_INTERVAL", "Interval", "Measured", "interval_of", "rate_interval"]
+__all__ = ["FEW_HITS", "NO_INTERVAL", "Interval", "Measured", "interval_of", "mean_interval", "rate_interval"]
 
 FEW_HITS = 5
 """Where fewer rows than this are wrong, or right, the interval of a rate is exact."""
@@ -119,6 +119,12 @@ def rate_interval(hit: NDArray[np.bool_], of: NDArray[np.bool_], units: Units) -
     with np.errstate(invalid="ignore"):
         shares = drawn[:, 0] / np.where(drawn[:, 1] > 0, drawn[:, 1], np.nan)
     return _resampled(hits / rows, shares, units, (0.0, 1.0))
+
+
+def mean_interval(values: NDArray[np.float64], units: Units) -> Interval:
+    """Return the interval of the mean of values of rows, (rows,), by resampling; of few units, t."""
+    drawn = units.products(np.column_stack([values, np.ones(len(values))]))
+    return _resampled(float(values.mean()), drawn[:, 0] / drawn[:, 1], units, (-np.inf, np.inf))
 
 
 def _error_of_ratio(sums: NDArray[np.float64]) -> float:

@@ -87,10 +87,12 @@ class Units:
     def drawn_sums(self, of_units: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the same of the sums of each unit, (units, columns).
 
-        Centred first, so that the single precision of the product is of the spread and not of the mean.
+        Centred first, so that the single precision of the product is of the spread and not of the mean. A column that
+        is not finite, as predictions of a damaged file can be, has sums that are not, and thus no interval.
         """
-        centre = of_units.mean(axis=0, dtype=np.float64)
-        spread = (of_units - centre).astype(np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            centre = of_units.mean(axis=0, dtype=np.float64)
+            spread = (of_units - centre).astype(np.float32)
         total = self.count - 1 if self.few else self.count
         drawn = np.tile(total * centre, (len(self.weights), 1))
         varies = np.flatnonzero(spread.any(axis=0))

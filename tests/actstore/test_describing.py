@@ -61,7 +61,7 @@ def test_rows_are_what_follows_the_number_of_rows_whatever_lengths_are_alike(tmp
         notes = store.provenance["passed_over"]
     assert list(notes) == ["places", "place", "sequence first", "routed", "alike", "chosen"]
     assert notes["places"].endswith(f"it is ({rows}, 4) for 2 rows and ({rows}, 4) for 3, whatever the rows")
-    assert notes["sequence first"].endswith("the rows along axis 1")
+    assert notes["sequence first"].endswith("the rows along axis 1 (--batch-axis 'sequence first=1')")
     assert f"{rows} to each row (windows, or tokens times rows)" in notes["routed"]
     assert notes["alike"].endswith("the rows along the axes 0, 1")
 

@@ -227,6 +227,27 @@ def test_a_whole_dump_of_something_else_is_refused(out):
         dump(Net(), data_of(), out, replace(SETTINGS, resume=True, batch_size=3))
 
 
+@pytest.mark.parametrize(
+    "noted",
+    [
+        {},
+        {"data": None},
+        {"data": "mine"},
+        {"data": ["mine"]},
+        {"data": [{"rows": 44}]},
+        {"data": {"split": 1}},
+    ],
+    ids=["nothing", "null", "a text", "texts", "other keys", "an object"],
+)
+def test_a_whole_file_that_does_not_say_its_data_is_refused(tmp_path, write_store, noted):
+    """Provenance is anybody's JSON: a file packed from ranks, made by hand, or by another writer."""
+    write_store("out.h5", provenance=noted).close()
+    before = files_of(tmp_path)
+    with pytest.raises(StoreError, match=r"was begun differently: .*\bdata\b"):
+        dump(Net(), data_of(), tmp_path / "out.h5", replace(SETTINGS, resume=True))
+    assert files_of(tmp_path) == before
+
+
 def test_more_data_does_not_go_into_a_whole_folder(tmp_path):
     """Batches that only reading counts, and now there are more of them."""
     out = tmp_path / "out.acts"

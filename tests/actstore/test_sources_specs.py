@@ -100,3 +100,18 @@ def test_the_first_rows_of_each_source_with_their_labels(folder):
     assert np.concatenate([batch.targets["digit"] for batch in batches]).tolist() == [0, 1, 2]
     assert item.expected_rows(RowChoice(3)) == 3
     assert item.expected_rows(RowChoice()) == item.expected_rows(RowChoice(99)) == 5
+
+
+def test_a_file_with_an_equals_sign_in_its_name_is_told_how_to_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=0.1").mkdir()
+    np.savez("lr=0.1/x.npz", x=np.ones((3, 2)))
+    with pytest.raises(
+        SourceError, match=r"'lr' was taken for a split: for the file of that name write \./lr=0\.1/x"
+    ):
+        split_data(["lr=0.1/x.npz:x"])
+    (found,) = split_data(["./lr=0.1/x.npz:x"])
+    assert (found.split, found.source.rows) == ("", 3)
+    with pytest.raises(SourceError) as caught:
+        split_data(["lr=0.1/none.npz"])
+    assert "taken for a split" not in str(caught.value)

@@ -227,7 +227,7 @@ def test_labels_that_come_late_do_not_overwrite_those_of_another_process(write_s
 
 def pack_during(monkeypatch, act):
     """Do something once, when a file is packed and about to be named."""
-    real = packing._commit
+    real = packing.commit_packed
     done = []
 
     def commit(*arguments):
@@ -236,7 +236,7 @@ def pack_during(monkeypatch, act):
             act()
         return real(*arguments)
 
-    monkeypatch.setattr(packing, "_commit", commit)
+    monkeypatch.setattr(packing, "commit_packed", commit)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -444,6 +444,7 @@ def test_too_many_open_files_is_no_damage(write_store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", no_more)
         with pytest.raises(
-            StoreError, match=r"Too many open files\); close some, or raise the limit \(ulimit -n\)"
+            StoreError,
+            match=r"Too many open files\); close files that this process has open, or raise its limit \(ulimit -n\)",
         ):
             store.layers["fc"].raw[:]

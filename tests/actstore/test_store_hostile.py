@@ -13,6 +13,7 @@ from actstore.store.documents.documents import seal, unseal
 from actstore.store.documents.folder import read_header
 from actstore.store.documents.journal import Journal
 from actstore.store.documents.rank import journal_start
+from actstore.store.documents.records import Begin
 
 RANK = "steps/0/rank-0000"
 
@@ -115,6 +116,21 @@ def test_a_header_that_can_not_be_is_refused(folder, change, reason):
     (folder / "store.json").write_bytes(seal({**document, **change}))
     with pytest.raises(StoreError, match=rf"store\.json is damaged or was not written by actstore \({reason}"):
         actstore.open(folder)
+
+
+@pytest.mark.parametrize("ranks", [2, 10**6, 10**18])
+def test_ranks_that_are_declared_are_not_counted_through(folder, ranks):
+    complete = folder / "steps/0/COMPLETE"
+    complete.write_bytes(seal({**unseal(complete.read_bytes(), ""), "ranks": ranks}))
+    with pytest.raises(StoreError, match="COMPLETE is damaged or was not written by actstore"):
+        actstore.open(folder)
+
+
+def test_a_journal_of_more_ranks_than_there_can_be_is_refused():
+    entry = {"rank": 0, "world_size": 10**18, "first_row": 0, "rows": None, "provenance": {}}
+    with pytest.raises(ValueError, match="it begins rank 0 of 1000000000000000000 in the folder of rank 0"):
+        Begin.parse(entry, 0)
+    assert Begin.parse({**entry, "world_size": 10**6}, 0).world_size == 10**6
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", "[" * 100_000, '{"format": "actstore"}', "\xff"])

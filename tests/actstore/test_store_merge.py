@@ -469,6 +469,23 @@ def test_an_interrupted_merge_leaves_nothing(share, tmp_path, monkeypatch, error
     assert [files(source) for source in sources] == before
 
 
+def test_a_dump_to_the_name_removes_what_a_killed_merge_left(tmp_path, write_store):
+    """A merge to that name would, but there is none once a dump has it. One that is under way is left alone."""
+    dead = tmp_path / f"out.acts.{'0' * 16}.merging/steps/0/rank-0000"
+    alive = tmp_path / f"out.acts.{'1' * 16}.merging/steps/0/rank-0000"
+    other = tmp_path / f"other.acts.{'2' * 16}.merging/steps/0/rank-0000"
+    for place in (dead, alive, other):
+        place.mkdir(parents=True)
+        (place / "shard-000000.h5").write_bytes(b"half")
+    (dead / "lock").touch()
+    lock = Lock(alive / "lock")
+    write_store("out.acts").close()
+    lock.release()
+    assert not dead.parents[2].exists()
+    assert (alive / "shard-000000.h5").exists()
+    assert (other / "shard-000000.h5").exists()
+
+
 def test_another_merge_to_the_same_name_is_refused(share, tmp_path):
     sources = [share(0), share(1)]
     place = tmp_path / "out.acts.0123456789abcdef.merging/steps/0/rank-0000"

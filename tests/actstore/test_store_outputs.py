@@ -14,6 +14,7 @@ from actstore import Captured, RowBatch, StoreError, Writer
 from actstore.store.disk.locks import is_locked
 from actstore.store.merging.merge import merge
 from actstore.store.verifying.verify import verify
+from actstore.store.writing import at_once
 from actstore.store.writing.batch_checks import describe_layers
 from actstore.store.writing.pack import pack_store
 
@@ -129,6 +130,38 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, batch_of):
         writer.finish()
     assert writer.abandon().endswith("out.h5.partial keeps all 3 rows, as a whole store")
     assert (tmp_path / "out.h5").read_text() == "precious"
+
+
+def test_a_file_that_appears_at_the_last_moment_is_not_replaced(tmp_path, batch_of, monkeypatch):
+    writer = Writer(tmp_path / "out.h5")
+    writer.append(batch_of(3))
+    real = at_once.commit_packed
+
+    def commit(*arguments):
+        real(*arguments)
+        (tmp_path / "out.h5").write_text("precious")
+
+    monkeypatch.setattr(at_once, "commit_packed", commit)
+    with pytest.raises(StoreError, match=r"out\.h5 has appeared meanwhile; the dump is in .*out\.h5\.partial"):
+        writer.finish()
+    kept = tmp_path / "out.h5.partial" / "packed.h5"
+    assert writer.abandon() == f"{kept} keeps all 3 rows, as a whole store"
+    assert (tmp_path / "out.h5").read_text() == "precious"
+    kept.rename(tmp_path / "moved.h5")
+    with actstore.open(tmp_path / "moved.h5") as store:
+        assert store.rows == 3
+    assert not verify(tmp_path / "moved.h5").damages
+
+
+def test_a_file_written_at_once_is_the_one_that_shards_are_packed_to(tmp_path, batch_of):
+    batches = [batch_of(3), batch_of(5, 3), batch_of(1, 8)]
+    for name, shard_bytes in (("once.h5", None), ("shards.h5", 1)):
+        with Writer(tmp_path / name, shard_bytes=shard_bytes, provenance={"command": "x", "a": [1]}) as writer:
+            for number, batch in enumerate(batches):
+                writer.append(batch)
+                writer.note(late=number)
+    assert (tmp_path / "once.h5").read_bytes() == (tmp_path / "shards.h5").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["once.h5", "shards.h5"]
 
 
 # -- two writers

@@ -340,6 +340,16 @@ def test_a_missing_rank_is_found(folder):
     assert [(damage.place, damage.reason) for damage in found] == [("ranks", "1 of 2 ranks are there")]
 
 
+def test_documents_that_were_being_written_are_left_over(folder):
+    """Of the store and of a step: a process was killed before they had their names."""
+    mark = "0" * 16
+    half = [folder / f"steps/0/COMPLETE.{mark}.tmp", folder / f"store.json.{mark}.tmp"]
+    for path in half:
+        path.write_bytes(b"{")
+    report = actstore.verify(folder)
+    assert (report.damages, report.leftovers, report.complete) == ([], half, True)
+
+
 def test_a_shard_that_nothing_lists_is_damage_in_a_complete_store_only(folder):
     shutil.copy(folder / RANK / "shard-000000.h5", folder / RANK / "shard-000009.h5")
     (folder / RANK / "shard-000010.h5.tmp").touch()

@@ -167,6 +167,37 @@ def many_classes(rows: int, width: int, classes: int, seed: int = 0) -> tuple[ND
     return x + 1.0, _draw(x @ teacher, rng)
 
 
+def residual_stream(
+    rows: int, width: int, classes: int = 2, targets: int = 1, decay: float = 0.5, seed: int = 0
+) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
+    """Rows like a language model's residual stream, and labels of several targets.
+
+    A spectrum that decays (standard deviations k ** -decay), mixed over the columns, one column at +300, one at 200
+    times the scale of the others; labels by noisy linear teachers.
+    """
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, width), np.float32) * np.arange(1, width + 1, dtype=np.float32) ** -decay
+    for _ in range(3):  # a rotation of all columns would take longer than all fits
+        reflected = rng.standard_normal(width).astype(np.float32)
+        reflected /= np.linalg.norm(reflected)
+        x -= 2 * np.outer(x @ reflected, reflected)
+        x = x[:, rng.permutation(width)]
+        mixing = np.linalg.qr(rng.standard_normal((64, 64)))[0].astype(np.float32)
+        x = (x.reshape(rows, -1, 64) @ mixing).reshape(rows, width)
+    labels = []
+    for _ in range(targets):
+        z = x @ rng.standard_normal((width, 1 if classes == 2 else classes)).astype(np.float32)
+        z /= z.std(axis=0)
+        if classes == 2:
+            labels.append((2 * z[:, 0] + rng.logistic(size=rows) > 0).astype(np.int64))
+        else:
+            labels.append((3 * z + rng.gumbel(size=z.shape)).argmax(axis=1).astype(np.int64))
+    x /= x.std()
+    x[:, 7] += 300
+    x[:, 11] *= 200
+    return unit_columns(x), labels
+
+
 REAL_C = (0.01, 1.0, 100.0)
 _ILL, _SEPARABLE = ((6_000, 128), (20_000, 512)), ((4_000, 128), (20_000, 256))
 _CLASSES = {

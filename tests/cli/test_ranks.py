@@ -7,7 +7,7 @@ import click
 import pytest
 
 from actstore.adapters.for_jax.processes import jax_process
-from cli.store.ranks import rank_and_world_size
+from cli.ranks import rank_and_world_size
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2"}
 STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_NTASKS": "3", "SLURM_STEP_NUM_TASKS": "3"}

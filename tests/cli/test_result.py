@@ -234,3 +234,11 @@ def test_a_missing_store_is_a_document_too(run):
     done = run("actstore info none.h5 --json", code=1)
     assert json.loads(done.stdout)["error"]["code"] == "store"
     assert "none.h5 cannot be opened" in done.stderr
+
+
+def test_no_room_for_a_thread_is_told_as_lack_of_memory():
+    from cli.program import MEMORY, explained
+
+    code, said = explained(RuntimeError("can't start new thread"))
+    assert code == MEMORY
+    assert "ulimit -v" in said

@@ -1,4 +1,7 @@
-"""``make crash``: kill 1,000 dumps, replay all crashes and power losses, fail each call. Exits 1 on any loss."""
+"""``make crash``: kill 1,000 dumps, replay all crashes and power losses, fail each call, run 1,000 random sequences.
+
+Exits 1 on any loss.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,22 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from model.machine import StoreMachine
 
 from crash.checks import LostError, check_crashed, check_refused, check_resumed
 from crash.failing import fail_at
 from crash.killing import count_operations, kill_after, kill_at, kill_program
 from crash.replay import Recorded, unsynced
 from crash.scenarios import Scenario, scenarios
+from crash.sequences import run_sequences
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PARTS = ("kills", "replay", "sequences")
 COLUMNS = ("kills", "opened", "resumed", "equal", "lost")
 PROGRAM_EVERY, TIMED_EVERY = (
     20,
@@ -94,27 +104,62 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--losses", type=int, default=5, help="power losses at each point")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part; repeatable")
+    parser.add_argument("--minutes", type=float, default=30, help="at least so long random sequences are run")
+    parser.add_argument("--sequences", type=int, default=1000, help="at least so many of them")
     arguments = parser.parse_args()
+    parts = arguments.part or PARTS
+    print(f"seed {arguments.seed}", flush=True)
+    lost = 0
+    if "kills" in parts or "replay" in parts:
+        lost += of_scenarios(arguments, parts)
+    if "sequences" in parts:
+        begun_s = time.monotonic()
+        counts = run_sequences(arguments.minutes, arguments.sequences, arguments.seed)
+        lost += counts["lost"]
+        minutes = (time.monotonic() - begun_s) / 60
+        last = arguments.seed + counts["seeds"] - 1
+        print(f"\nsequences: {counts['sequences']:,} in {minutes:.0f} min, seeds {arguments.seed} to {last}")
+        print("\n".join(f"{what:20}{count:8,}" for what, count in sorted(StoreMachine.counts.items())))
+    print(f"\n{'nothing was lost' if not lost else f'LOST: {lost}'}")
+    return 1 if lost else 0
+
+
+def of_scenarios(arguments: argparse.Namespace, parts: Sequence[str]) -> int:
+    """Kill and replay each scenario. Returns how often anything was lost."""
     known = scenarios()
     lost = 0
     with tempfile.TemporaryDirectory(prefix="crash-") as name:
         base = Path(name)
         for scenario in known:
             scenario.learn(base / scenario.name)
-        print(f"{'killed':20}", *(f"{column:>8}" for column in COLUMNS))
-        for scenario in known:
-            counts = kill(scenario, base, -(-arguments.kills // len(known)), arguments.seed)
-            print(f"{scenario.name:20}", *(f"{counts[column]:8,}" for column in COLUMNS), flush=True)
-            lost += counts["lost"]
-        columns = ("crashes", "power losses", "failures", "lost")
-        print(f"\n{'replayed':20}", *(f"{column:>12}" for column in columns))
-        for scenario in known:
-            with unsynced():
-                counts = replay(scenario, base, arguments.losses)
-            print(f"{scenario.name:20}", *(f"{counts[column]:12,}" for column in columns), flush=True)
-            lost += counts["lost"]
-    print(f"\n{'nothing was lost' if not lost else f'LOST: {lost}'}")
-    return 1 if lost else 0
+        if "kills" in parts:
+            lost += _killed(known, base, arguments)
+        if "replay" in parts:
+            lost += _replayed(known, base, arguments)
+    return lost
+
+
+def _killed(known: Sequence[Scenario], base: Path, arguments: argparse.Namespace) -> int:
+    lost = 0
+    print(f"{'killed':20}", *(f"{column:>8}" for column in COLUMNS))
+    for scenario in known:
+        counts = kill(scenario, base, -(-arguments.kills // len(known)), arguments.seed)
+        print(f"{scenario.name:20}", *(f"{counts[column]:8,}" for column in COLUMNS), flush=True)
+        lost += counts["lost"]
+    return lost
+
+
+def _replayed(known: Sequence[Scenario], base: Path, arguments: argparse.Namespace) -> int:
+    lost = 0
+    columns = ("crashes", "power losses", "failures", "lost")
+    print(f"\n{'replayed':20}", *(f"{column:>12}" for column in columns))
+    for scenario in known:
+        with unsynced():
+            counts = replay(scenario, base, arguments.losses)
+        print(f"{scenario.name:20}", *(f"{counts[column]:12,}" for column in columns), flush=True)
+        lost += counts["lost"]
+    return lost
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from solvers.decoders.architecture import architecture
 from solvers.decoders.by_torch.classifier import Classifier, frozen
 from solvers.decoders.by_torch.fit import ConvDecoder, _Loss, fit_conv, fit_evaluation, fit_reference
 from solvers.decoders.by_torch.fresh import Encoder, fresh
-from solvers.decoders.by_torch.network import build, decode, loaded, state_of
+from solvers.decoders.by_torch.network import build, decode, doubling, loaded, state_of
 from solvers.decoders.by_torch.training import EpochFile, Training
 from solvers.decoders.examples import Examples
 from solvers.decoders.images import image_units
@@ -82,6 +82,18 @@ def test_a_picture_comes_out_at_its_size(code, axes, picture):
     assert 0 <= float(out.min()) <= float(out.max()) <= 1
     again = decode(loaded(built, state_of(body)), built, torch.zeros(1, *code))
     assert torch.equal(again, decode(body, built, torch.zeros(1, *code)))
+
+
+@pytest.mark.parametrize(("given", "made"), [(3, 2), (5, 1)])
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_adoubling_is_torch_s_transposed_convolution(given, made, side):
+    torch.manual_seed(0)
+    layer, cells = doubling(given, made), torch.randn(4, given, side, side, requires_grad=True)
+    plain = torch.nn.ConvTranspose2d.forward(layer, cells)
+    torch.testing.assert_close(layer(cells), plain)
+    wanted = [cells, layer.weight, layer.bias]
+    ours, theirs = (torch.autograd.grad((out**2).sum(), wanted) for out in (layer(cells), plain))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_channels_last_maps_are_decoded_as_channels_first_ones():

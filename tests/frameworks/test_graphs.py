@@ -149,11 +149,14 @@ def test_the_graph_of_a_store_is_drawn(tmp_path, monkeypatch):
         (program, "dump net.py:make --data d.npz:x --target y=d.npz:y --layers ** -o s.h5"),
         (probe, "fit s.h5 --target y --layers 0 --layers 2 --C 1 -o p.h5"),
         (probe, "plot p.h5 --kind graph -o g.svg"),
+        (probe, "fit s.h5 --target y --layers re:[012] --concat 0,2 --C 1 -o pattern.h5"),
+        (probe, "plot pattern.h5 --kind graph -o pattern.svg"),
     )
     for command, line in lines:
         done = CliRunner().invoke(command, line.split())
         assert done.exit_code == 0, done.output
     assert "1 edge, recorded in the store" in (tmp_path / "g.svg").read_text()
+    assert "2 edges, recorded in the store" in (tmp_path / "pattern.svg").read_text()
     import solvers
 
     assert json.dumps(solvers.load("p.h5")["2", "y", 0].provenance.stored["2"]["fed_by"]) == '["0"]'

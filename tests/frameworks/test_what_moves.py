@@ -66,7 +66,9 @@ def test_embeddings_of_positions_and_a_recurrent_layer_that_is_sequence_first(tm
     found, notes = run(tmp_path, Positions(), ids, ("**",), batch_size=12)
     assert list(found) == ["tokens", "mix"]
     assert list(notes) == ["places", "steps"]
-    assert notes["steps"].endswith("(12, 2, 8) for 2 rows and (12, 3, 8) for 3, the rows along axis 1")
+    assert notes["steps"].endswith(
+        "(12, 2, 8) for 2 rows and (12, 3, 8) for 3, the rows along axis 1 (--batch-axis 'steps=1')"
+    )
     with pytest.raises(LayerError, match="layer 'places' cannot be stored: no row per example"):
         run(tmp_path / "no", Positions(), ids, ("places",), batch_size=12)
 

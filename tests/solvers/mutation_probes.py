@@ -41,6 +41,7 @@ ODD: list[Any] = [
     [], [[]], {}, {"a": 1}, [1, "a", None], "9" * 5000, list(range(1000)),
 ]  # fmt: skip
 """What is put in place of a value of the header."""
+_MOST_FLOAT = 2**1023  # a float holds every whole number up to here that has few enough digits, 2**63 for one
 
 
 def build(folder: Path) -> None:
@@ -241,11 +242,8 @@ def _comparable(entry: dict[str, Any]) -> str:
             return {name: plain(each) for name, each in value.items()}
         if isinstance(value, list | tuple):
             return [plain(each) for each in value]
-        return (
-            float(value)
-            if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
-            else value
-        )
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return float(value) if whole and abs(value) <= _MOST_FLOAT and float(value) == value else value
 
     filled = dict(entry)
     if "where" in filled:

@@ -203,7 +203,7 @@ class DeviceModule:
 
     float32, float64, newaxis = np.float32, np.float64, None
     finfo = staticmethod(np.finfo)
-    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh))
+    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh), qr=_lifted(np.linalg.qr))
 
     @staticmethod
     def asarray(array, dtype=None):

@@ -17,6 +17,7 @@ from figure_scores import (
     by_depth,
     everything,
     found_in,
+    learned_from,
     records_of,
     score,
     texts_of,
@@ -219,6 +220,40 @@ def test_a_kind_without_its_scores_says_what_is_missing(kind, said):
         draw(untold, "width")
 
 
+def test_curves_by_training_rows_join_the_fits_of_several_targets_or_files():
+    for more in ({"target": "n2000"}, {"file": "of-2000"}):
+        spec = draw(
+            [*learned_from(2000, **more), *learned_from(10), *learned_from(100, target="n100", file="c")],
+            "rows",
+        )
+        assert ["10", "100", "2,000"] in found_in(spec, "domain")
+        points = {
+            (point["split"], point["place"]): point["value"] for point in records_of(spec) if "place" in point
+        }
+        assert points["train", "2,000"] == 0.2
+        assert points["test", "2,000"] == 0.5 - 1 / 2000
+        assert len(points) == 6
+        assert "test\u00a0360" in json.dumps(
+            spec, ensure_ascii=False
+        )  # where they are judged, not learned from
+    split = draw(
+        [*learned_from(10), *learned_from(100, target="other")], "rows", splits="test", overlay="target"
+    )
+    assert {point["target"] for point in records_of(split) if "target" in point} == {"digit", "other"}
+
+
+def test_two_fits_on_as_many_rows_are_not_one_curve():
+    with pytest.raises(FigureError, match="a place of a figure has one value"):
+        draw([*learned_from(10), *learned_from(10, file="other")], "rows")
+
+
+def test_probes_of_which_nothing_says_how_much_they_learned_from_are_counted():
+    lone = [row for row in learned_from(100, target="other") if row.score.split == "test"]
+    with pytest.raises(FigureError, match="no number of training rows to plot"):
+        draw(lone, "rows")
+    assert "how many rows they learned from: 1 fits" in json.dumps(draw([*learned_from(10), *lone], "rows"))
+
+
 def test_the_ring_is_around_the_chosen_c_alone():
     spec = draw(along_c(["fc"]), "path")
     (rings,) = [layer for layer in spec["layer"] if layer["mark"].get("size", 0) > 100]
@@ -265,7 +300,7 @@ def test_the_python_door_draws_fitted_probes():
 
     x, y = np.random.default_rng(0).normal(size=(80, 4)), np.arange(80) % 2
     probes = solvers.fit_layers({"a": x, "b": x * 2}, y, C=[0.1, 1.0])
-    for kind in ("depth", "graph", "path", "width", "steps"):
+    for kind in ("depth", "graph", "path", "width", "rows", "steps"):
         told = json.dumps(probes.plot(kind).to_dict())
         assert "b" in told
     with pytest.raises(FigureError, match="no option 'metrik'; did you mean 'metric'"):

@@ -42,6 +42,7 @@ class HfAdapter(TorchAdapter):
 
     name = "hf"
     loads: ClassVar[tuple[str, ...]] = (hf_model.PREFIX,)
+    truncates: ClassVar[bool] = True
 
     def __init__(self, model: Any, device: str | None = None) -> None:
         self._given = hf_model.given(model)
@@ -112,7 +113,7 @@ class HfAdapter(TorchAdapter):
 
     @cached_property
     def _texts(self) -> Texts:
-        return Texts(self._given.tokenizer, self.model)
+        return Texts(self._given.tokenizer, self.model, truncate=self.truncate)
 
     def _check_processor(self, came: str, processor: object) -> None:
         """Refuse text for a model of images, and the other way round, or what there is no processor for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +19,22 @@ _OWN_POSITIONS = "create_position_ids_from_inputs_embeds"
 """A method of embeddings that count positions themselves, from behind the id of padding (RoBERTa's)."""
 
 
+class TruncatedTextWarning(UserWarning):
+    """Texts that are longer than the model takes were cut, as was asked for."""
+
+
 class Texts:
     """Tokenises batches for one model. The tokenizer that is given stays as it is.
 
     Args:
         tokenizer: of transformers.
         model: that takes what it gives.
+        truncate: whether texts that are longer than the model takes are cut.
     """
 
-    def __init__(self, tokenizer: Any, model: Any) -> None:
+    def __init__(self, tokenizer: Any, model: Any, *, truncate: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._cut, self._warned = truncate, False
         if tokenizer.pad_token is None:
             # Any token serves: padding is masked, and no row of a store.
             self._tokenizer = copy.deepcopy(tokenizer)
@@ -49,20 +56,25 @@ class Texts:
                 first of an example get one.
 
         Raises:
-            RowError: a text that is longer than the model takes, or a word that is no token at all.
+            RowError: a text that is longer than the model takes (unless it is cut, which is warned of once), or a word
+                that is no token at all.
         """
         texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
         split = not isinstance(texts[0], str)
         encoded = self._encoded(texts, split)
         word_of = self._word_of(encoded, len(texts))
         if split and word_of is not None:
-            known = self._known(texts, word_of)
+            known = self._known(texts, word_of, self._cut_off(encoded, len(texts)))
             if known is not texts:
                 encoded = self._encoded(known, split)
                 word_of = self._word_of(encoded, len(texts))
         inputs = {name: np.asarray(values) for name, values in encoded.items()}
+        if not inputs["attention_mask"].shape[1]:  # nothing but empty texts: each is one position of padding
+            inputs = self._padding(len(texts))
+            word_of = None if word_of is None else np.full((len(texts), 1), -1, np.int64)
         mask = inputs["attention_mask"]
         self._check_lengths(mask.sum(axis=1))
+        self._warn_of_cuts(texts, self._cut_off(encoded, len(texts)))
         if self._positions and not mask[:, 0].all():
             inputs["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
         return inputs, word_of
@@ -76,7 +88,35 @@ class Texts:
             padding=True,
             return_attention_mask=True,
             return_tensors="np",
+            **({"truncation": True, "max_length": self._limit} if self._cut and self._limit else {}),
         )
+
+    def _padding(self, rows: int) -> dict[str, np.ndarray]:
+        """What the model takes for texts without any token, as it is beside texts that have some."""
+        one = self._tokenizer([self._tokenizer.pad_token], add_special_tokens=False, return_tensors="np")
+        mask = {"attention_mask": np.zeros((rows, 1), np.int64)}
+        return {name: np.repeat(np.asarray(values)[:, :1], rows, axis=0) for name, values in one.items()} | mask
+
+    def _cut_off(self, encoded: Any, examples: int) -> list[bool]:
+        """Which examples were cut. A tokenizer that is written in Python does not say so: those that are full."""
+        if not self._cut or self._limit is None:
+            return [False] * examples
+        if self._tokenizer.is_fast:
+            return [bool(one.overflowing) for one in encoded.encodings]
+        return (np.asarray(encoded["attention_mask"]).sum(axis=1) >= self._limit).tolist()
+
+    def _warn_of_cuts(self, texts: Sequence[Any], cut: Sequence[bool]) -> None:
+        """Warn once: where a store has the beginning of a text alone, whoever reads it has to know."""
+        if self._warned or not any(cut):
+            return
+        self._warned = True
+        first = texts[list(cut).index(True)]
+        begin = (first if isinstance(first, str) else " ".join(map(str, first)))[:40]
+        msg = (
+            f"texts of more than the {self._limit:,} tokens that the model takes are cut (--truncate); the first of "
+            f"them begins {begin!r}"
+        )
+        warnings.warn(msg, TruncatedTextWarning, stacklevel=2)
 
     def _word_of(self, encoded: Any, examples: int) -> np.ndarray | None:
         if not self._tokenizer.is_fast:
@@ -84,11 +124,12 @@ class Texts:
         words = [encoded.word_ids(example) for example in range(examples)]
         return np.array([[-1 if word is None else word for word in of] for of in words], np.int64)
 
-    def _known(self, texts: Sequence[Any], word_of: np.ndarray) -> Sequence[Any]:
+    def _known(self, texts: Sequence[Any], word_of: np.ndarray, cut: Sequence[bool]) -> Sequence[Any]:
         """The texts, with the unknown token for words that became no token; themselves where there is no such word."""
         found = list(texts)
         for row, words in enumerate(texts):
-            lost = sorted(set(range(len(words))) - set(word_of[row].tolist()))
+            reached = int(word_of[row].max(initial=-1)) + 1 if cut[row] else len(words)
+            lost = sorted(set(range(reached)) - set(word_of[row].tolist()))
             if not lost:
                 continue
             unknown = self._tokenizer.unk_token
@@ -105,8 +146,8 @@ class Texts:
         if len(too_long):
             row = int(too_long[0])
             what = (
-                f"has {lengths[row]:,} tokens, more than the {self._limit:,} that the model takes; split it, or leave "
-                "it out of the data"
+                f"has {lengths[row]:,} tokens, more than the {self._limit:,} that the model takes; split it, leave it "
+                "out of the data, or cut all such texts (--truncate)"
             )
             raise RowError(row, what)
 

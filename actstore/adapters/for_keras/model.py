@@ -12,6 +12,7 @@ import numpy as np
 
 from actstore import arrays
 from actstore.adapters.extras import required
+from actstore.adapters.for_keras.archive import check_archive, check_weights
 from actstore.errors import AdapterError
 from actstore.store.documents.bfloat16 import widened
 from actstore.store.format import BFLOAT16
@@ -38,6 +39,7 @@ def read(path: Path) -> object:
     if not is_zipfile(path):
         msg = f"{path} is not what model.save writes (a zip file), or it is damaged"
         raise AdapterError(msg)
+    check_archive(path)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras stumbles over in a file
@@ -68,6 +70,10 @@ def load_weights(model: Any, path: Path, key: str | None) -> None:
     if key is not None or not path.name.endswith(".weights.h5"):
         msg = f"weights of a Keras model are a FILE.weights.h5, as model.save_weights writes it, and not {path.name}"
         raise AdapterError(msg if key is None else f"{msg}:{key}")
+    if not path.is_file():
+        msg = f"there is no file {path}"
+        raise AdapterError(msg)
+    check_weights(path, str(path), path.stat().st_size)
     try:
         model.load_weights(path)
     except Exception as error:  # whatever Keras stumbles over in a file

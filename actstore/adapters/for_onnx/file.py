@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from actstore.adapters.extras import required
+from actstore.adapters.for_onnx.external import check_beside, external_files, initialisers
 from actstore.errors import AdapterError
 from actstore.provenance import hash_arrays, hash_text
 from actstore.usercode import explain
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from onnx import ModelProto, TensorProto
+    from onnx import ModelProto
 
 _MOST_BYTES = 2**31 - 1
 
@@ -55,12 +55,7 @@ def read(path: Path) -> OnnxFile:
         msg = f"{path} is not an ONNX model, or an empty one: it has no nodes"
         raise AdapterError(msg)
     for location in sorted(external_files(proto)):
-        if os.path.isabs(location) or ".." in location.split("/"):
-            msg = f"{path} keeps weights in {location!r}, outside its own folder: such a file is not read"
-            raise AdapterError(msg)
-        if not (path.parent / location).is_file():
-            msg = f"{path} keeps weights in {location!r}, which is not beside it: copy that file to {path.parent}, too"
-            raise AdapterError(msg)
+        check_beside(path, location)
     return OnnxFile(path, proto)
 
 
@@ -85,17 +80,6 @@ def check_in_memory(proto: ModelProto) -> None:
         raise AdapterError(msg)
 
 
-def external_files(proto: ModelProto) -> set[str]:
-    """The files that hold weights, relative to the model's folder."""
-    return {
-        entry.value
-        for tensor in _initialisers(proto)
-        if _is_external(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-
-
 def hash_weights(proto: ModelProto, folder: Path | None) -> str:
     """The hash of the initialisers: names, dtypes, shapes and values, wherever they are kept.
 
@@ -115,20 +99,10 @@ def hash_graph(proto: ModelProto) -> str:
 def _arrays(proto: ModelProto, folder: Path | None) -> Iterator[tuple[str, np.ndarray]]:
     from onnx import numpy_helper
 
-    for tensor in _initialisers(proto):
+    for tensor in initialisers(proto):
         try:
             array: Any = numpy_helper.to_array(tensor, str(folder or ""))
         except Exception as error:  # whatever onnx finds wrong with a file of weights
             msg = f"the weights {tensor.name!r} cannot be read: {explain(error)}"
             raise AdapterError(msg) from error
         yield tensor.name, np.array(repr(array.tolist())) if array.dtype == object else array
-
-
-def _initialisers(proto: ModelProto) -> Iterator[TensorProto]:
-    yield from proto.graph.initializer
-    for sparse in proto.graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-
-
-def _is_external(tensor: TensorProto) -> bool:
-    return bool(tensor.data_location == tensor.EXTERNAL)

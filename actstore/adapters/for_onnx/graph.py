@@ -98,6 +98,12 @@ def part_computing(model: ModelProto, wanted: Collection[str]) -> ModelProto:
         value.name for value in inputs_of(model.graph)
     }  # all of them: a batch gives what the whole model takes
     graph.input.extend(value for value in model.graph.input if value.name in needed | given)
+    for value in (
+        graph.input
+    ):  # zero is how some exporters write an axis of any length; onnxruntime takes it at its word
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value <= 0:
+                dim.ClearField("dim_value")
     graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in needed)
     graph.sparse_initializer.extend(
         tensor for tensor in model.graph.sparse_initializer if tensor.values.name in needed

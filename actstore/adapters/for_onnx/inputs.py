@@ -27,12 +27,9 @@ class Inputs:
 
     @property
     def fixed_rows(self) -> int | None:
-        """How many rows the model was exported for; None for any number."""
-        for value in self._values.values():
-            dims = _dims(value)
-            if dims and dims[0] is not None:
-                return dims[0]
-        return None
+        """How many rows the model was exported for; None for any number: the first axis of an input is open."""
+        first = [dims[0] for value in self._values.values() if (dims := _dims(value))]
+        return None if not first or None in first else first[0]
 
     def feeds(self, batch: object) -> dict[str, np.ndarray]:
         """The arrays of a batch by the names of the inputs: one array for one input, a dict, or a tuple in order.
@@ -53,7 +50,9 @@ class Inputs:
                 "give one array for a single input, a dict by these names, or a tuple in this order"
             )
             raise AdapterError(msg)
-        return {name: self._feed(value, given[name]) for name, value in self._values.items()}
+        feeds = {name: self._feed(value, given[name]) for name, value in self._values.items()}
+        rows = self._count(feeds)
+        return {name: self._of_as_many(self._values[name], array, rows) for name, array in feeds.items()}
 
     def check_rows(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Refuse another number of rows than the model was exported for.
@@ -62,7 +61,7 @@ class Inputs:
             AdapterError: with both counts.
         """
         fixed = self.fixed_rows
-        rows = arrays.count_rows(feeds)
+        rows = self._count(feeds)
         if fixed is not None and rows != fixed:
             whole = "" if fixed == 1 else f", for a number of rows that {fixed} divides"
             msg = (
@@ -70,6 +69,39 @@ class Inputs:
                 f"{fixed}{whole}, or export it with a dynamic first axis"
             )
             raise AdapterError(msg)
+
+    def _count(self, feeds: Mapping[str, np.ndarray]) -> int:
+        """How many rows there are: by the first input whose first axis is open, else by the first that has axes."""
+        every = [(name, dims) for name, value in self._values.items() if (dims := _dims(value)) or dims is None]
+        opened = [name for name, dims in every if dims is None or dims[0] is None]
+        name = next(iter(opened or [name for name, _ in every]), None)
+        return arrays.count_rows(feeds if name is None else feeds[name])
+
+    def _of_as_many(self, value: ValueInfoProto, array: np.ndarray, rows: int) -> np.ndarray:
+        """An input whose rows lie along another axis, such as a state of (layers, rows, width), for so many rows.
+
+        One that is the same for every row can be had for any number of them.
+
+        Raises:
+            AdapterError: it differs from row to row, and is there for another number of them.
+        """
+        axis = self._axis_of_rows(value)
+        if not axis or axis >= array.ndim or array.shape[axis] == rows or not array.shape[axis]:
+            return array
+        one = array.take([0], axis)
+        if not np.array_equal(array, np.broadcast_to(one, array.shape), equal_nan=array.dtype.kind == "f"):
+            msg = (
+                f"input {value.name!r} has its rows along axis {axis}, {array.shape[axis]} of them for a batch of "
+                f"{rows}; one that differs from row to row is taken for whole batches alone (--no-selfcheck)"
+            )
+            raise AdapterError(msg)
+        return np.ascontiguousarray(np.repeat(one, rows, axis))
+
+    def _axis_of_rows(self, value: ValueInfoProto) -> int:
+        """Along which axis an input has as many entries as others have rows, by the names of its axes; 0 where none."""
+        first = {names[0] for other in self._values.values() if (names := _names(other)) and names[0]}
+        names = _names(value)
+        return next((axis for axis, name in enumerate(names) if name in first), 0)
 
     def _feed(self, value: ValueInfoProto, given: object) -> np.ndarray:
         from onnx import helper
@@ -91,8 +123,12 @@ class Inputs:
 
 
 def _cast(name: str, given: object, declared: np.dtype) -> np.ndarray:
+    if type(given) is int and declared.kind == "f":  # a number of Python's has no type to be kept
+        given = float(given)
     try:
-        array, kind = arrays.to_bits(np.asarray(given) if isinstance(given, list) else given)
+        array, kind = arrays.to_bits(
+            np.asarray(given) if isinstance(given, (list, bool, int, float)) else given
+        )
     except TypeError as error:
         msg = f"input {name!r} takes arrays of {declared}: {error}"
         raise AdapterError(msg) from error
@@ -113,7 +149,7 @@ def _cast(name: str, given: object, declared: np.dtype) -> np.ndarray:
         if array.min() < limits.min or array.max() > limits.max:
             msg = f"input {name!r} is declared {declared}, which does not hold {array.min()} to {array.max()}"
             raise AdapterError(msg)
-    return np.ascontiguousarray(array, dtype=declared)
+    return np.asarray(array, dtype=declared, order="C")  # a single number stays one
 
 
 def _dims(value: ValueInfoProto) -> list[int | None] | None:
@@ -121,4 +157,10 @@ def _dims(value: ValueInfoProto) -> list[int | None] | None:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None
-    return [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+    # Zero and less are how some exporters write an axis of any length.
+    return [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
+
+
+def _names(value: ValueInfoProto) -> list[str]:
+    """The names that the declared shape gives its axes; "" for none."""
+    return [dim.dim_param for dim in value.type.tensor_type.shape.dim]

@@ -67,4 +67,4 @@ def _rank(value: Any) -> int:
 
 def _dim(dim: Any) -> int | str | None:
     """The length of an axis, the name that stands for it, or None."""
-    return dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None)
+    return dim.dim_value if dim.dim_value > 0 else (dim.dim_param or None)

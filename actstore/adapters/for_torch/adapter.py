@@ -160,6 +160,7 @@ class TorchAdapter(Adapter):
     @contextmanager
     def capturing(self, layers: Sequence[ModelLayer], keep: Keep) -> Iterator[Run]:
         """Runs are whole passes, unless they are to stop early; the model is in evaluation mode meanwhile."""
+        torch_model.check_there(self.model)
         every = self._places()
         passes = Passes(layers, keep, every, "module", stop_early=self.stop_early)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore import arrays
+from actstore.adapters.for_torch.hints import hints
 from actstore.adapters.for_torch.wrappers import refuse_replicas, uncompiled
 from actstore.errors import AdapterError
 from actstore.usercode import explain
@@ -33,7 +34,14 @@ def evaluating(model: Module, device: str | None) -> Iterator[None]:
     refuse_replicas(model)
     modes = [(module, module.training) for module in model.modules()]
     try:
-        model.eval()
+        try:
+            model.eval()
+        except NotImplementedError as error:
+            msg = (
+                f"{type(model).__name__} cannot be set to evaluation mode ({explain(error)}): what torch.export makes "
+                "has none, and none of the model's layers; give the module that was exported"
+            )
+            raise AdapterError(msg) from error
         stubborn = [name for name, module in model.named_modules() if module.training]
         if stubborn:
             msg = (
@@ -82,8 +90,7 @@ def forward(model: Module, inputs: object, autocast: str | None, call: Callable[
     """
     import torch
 
-    floating = next((tensor for tensor in _tensors(model) if tensor.is_floating_point()), None)
-    like = floating if floating is not None else next(iter(_tensors(model)), torch.empty(0, dtype=torch.int64))
+    like = _like(model)
     # Text is for a model that has a tokenizer of its own inside: one argument, whatever it is a list of.
     text = isinstance(inputs, list) and arrays.is_text(inputs)
     given: Any = inputs if text else _given(inputs, like)
@@ -96,16 +103,8 @@ def forward(model: Module, inputs: object, autocast: str | None, call: Callable[
             else:
                 call(given)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        if text:
-            error.add_note(
-                "the model was given text, as it is in the data, and takes tensors, it seems; a model of text with its "
-                "tokenizer comes as hf:FOLDER, or as (model, tokenizer) from Python"
-            )
-        elif arrays.is_array(given) and not (given.is_floating_point() or floating is None):
-            error.add_note(
-                f"the model was given {arrays.describe(given)}, as it is in the data; where it wants floats or "
-                "another shape, convert in its forward, x = x.float().unsqueeze(1) / 255, or in a module around it"
-            )
+        for hint in hints(model, given, error, floats=like.is_floating_point()):
+            error.add_note(hint)
         raise
 
 
@@ -143,6 +142,41 @@ def _given(inputs: Any, like: torch.Tensor) -> Any:
         inputs = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
     cast = inputs.is_floating_point() and like.is_floating_point()
     return inputs.to(like.device, like.dtype if cast else inputs.dtype)
+
+
+def _like(model: Module) -> torch.Tensor:
+    """A tensor on the device that takes the inputs, of the floats that the model computes in, if it has any.
+
+    Weights that were offloaded are on the device ``meta`` until hooks bring them; their hooks say where to.
+    """
+    import torch
+
+    tensors = list(_tensors(model))
+    there = [tensor for tensor in tensors if tensor.device.type != "meta"]
+    known = there or tensors
+    like = next((tensor for tensor in known if tensor.is_floating_point()), next(iter(known), None))
+    if like is None:
+        return torch.empty(0, dtype=torch.int64)
+    if there or not (hooks := _hooks(model)):
+        return like
+    places = [place for hook in hooks if (place := getattr(hook, "execution_device", None)) is not None]
+    return torch.empty(0, dtype=like.dtype, device=places[0] if places else "cpu")
+
+
+def check_there(model: Module) -> None:
+    """AdapterError where a model has no weights, and nothing that brings them: it was only described."""
+    tensors = list(_tensors(model))
+    if tensors and all(tensor.device.type == "meta" for tensor in tensors) and not _hooks(model):
+        msg = (
+            "the weights of the model are not there: all of them are on the device `meta`, which has shapes alone. "
+            "Make it on a real device, or load its weights, first"
+        )
+        raise AdapterError(msg)
+
+
+def _hooks(model: Module) -> list[object]:
+    """What brings offloaded weights, by the attribute that accelerate gives modules."""
+    return [hook for module in model.modules() if (hook := getattr(module, "_hf_hook", None)) is not None]
 
 
 def _tensors(model: Module) -> Iterator[torch.Tensor]:

@@ -21,15 +21,27 @@ if TYPE_CHECKING:
 
 
 def state(model: Module) -> Iterable[tuple[str, object]]:
-    """The state dict, as names with dtypes and shapes, and bytes; the text of whatever is no tensor in it."""
+    """The state dict, as names with dtypes and shapes, and bytes; the text of whatever is no tensor in it.
+
+    Raises:
+        UnseenWeightsError: the model gives none, or one of its tensors cannot be hashed.
+    """
     import torch
+    from torch.nn.parameter import is_lazy
 
     names = names_without_wrappers(model)
-    for path, value in model.state_dict().items():
+    with _naming("state_dict()"):
+        found = dict(model.state_dict())
+    for path, value in found.items():
         module, _, own = path.rpartition(".")
         name = f"{names[module]}.{own}" if names.get(module) else own if module in names else path
+        if is_lazy(value):  # of a module that was never called: it has no shape yet
+            yield name, np.array("not initialised")
+            continue
         if not arrays.is_array(value):
-            yield name, np.array(repr(value))
+            with _naming(name):
+                text = repr(value)
+            yield name, np.array(text)
             continue
         with _naming(name):
             for part, dense in _dense(value.detach()).items():
@@ -81,6 +93,15 @@ def _naming(name: str) -> Iterator[None]:
         raise UnseenWeightsError(msg) from error
 
 
+SAFE_VERSION = (2, 6)
+"""Of torch: from it on ``weights_only`` runs nothing."""
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """``2.13.0+cpu`` as (2, 13)."""
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
+
+
 def load_weights(model: Module, path: Path, key: str | None) -> None:
     """Load a state dict into ``model``, strictly.
 
@@ -115,6 +136,12 @@ def _without_prefix(found: Mapping[str, Any], model: Module) -> dict[str, Any]:
 def _pickled_tensors(path: Path) -> Any:
     import torch
 
+    if _version(torch.__version__) < SAFE_VERSION:
+        msg = (
+            f"{path} is a pickle, and torch {torch.__version__} can be made to run code by one, whatever it is told "
+            f"(CVE-2025-32434): update torch to 2.6 or newer, or save the weights as .safetensors"
+        )
+        raise AdapterError(msg)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever its unpickler stumbles over

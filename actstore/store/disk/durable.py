@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
+from actstore.store.disk import cures
 from actstore.store.disk.renaming import rename_new
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def read_whole(path: Path) -> bytes:
     try:
         return read_file(path)
     except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror}); a store cannot be read without it"
+        msg = f"{path} cannot be read ({error.strerror}); {cures.to_read(error, 'a store cannot be read without it')}"
         raise StoreError(msg) from error
 
 

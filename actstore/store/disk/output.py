@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
+from actstore.store.disk import cures, durable
+from actstore.store.disk.cures import ROOM
 from actstore.store.format import STORE_JSON
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actstore.store.disk.durable import Bytes
-
-ROOM = "Make room there, or write elsewhere"
 
 
 class WholeFile:
@@ -91,6 +90,8 @@ def write_new(path: Path, data: bytes) -> bool:
 
     Of several processes that try at once, one does.
     """
+    if os.path.lexists(path):  # asked first: a disk that is full has room for what is there already
+        return False
     with WholeFile(path) as file:
         try:
             file.write(data)
@@ -150,7 +151,8 @@ def whole_file(
         msg = f"{path} has appeared or changed meanwhile: another program wrote it. Choose another name, or move it"
         raise StoreError(msg) from error
     except OSError as error:
-        msg = f"{path} cannot be written: {error.strerror or error}. {ROOM}; nothing is left there"
+        left = "nothing is left there" if before is None else "what is there is as it was"
+        msg = f"{path} cannot be written: {error.strerror or error}. {cures.to_write(error)}; {left}"
         raise StoreError(msg) from error
 
 

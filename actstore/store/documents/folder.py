@@ -172,6 +172,9 @@ def _read_proof(folder: Path, step: int) -> tuple[int, str, int] | None:
         if promised[2] < len(ranks_of(path.parent)):  # one that is missing is told where it is read
             msg = f"it vouches for {promised[2]} ranks where {len(ranks_of(path.parent))} are"
             raise ValueError(msg)
+        if promised[2] > len(proof["files"]):
+            msg = f"it vouches for {promised[2]} ranks by the hashes of {len(proof['files'])} files"
+            raise ValueError(msg)
         expected = {name: text(proof["files"][name]) for name in proven(step, promised[2])}
     for name, mark in expected.items():
         if digest(durable.read_whole(folder / name)) != mark:

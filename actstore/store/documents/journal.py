@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
+from actstore.store.disk import cures, durable
 from actstore.store.documents.documents import HASH_DIGITS, undamaged
 
 if TYPE_CHECKING:
@@ -59,11 +59,18 @@ class Listing:
 class Journal:
     """Appends records; each is on the disk when ``append`` returns. The file is open only meanwhile."""
 
-    def __init__(self, path: Path, start: str, fence: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        start: str,
+        fence: Callable[[], None] = lambda: None,
+        announce: Callable[[str], None] = lambda text: None,
+    ) -> None:
         """Continue the journal at ``path``, or begin it. The first checksum covers ``start``: what it belongs to.
 
         A last record that its process died in is cut off. StoreError where another byte is not as it was written.
-        ``fence`` raises where the journal is not this writer's any more; it is asked before every record.
+        ``fence`` raises where the journal is not this writer's any more; it is asked before every record. ``announce``
+        notes on the disk which file is about to be listed, "" once it is.
         """
         fence()
         fd = os.open(path, _WRITE | os.O_CREAT, 0o666)
@@ -74,7 +81,7 @@ class Journal:
             self._file = _file_of(fd)
         finally:
             os.close(fd)
-        self._path, self.check = path, fence
+        self._path, self.check, self.announce = path, fence, announce
         self._last, self._bytes = found.checksum, found.nbytes
         self.records = found.records
 
@@ -133,6 +140,9 @@ def _lacks_sectors(line: bytes, offset: int) -> bool:
     )
 
 
+_NEEDED = "a store cannot be read without its journal"
+
+
 def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     """The records of a journal, in order.
 
@@ -143,7 +153,7 @@ def read_journal(path: Path, start: str, *, whole: bool = False) -> Listing:
     try:
         data = durable.read_file(path)
     except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror}); a store cannot be read without its journal"
+        msg = f"{path} cannot be read ({error.strerror}); {cures.to_read(error, _NEEDED)}"
         raise StoreError(msg) from error
     lines, tail = _lines(data)
     if tail and whole:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
+from actstore.store.disk import cures
 from actstore.store.documents.catalog import Part, stamp
 from actstore.store.documents.documents import digest, undamaged
 from actstore.store.documents.journal import has_records, read_journal
@@ -93,7 +94,7 @@ def ranks_of(folder: Path) -> list[int]:
     try:
         names = [entry.name for entry in folder.iterdir()]
     except OSError as error:
-        msg = f"{folder} cannot be read ({error.strerror}); restore it from a copy"
+        msg = f"{folder} cannot be read ({error.strerror}); {cures.to_read(error)}"
         raise StoreError(msg) from error
     begun = [name for name in names if is_rank_folder(name) and has_records(folder / name / JOURNAL)]
     return sorted(map(rank_number, begun))
@@ -114,12 +115,15 @@ def locks_of(folder: Path) -> list[Path]:
     return [rank / LOCK for step in sorted((folder / STEPS).glob("*")) for rank in rank_folders(step)]
 
 
+_MISSING = "what it holds is missing. Restore it from a copy"
+
+
 def check_size(path: Path, file_bytes: int) -> tuple[int, int]:
     """The stamp of a sealed file. StoreError where it is missing, or not of the size that was recorded."""
     try:
         found = stamp(path)
     except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror}); what it holds is missing. Restore it from a copy"
+        msg = f"{path} cannot be read ({error.strerror}); {cures.to_read(error, _MISSING)}"
         raise StoreError(msg) from error
     if found[0] != file_bytes:
         msg = f"{path} has {found[0]:,} bytes where {file_bytes:,} were written; restore it from a copy"

@@ -12,6 +12,7 @@ from actstore.store.documents.documents import HASH_DIGITS, natural, text
 from actstore.store.format import (
     HASH_BLOCK_BYTES,
     JSON,
+    MOST_RANKS,
     ROW_ID,
     TARGET_NAMES,
     StoredLayer,
@@ -225,7 +226,7 @@ class Begin:
             None if rows is None else natural(rows),
             dict(entry["provenance"]),
         )
-        if begin.rank != rank or rank >= begin.world_size:
+        if begin.rank != rank or not rank < begin.world_size <= MOST_RANKS:
             msg = f"it begins rank {begin.rank} of {begin.world_size} in the folder of rank {rank}"
             raise ValueError(msg)
         return begin

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 STEP, TARGET = "step", "target"
 LOCK_WAIT_S = 60.0
+JOURNAL_LOCK = f"{JOURNAL}.lock"
+"""Held by whoever appends to the journal of the store; names the file that is about to be listed."""
 
 
 @contextmanager
 def store_journal(folder: Path, header: Header) -> Iterator[Journal]:
     """The journal of the store, to append to; others wait meanwhile. StoreError where another has it too long."""
     try:
-        lock = Lock(folder / f"{JOURNAL}.lock", wait_s=LOCK_WAIT_S)
+        lock = Lock(folder / JOURNAL_LOCK, wait_s=LOCK_WAIT_S)
     except BlockingIOError:
         msg = f"{folder} has been written to by another process for {LOCK_WAIT_S:.0f} s; try again later"
         raise StoreError(msg) from None
     try:
-        journal = Journal(folder / JOURNAL, header.identity, lock.check)
+        journal = Journal(folder / JOURNAL, header.identity, lock.check, lock.note)
         durable.sync_folder(folder)
         yield journal
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actstore.errors import StoreError
+from actstore.store.format import MOST_RANKS
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class WritePlace:
         if self.step is not None and not 0 <= self.step < 10**12:
             msg = f"step is {self.step}; expected 0 or more"
             raise StoreError(msg)
-        if not 0 <= self.rank < self.world_size < 10**9:
+        if not 0 <= self.rank < self.world_size <= MOST_RANKS:
             msg = (
                 f"rank {self.rank} of a world size of {self.world_size}; "
-                "expected a rank from 0 to the world size less one"
+                f"expected a rank from 0 to the world size less one, and at most {MOST_RANKS:,} ranks"
             )
             raise StoreError(msg)
 

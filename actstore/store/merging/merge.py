@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
+from actstore.store.disk import cures, durable
 from actstore.store.disk.output import check_room, write_whole
 from actstore.store.documents.coding import common_dtype
 from actstore.store.documents.documents import seal, versioned
@@ -105,10 +105,8 @@ def merge(
                 with store_journal(staging, header) as journal:
                     write_target(staging, journal, name, labels)
     except OSError as error:
-        msg = (
-            f"{final} cannot be written: {error.strerror or error}. Make room there, or write elsewhere; the sources "
-            "are as they were"
-        )
+        reason = f"{error.strerror or error}. {cures.to_write(error)}"
+        msg = f"{final} cannot be written: {reason}; the sources are as they were"
         raise StoreError(msg) from error
     return open_store(final)
 

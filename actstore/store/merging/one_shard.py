@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
-from actstore.store.disk.output import ROOM, WholeFile, check_room, write_whole
+from actstore.store.disk import cures, durable
+from actstore.store.disk.output import WholeFile, check_room, write_whole
 from actstore.store.documents.documents import seal, versioned
 from actstore.store.documents.journal import journal_bytes
 from actstore.store.documents.rank import BEGIN, END, journal_start
@@ -134,7 +134,7 @@ def disk_errors_named(final: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        msg = f"{final} cannot be written: {error.strerror or error}. {ROOM}; nothing is left there"
+        msg = f"{final} cannot be written: {error.strerror or error}. {cures.to_write(error)}; nothing is left there"
         raise StoreError(msg) from error
 
 

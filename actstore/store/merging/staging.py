@@ -14,12 +14,11 @@ from actstore.store.disk.output import check_not_input
 from actstore.store.documents.own_files import marked, remove_own, with_mark
 from actstore.store.documents.rank import locks_of
 from actstore.store.format import FOLDER_SUFFIX, LOCK
+from actstore.store.writing.destination import MERGING_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from os import PathLike
-
-MERGING_SUFFIX = ".merging"  # what has it was left by a merge, never by a dump, and can be removed
 
 
 def new_folder(out: str | PathLike[str], sources: Sequence[str | PathLike[str]]) -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
+from actstore.store.disk import cures, durable
 from actstore.store.format import numpy_dtype
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ OPEN_FILES = 32
 SAMPLED = 8  # one span in so many is looked for in memory before the disk is told of them
 ANNOUNCED_BYTES = 128 * 2**10  # of longer spans the disk learns early enough by itself
 COPIED_BYTES = 2**20  # more rows at once are mapped: a copy costs more, and memory that may not be there
+_NO_MORE_MAPS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV)  # the last: a file system without maps
 _NO_RESERVE = (
     0x4000 if sys.platform == "linux" else 0
 )  # MAP_NORESERVE: pages that nobody writes to need no swap
@@ -48,9 +49,7 @@ class OpenFile:
         try:
             self._fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            many = error.errno in (errno.EMFILE, errno.ENFILE)
-            cure = "close some, or raise the limit (ulimit -n)" if many else "restore it from a copy"
-            msg = f"{part.path} cannot be read ({error.strerror}); {cure}"
+            msg = f"{part.path} cannot be read ({error.strerror}); {cures.to_read(error)}"
             raise StoreError(msg) from error
         self._check_unchanged()
 
@@ -65,7 +64,7 @@ class OpenFile:
         try:
             got = durable.read_at(self._fd, buffer, offset)
         except OSError as error:
-            msg = f"{self._path} cannot be read at byte {offset:,} ({error.strerror}); restore it from a copy"
+            msg = f"{self._path} cannot be read at byte {offset:,} ({error.strerror}); {cures.to_read(error)}"
             raise StoreError(msg) from error
         if got < buffer.nbytes:
             msg = f"{self._path} ends {buffer.nbytes - got:,} bytes too early; restore it from a copy"
@@ -109,7 +108,11 @@ class OpenFile:
             return np.empty(shape, dtype)
         self._check_unchanged()
         if self._map is None:  # two threads may both map it: the loser's map is dropped
-            self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
+            self._map = self._mapped(0, access=mmap.ACCESS_READ)
+        if self._map is None:
+            out = self._copied(extent, start, stop)
+            out.flags.writeable = False
+            return out
         return np.ndarray(shape, dtype, self._map, extent.offset + start * extent.row_bytes)
 
     def own(self, extent: Extent, start: int, stop: int) -> np.ndarray:
@@ -125,16 +128,24 @@ class OpenFile:
         self._check_unchanged()
         if nbytes > COPIED_BYTES:
             first = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-            try:
-                mapped = mmap.mmap(self._fd, offset + nbytes - first, **_PRIVATE, offset=first)
-            except OSError as error:
-                if error.errno != errno.ENOMEM:  # too many maps, or no more address space: then it is copied
-                    msg = f"{self._path} cannot be mapped ({error.strerror}); restore it from a copy"
-                    raise StoreError(msg) from error
-            else:
+            mapped = self._mapped(offset + nbytes - first, **_PRIVATE, offset=first)
+            if mapped is not None:
                 return np.ndarray(shape, dtype, mapped, offset - first)
-        out = np.empty(shape, dtype)
-        self.read_into(out, offset)
+        return self._copied(extent, start, stop)
+
+    def _mapped(self, nbytes: int, **how: int) -> mmap.mmap | None:
+        """A map of the file; None where this process may have no more of them (each keeps the file open)."""
+        try:
+            return mmap.mmap(self._fd, nbytes, **how)
+        except OSError as error:
+            if error.errno in _NO_MORE_MAPS:
+                return None
+            msg = f"{self._path} cannot be mapped ({error.strerror}); {cures.to_read(error)}"
+            raise StoreError(msg) from error
+
+    def _copied(self, extent: Extent, start: int, stop: int) -> np.ndarray:
+        out = np.empty((stop - start, *extent.shape[1:]), numpy_dtype(extent.dtype))
+        self.read_into(out, extent.offset + start * extent.row_bytes)
         return out
 
     def unmap(self, extent: Extent, start: int, stop: int) -> None:
@@ -162,11 +173,22 @@ class OpenFiles:
             if self._files is None:
                 msg = f"{part.path} belongs to a store that was closed; open the store again"
                 raise StoreError(msg)
-            file = self._files.pop(part.path, None) or OpenFile(part)
+            file = self._files.pop(part.path, None) or self._opened(part)
             self._files[part.path] = file
             if len(self._files) > OPEN_FILES:
                 self._files.popitem(last=False)
             return file
+
+    def _opened(self, part: Part) -> OpenFile:
+        """A file, newly open; where this process may have no more of them, those that nobody asks for are closed."""
+        try:
+            return OpenFile(part)
+        except StoreError as error:
+            full = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EMFILE
+            if not self._files or not full:
+                raise
+            self._files.clear()
+            return OpenFile(part)
 
     def close(self) -> None:
         """Let go of every file; arrays that map one stay valid."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from actstore.errors import StoreError
+from actstore.store.disk import cures
 from actstore.store.documents.catalog import Contents, Part, stamp
 from actstore.store.documents.documents import Header, natural, seal, text, undamaged, unseal, versioned
 from actstore.store.documents.records import Extent, check_apart, check_datasets, hash_text
@@ -190,7 +191,7 @@ def check_is_hdf5(path: Path) -> tuple[int, int]:
     except OSError as error:
         partial = path.with_name(path.name + PARTIAL_SUFFIX)
         hint = f"{partial} is an unfinished dump of it" if partial.exists() else EXPECTED
-        msg = f"{path} cannot be opened ({error.strerror}); {hint}"
+        msg = f"{path} cannot be opened ({error.strerror}); {cures.to_read(error, hint)}"
         raise StoreError(msg) from error
     if signature != HDF5_SIGNATURE:
         msg = f"{path} is not an HDF5 file; {EXPECTED}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
+from actstore.store.disk import cures, durable
 from actstore.store.documents.documents import digest, unseal
 from actstore.store.documents.journal import examine_journal
 from actstore.store.format import LOCK
@@ -56,7 +56,7 @@ class Account:
             self.document_bytes += len(data)
             return unseal(data, path)
         except StoreError as error:
-            self.damage(path, DOCUMENT, str(error))
+            self._take_down(path, error)
             return None
 
     def journal(
@@ -68,7 +68,7 @@ class Account:
         try:
             data = durable.read_whole(path)
         except StoreError as error:
-            self.damage(path, DOCUMENT, str(error))
+            self._take_down(path, error)
             return [], False
         self.document_bytes += len(data)
         found = examine_journal(data, start)
@@ -79,6 +79,12 @@ class Account:
         elif found.torn:
             self.leftovers.append(path)
         return found.entries, not found.damaged and not (found.torn and whole)
+
+    def _take_down(self, path: Path, error: StoreError) -> None:
+        """Take down why a document was not read. StoreError where that says nothing of the document."""
+        if cures.says_nothing(error.__cause__):
+            raise error
+        self.damage(path, DOCUMENT, str(error))
 
     def is_damaged(self, path: Path) -> bool:
         """Whether a damage of ``path`` was taken down."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import xxhash
 
 from actstore.errors import StoreError
-from actstore.store.disk import durable
+from actstore.store.disk import cures, durable
 from actstore.store.disk.hdf5 import HDF5File
 from actstore.store.documents.documents import natural
 from actstore.store.documents.records import FileRecord
@@ -159,6 +159,7 @@ class _Check:
         try:
             self._fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
+            _check_tells(file.path, error)
             self._whole = rows, f"the file cannot be opened ({error.strerror})"
             return
         status = os.fstat(self._fd)
@@ -183,6 +184,7 @@ class _Check:
                 if self._hash(span.pieces) != span.expected:
                     found.append((span, OTHER_BYTES))
             except OSError as error:
+                _check_tells(self.file.path, error)
                 found.append((span, f"cannot be read ({error.strerror})"))
         return found
 
@@ -230,6 +232,13 @@ class _Check:
         except StoreError as error:
             return [(METADATA, str(error))]
         return []
+
+
+def _check_tells(path: Path, error: OSError) -> None:
+    """StoreError where a file was not read for a reason that says nothing of it: then it is not verified."""
+    if cures.says_nothing(error):
+        msg = f"{path} cannot be read ({error.strerror}), and so not be verified; {cures.to_read(error)}"
+        raise StoreError(msg) from error
 
 
 def _joined(failures: Iterable[tuple[_Span, str]]) -> list[tuple[_Span, str]]:

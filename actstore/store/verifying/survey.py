@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actstore.errors import StoreError
+from actstore.store.disk.locks import read_note
 from actstore.store.documents.documents import Header, undamaged
 from actstore.store.documents.records import text
-from actstore.store.documents.steps import STEP, TARGET
+from actstore.store.documents.steps import JOURNAL_LOCK, STEP, TARGET
 from actstore.store.format import COMPLETE, JOURNAL, STEPS, STORE_JSON, TARGETS, is_attached_name, is_step
 from actstore.store.verifying.account import DOCUMENT, Account, entries_of
 from actstore.store.verifying.rehash import SealedFile
@@ -85,14 +86,14 @@ def _survey_targets(account: Account, entries: Sequence[tuple[int, dict[str, Any
             account.damage(path, f"record {number:,}", str(error))
     account.files += files.values()
     damaged = account.is_damaged(path)
+    announced = account.folder / read_note(account.folder / JOURNAL_LOCK)
     for found in entries_of(account.folder / TARGETS):
         if found in listed:
             continue
-        if account.complete and not damaged and is_attached_name(f"{TARGETS}/{found.name}"):
-            lost = (
-                "is there, and no record lists it: attaching it was interrupted (nothing is lost: attach the labels "
-                "again), or a record of the journal is lost (then restore that from a copy)"
-            )
+        if found == announced and not damaged:
+            account.leftovers.append(found)
+        elif account.complete and not damaged and is_attached_name(f"{TARGETS}/{found.name}"):
+            lost = "is there, no record lists it, and nobody was attaching it: a record of the journal is lost"
             account.damage(path, f"{TARGETS}/{found.name}", lost)
         else:
             account.unlisted(found, strict=account.complete or damaged)

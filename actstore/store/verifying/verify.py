@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
+from actstore.store.disk import cures
+from actstore.store.disk.durable import TEMPORARY_SUFFIX
 from actstore.store.documents.folder import read_folder
 from actstore.store.format import JOURNAL, MANIFEST, PACKED, STEPS, STORE_JSON
 from actstore.store.reading.single_file import EXPECTED, FOOTER_BYTES, examine
@@ -58,6 +60,7 @@ def _folder(path: Path, progress: Callable[[VerifyProgress], None] | None, worke
     if not damages and account.steps:
         damages = _unreadable(path)
     leftovers = [*account.leftovers, *(path / name for name in (PACKED,) if (path / name).exists())]
+    leftovers += sorted(path.glob(f"*{TEMPORARY_SUFFIX}"))
     nbytes = account.document_bytes + sum(file.file_bytes for file in account.files)
     return Report(path, account.rows, nbytes, account.complete, damages, leftovers)
 
@@ -75,7 +78,7 @@ def _single_file(path: Path, progress: Callable[[VerifyProgress], None] | None, 
     try:
         status = path.stat()
     except OSError as error:
-        msg = f"{path} cannot be opened ({error.strerror}); {EXPECTED}"
+        msg = f"{path} cannot be opened ({error.strerror}); {cures.to_read(error, EXPECTED)}"
         raise StoreError(msg) from error
     if not stat.S_ISREG(status.st_mode):
         msg = f"{path} is no file; {EXPECTED}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from actstore.errors import SourceError, StoreError, TargetError
 from actstore.rows.ids import counts_in_other_order, index_of, place_by_id
 from actstore.rows.label_marks import warn_of_marks
 from actstore.rows.labels import plain_labels, without
-from actstore.store.disk import durable
+from actstore.store.disk import cures, durable
 from actstore.store.disk.output import WholeFile
 from actstore.store.documents.coding import as_labels
 from actstore.store.documents.folder import read_folder, read_header
@@ -60,7 +61,7 @@ def attach(
                 raise _taken(store.path, name)
             write_target(store.path, journal, name, labels)
     except OSError as error:
-        msg = f"{store.path} cannot be written: {error.strerror or error}. The store is as it was"
+        msg = f"{store.path} cannot be written: {_reason(error)}"
         raise StoreError(msg) from error
     return read_folder(store.path).attached
 
@@ -103,15 +104,21 @@ def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.Masked
         if not path.parent.exists():
             path.parent.mkdir()
             durable.sync_folder(folder)
+        journal.announce(file)
         written = write_columns(
             WholeFile(path, replace=True, fence=journal.check), target_columns(name, labels)
         )
         record = FileRecord(*written).document()
         journal.append({TARGET: name, "file": file, "rows": len(labels), **record})
+        with suppress(OSError):  # the labels are there; the next writer announces its own
+            journal.announce("")
     except OSError as error:
-        reason = error.strerror or error
-        msg = f"{folder / TARGETS} cannot be written: {reason}. The store is as it was; make room there"
+        msg = f"{folder / TARGETS} cannot be written: {_reason(error)}"
         raise StoreError(msg) from error
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.strerror or error}. The store is as it was. {cures.to_write(error)}"
 
 
 def _taken(folder: Path, name: str) -> TargetError:

@@ -14,6 +14,7 @@ from actstore.store.documents.own_files import marked, remove_own, with_mark
 from actstore.store.documents.rank import locks_of, rank_folders
 from actstore.store.format import COMPLETE, JOURNAL, LOCK, PACKED, STORE_JSON, step_folder
 from actstore.store.writing.destination import (
+    MERGING_SUFFIX,
     REMOVED_SUFFIX,
     REPLACED_SUFFIX,
     Destination,
@@ -44,7 +45,7 @@ class Claim:
         """Nothing is made yet; see ``take``."""
         self._to = destination
         self._source = destination.staging / PACKED if destination.single_file else destination.staging
-        self._publishing = self._fresh = self._alone = False
+        self._publishing = self._publishing_refused = self._fresh = self._alone = False
         self._lock: Lock | None = None
         self._replaces = ""
 
@@ -98,12 +99,9 @@ class Claim:
         """Give the output its name; what had it is replaced, where that was asked for."""
         to = self._to
         self.check()
-        if not to.in_place and to.final.exists():
-            if not (to.overwrite or to.resume):
-                msg = f"{to.final} has appeared meanwhile; the dump is in {to.staging}. Move one of them"
-                raise StoreError(msg)
-            check_replaces(to, self._replaces)
-        self._publishing = True
+        self._publishing_refused = True
+        self._check_final()
+        self._publishing, self._publishing_refused = True, False
         if not to.single_file:
             self._swap()
         elif to.final.exists():
@@ -111,6 +109,22 @@ class Claim:
         else:
             durable.publish(self._source, to.final)
         self.tidy_up()
+
+    def _check_final(self) -> None:
+        to = self._to
+        if not to.in_place and to.final.exists():
+            if not (to.overwrite or to.resume):
+                msg = f"{to.final} has appeared meanwhile; the dump is in {to.staging}. Move one of them"
+                raise StoreError(msg)
+            check_replaces(to, self._replaces)
+
+    def may_publish(self) -> bool:
+        """Return whether the output could be given its name now."""
+        try:
+            self._check_final()
+        except StoreError:
+            return False
+        return True
 
     def _swap(self) -> None:
         """Two renames: a folder, unlike a file, cannot be replaced in one. Nobody else writes to the old one."""
@@ -170,6 +184,9 @@ class Claim:
             self.discard()
             return f"{to.final} is as it was: nothing was written there"
         listed = rank.listed()
+        if not listed and to.single_file and self._publishing_refused and self._source.exists():
+            self.release()
+            return f"{self._source} keeps all {rank.rows:,} rows, as a whole store"
         return self._leave_rows(rank, listed) if listed else self._leave_nothing()
 
     def _leave_nothing(self) -> str:
@@ -243,6 +260,9 @@ def holding(folder: Path) -> Iterator[None]:
 def settle(to: Destination) -> None:
     """Finish or roll back what an interrupted process left of giving an output its name."""
     _sweep(to)
+    for folder in marked(to.final, MERGING_SUFFIX):
+        if not any(map(is_locked, locks_of(folder))):
+            remove_own(folder)
     for folder in marked(to.final, REPLACED_SUFFIX):
         check_folder(folder)
         if to.final.exists():

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 REPLACED_SUFFIX = ".replaced"
 REMOVED_SUFFIX = ".removed"
+MERGING_SUFFIX = ".merging"  # what has it was left by a merge, never by a dump, and can be removed
 RESUME = "pass resume=True (--resume) to continue it"
 OVERWRITE = "overwrite=True (--overwrite) to replace it"
 

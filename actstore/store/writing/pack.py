@@ -64,7 +64,7 @@ def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[s
         with NewFile(whole, kinds) as file:
             check_room(whole.path, file.file_bytes)
             extents = _fill(file, columns, store, casts)
-            _commit(file, whole.path, _as_packed(contents, casts, dtype), extents)
+            commit_packed(file, whole.path, _as_packed(contents, casts, dtype), extents)
     return casts
 
 
@@ -128,7 +128,7 @@ def _fill(
     return extents
 
 
-def _commit(file: NewFile, path: Path, contents: Contents, extents: Mapping[str, Extent]) -> None:
+def commit_packed(file: NewFile, path: Path, contents: Contents, extents: Mapping[str, Extent]) -> None:
     """Add the manifest, the footer that leads to it, and the name."""
     nbytes = len(manifest(contents, extents, "0" * HASH_DIGITS))
     file.add(MANIFEST, f"S{nbytes}", ())

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 ROW_TABLE_BYTES = 64  # what an id, its codes and its labels are taken to need of a shard's size
 SHARD_BYTES = 128 * 2**20, 2 * 2**30  # the smallest and the largest shard
 SHARDS = 1000  # a dump of known size is cut into about so many
+SMALL_BYTES = 4096  # batches of a layer that are smaller are joined, so many at once:
+JOINED = 32
 COUNT_BYTES = 2**20  # values looked at together for NaN and infinities, so that they stay in the cache
 
 
 class PendingRows:
-    """The rows of the next shard. Batches are kept, not copied: nobody may write into them any more."""
+    """The rows of the next shard. Batches are kept, not copied: nobody may write into them any more.
+
+    Small ones are: a thousand arrays of eight bytes take a hundred times what they hold, and a slice of a large array
+    keeps all of it in memory.
+    """
 
     def __init__(self, layers: Sequence[StoredLayer]) -> None:
         self._layers = layers
@@ -36,8 +42,9 @@ class PendingRows:
     def add(self, activations: Mapping[str, Captured], known: TableRows, seen: Seen) -> None:
         """Keep a checked batch, after which the dump is as far as ``seen``."""
         for name, pieces in self._pieces.items():
-            pieces.append(activations[name].array)
+            pieces.append(_own(activations[name].array))
             self.nbytes += pieces[-1].nbytes
+            _join_small(pieces)
         self.tables.append(known)
         self.rows += len(known.ids)
         self.nbytes += ROW_TABLE_BYTES * len(known.ids)
@@ -60,6 +67,20 @@ class PendingRows:
             layer.name: sum(count_nonfinite_rows(piece, layer.dtype) for piece in self._pieces[layer.name])
             for layer in self._layers
         }
+
+
+def _own(rows: np.ndarray) -> np.ndarray:
+    """Rows that keep no more in memory than they hold: a copy where they are a part of something larger."""
+    base = rows.base
+    whole = base.nbytes if isinstance(base, np.ndarray) else rows.nbytes
+    return rows.copy() if whole > 2 * rows.nbytes else rows
+
+
+def _join_small(pieces: list[np.ndarray]) -> None:
+    """Make one of the last ``JOINED`` pieces, where each is small."""
+    last = pieces[-JOINED:]
+    if len(last) == JOINED and all(piece.nbytes <= SMALL_BYTES for piece in last):
+        pieces[-JOINED:] = [np.concatenate(last)]
 
 
 def count_nonfinite_rows(rows: np.ndarray, dtype: str) -> int:

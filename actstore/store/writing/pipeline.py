@@ -82,11 +82,13 @@ class Begun:
     ids: IdCheck
     pipeline: Pipeline
     pending: PendingRows
+    all_pending: bool = True
+    """Whether no row has left ``pending`` yet."""
 
     def seal(self) -> None:
         """Begin to write what is pending, if anything is."""
         if self.pending.rows:
-            pending, self.pending = self.pending, PendingRows(self.rank.header.layers)
+            pending, self.pending, self.all_pending = self.pending, PendingRows(self.rank.header.layers), False
             self.pipeline.begin(pending)
 
     def stored_ids(self) -> set[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from actstore.store.documents.versions import VERSIONS, other_versions
 from actstore.store.format import STEP_JSON, STORE_JSON, step_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from actstore.store.documents.rank import Rank
@@ -91,8 +91,14 @@ def check_same(path: Path, store: Store, header: Header, provenance: Mapping[str
 
 def _other_data(before: Any, now: Any) -> list[str]:
     """Differences of what was told of the data before it was read; its hashes came later."""
-    told = [{key: item[key] for key in ("split", "source")} for item in before]
-    return differences(told, [{key: item[key] for key in ("split", "source")} for item in now], "data")
+    return differences(_told(before), _told(now), "data")
+
+
+def _told(data: Any) -> Any:
+    """Split and source of each item of data; what another writer noted in its place stays as it is."""
+    if not isinstance(data, list) or not all(isinstance(item, Mapping) for item in data):
+        return data
+    return [{key: item.get(key) for key in ("split", "source")} for item in data]
 
 
 def shared(provenance: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -17,7 +17,7 @@ from actstore.store.documents.journal import Journal
 from actstore.store.documents.rank import BEGIN, END, journal_start, parse_records, read_rank
 from actstore.store.documents.records import Begin, End, FileRecord, Seen, ShardRecord
 from actstore.store.documents.running_hashes import ROW_TABLE, LayerHash, RowTableHash
-from actstore.store.documents.shard import NewFile, fill_columns
+from actstore.store.documents.shard import NewFile, Stream, fill_columns
 from actstore.store.documents.steps import list_step
 from actstore.store.documents.versions import RESUMED, VERSIONS, other_versions, resumed
 from actstore.store.format import (
@@ -152,14 +152,12 @@ class RankWriter:
         if self._journal is None:
             self._journal = self._begin()
         path = self._path / shard_name(self._shards)
-        for rows in pending.tables:
-            self._table.update(rows)
-        streams = {layer_path(name): hashed for name, hashed in self._layers.items()}
+        first_row, streams = self.rows, self.hash_pending(pending)
         self._fence()
         file, extents = fill_columns(WholeFile(path, fence=self._fence), pending.columns(), streams)
         record = ShardRecord(
             shard=path.name,
-            first_row=self.rows,
+            first_row=first_row,
             rows=pending.rows,
             file=FileRecord(file.file_bytes, file.gaps, extents),
             nonfinite=pending.nonfinite(),
@@ -167,10 +165,16 @@ class RankWriter:
             segments={name: hashed.state for name, hashed in self._layers.items()},
             versions=self._other_versions,
         )
-        self._versions.append((self.rows, self._other_versions))
+        self._versions.append((first_row, self._other_versions))
         self._shards += 1
-        self.rows += pending.rows
         return Unsealed(file, record)
+
+    def hash_pending(self, pending: PendingRows) -> dict[str, Stream]:
+        """Count rows in that are about to be written; by path, the hashes that are to take every byte of a layer."""
+        for rows in pending.tables:
+            self._table.update(rows)
+        self.rows += pending.rows
+        return {layer_path(name): hashed for name, hashed in self._layers.items()}
 
     def seal(self, shard: Unsealed) -> None:
         """Wait until a shard is on the disk, and list it: now its rows are there. Shards come in their order."""
@@ -192,6 +196,13 @@ class RankWriter:
         """Say that these are all rows of the rank. StoreError where it was to have another number of them."""
         if self.ended:
             return
+        account = self.account(provenance)
+        journal = self._journal or self._begin()
+        journal.append({END: asdict(account)})
+        self.ended = True
+
+    def account(self, provenance: Mapping[str, JSON]) -> End:
+        """Return what is to be said of all rows. StoreError where the rank was to have another number of them."""
         if self._place.rows not in (None, self.rows):
             msg = (
                 f"{self._path} has {self.rows:,} rows where {self._place.rows:,} were announced: the data gave another "
@@ -200,13 +211,26 @@ class RankWriter:
             raise StoreError(msg)
         hashes = {ROW_TABLE: self._table.hexdigest()}
         hashes |= {name: hashed.hexdigest() for name, hashed in self._layers.items()}
-        said = {**self._shared, **self._own}
+        said = self.begun_with
         late = {key: value for key, value in provenance.items() if key not in said or said[key] != value}
         other = resumed(self._versions)
         late |= {RESUMED: other} if other else {}
-        journal = self._journal or self._begin()
-        journal.append({END: asdict(End(self.rows, hashes, late))})
-        self.ended = True
+        return End(self.rows, hashes, late)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing of the rank is on the disk, and no other rank or step is beside it."""
+        return self._journal is None and not self._place.shared
+
+    @property
+    def step(self) -> int:
+        """The number of the step."""
+        return self._place.number
+
+    @property
+    def begun_with(self) -> dict[str, JSON]:
+        """The provenance that the store and the rank were begun with."""
+        return {**self._shared, **self._own}
 
     def ids(self) -> set[bytes]:
         """The ids of all sealed rows."""

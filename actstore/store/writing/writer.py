@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from actstore.errors import StoreError
+from actstore.store.disk import cures
 from actstore.store.documents.documents import Header, check_provenance
 from actstore.store.documents.records import Seen
 from actstore.store.documents.write_place import WritePlace
@@ -14,6 +15,7 @@ from actstore.store.format import JSON, ROW_UNITS, StoredLayer
 from actstore.store.reading.reader import Store
 from actstore.store.reading.reader import open as open_store
 from actstore.store.writing import pending
+from actstore.store.writing.at_once import pack_pending
 from actstore.store.writing.batch_checks import KnownColumns, check_rows, check_same_layers, describe_layers
 from actstore.store.writing.claim import Claim, settle
 from actstore.store.writing.completion import complete_step
@@ -228,19 +230,36 @@ class Writer:
             raise StoreError(msg)
         rank, destination = self._begun.rank, self._destination
         with self._writing():
-            self._begun.seal()
-            self._begun.pipeline.wait()
-            self._begun.ids.check_end(self._rows)
-            rank.end(self._provenance)
-            self._claimed.check()
-            complete = complete_step(destination.staging, rank.header, self._place.number)
-            if destination.single_file:
-                pack_staged(destination.staging, self._claimed.check)
+            if (
+                rank.untouched
+                and self._begun.all_pending
+                and destination.single_file
+                and self._claimed.may_publish()
+            ):
+                self._begun.ids.check_end(self._rows)
+                fence = self._claimed.check
+                pack_pending(destination.staging, rank, self._begun.pending, self._provenance, fence)
+                complete = True
+            else:
+                complete = self._complete(self._begun)
             if complete or self._place.shared:
                 self._claimed.publish()
         self._begun.pipeline.close()
         self._state, self._left = "ended", f"{self._destination.final} is whole"
         return open_store(self._destination.final)
+
+    def _complete(self, begun: Begun) -> bool:
+        """Seal what is left, and pack a single file; returns whether all ranks of the step have ended."""
+        destination = self._destination
+        begun.seal()
+        begun.pipeline.wait()
+        begun.ids.check_end(self._rows)
+        begun.rank.end(self._provenance)
+        self._claimed.check()
+        complete = complete_step(destination.staging, begun.rank.header, self._place.number)
+        if destination.single_file:
+            pack_staged(destination.staging, self._claimed.check)
+        return complete
 
     def abandon(self) -> str:
         """End without the rows that are not sealed yet; sealed ones stay. Again, or after ``finish``: nothing changes.
@@ -280,7 +299,7 @@ class Writer:
             yield
         except OSError as error:
             place = self._destination.staging
-            msg = f"{place} cannot be written: {error.strerror or error}. Make room there, or write elsewhere"
+            msg = f"{place} cannot be written: {error.strerror or error}. {cures.to_write(error)}"
             raise StoreError(msg) from error
         self._state = "open"
 

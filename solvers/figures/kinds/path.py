@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from solvers.errors import FigureError
 from solvers.figures.marks.curves import Curves, drawn
-from solvers.figures.parts.names import thinned
-from solvers.figures.parts.places import layers_in_order
+from solvers.figures.parts.places import of_few_layers
 from solvers.figures.rows import chosen, metric_of
 
 if TYPE_CHECKING:
@@ -31,16 +30,7 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
     taken = {(_probe(row), row.score.C) for row in whole if row.score.kind == "task"}
     splits = {row.score.split for row in whole if row.score.kind == "path" and row.score.metric == metric}
     whole = _once([row for row in whole if row.score.metric == metric and row.score.split in splits])
-    layers = layers_in_order(whole)
-    kept = (
-        [layers[place] for place in thinned(len(layers), _MOST_LAYERS)]
-        if len(layers) > _MOST_LAYERS
-        else layers
-    )
-    notes = [f"{len(kept)} of {len(layers)} layers, evenly chosen"] if len(kept) < len(layers) else []
-    whole = sorted(
-        (row for row in whole if row.score.layer in kept), key=lambda row: layers.index(row.score.layer)
-    )
+    whole, notes = of_few_layers(whole, _MOST_LAYERS)
     what = Curves(
         whole,
         metric,

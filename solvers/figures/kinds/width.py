@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from solvers.errors import FigureError
 from solvers.figures.marks.curves import Curves, drawn
-from solvers.figures.parts.names import thinned
-from solvers.figures.parts.places import layers_in_order
+from solvers.figures.parts.places import of_few_layers
 from solvers.figures.rows import chosen, metric_of, only_held_out
 
 if TYPE_CHECKING:
@@ -35,15 +34,7 @@ def draw(rows: Sequence[Shown], asked: Asked, look: Look) -> dict[str, Any]:
         )
     metric = metric_of(whole, asked)
     whole = only_held_out([row for row in whole if row.score.metric == metric], asked)
-    layers = layers_in_order(whole)
-    kept = (
-        [layers[place] for place in thinned(len(layers), _MOST_LAYERS)]
-        if len(layers) > _MOST_LAYERS
-        else layers
-    )
-    notes = [f"{len(kept)} of {len(layers)} layers, evenly chosen"] if len(kept) < len(layers) else []
-    whole = [row for row in whole if row.score.layer in kept]
-    whole.sort(key=lambda row: layers.index(row.score.layer))
+    whole, notes = of_few_layers(whole, _MOST_LAYERS)
     what = Curves(
         whole,
         metric,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from solvers.figures.parts.look import Look
     from solvers.figures.rows import Shown
 
-__all__ = ["Places", "horizontal", "layers_in_order", "upright"]
+__all__ = ["Places", "horizontal", "layers_in_order", "of_few_layers", "upright"]
 
 _LINE = 1.3  # from one line of text to the next, in font sizes
 
@@ -55,6 +55,16 @@ def layers_in_order(rows: Iterable[Shown]) -> list[str]:
                 merged.insert(at, layer)
                 at += 1
     return merged
+
+
+def of_few_layers(rows: Sequence[Shown], most: int) -> tuple[list[Shown], list[str]]:
+    """Return the scores of at most so many layers, evenly chosen, in network order; and the note that says so."""
+    layers = layers_in_order(rows)
+    kept = [layers[place] for place in thinned(len(layers), most)] if len(layers) > most else layers
+    notes = [f"{len(kept)} of {len(layers)} layers, evenly chosen"] if len(kept) < len(layers) else []
+    order = {layer: place for place, layer in enumerate(kept)}
+    found = sorted((row for row in rows if row.score.layer in order), key=lambda row: order[row.score.layer])
+    return found, notes
 
 
 def horizontal(names: Sequence[str], width: float, look: Look, title: str | None) -> Places:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.probing.finished_layers import FORMAT, VERSION
+from solvers.probing.finished.folder import FORMAT, VERSION
 from solvers.rows import blocks, flat_width
 
 if TYPE_CHECKING:

@@ -58,7 +58,8 @@ class Family:
     """Comparisons whose p-values are adjusted together, and where their reference is from.
 
     ``step`` is None where steps are compared. ``simultaneous``: the reference is the best found on the same rows.
-    ``notes`` say what else a reader has to know of the rows.
+    ``notes`` say what else a reader has to know of the rows. ``runs``: of how many runs the numbers are means; 0 where
+    they are of one.
     """
 
     target: str
@@ -70,6 +71,7 @@ class Family:
     simultaneous: bool
     comparisons: tuple[Compared, ...]
     notes: tuple[str, ...] = ()
+    runs: int = 0
 
 
 Named = tuple[str, "Probes", "Probe"]

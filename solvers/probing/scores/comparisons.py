@@ -125,7 +125,7 @@ def _several(name: str, values: Any) -> tuple[Any, ...]:
 
 def record(family: Family) -> dict[str, Any]:
     """Return a family as plain values, its ``comparisons`` a list."""
-    return {name: getattr(family, name) for name in (*_OF_FAMILY, "reference", "simultaneous")} | {
+    return {name: getattr(family, name) for name in (*_OF_FAMILY, "reference", "simultaneous", "runs")} | {
         "comparisons": [
             {
                 "layer": each.name,
@@ -148,11 +148,18 @@ def heading(family: Family) -> list[str]:
     rows += "" if one.groups is None else f" in {one.groups:,} group{'s' * (one.groups != 1)}"
     count = len(family.comparisons)
     step = "" if family.step is None else f", step {family.step}"
+    if family.runs:
+        rows = f"means over {family.runs} runs of {rows}"
     lines = [
         f"{family.metric} of {family.target} on {family.split}{step}: {rows}",
         f"reference: {family.reference}{', the best found on these very rows' * family.simultaneous}",
     ]
     family_of = f"family: {count:,} comparison{'s' * (count != 1)}"
+    if family.runs:
+        return [
+            *lines,
+            f"{family_of}; 95% and p are of the mean over further runs (t), not of new rows; p family is Holm's",
+        ]
     if not family.simultaneous:
         return [*lines, f"{family_of}; 95% is of each by itself, p family is Holm's over all"]
     return [

@@ -48,7 +48,7 @@ def test_intervals():
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
     assert found.interval == "bootstrap"
     right = mean_over_rows(np.ones(50), None, share=True)
-    assert (right.value, right.interval) == (1, "wilson")
+    assert (right.value, right.interval) == (1, "exact")
     assert 0.9 < right.low < 1
     groups = np.repeat(np.arange(10), 40)
     few = mean_over_rows(values, groups)

@@ -1,10 +1,10 @@
-"""Which share of a dump this process takes, where several work at one: said by an option, or by what started them.
+"""Which share of a dump or a fit this process takes: said by an option, or by what started the processes.
 
 The first that says so counts, each for both numbers:
 
 1. ``--rank`` and ``--world-size``;
 2. ``RANK`` and ``WORLD_SIZE``, which torchrun sets;
-3. ``jax.distributed``, where the model's own file initialised it;
+3. ``jax.distributed``, where the model's own file initialised it (a dump runs one, a fit does not);
 4. Slurm's step: ``SLURM_PROCID`` of ``SLURM_STEP_NUM_TASKS``. It is the step that counts (what ``srun`` starts), not
    the tasks of the allocation (``SLURM_NTASKS``): the shell of an interactive ``salloc`` and a batch script are one
    process each, whatever was allocated.
@@ -12,12 +12,20 @@ The first that says so counts, each for both numbers:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+def rank_options(share: str, shares: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that adds ``--rank`` and ``--world-size``, and says in their help what they share."""
+    rank = click.option("--rank", type=click.IntRange(min=0), metavar="R", help=f"{share} ...")
+    world_size = click.option("--world-size", type=click.IntRange(min=1), metavar="W", help=f"... {shares}")
+    return lambda command: rank(world_size(command))
+
 
 _TORCHRUN = ("RANK", "WORLD_SIZE")
 _SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")

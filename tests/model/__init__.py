@@ -1,0 +1,1 @@
+"""A model of the store in plain dictionaries, and random sequences of everything that is done to one."""

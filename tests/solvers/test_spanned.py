@@ -1,0 +1,214 @@
+"""Rows in the space that they span: the same problem, in as many dimensions as there are rows."""
+
+import numpy as np
+import pytest
+
+import solvers
+from solvers.arrays import NUMPY
+from solvers.lbfgs import spanned
+from solvers.lbfgs.leading import LeadingFactors, find_leading
+from solvers.lbfgs.objective import Ask, Targets, TwoClasses, evaluate
+from solvers.lbfgs.spanned import SpannedRows, pays, shared_stretch
+from solvers.lbfgs.sweep import ColumnSolver
+from solvers.lbfgs.working import WorkingRows
+from solvers.problem.problem import pose, pose_together
+
+ROWS, WIDTH = 40, 300
+
+
+@pytest.fixture
+def wide(make_rows):
+    activations, labels = make_rows(ROWS, WIDTH, 3)
+    activations[:, 3] += 300
+    activations[:, 5] *= 200
+    return activations, labels
+
+
+def turned(problem, backend=NUMPY):
+    base = WorkingRows(problem, backend, np.float64, resident=True)
+    return base, SpannedRows.of(base, base.frame(problem).stretch)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_weights_in_the_span_keep_their_logits_and_their_norm(wide, scale):
+    activations, labels = wide
+    weights = np.random.default_rng(1).exponential(size=ROWS)
+    problems = pose_together(activations, [labels, labels > 0], [None, weights], scale=False)
+    problem = pose(activations, labels, weights, scale=scale) if scale else problems[1]
+    base = WorkingRows(problems[0] if not scale else problem, NUMPY, np.float64, resident=True)
+    rows = SpannedRows.of(base, base.frame(problem).stretch)
+    x = (activations - problem.mean) / problem.scale
+    shares = np.random.default_rng(2).standard_normal((2, ROWS))
+    shares -= shares.mean(axis=1, keepdims=True)
+    given = np.column_stack([shares @ x, [0.5, -0.5]])
+    inside = rows.entered(problem, given)
+    np.testing.assert_allclose(
+        rows.kept @ inside[:, :-1].T + inside[:, -1],
+        x @ given[:, :-1].T + given[:, -1],
+        atol=1e-6 * np.abs(x).max(),
+    )
+    assert np.sum(inside[:, :-1] ** 2) == pytest.approx(np.sum(given[:, :-1] ** 2), rel=1e-6)
+    (back,) = rows.left([(problem, inside)])
+    np.testing.assert_allclose(back, given, atol=1e-6 * np.abs(given).max())
+
+
+def test_what_lies_outside_the_span_is_left_out(wide):
+    problem = pose(*wide)
+    base, rows = turned(problem)
+    x = wide[0] - problem.mean
+    outside = np.random.default_rng(3).standard_normal(WIDTH)
+    outside -= x.T @ np.linalg.lstsq(x.T, outside, rcond=None)[0]
+    (back,) = rows.left([(problem, rows.entered(problem, np.append(outside, 1.0)[None, :]))])
+    assert np.abs(back[0, :-1]).max() < 1e-6 * np.abs(outside).max()
+    assert back[0, -1] == pytest.approx(1.0, abs=1e-6)
+    assert base.width == WIDTH
+    assert rows.width == ROWS
+
+
+def test_rows_that_are_there_twice_span_no_more(wide):
+    activations = np.vstack([wide[0], wide[0]])
+    labels = np.append(wide[1], wide[1])
+    fit = solvers.fit(activations, labels, C=1.0, engine="numpy", gap_nats=1e-8)
+    assert fit.status == "converged"
+    single = solvers.fit(*wide, C=2.0, engine="numpy", gap_nats=1e-8)  # the same objective
+    assert fit.loss == pytest.approx(single.loss, abs=2e-8)
+
+
+def test_turning_is_bought_where_it_pays():
+    class Shaped:
+        kept = True
+
+        def __init__(self, rows, width):
+            self.rows, self.width = rows, width
+
+    assert pays(Shaped(15, 32_768), 25)
+    assert pays(Shaped(100, 65_536), 25)
+    assert not pays(Shaped(2000, 4096), 60)  # it would take as long as ninety readings of the rows
+    assert pays(Shaped(2000, 4096), 600)
+    assert not pays(Shaped(3000, 3000), 10**6)
+    streamed = Shaped(15, 32_768)
+    streamed.kept = None
+    assert not pays(streamed, 250)
+
+
+def test_weak_penalties_are_expected_to_take_more_steps(make_problem):
+    problem = make_problem(classes=2, scale=True)
+    steps = [spanned.expected_steps(problem, C) for C in (1e-6, 1e-2, 1.0, 1e3, 1e300, np.inf)]
+    assert steps == sorted(steps)
+    assert steps[0] == 25
+    assert steps[-1] == steps[-2] < 1000
+
+
+def test_problems_that_scale_each_their_own_way_are_not_turned(wide):
+    activations, labels = wide
+    weights = np.random.default_rng(1).exponential(size=ROWS)
+    alike = pose_together(activations, [labels, labels > 0], [None, None], scale=True)
+    apart = pose_together(activations, [labels, labels > 0], [None, weights], scale=True)
+    for problems, shared in ((alike, True), (apart, False)):
+        rows = WorkingRows(problems[0], NUMPY, np.float64, resident=True)
+        assert (shared_stretch(problems, rows) is not None) == shared
+    fits = solvers.fit(
+        activations, {0: labels, 1: labels > 0}, sample_weight={0: None, 1: weights}, scale=True, engine="numpy"
+    )
+    assert {str(fit.status) for fit in fits.values()} == {"converged"}
+
+
+def test_a_wide_layer_is_read_in_the_space_of_its_rows(wide, monkeypatch):
+    paths = []
+    for turn in (True, False):
+        if not turn:
+            monkeypatch.setattr("solvers.lbfgs.sweep.pays", lambda rows, steps: False)
+        paths.append(solvers.fit(*wide, C=[0.01, 1.0, 100.0], engine="numpy", scale=True))
+    for one, other in zip(*paths, strict=True):
+        assert one.status == other.status == "converged"
+        assert abs(one.loss - other.loss) <= one.gap_nats + other.gap_nats
+    assert paths[0].bytes_read < paths[1].bytes_read / 2
+
+
+def test_a_warm_start_enters_the_span(wide):
+    first = solvers.fit(*wide, C=1.0, engine="numpy", gap_nats=1e-8)
+    again = solvers.fit(*wide, C=1.0, engine="numpy", gap_nats=1e-6, warm_start=first)
+    assert again.evaluations <= 3
+
+
+def test_memory_that_is_too_small_for_it_keeps_the_rows_as_they_are(wide, monkeypatch):
+    monkeypatch.setattr(SpannedRows, "of", lambda *_: pytest.fail("rows were turned"))
+    (problem,) = pose_together(wide[0], [wide[1]], [None])
+    solver = ColumnSolver([problem], NUMPY, 2 * ROWS * WIDTH * 8)
+    assert solver.rows.kept is not None
+    fit = solvers.fit(*wide, engine="numpy", memory_bytes=2 * ROWS * WIDTH * 8)
+    assert fit.status == "converged"
+
+
+def test_a_matrix_that_rounding_leaves_no_factor_of_is_not_turned(wide, monkeypatch):
+    monkeypatch.setattr(spanned, "_gram", lambda *_: -np.eye(ROWS))
+    assert solvers.fit(*wide, engine="numpy").status == "converged"
+
+
+def test_it_is_the_same_on_a_device(wide, device):
+    problem = pose(*wide, scale=True)
+    here, there = turned(problem)[1], turned(problem, device)[1]
+    given = np.random.default_rng(0).standard_normal((3, ROWS + 1))
+    (expected,) = here.left([(problem, given)])
+    (found,) = there.left([(problem, device.xp.asarray(given))])
+    np.testing.assert_allclose(device.to_host(found), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_one_row_for_two_classes_is_the_objective_of_both(make_problem):
+    problem = make_problem(classes=2, weighted=True)
+    rows = WorkingRows(problem, NUMPY, np.float64, resident=True)
+    both, one = Targets.of(problem, NUMPY, np.float64), TwoClasses.of(problem, NUMPY, np.float64)
+    pair = np.random.default_rng(0).standard_normal((2, problem.width + 1))
+    pair -= pair.mean(axis=0)
+    full, single = (evaluate(rows, [Ask(targets, targets.compact(pair))])[0] for targets in (both, one))
+    assert single.cross_entropy == pytest.approx(full.cross_entropy, rel=1e-13)
+    np.testing.assert_allclose(single.gradient[0], full.gradient[1], rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(one.expanded(one.compact(pair)), pair, atol=1e-15)
+    square = np.sum(one.compact(pair)[:, :-1] ** 2)
+    assert one.penalty(0.3) * square == pytest.approx(0.3 * np.sum(pair[:, :-1] ** 2), rel=1e-13)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 20])
+def test_columns_of_two_classes_are_evaluated_each_for_itself(make_rows, count):
+    activations, labels = make_rows(500, 6, 3)
+    weights = [None if index % 2 else np.arange(500.0) % (index + 2) for index in range(count)]
+    problems = pose_together(activations, [labels > 0] * count, weights)
+    rows = WorkingRows(problems[0], NUMPY, np.float32, resident=True)
+    drawn = np.random.default_rng(0).standard_normal((count, 1, 7))
+    asks = [
+        Ask(TwoClasses.of(problem, NUMPY, np.float32), each)
+        for problem, each in zip(problems, drawn, strict=True)
+    ]
+    for ask, answer in zip(asks, evaluate(rows, asks), strict=True):
+        (alone,) = evaluate(rows, [ask])
+        assert answer.cross_entropy == pytest.approx(alone.cross_entropy, rel=1e-6)
+        np.testing.assert_allclose(answer.gradient, alone.gradient, atol=1e-6)
+
+
+def test_leading_directions_are_those_the_rows_vary_along():
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((400, 60)) * np.r_[np.full(5, 30.0), np.full(55, 0.1)]
+    turn = np.linalg.qr(generator.standard_normal((60, 60)))[0]
+    leading = find_leading(NUMPY, x @ turn, np.ones(60), generator.standard_normal((12, 400)))
+    np.testing.assert_allclose(leading.directions.T @ leading.directions, np.eye(12), atol=1e-12)
+    assert np.linalg.svd(turn[:5] @ leading.directions, compute_uv=False).min() > 0.999
+    assert leading.tail < 90  # a tenth of what the wide directions have
+
+
+def test_a_metric_along_leading_directions_is_a_block_there_and_a_number_across():
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((200, 20)) * np.arange(20, 0, -1)
+    v = generator.uniform(0.1, 1, (1, 200)) / 200
+    leading = find_leading(NUMPY, x, np.ones(20), generator.standard_normal((8, 200)))
+    mass = v.sum(axis=1, keepdims=True)
+    rest = np.array([[3.0]])
+    metric = LeadingFactors.of(NUMPY, leading, leading.blocks(NUMPY, v, mass), rest, 0.5)
+    mean = (v @ x) / mass
+    moved = (x - mean) @ leading.directions
+    block = (moved * v.T).T @ moved + 0.5 * np.eye(8)
+    across = np.eye(20) - leading.directions @ leading.directions.T
+    whole = leading.directions @ block @ leading.directions.T + 3.0 * across
+    sides = generator.standard_normal((1, 20))
+    np.testing.assert_allclose(
+        metric.solve(NUMPY, sides), np.linalg.solve(whole, sides.T).T, rtol=1e-4, atol=1e-7
+    )
