@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "ProbeMeans", "read_once"]
 
 _KEPT_ENTRIES, _KEPT_ROWS = 1 << 20, 1 << 18
-"""Logits of all rows are kept where they, and the rows, are no more than so many: 8 MB, and eight times as much while an
-intercept is looked for."""
+"""Logits of all rows are kept where they, and the rows, are no more than so many: 8 MB, and eight times as much while
+an intercept is looked for."""
 
 
 @dataclass(frozen=True)
