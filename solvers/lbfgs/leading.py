@@ -8,6 +8,7 @@ Hessian there costs a thousandth of the whole one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ __all__ = ["Leading", "LeadingFactors", "find_leading"]
 
 _JITTER = 1e-7
 """What is added to the diagonal of a block, as a share of its mean, so that rows in float32 leave it positive."""
+_MOST_JITTER = 1e4
+"""A block that needs more is none: it holds no numbers."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,20 @@ class LeadingFactors:
     @classmethod
     def of(
         cls, backend: Backend, leading: Leading, blocks: list[Any], rest: Any, penalty: float
-    ) -> LeadingFactors:
-        """The metric of blocks under a penalty."""
+    ) -> LeadingFactors | None:
+        """The metric of blocks under a penalty; None where one of them has no factor."""
         xp, factors = backend.xp, []
         for block in blocks:
             diagonal = xp.arange(len(block))
             size = float(block[diagonal, diagonal].mean()) + penalty
-            factor, jitter = None, _JITTER
-            while factor is None:
+            factor, jitter = None, _JITTER if size < math.inf else math.inf
+            while factor is None and jitter < _MOST_JITTER:
                 moved = block.copy()
                 moved[diagonal, diagonal] += penalty + jitter * size
                 factor = backend.factor(moved)
                 jitter *= 10
+            if factor is None:
+                return None
             factors.append(factor)
         return cls(leading.directions, tuple(factors), rest)
 

@@ -125,7 +125,7 @@ class Curvature:
         if self.leading is not None:
             rest = self.spread + penalty + _LEAST
             along = LeadingFactors.of(backend, self.leading, list(self.blocks or ()), rest, penalty)
-            return Metric(center, self.mass, leading=along)
+            return Metric(center, self.mass, backend.xp.sqrt(rest), leading=along)
         if self.blocks is None:
             return Metric(center, self.mass, xp.sqrt(self.spread + penalty + _LEAST), basis=self.basis)
         root = xp.sqrt(xp.square(stretch) * self.spread + penalty + _LEAST)

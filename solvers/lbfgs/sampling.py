@@ -35,6 +35,8 @@ _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
 WHOLE_ELEMENTS = 1 << 20
 """Layers of so few entries are taken whole, without looking for the rows that matter."""
+IN_FLIGHT = 160
+"""Coefficient columns that may be in flight together."""
 LEADING_ELEMENTS = 1 << 27
 """Layers of more entries than this have their curvature taken from a sample, not along leading directions."""
 BASIS_WIDTH = 2048
@@ -112,10 +114,15 @@ class Sampler:
             self._bases[key] = self._rows.backend.xp.linalg.eigh(turned)[1]
         return self._bases[key]
 
-    def leads(self, rank: int) -> bool:
-        """Whether there can be so many leading directions: of rows that are kept, and that fit along them."""
+    def leads(self, rank: int, columns: int = 1) -> bool:
+        """Whether there can be so many leading directions: the rows are kept, and what is made of them fits.
+
+        That is the rows along them, and a block and its factor for each column in flight, in float64.
+        """
         rows, width = self._rows.rows, self._rows.width
-        fits = rows * rank <= self._most * width and rows * width <= LEADING_ELEMENTS
+        entries = self._most * width
+        blocks = 4 * max(columns, IN_FLIGHT) * rank**2
+        fits = rows * rank <= entries and blocks <= 3 * entries and rows * width <= LEADING_ELEMENTS
         return self._rows.kept is not None and fits
 
     def has_leading(self, stretch: Any, rank: int) -> bool:

@@ -17,7 +17,7 @@ from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import evaluate, targets_of
-from solvers.lbfgs.sampling import Sampler
+from solvers.lbfgs.sampling import IN_FLIGHT, Sampler
 from solvers.lbfgs.spanned import SpannedRows, expected_steps, holds, pays, shared_stretch
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, WorkingRows
 from solvers.workers.threads import one_blas_thread
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ColumnSolver"]
 
-COLUMNS = 160
+COLUMNS = IN_FLIGHT
 """Coefficient columns in flight: their products then run at the speed of the cores (docs/solving.md)."""
 _COPIES = 3
 """Blocks of the Hessian of one column: as they are, factored, and the factors they take the place of."""

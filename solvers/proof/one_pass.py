@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "ProbeMeans", "read_once"]
 
-_KEPT_ENTRIES = 1 << 23
-"""Logits of all rows are kept where they are no more than so many: 64 MB."""
+_KEPT_ENTRIES, _KEPT_ROWS = 1 << 20, 1 << 18
+"""Logits of all rows are kept where they, and the rows, are no more than so many: 8 MB, and eight times as much while
+an intercept is looked for."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class _Pass:
         self._groups = list(groups(self._targets, self._ends))
         self._hot = sum(targets.classes for targets, _ in new)
         self._logits: Any = None
-        if self._ends[-1] * rows.rows <= _KEPT_ENTRIES:
+        if rows.rows <= _KEPT_ROWS and self._ends[-1] * rows.rows <= _KEPT_ENTRIES:
             self._logits = rows.backend.xp.empty((self._ends[-1], rows.rows))
 
     def run(self) -> tuple[list[ProbeMeans], list[NDArray[np.float64]]]:

@@ -138,6 +138,8 @@ def main():
     count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     fits = false = missed = wide = two = 0
     for seed in range(first, first + count):
+        if seed > first and (seed - first) % 100 == 0:
+            print(f"{seed - first} problems, {fits} fits, {false} false, {missed} missed", flush=True)  # noqa: T201
         drawn = draw(seed)
         wide += drawn.activations.shape[0] < drawn.activations.shape[1]
         with warnings.catch_warnings():

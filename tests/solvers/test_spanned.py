@@ -163,10 +163,11 @@ def test_without_a_penalty_nothing_is_turned(wide, monkeypatch):
 
 
 def test_leading_directions_fit_the_memory(make_problem):
-    problem = make_problem(rows=2000, width=40, classes=2)
+    problem = make_problem(rows=9000, width=40, classes=2)
     rows = WorkingRows(problem, NUMPY, np.float32, resident=True)
-    for most, fits in ((10**6, True), (2000 * 20 // 40, True), (2000 * 20 // 40 - 1, False)):
+    for most, fits in ((10**6, True), (9000 * 20 // 40, True), (9000 * 20 // 40 - 1, False)):
         assert Sampler(rows, most, whole=True).leads(20) == fits
+    assert not Sampler(rows, 9000 * 20 // 40, whole=True).leads(20, columns=1000)  # a block for each of them
     streamed = WorkingRows(problem, NUMPY, np.float32)
     assert not Sampler(streamed, 10**6, whole=True).leads(20)
 
@@ -219,6 +220,11 @@ def test_leading_directions_are_those_the_rows_vary_along():
     np.testing.assert_allclose(leading.directions.T @ leading.directions, np.eye(12), atol=1e-12)
     assert np.linalg.svd(turn[:5] @ leading.directions, compute_uv=False).min() > 0.999
     assert leading.tail < 90  # a tenth of what the wide directions have
+
+
+def test_a_block_without_numbers_leaves_the_number_across_alone():
+    leading = find_leading(NUMPY, np.eye(9), np.ones(9), np.random.default_rng(0).standard_normal((3, 9)))
+    assert LeadingFactors.of(NUMPY, leading, [np.full((3, 3), np.nan)], np.ones((1, 1)), 0.1) is None
 
 
 def test_a_metric_along_leading_directions_is_a_block_there_and_a_number_across():
