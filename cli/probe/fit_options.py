@@ -159,7 +159,7 @@ _OPTIONS = (
     rank_options(
         "Fit with others, which are given the same command: rank R",
         "of W, each layer once. Without them: RANK and WORLD_SIZE (torchrun sets them), else the tasks of a Slurm step "
-        "(srun); in a job array $SLURM_ARRAY_TASK_ID and $SLURM_ARRAY_TASK_COUNT.",
+        "(srun); in a job array from 0 give $SLURM_ARRAY_TASK_ID and $SLURM_ARRAY_TASK_COUNT.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N"),
     click.option("-o", "--output", required=True, metavar="PROBES", help="The probe file to write."),

@@ -18,7 +18,7 @@ from solvers.fitting.settings import FitKeywords, takes_settings
 from solvers.given import by_position, refuse_other_rows
 from solvers.printable.progress import shown
 from solvers.probing.finished.parts import Parts
-from solvers.probing.finished.share import share_of
+from solvers.probing.finished.share import Entry, share_of
 from solvers.probing.layer.fit_layer import Question
 from solvers.probing.layer.notices import task_notices
 from solvers.probing.layer.question import question
@@ -184,7 +184,7 @@ def fit_layers(
     if not wanted:
         msg = "there are no layers to fit; give at least one"
         raise ProblemError(msg)
-    share = share_of(rank, world_size, None if parts is None else Path(parts))
+    entry = Entry(overwrite, share_of(rank, world_size, None if parts is None else Path(parts)))
     question_asked = Question(tasks, asked, row_tables(tasks, groups, ids))
     say = _warn if notice is None else notice
     _tell([*task_notices(tasks), *unfound_labels(named, rules.ignore_label)], say)
@@ -192,7 +192,7 @@ def fit_layers(
     starts = {} if warm_start is None else find_starts(warm_start, first, tasks, say)
     kept = Parts(wanted)
     if parts is not None:
-        kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, overwrite, say, share)
+        kept = Parts.begin(Path(parts), question(wanted, tasks, asked), wanted, entry, say)
     kept.tables = question_asked.tables
     with shown(progress) as line:
         probes = Run(question_asked, starts, line.report).over(kept)

@@ -248,6 +248,21 @@ def test_a_whole_file_that_does_not_say_its_data_is_refused(tmp_path, write_stor
     assert files_of(tmp_path) == before
 
 
+def test_other_rows_are_no_step_of_a_store_whether_or_not_the_step_is_named(tmp_path):
+    """Without `--step` they went in as step 0, in place of nothing that could be resumed."""
+    out = tmp_path / "out.acts"
+    dump(Net(), data_of(), out, replace(SETTINGS, step=5)).close()
+    other = [SplitData("else", from_object(inputs_of("train"), "else.npy"))]
+    for step in (None, 0, 7):
+        with pytest.raises(
+            StoreError, match="are not those of step 5; every step of a store has the same rows"
+        ):
+            dump(OtherNet(), other, out, replace(SETTINGS, step=step, resume=True))
+    with actstore.open(out) as store:
+        assert store.steps == [5]
+    assert not actstore.verify(out).damages
+
+
 def test_more_data_does_not_go_into_a_whole_folder(tmp_path):
     """Batches that only reading counts, and now there are more of them."""
     out = tmp_path / "out.acts"

@@ -344,7 +344,7 @@ def test_documents_that_were_being_written_are_left_over(folder):
     """Of the store and of a step: a process was killed before they had their names."""
     mark = "0" * 16
     half = [folder / f"steps/0/COMPLETE.{mark}.tmp", folder / f"store.json.{mark}.tmp"]
-    for path in half:
+    for path in (*half, folder / "mine.tmp", folder / f"mine.{mark}.tmp"):
         path.write_bytes(b"{")
     report = actstore.verify(folder)
     assert (report.damages, report.leftovers, report.complete) == ([], half, True)

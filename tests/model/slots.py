@@ -103,6 +103,8 @@ class Slot:
         if how == OVERWRITE:
             return MUST if what.world_size == self.begun.world_size == 1 else MAY
         if how == RESUME:
+            if what == self.begun and self.replaces and not any(self.sealed.values()):
+                return MAY  # of the new one nothing may have been begun, and the old one is another
             return MUST if what == self.begun else NEVER if self._sealed_otherwise(what) else MAY
         if what == self.begun and rank not in self.touched and not self.replaces:
             return MUST

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from actstore.errors import StoreError
 from actstore.store.disk import cures
-from actstore.store.disk.durable import TEMPORARY_SUFFIX
+from actstore.store.disk.durable import temporary_of
 from actstore.store.documents.folder import read_folder
 from actstore.store.format import JOURNAL, MANIFEST, PACKED, STEPS, STORE_JSON
 from actstore.store.reading.single_file import EXPECTED, FOOTER_BYTES, examine
@@ -60,7 +60,9 @@ def _folder(path: Path, progress: Callable[[VerifyProgress], None] | None, worke
     if not damages and account.steps:
         damages = _unreadable(path)
     leftovers = [*account.leftovers, *(path / name for name in (PACKED,) if (path / name).exists())]
-    leftovers += sorted(path.glob(f"*{TEMPORARY_SUFFIX}"))
+    leftovers += sorted(
+        each for each in path.iterdir() if temporary_of(each.name) in (STORE_JSON, JOURNAL, PACKED)
+    )
     nbytes = account.document_bytes + sum(file.file_bytes for file in account.files)
     return Report(path, account.rows, nbytes, account.complete, damages, leftovers)
 

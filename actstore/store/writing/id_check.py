@@ -30,7 +30,7 @@ class IdCheck:
         self._place = place
         self._base: Store | None = None
         self.other_steps: Mapping[int, Mapping[str, Any]] = {}
-        if not (folder / STORE_JSON).exists() or place.step is None:
+        if not (folder / STORE_JSON).exists():
             return
         header = read_header(folder)
         steps = [step for step in listed_steps(folder, header) if step != place.number]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from solvers.probing.finished.share import Share
+    from solvers.probing.finished.share import Entry
     from solvers.probing.layer.slices import FitLayer
     from solvers.probing.row_table import RowTable
 
@@ -112,9 +112,8 @@ class Parts:
         folder: Path,
         asked: Mapping[str, Any],
         layers: Sequence[FitLayer],
-        overwrite: bool,
+        entry: Entry,
         notice: Callable[[str], None],
-        share: Share | None = None,
     ) -> Parts:
         """Make the folder, or go on with the finished layers that lie there.
 
@@ -122,9 +121,8 @@ class Parts:
             folder: ``PROBES.parts``; the folder around it must be there.
             asked: the ``question``.
             layers: what is to be fitted.
-            overwrite: start anew where the folder is of another question.
+            entry: whether to start anew where the folder is of another question; this rank's share, of several.
             notice: told in a line how many layers are finished, and which are damaged.
-            share: this rank's, of a fit by several.
 
         Raises:
             ProbeFileError: the folder holds finished layers of another question, or what no fit wrote, or another
@@ -132,9 +130,9 @@ class Parts:
         """
         try:
             holder: Holder = (
-                Alone.begin(folder, asked, overwrite)
-                if share is None
-                else Together.begin(folder, asked, overwrite, share)
+                Alone.begin(folder, asked, entry.overwrite)
+                if entry.share is None
+                else Together.begin(folder, asked, entry.overwrite, entry.share)
             )
         except OSError as error:
             msg = f"finished layers cannot be kept in {folder}: {error.strerror}; make room or choose another place"

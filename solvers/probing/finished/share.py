@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from solvers.probing.layer.slices import FitLayer
 
-__all__ = ["Share", "share_of"]
+__all__ = ["Entry", "Share", "share_of"]
 
 PARTS_SUFFIX = ".parts"
 
@@ -38,6 +38,14 @@ class Share:
             layer.number: (chains[layer.name, layer.seed] - self.rank) % self.world_size for layer in layers
         }
         return sorted(layers, key=lambda layer: (turns[layer.number], layer.number))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How the folder of finished layers is entered: whether another question's may go, and as which rank of several."""
+
+    overwrite: bool = False
+    share: Share | None = None
 
 
 def share_of(rank: Any, world_size: Any, parts: Path | None) -> Share | None:
