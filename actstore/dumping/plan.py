@@ -65,6 +65,11 @@ class LoopSettings:
         if self.keep_input not in (None, *kept_inputs.KINDS):
             msg = f"keep_input is {self.keep_input!r}; expected {' or '.join(kept_inputs.KINDS)}"
             raise DumpError(msg)
+        if self.truncate and self.unit.name == WORD:
+            msg = (
+                "--truncate cuts words off, and with --row word each is a row; split the texts, or leave it out"
+            )
+            raise DumpError(msg)
 
     @property
     def examples(self) -> RowChoice:
@@ -178,9 +183,6 @@ def make_plan(
     RowUnit.of(settings.unit.name, data)  # refuses labels of words where a row is none
     for item in data:
         item.check_lengths()
-    if settings.truncate and settings.unit.name == WORD:
-        msg = "--truncate cuts words off, and with --row word each of them is a row; split the texts, or leave it out"
-        raise DumpError(msg)
     batches = settings.batches(data, 0)
     first = next(batches)
     first_ids = ids.at(data[0].split, first.places.tolist(), data[0].row_ids)

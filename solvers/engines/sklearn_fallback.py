@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINE", "SklearnEngine"]
 
-_WIDE = 1024
-"""Two classes on layers at least so wide are fitted faster by scikit-learn, one C at a time (docs/solving.md)."""
-ENTRIES = 1 << 26
-"""Layers of more entries were not measured, and rows are copied here."""
 _SMALL = 1 << 22
 """Entries of rows up to which BLAS is kept to one thread."""
 
@@ -49,18 +44,8 @@ class SklearnEngine:
         return ("cpu",)
 
     def bid(self, problem: Problem, fits: int, memory_bytes: int | None = None) -> Bid:
-        """Bid for one C and two classes on a wide layer, where it was measured faster, if it is imported already.
-
-        What it saves there is tenths of a second, and importing it takes more than a second.
-        """
-        wide = problem.width >= _WIDE and problem.rows * problem.width <= ENTRIES
-        if fits > 1 or len(problem.classes) > 2 or not wide:
-            return Bid(0.0, "it is for one C and two classes on a wide layer")
-        if _bytes_needed(problem) > (NUMPY.free_bytes() if memory_bytes is None else memory_bytes):
-            return Bid(0.0, f"it needs {_bytes_needed(problem):,} bytes")
-        if "sklearn.linear_model" not in sys.modules:
-            return Bid(0.0, "it would save less than importing it takes")
-        return Bid(1.5, f"one C and two classes on {problem.width:,} columns, where scikit-learn is faster")
+        """Bid for nothing: it is the reference, and was faster than numpy nowhere, its certificate included."""
+        return Bid(0.0, "it is a reference, and faster nowhere (docs/solving.md)")
 
     def unavailable(self) -> str | None:
         """Say why scikit-learn cannot be used here, or None."""

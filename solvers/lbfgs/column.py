@@ -70,8 +70,8 @@ class _Headway:
 class Column:
     """A column in flight. ``close`` says that it is near enough for the next C to start from; ``done`` that it is over.
 
-    ``since`` is the count of readings when it was begun. ``coefficients`` are the last ones reached; once it is over, the
-    best of those at its own penalty. ``gap_estimate`` is what the certificate is expected to say of them.
+    ``since`` is the count of readings when it was begun. ``coefficients`` are the last ones reached; once it is over,
+    the best of those at its own penalty. ``gap_estimate`` is what the certificate is expected to say of them.
     """
 
     subject: FitSubject

@@ -86,7 +86,7 @@ class FitSubject:
         per_column, kind = _LEVELS[number]
         if kind is Kind.LEADING:
             few = min(len(self.frame.stretch), len(self.targets.codes)) < _NARROW * per_column
-            if not few and self.sampler.leads:
+            if not few and self.sampler.leads(per_column):
                 return per_column, kind
             kind = Kind.PLAIN
         rows = min(per_column * len(self.frame.stretch), self.sample_rows, len(self.targets.codes))

@@ -70,6 +70,7 @@ class Sampler:
     def __init__(self, rows: WorkingRows, most: int, *, whole: bool) -> None:
         self._rows = rows
         self._generator = np.random.default_rng(0)
+        self._most = most
         count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))
         self._few = np.sort(self._generator.choice(rows.rows, count, replace=False))
         self._bases: dict[bytes, Any] = {}
@@ -111,10 +112,11 @@ class Sampler:
             self._bases[key] = self._rows.backend.xp.linalg.eigh(turned)[1]
         return self._bases[key]
 
-    @property
-    def leads(self) -> bool:
-        """Whether there can be leading directions: of rows that are kept, and few enough to look at whole."""
-        return self._rows.kept is not None and self._rows.rows * self._rows.width <= LEADING_ELEMENTS
+    def leads(self, rank: int) -> bool:
+        """Whether there can be so many leading directions: of rows that are kept, and that fit along them."""
+        rows, width = self._rows.rows, self._rows.width
+        fits = rows * rank <= self._most * width and rows * width <= LEADING_ELEMENTS
+        return self._rows.kept is not None and fits
 
     def has_leading(self, stretch: Any, rank: int) -> bool:
         """Say whether :meth:`leading` costs nothing, as it was made before."""

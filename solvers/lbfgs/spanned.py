@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from solvers.arrays import Backend
     from solvers.problem.problem import Problem
 
-__all__ = ["SpannedRows", "expected_steps", "pays", "shared_stretch"]
+__all__ = ["SpannedRows", "expected_steps", "holds", "pays", "shared_stretch"]
 
 _STEPS = 25
 """Evaluations that a column takes where the curvature is about its penalty; with the fourth root of their ratio, more
@@ -29,6 +29,9 @@ _HARDEST = 1e6
 _SPEED = 14
 """Multiplications of a large product in float64 in the time of one of an evaluation's (measured, one column)."""
 _LEAST = 1e-300
+_FAINTEST = 1e12
+"""Up to so many penalties in the variance of all columns together, what rounding adds to L changes no logit that
+counts. One column of 1e10 among columns of order 1 leaves nothing of those in X Xᵀ."""
 _CHUNK = 1024
 """Columns of the rows that are turned to float64 at a time."""
 _JITTER = 1e-15
@@ -43,6 +46,12 @@ def expected_steps(problem: Problem, C: float) -> float:
     )
     ratio = min(curvature / max(problem.penalty(C) / 2, _LEAST), _HARDEST)
     return _STEPS * max(1.0, ratio) ** 0.25
+
+
+def holds(problem: Problem, C: float) -> bool:
+    """Say whether rounding leaves enough of X Xᵀ at one C."""
+    variance = float(np.square(problem.deviation / problem.scale).sum())
+    return variance <= _FAINTEST * problem.penalty(C)
 
 
 def pays(rows: WorkingRows, steps: float) -> bool:

@@ -18,7 +18,7 @@ from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import evaluate, targets_of
 from solvers.lbfgs.sampling import Sampler
-from solvers.lbfgs.spanned import SpannedRows, expected_steps, pays, shared_stretch
+from solvers.lbfgs.spanned import SpannedRows, expected_steps, holds, pays, shared_stretch
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, WorkingRows
 from solvers.workers.threads import one_blas_thread
 
@@ -133,8 +133,10 @@ class ColumnSolver:
 
     def _may_span(self, goals: Sequence[Goal]) -> bool:
         """Whether turning the rows pays for what is to be solved, and fits what is for other things than rows."""
-        steps = sum(expected_steps(self._problems[goal.problem], C) for goal in goals for C in goal.C)
-        return pays(self.rows, self._wide * steps) and _SPAN_COPIES * 8 * self.rows.rows**2 <= self._budget // 4
+        asked = [(self._problems[goal.problem], C) for goal in goals for C in goal.C]
+        steps = sum(expected_steps(problem, C) for problem, C in asked)
+        fits = _SPAN_COPIES * 8 * self.rows.rows**2 <= self._budget // 4
+        return fits and pays(self.rows, self._wide * steps) and all(holds(problem, C) for problem, C in asked)
 
     def _columns(self, chains: Sequence[_Chain]) -> list[Column]:
         """Begin the columns that there is room for; all that are in flight then."""

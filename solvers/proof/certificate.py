@@ -70,6 +70,8 @@ class _RowMeans:
     """(classes, width + 1), mean of s e ⊗ x; its last column is π."""
     moment: float
     """Bound on the mean of s ‖x‖², that of rounding included."""
+    rounding: float
+    """Largest relative rounding of the class sums."""
 
 
 @dataclass
@@ -85,8 +87,8 @@ class _Certified:
     def of(cls, problem: Problem, rows: WorkingRows) -> _Certified:
         return cls(problem, targets_of(problem, rows.backend, np.float64), Frame.of(problem, rows))
 
-    def learned(self, class_sums: NDArray[np.float64]) -> None:
-        """Take what the first reading of the rows found.
+    def learned(self, class_sums: NDArray[np.float64], rounding: float) -> None:
+        """Take what the first reading of the rows found, and how far its sums were rounded.
 
         A row is x * stretch + offset, whose two parts are summed apart; the norms of their errors add up. Nothing of
         the column of ones is in it: the bound is made of the weights' gradient, and columns may be as small as they
@@ -96,7 +98,7 @@ class _Certified:
         off = (problem.center - problem.mean) * inverse
         squares = float(np.sum(np.square(problem.deviation * inverse) + np.square(off)))
         moment = (squares**0.5 + float(np.sum(np.square(off))) ** 0.5) ** 2
-        self.known = _RowMeans(class_sums, moment * (1 + _SLACK))
+        self.known = _RowMeans(class_sums, moment * (1 + _SLACK), rounding)
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class Certifier:
         asked = [Asked(trial.subject.targets, trial.subject.frame, trial.coefficients) for trial in trials]
         means, sums = read_once(self.rows, asked, [(subject.targets, subject.frame) for subject in new])
         for subject, class_sums in zip(new, sums, strict=True):
-            subject.learned(class_sums)
+            subject.learned(class_sums, means[0].rounding)
         return means
 
     def _straight(self, trials: list[_InterceptTrial], means: dict[int, ProbeMeans]) -> None:
@@ -245,14 +247,15 @@ def _bound(trial: _InterceptTrial, means: ProbeMeans, known: _RowMeans) -> tuple
     shares, residual = known.class_sums[:, -1], means.residual
     m = shares + residual[:, -1]
     shortfall = max(0.0, 1.0 - float(np.min(shares / np.maximum(m, np.finfo(np.float64).tiny))))
-    t = min(1.0, shortfall + means.rounding)
+    relative = max(known.rounding, means.rounding)
+    t = min(1.0, shortfall + relative)
     q = np.maximum((shares - (1 - t) * m) / t, np.finfo(np.float64).tiny)
     divergence = max(0.0, float(q @ (np.log(q) - means.log_p)))
     at_q = q[:, None] * known.class_sums.sum(axis=0) - known.class_sums
     repaired = (1 - t) * residual + t * at_q
     pull = trial.penalty * trial.coefficients[:, :-1]
     # |p - e|² ≤ 2 CE row by row, so Cauchy and Schwarz bound the terms whose sums were rounded.
-    size = means.rounding * np.sqrt(2 * means.cross_entropy) + 8 * _EPS
+    size = relative * np.sqrt(2 * means.cross_entropy) + 8 * _EPS
     rounding = size * np.sqrt(known.moment) + 8 * _EPS * float(np.linalg.norm(pull))
     slope = float(np.linalg.norm(repaired[:, :-1] + pull)) + rounding
     plain = float(np.linalg.norm(residual[:, :-1] + pull)) + rounding

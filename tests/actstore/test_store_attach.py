@@ -250,3 +250,21 @@ def test_a_damaged_target_is_named(store, damage):
         path.write_bytes(path.read_bytes().replace(b'"new"', b'"old"'))
     with pytest.raises(StoreError, match=f"{path.name}.*(missing|bytes where|damaged)"):
         actstore.open(store.path)
+
+
+def test_half_a_file_of_labels_is_removed_by_the_next_that_attaches(write_store, names_in):
+    """Its writer was killed: whoever holds the journal is the only one. What is not ours stays."""
+    with write_store("out.acts") as store:
+        store.attach("first", ["a", "b"] * 20)
+        targets = store.path / "targets"
+        mark = "0" * 16
+        for name in (
+            f"000001.h5.{mark}.tmp",
+            f"000007.h5.{mark}.tmp",
+            f"mine.h5.{mark}.tmp",
+            "000001.h5.tmp.bak",
+        ):
+            (targets / name).write_bytes(b"half")
+        store.attach("second", ["a", "b"] * 20)
+        assert names_in(targets) == ["000000.h5", "000001.h5", "000001.h5.tmp.bak", f"mine.h5.{mark}.tmp"]
+        assert store.targets["second"].tolist() == ["a", "b"] * 20

@@ -371,6 +371,21 @@ def test_bytes_after_the_last_record_are_damage_unless_a_step_was_being_listed(f
     assert (report.damages, report.leftovers) == ([], [journal, folder / "steps/8"])
 
 
+def test_a_kill_while_labels_are_listed_loses_nothing_and_says_so(folder):
+    """Their file has its name, and half a record follows the last one: one thing, not a damaged journal beside it."""
+    with actstore.open(folder) as store:
+        before = (folder / "journal").read_bytes()
+        store.attach("later", np.arange(store.rows))
+    journal = folder / "journal"
+    journal.write_bytes(journal.read_bytes()[: len(before) + 20])
+    (damage,) = actstore.verify(folder).damages
+    assert "attaching it was interrupted (nothing is lost: attach the labels again)" in damage.reason
+    with actstore.open(folder) as store:
+        store.attach("later", np.arange(store.rows))
+    report = actstore.verify(folder)
+    assert (report.damages, report.leftovers) == ([], [])
+
+
 # -- unfinished stores
 
 

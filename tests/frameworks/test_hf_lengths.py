@@ -77,9 +77,7 @@ def test_without_it_they_are_refused_by_their_id_with_the_cure(tmp_path, hf_fold
 
 
 def test_words_are_not_cut_where_each_is_a_row(tmp_path, hf_folder):
-    with pytest.raises(
-        ActstoreError, match="--truncate cuts words off, and with --row word each of them is a row"
-    ):
+    with pytest.raises(ActstoreError, match="--truncate cuts words off, and with --row word each is a row"):
         actstore.dump(
             f"hf:{hf_folder('bert')}",
             [([LONG.split()], None)],

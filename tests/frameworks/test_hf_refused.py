@@ -60,8 +60,8 @@ def test_text_without_a_tokenizer(refused, hf_folder, without_tokenizer):
 def test_a_sentence_that_is_too_long(refused, hf_folder, kind, tokens, most):
     line = refused(load_model(f"hf:{hf_folder(kind)}"), [["cat"], ["the", "mat"] * 6], row="word")
     assert line == (
-        f"row 'train/1' has {tokens} tokens, more than the {most} that the model takes; split it, or leave it out of "
-        "the data"
+        f"row 'train/1' has {tokens} tokens, more than the {most} that the model takes; split it, leave it out of the "
+        "data, or cut all such texts (--truncate)"
     )
 
 

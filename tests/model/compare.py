@@ -74,11 +74,18 @@ def rows_differ(store: Store, step: Step, *, whole: bool) -> str:
     return ""
 
 
-def unsound(path: Path, *, tidy: bool) -> str:
-    """What verify finds, with ``tidy`` also what is left over within; empty where nothing."""
+INTERRUPTED = "attaching it was interrupted (nothing is lost"
+
+
+def unsound(path: Path, *, tidy: bool, labelling: bool = False) -> str:
+    """What verify finds, with ``tidy`` also what is left over within; empty where nothing.
+
+    Where ``labelling`` was killed, the labels that nothing lists yet may be told, with the word that nothing is lost.
+    """
     try:
         report = actstore.verify(path, workers=1)
     except ActstoreError as error:
         return f"{path.name}: {error}"
-    found = [*report.damages, *(report.leftovers if tidy else ())]
+    damages = [each for each in report.damages if not (labelling and INTERRUPTED in each.reason)]
+    found = [*damages, *(report.leftovers if tidy else ())]
     return f"{path.name}: {found}" if found else ""

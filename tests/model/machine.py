@@ -114,7 +114,7 @@ class StoreMachine(RuleBasedStateMachine):
             kill,
             expected,
         )
-        if outcome.how == REFUSED:
+        if outcome.how == REFUSED or self._killed_in_vain(name, outcome, expected):
             return
         if not what.alike(slot.begun) or how == OVERWRITE:
             self._begin(slot, what, how)
@@ -153,15 +153,19 @@ class StoreMachine(RuleBasedStateMachine):
             called, overwrite = "mark", False
         there = slot.now is not None and any(called in slot.now.targets(step) for step in slot.now.steps)
         free = overwrite or not there
-        expected = MUST if slot.whole and slot.folder and free else MAY if slot.replaces and free else NEVER
+        expected = (
+            MUST if slot.whole and slot.folder and free else MAY if slot.now and slot.folder and free else NEVER
+        )
         outcome = self._act(
             "label",
             lambda: actions.label(self.folder / name, called, shift, overwrite=overwrite),
             kill,
             expected,
         )
-        if outcome.how != REFUSED:
+        if outcome.how != REFUSED and not self._killed_in_vain(name, outcome, expected):
+            blocked = slot.blocked
             self._became(name, labelled(slot.now, called, shift), outcome, tidies=False)
+            slot.half, slot.blocked = outcome.how == KILLED, blocked  # they are the same rows
 
     @rule(picks=st.lists(PICKS, min_size=1, max_size=3), to=PICKS, copy=st.booleans(), kill=KILLS)
     def merge(self, picks: list[int], to: int, copy: bool, kill: int | None) -> None:
@@ -176,7 +180,7 @@ class StoreMachine(RuleBasedStateMachine):
         expected = NEVER if after is None else MUST if to.free else MAY
         paths = [self.folder / name for name in names]
         outcome = self._act("merge", lambda: actions.merge(paths, self.folder / out, copy=copy), kill, expected)
-        if outcome.how != REFUSED:
+        if outcome.how != REFUSED and not self._killed_in_vain(out, outcome, expected):
             self._became(out, after, outcome, tidies=True)
 
     @rule(
@@ -193,17 +197,18 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _pack(self, name: str, out: str, step: int, overwrite: bool, kill: int | None) -> None:
         slot, to = self.slots[name], self.slots[out]
-        ready = slot.whole and step in slot.now.steps and not to.folder and name != out
-        expected = NEVER if not ready or (to.now and not overwrite) else MAY if to.begun else MUST
+        ready = slot.now is not None and step in slot.now.steps and not to.folder and name != out
+        expected = (
+            NEVER if not ready or (to.now and not overwrite) else MUST if slot.whole and not to.begun else MAY
+        )
         after = one_step(slot.now, step, folder=False) if expected != NEVER else None
         outcome = self._act(
             "pack",
             lambda: actions.pack(self.folder / name, self.folder / out, step, overwrite=overwrite),
             kill,
-            MAY if slot.replaces else expected,
+            expected,
         )
-        if outcome.how != REFUSED:
-            after = after or one_step(slot.now, step, folder=False)
+        if outcome.how != REFUSED and not self._killed_in_vain(out, outcome, expected):
             self._became(out, after, outcome, tidies=False)
 
     @rule(pick=PICKS, to=PICKS, kill=KILLS)
@@ -215,14 +220,22 @@ class StoreMachine(RuleBasedStateMachine):
         outcome = self._act(
             "unpack", lambda: actions.unpack(self.folder / name, self.folder / out), kill, expected
         )
-        if outcome.how != REFUSED:
+        if outcome.how != REFUSED and not self._killed_in_vain(out, outcome, expected):
             after = one_step(slot.now, next(iter(slot.now.steps)), folder=True)
             self._became(out, after, outcome, tidies=True)
+
+    def _killed_in_vain(self, name: str, outcome: Outcome, expected: str) -> bool:
+        """Whether a process was killed that would have been refused: nothing may have changed."""
+        vain = outcome.how == KILLED and expected == NEVER
+        self.slots[name].dirty |= vain
+        self.slots[name].half |= vain
+        return vain
 
     def _became(self, name: str, after: Plain, outcome: Outcome, *, tidies: bool) -> None:
         """A store is what it was or, where the process was not killed, ``after``."""
         slot = self.slots[name]
         slot.dirty = outcome.how == KILLED or (slot.dirty and not tidies)
+        slot.half |= outcome.how == KILLED
         if outcome.how == DONE or not difference_of(self.folder / name, after):
             slot.now = after
             slot.blocked = slot.begun is not None
@@ -320,13 +333,15 @@ class StoreMachine(RuleBasedStateMachine):
             ), said
         for place in (path, partial):
             if place.exists() and not no_rows(place):
-                said = unsound(place, tidy=slot.whole and not slot.dirty)
+                said = unsound(place, tidy=slot.whole and not slot.dirty and not slot.half, labelling=slot.half)
                 assert not said, said
                 if slot.begun is not None and (place == partial or slot.now is None):
                     below = slot.under if place == path else None  # it stays until the other is whole
                     self._check_begun(place, slot.begun, below or slot.begun)
         self._check_sealed(name, slot)
         others = [each.name for each in self._of(name) if each not in (path, partial)]
+        if slot.half:
+            others = [each for each in others if re.search(r"\.[0-9a-f]{16}\.tmp$", each) is None]
         assert slot.dirty or slot.begun or not others, f"left over: {others}"
         assert slot.dirty or slot.begun or not partial.exists(), f"left over: {partial.name}"
 

@@ -130,15 +130,15 @@ def merged(stores: list[Plain]) -> Plain | None:
     if not alike or len(set(ids)) < len(ids):
         return None
     steps = {number: _joined([store.steps[number] for store in stores]) for number in first.steps}
-    names = {name: None for store in stores for name in store.attached}
-    every = {number: {name for step in stores for name in step.steps[number].targets} for number in first.steps}
-    if any(names.keys() & own for own in every.values()):
-        return None  # hidden in one store and shown in another: nothing that this says
     attached = {
-        name: [label for store in stores for label in store.attached.get(name, [None] * store.rows)]
-        for name in names
+        name: [label for store in stores for label in _shown(store, name)]
+        for name in {name: None for store in stores for name in store.attached}
     }
     return Plain(True, steps, first.model, first.given if len(stores) == 1 else None, attached=attached)
+
+
+def _shown(store: Plain, name: str) -> list:
+    return store.targets(min(store.steps)).get(name, [None] * store.rows)
 
 
 def _joined(steps: list[Step]) -> Step:

@@ -29,6 +29,7 @@ class Slot:
         ended: of ``begun``, the ranks that returned.
         touched: of ``begun``, the ranks that were ever started.
         dirty: whether something was killed here since the last that tidies up.
+        half: whether half a file of labels, or half a packed one, may lie here, which not all that tidies up removes.
     """
 
     folder: bool
@@ -41,6 +42,7 @@ class Slot:
     ended: set[int] = field(default_factory=set)
     touched: set[int] = field(default_factory=set)
     dirty: bool = False
+    half: bool = False
 
     @property
     def free(self) -> bool:
@@ -73,6 +75,7 @@ class Slot:
             str(self.sealed),
             str(self.ended),
             self.dirty,
+            self.half,
         )
 
     def after(self, what: Dump, how: str) -> Plain | None:

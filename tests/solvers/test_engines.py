@@ -202,38 +202,22 @@ def test_auto_takes_the_gpu_where_one_works(monkeypatch, make_problem):
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_auto_leaves_two_classes_on_a_wide_layer_to_scikit_learn_once_it_is_imported(monkeypatch, make_rows):
+def test_auto_takes_numpy_whether_or_not_scikit_learn_is_imported(monkeypatch, make_rows):
     activations, labels = make_rows(50, 1100, 3)
-    two, three = pose(activations, labels > 0), pose(activations, labels)
-    monkeypatch.delitem(sys.modules, "sklearn.linear_model", raising=False)
-    alone = engines.choose("auto", two, 1)
-    assert (alone.engine.name, alone.finisher) == ("numpy", None)
-    assert "sklearn: it would save less than importing it takes" in alone.reason
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", SimpleNamespace())
-    choice = engines.choose("auto", two, 1)
-    assert (choice.engine.name, choice.finisher.name) == ("sklearn", "numpy")
-    assert choice.reason.startswith(
-        "auto: one C and two classes on 1,100 columns, where scikit-learn is faster"
-    )
-    for problem, fits in ((two, 2), (three, 1), (pose(activations[:, :1000], labels > 0), 1)):
-        assert engines.choose("auto", problem, fits).engine.name == "numpy"
-    assert (
-        engines.choose("auto", two, 1, memory_bytes=10**6).engine.name == "numpy"
-    )  # it takes 3 x 8 x 55,000 bytes
-    assert engines.choose("auto", two, 1, memory_bytes=10**7).engine.name == "sklearn"
-    monkeypatch.setattr("solvers.engines.sklearn_fallback.ENTRIES", 1000)
-    assert engines.choose("auto", two, 1).engine.name == "numpy"
+    for module in (None, SimpleNamespace()):
+        monkeypatch.setitem(sys.modules, "sklearn.linear_model", module)
+        for problem in (pose(activations, labels > 0), pose(activations, labels)):
+            choice = engines.choose("auto", problem, 1)
+            assert (choice.engine.name, choice.finisher) == ("numpy", None)
+            assert "sklearn: it is a reference, and faster nowhere" in choice.reason
 
 
-@pytest.mark.usefixtures("no_gpu")
 def test_float32_rows_are_fitted_in_float32_by_scikit_learn_and_certified_to_the_gap_all_the_same(make_rows):
-    import sklearn.linear_model  # noqa: F401
-
     activations, labels = make_rows(150, 1200, 2)
     wide = (activations * np.linspace(0.1, 5, 1200) + 300).astype(np.float32)
     for gap_nats in (1e-5, 1e-9):
-        fit = solvers.fit(wide, labels, scale=True, gap_nats=gap_nats)
-        assert fit.engine_reason.startswith("auto: one C and two classes on 1,200 columns")
+        fit = solvers.fit(wide, labels, scale=True, gap_nats=gap_nats, engine="sklearn")
+        assert fit.engine_reason.startswith("asked for by name")
         assert fit.status == "converged"
         other = solvers.fit(wide, labels, scale=True, gap_nats=gap_nats, engine="numpy")
         assert abs(fit.loss - other.loss) <= fit.gap_nats + other.gap_nats
@@ -279,7 +263,7 @@ def test_auto_takes_whoever_bids_most_and_says_why_the_others_were_not_taken(one
     activations, labels, _ = GRID["weighted"]
     fit = solvers.fit(activations, labels)
     assert fit.engine == "theirs"
-    said = "auto: it is asked for here; sklearn: it is for one C and two classes on a wide layer"
+    said = "auto: it is asked for here; sklearn: it is a reference, and faster nowhere (docs/solving.md)"
     assert fit.engine_reason == said
     one_more.bid = lambda problem, fits, memory_bytes: Bid(0.0, f"not for {fits} columns")
     fit = solvers.fit(activations, labels, C=[1.0, 2.0]).fits[0]

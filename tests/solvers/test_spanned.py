@@ -8,6 +8,7 @@ from solvers.arrays import NUMPY
 from solvers.lbfgs import spanned
 from solvers.lbfgs.leading import LeadingFactors, find_leading
 from solvers.lbfgs.objective import Ask, Targets, TwoClasses, evaluate
+from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.spanned import SpannedRows, pays, shared_stretch
 from solvers.lbfgs.sweep import ColumnSolver
 from solvers.lbfgs.working import WorkingRows
@@ -143,6 +144,31 @@ def test_memory_that_is_too_small_for_it_keeps_the_rows_as_they_are(wide, monkey
 def test_a_matrix_that_rounding_leaves_no_factor_of_is_not_turned(wide, monkeypatch):
     monkeypatch.setattr(spanned, "_gram", lambda *_: -np.eye(ROWS))
     assert solvers.fit(*wide, engine="numpy").status == "converged"
+
+
+@pytest.mark.parametrize("large", [1e4, 1e8])
+def test_a_column_that_hides_all_others_keeps_the_rows_as_they_are(wide, monkeypatch, large):
+    turned_by, real = [], SpannedRows.of
+    monkeypatch.setattr(SpannedRows, "of", lambda *given: turned_by.append(given) or real(*given))
+    activations = wide[0].copy()
+    activations[:, 7] *= large
+    fit = solvers.fit(activations, wide[1], C=1.0, engine="numpy")
+    assert fit.status == "converged"
+    assert bool(turned_by) == (large < 1e6)
+
+
+def test_without_a_penalty_nothing_is_turned(wide, monkeypatch):
+    monkeypatch.setattr(SpannedRows, "of", lambda *_: pytest.fail("rows were turned"))
+    assert solvers.fit(*wide, C=np.inf, engine="numpy", gap_nats=1e-3).status == "unpenalised"
+
+
+def test_leading_directions_fit_the_memory(make_problem):
+    problem = make_problem(rows=2000, width=40, classes=2)
+    rows = WorkingRows(problem, NUMPY, np.float32, resident=True)
+    for most, fits in ((10**6, True), (2000 * 20 // 40, True), (2000 * 20 // 40 - 1, False)):
+        assert Sampler(rows, most, whole=True).leads(20) == fits
+    streamed = WorkingRows(problem, NUMPY, np.float32)
+    assert not Sampler(streamed, 10**6, whole=True).leads(20)
 
 
 def test_it_is_the_same_on_a_device(wide, device):

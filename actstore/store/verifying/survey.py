@@ -100,9 +100,10 @@ def _survey_targets(account: Account, entries: Sequence[tuple[int, dict[str, Any
 
 
 def _survey_end(account: Account) -> None:
-    """Bytes after the last record of the store's journal: a new step was being listed, or they do not belong."""
+    """Bytes after the last record of the store's journal: a step or labels were being listed, or they do not belong."""
     path = account.folder / JOURNAL
     begun = any(found.parent == account.folder / STEPS for found in account.leftovers)
+    begun |= any(damage.path == path and is_attached_name(damage.place) for damage in account.damages)
     if path in account.leftovers and account.complete and not begun:
         account.leftovers.remove(path)
         account.damage(path, "the end", "bytes follow the last record, and nothing was being added")

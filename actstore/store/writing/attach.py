@@ -19,7 +19,7 @@ from actstore.store.documents.records import FileRecord
 from actstore.store.documents.row_table import target_columns
 from actstore.store.documents.shard import write_columns
 from actstore.store.documents.steps import TARGET, store_journal
-from actstore.store.format import FOLDER_SUFFIX, TARGETS, attached_name, encode_text
+from actstore.store.format import FOLDER_SUFFIX, TARGETS, attached_name, encode_text, is_attached_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ def check_attachable(store: Store) -> None:
 def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.MaskedArray) -> None:
     """Write the next file of labels, then list it in the journal of the store, which the caller holds.
 
-    What an interrupted writer left under the file's name was never listed, and is replaced.
+    What an interrupted writer left under the file's name was never listed, and is replaced; half a file is removed.
 
     Raises:
         StoreError: the disk takes no more; the store is as it was.
@@ -104,6 +104,8 @@ def write_target(folder: Path, journal: Journal, name: str, labels: np.ma.Masked
         if not path.parent.exists():
             path.parent.mkdir()
             durable.sync_folder(folder)
+        with suppress(OSError):  # of writers that were killed: whoever holds the journal is the only one
+            durable.remove_temporaries(path.parent, lambda of: is_attached_name(f"{TARGETS}/{of}"))
         journal.announce(file)
         written = write_columns(
             WholeFile(path, replace=True, fence=journal.check), target_columns(name, labels)
