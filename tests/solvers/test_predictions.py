@@ -13,7 +13,7 @@ from solvers import linear_map
 from solvers.errors import ProbeFileError, ProblemError, UnknownNameError
 from solvers.labels import UNSEEN
 from solvers.linear_map import LinearMap
-from solvers.probing import finished_layers
+from solvers.probing.finished import parts as finished_parts
 from solvers.probing.fit_layers import FitInterrupted
 from solvers.probing.probe import Probes
 from solvers.probing.row_table import Beside
@@ -195,8 +195,8 @@ def test_memory_is_that_of_a_block_whatever_the_rows_and_classes():
 @pytest.mark.parametrize(("mapped_bytes", "maps"), [(1, 256), (1, 1), (1 << 20, 256)])
 def test_parts_keep_them_and_the_joined_file_has_them(tmp_path, monkeypatch, mapped_bytes, maps):
     """In memory where they are small, or where many files would be held open; else in the parts."""
-    monkeypatch.setattr(finished_layers, "_MAPPED_BYTES", mapped_bytes)
-    monkeypatch.setattr(finished_layers, "_MOST_MAPS", maps)
+    monkeypatch.setattr(finished_parts, "_MAPPED_BYTES", mapped_bytes)
+    monkeypatch.setattr(finished_parts, "_MOST_MAPS", maps)
     layers, labels, splits = problem()
     both = {"a": layers["h"], "b": layers["h"][:, ::-1]}
 
