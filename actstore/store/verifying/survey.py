@@ -102,7 +102,9 @@ def _survey_targets(account: Account, entries: Sequence[tuple[int, dict[str, Any
 def _survey_end(account: Account) -> None:
     """Bytes after the last record of the store's journal: a step or labels were being listed, or they do not belong."""
     path = account.folder / JOURNAL
-    begun = any(found.parent == account.folder / STEPS for found in account.leftovers)
+    begun = any(
+        found.parent in (account.folder / STEPS, account.folder / TARGETS) for found in account.leftovers
+    )
     begun |= any(damage.path == path and is_attached_name(damage.place) for damage in account.damages)
     if path in account.leftovers and account.complete and not begun:
         account.leftovers.remove(path)

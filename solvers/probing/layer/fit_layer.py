@@ -158,19 +158,25 @@ class _Work:
         return self._choose(sound) if sound else {}, reasons
 
     def _choose(self, tasks: Mapping[str, Task]) -> dict[str, Chosen]:
-        """Every C fitted, and the best by the metric asked for chosen."""
+        """Every C fitted, and the best by the metric asked for chosen.
+
+        What is compared is fitted roughly, and the best is then fitted further, by which another may come to be better:
+        so it is compared again, as it is recorded.
+        """
         fits, metric = self._fits(self._started()), self.settings.select_by
         chosen = fits.choose(tasks)
         if metric == "cross_entropy":
             return chosen
-        values = self._scores().to_choose_by(chosen, metric)
-        best = {target: by_metric(found, values[target], metric) for target, found in chosen.items()}
-        moved = {target: C for target, C in best.items() if C != chosen[target].fit.C}
-        if not moved:
-            return chosen
-        starts = {target: chosen[target].start_at(C) for target, C in moved.items()}
-        fitted = self._fits(starts).fit_at({target: tasks[target] for target in moved}, moved)
-        return chosen | {target: chosen[target].at(found) for target, found in fitted.items()}
+        for _ in range(2 * len(self.settings.C)):  # each is fitted further once, and may be come back to
+            values = self._scores().to_choose_by(chosen, metric)
+            best = {target: by_metric(found, values[target], metric) for target, found in chosen.items()}
+            moved = {target: C for target, C in best.items() if C != chosen[target].fit.C}
+            if not moved:
+                break
+            starts = {target: chosen[target].start_at(C) for target, C in moved.items()}
+            fitted = self._fits(starts).fit_at({target: tasks[target] for target in moved}, moved)
+            chosen = chosen | {target: chosen[target].at(found) for target, found in fitted.items()}
+        return chosen
 
     def at(self, strengths: Mapping[str, float], before: Mapping[str, Probe]) -> dict[str, Chosen]:
         """Return the fits of targets at these C, beside the paths that they have, whose other fits are gone."""
