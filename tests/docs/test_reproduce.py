@@ -162,7 +162,11 @@ def test_a_signal_ends_the_command_too_and_the_next_call_goes_on(pages, number):
     slow = "echo begun > begun; sleep 60; touch never"
     (pages / "tiny" / "README.md").write_text(PAGE.replace("test -f ready", slow))
     work = pages.parent / "build" / "tiny"
-    command = [sys.executable, RUNNER, "--pages", pages, "--folder", pages.parent / "build"]
+    listen = (  # where the suite runs in the background, SIGINT is inherited as ignored
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    command = [sys.executable, "-c", listen, RUNNER, "--pages", pages, "--folder", pages.parent / "build"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not (work / "begun").exists() and process.poll() is None:
             time.sleep(0.02)
