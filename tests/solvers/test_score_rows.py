@@ -234,6 +234,8 @@ def test_kept_scores_are_the_same_without_a_look_at_the_predictions(classes, gro
         {"draws": 10},
         {"by_split": {"test": {"error": [0.0, 0.0, 0.0, "wilson", None, 199]}}},
         {"by_split": {"test": {"error": ["x", 0.0, 0.0, "wilson", None, 200]}}},
+        {"by_split": {"test": {"error": [10**400, 0.0, 0.0, "wilson", None, 200]}}},
+        {"by_split": {"test": {"error": [0.1, float("nan"), float("inf"), "wilson", None, 200]}}},
         {"by_split": {"test": {"error": [0.0, 0.0]}}},
         {"by_split": [1]},
     ],

@@ -6,7 +6,7 @@ They are a function of the predictions beside them, worked out as the probes are
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ def _sound(numbers: Any, rows: int | None) -> bool:
     if not isinstance(numbers, list | tuple) or len(numbers) != 6 or numbers[5] != rows:
         return False
     ends = all(
-        isinstance(each, float | int) and not isinstance(each, bool) and math.isfinite(each)
+        isinstance(each, float | int) and not isinstance(each, bool) and abs(each) <= sys.float_info.max
         for each in numbers[:3]
     )
     return ends and isinstance(numbers[3], str) and (numbers[4] is None or isinstance(numbers[4], int))
