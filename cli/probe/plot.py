@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.probe.afterwards.only import picked_layers
 from cli.result import Result, command
 from cli.shared import overwrite_option
 
@@ -100,6 +99,7 @@ def plot(
       probe plot probes.h5 --kind graph --palette red-blue -o network.svg
       probe plot probes.h5 --animate training.html
     """
+    from actstore.patterns import pick_names
     from solvers.figures.animation import SUFFIXES, save_animation
     from solvers.figures.asked import asked
     from solvers.figures.chart import refuse_existing_figure, save_figure
@@ -122,7 +122,7 @@ def plot(
     given["references"] = [_reference(text) for text in options["references"]]
     first = asked(**given)  # refuses words before a file is read
     rows, found = _read(probes, first)
-    given["layers"] = picked_layers(options["layers"], list(dict.fromkeys(row.score.layer for row in rows)))
+    given["layers"] = pick_names(options["layers"], list(dict.fromkeys(row.score.layer for row in rows)))
     given["splits"] = _splits(options["splits"], rows, found)
     if options["kind"] == "graph":
         given["edges"] = _edges(options["edges"]) or edges_of(found)

@@ -1,5 +1,7 @@
 """What files of others say of their numbers: applied or refused, never ignored (AnnData, netCDF, MATLAB; zarr)."""
 
+import re
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -22,17 +24,23 @@ def rows_of(spec):
     return whole
 
 
-def every_door(spec, message):
-    """Refused with this message as data, as features, as labels and by import."""
-    for read in (
-        lambda: split_data([spec]),
-        lambda: split_data([spec], as_features=True),
-        lambda: read_labels(spec),
-        lambda: import_files([spec], "unwritten.acts"),
-    ):
-        with pytest.raises(SourceError, match=message) as caught:
-            read()
-        assert "\n" not in str(caught.value)
+DOORS = {
+    "data": lambda spec: split_data([spec]),
+    "features": lambda spec: split_data([spec], as_features=True),
+    "labels": read_labels,
+    "import": lambda spec: import_files([spec], "unwritten.acts"),
+}
+
+
+def refusing(spec, message):
+    """Which doors refuse this in one line that has the message."""
+    found = []
+    for door, read in DOORS.items():
+        with pytest.raises(SourceError) as caught:
+            read(spec)
+        if re.search(message, str(caught.value)) and "\n" not in str(caught.value):
+            found.append(door)
+    return found
 
 
 # -- MATLAB
@@ -77,7 +85,7 @@ def test_what_matlab_means_otherwise_is_refused(tmp_path, attributes, message):
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["x"] = np.arange(6, dtype="u2").reshape(2, 3)
         file["x"].attrs.update(attributes)
-    every_door(f"{tmp_path}/a.mat:/x", message)
+    assert refusing(f"{tmp_path}/a.mat:/x", message) == [*DOORS]
 
 
 # -- groups
@@ -101,7 +109,7 @@ def test_the_parts_of_what_is_no_array_are_not_read_by_themselves(tmp_path, attr
         group["data"], group["codes"] = np.arange(5.0), np.array([0, -1, 1], "i1")
         group.attrs.update(attributes)
     for part in ("data", "codes"):
-        every_door(f"{tmp_path}/a.h5:/X/{part}", message)
+        assert refusing(f"{tmp_path}/a.h5:/X/{part}", message) == [*DOORS]
     with pytest.raises(SourceError, match=message):
         import_files([f"{tmp_path}/a.h5"], tmp_path / "o.h5")
 
@@ -125,7 +133,7 @@ def test_of_an_anndata_the_arrays_with_a_row_for_each_cell_are_layers(tmp_path):
         assert sorted(store.layers) == ["X", "layers/raw", "obsm/X_pca"]
         np.testing.assert_array_equal(store.layers["X"][:], X)
     np.testing.assert_array_equal(rows_of(f"{tmp_path}/a.h5ad:/obsm/X_pca"), X[:, :2])
-    every_door(f"{tmp_path}/a.h5ad:/obs/count", "is a table of AnnData")
+    assert refusing(f"{tmp_path}/a.h5ad:/obs/count", "is a table of AnnData") == [*DOORS]
 
 
 def test_a_sparse_anndata_is_refused_whole_and_read_by_its_dense_parts(tmp_path):
@@ -165,7 +173,7 @@ def test_a_variable_of_netcdf_is_read_and_its_coordinates_are_no_layers(tmp_path
 @pytest.mark.parametrize("name", ["scale_factor", "add_offset", "valid_range", "valid_min", "_Unsigned"])
 def test_numbers_that_mean_others_are_refused(tmp_path, name):
     netcdf(tmp_path / "a.nc", X, **{name: np.bytes_("true") if name == "_Unsigned" else 2.0})
-    every_door(f"{tmp_path}/a.nc:/x", f"has the attribute {name}, by which")
+    assert refusing(f"{tmp_path}/a.nc:/x", f"has the attribute {name}, by which") == [*DOORS]
     with pytest.raises(SourceError, match=f"has the attribute {name}"):
         import_files([f"{tmp_path}/a.nc"], tmp_path / "o.h5")
 
@@ -201,20 +209,20 @@ def test_chunks_that_are_not_there_are_no_zeros(group, tmp_path):
     values = X.copy()
     values[4:8] = 0  # zarr writes no chunk of the fill value alone
     add(group, values=values)
-    every_door(
+    assert refusing(
         f"{tmp_path}/a.zarr:/x",
         "was written in part, or has chunks of nothing but its fill value: 2 of 3 chunks",
-    )
+    ) == [*DOORS]
     add(group, "y", values, config={"write_empty_chunks": True})
     np.testing.assert_array_equal(rows_of(f"{tmp_path}/a.zarr:/y"), values)
     (tmp_path / "a.zarr" / "y" / ("0.0" if group.metadata.zarr_format == 2 else "c/0/0")).unlink()
-    every_door(f"{tmp_path}/a.zarr:/y", "2 of 3 chunks are there")
+    assert refusing(f"{tmp_path}/a.zarr:/y", "2 of 3 chunks are there") == [*DOORS]
 
 
 @pytest.mark.parametrize("name", ["scale_factor", "add_offset", "valid_max"])
 def test_zarr_whose_numbers_mean_others(group, tmp_path, name):
     add(group).attrs[name] = 2.0
-    every_door(f"{tmp_path}/a.zarr:/x", f"has the attribute {name}")
+    assert refusing(f"{tmp_path}/a.zarr:/x", f"has the attribute {name}") == [*DOORS]
 
 
 @pytest.mark.parametrize("fill", [-7.0, "AAAAAAAAHMA="])  # the second as xarray writes -7.0
@@ -230,7 +238,7 @@ def test_groups_of_zarr_that_are_no_arrays(group, tmp_path):
     sparse = group.create_group("X")
     add(sparse, "data", np.arange(1.0, 5), chunks=(4,))
     sparse.attrs["encoding-type"] = "csr_matrix"
-    every_door(f"{tmp_path}/a.zarr:/X/data", "a.zarr:/X is a sparse matrix")
+    assert refusing(f"{tmp_path}/a.zarr:/X/data", "a.zarr:/X is a sparse matrix") == [*DOORS]
     with pytest.raises(SourceError, match=r"a\.zarr:/X is a sparse matrix"):
         import_files([f"{tmp_path}/a.zarr"], tmp_path / "o.h5")
 
@@ -238,7 +246,7 @@ def test_groups_of_zarr_that_are_no_arrays(group, tmp_path):
 def test_packing_that_is_not_known_is_refused(tmp_path):
     group = zarr.open_group(tmp_path / "a.zarr", mode="w")
     add(group, chunks=(2, 2), shards=(4, 4))
-    every_door(f"{tmp_path}/a.zarr:/x", "is packed by 'sharding_indexed', which is not undone")
+    assert refusing(f"{tmp_path}/a.zarr:/x", "is packed by 'sharding_indexed', which is not undone") == [*DOORS]
 
 
 def test_an_array_in_fortran_s_order_and_one_alone(tmp_path):

@@ -28,7 +28,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarn
 
 
 def test_stores_are_what_plain_dictionaries_say():
-    run_state_machine_as_test(StoreMachine, settings=QUICK)
+    StoreMachine.counts.clear()
+    run_state_machine_as_test(StoreMachine, settings=QUICK)  # which asserts after every step
+    assert {"dump done", "dump killed", "pack done", "label done"} <= set(StoreMachine.counts)
+    assert sum(StoreMachine.counts.values()) >= 60
 
 
 @pytest.fixture(scope="module")

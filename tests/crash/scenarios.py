@@ -84,9 +84,9 @@ class Job:
 
 
 @contextmanager
-def small_shards() -> Iterator[None]:
+def small_shards(nbytes: int = SHARD_BYTES) -> Iterator[None]:
     """A dump of these few rows has several shards."""
-    before, pending.SHARD_BYTES = pending.SHARD_BYTES, (SHARD_BYTES, SHARD_BYTES)
+    before, pending.SHARD_BYTES = pending.SHARD_BYTES, (nbytes, nbytes)
     try:
         yield
     finally:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from crash.killing import dying_at
+from crash.killing import dying_at, telling
 from crash.replay import unsynced
+from crash.scenarios import small_shards
 
 import actstore
 from actstore import UnlabelledRowsWarning
@@ -21,8 +22,6 @@ from actstore.dumping.loop import SameWeightsWarning
 from actstore.errors import ActstoreError
 from actstore.sources import SplitData
 from actstore.sources.arrays import ArraySource
-from actstore.store.writing import pending
-from actstore.store.writing.sealing import RankWriter
 from model.plain import LATER, Dump, computed, digits, inputs, labels_of
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Outcome:
 
 def act(folder: Path, work: Callable[[], Any], kill: int | None) -> Outcome:
     """Do ``work`` on the stores in ``folder``. With ``kill``, in a process that dies at that one of its operations."""
-    with small_shards(), unsynced(), quiet():
+    with small_shards(SHARD_BYTES), unsynced(), quiet():
         if kill is not None:
             return _forked(dying_at(str(folder), work, kill))
         try:
@@ -82,32 +81,6 @@ def _forked(work: Callable[[], None]) -> Outcome:
     code = os.waitstatus_to_exitcode(status)
     assert code in (0, 2), "a process that was to be killed failed by itself; see above"
     return Outcome(REFUSED if code else DONE, said.decode(), sealed)
-
-
-@contextmanager
-def telling(pipe: int) -> Iterator[None]:
-    """Each shard that is sealed is told at once, by the number of rows so far."""
-    seal = RankWriter.seal
-
-    def told(rank: RankWriter, shard: Any) -> None:
-        seal(rank, shard)
-        os.write(pipe, b"%d\n" % (shard.record.first_row + shard.record.rows))
-
-    RankWriter.seal = told
-    try:
-        yield
-    finally:
-        RankWriter.seal = seal
-
-
-@contextmanager
-def small_shards() -> Iterator[None]:
-    """A dump of these few rows has several shards."""
-    before, pending.SHARD_BYTES = pending.SHARD_BYTES, (SHARD_BYTES, SHARD_BYTES)
-    try:
-        yield
-    finally:
-        pending.SHARD_BYTES = before
 
 
 @contextmanager

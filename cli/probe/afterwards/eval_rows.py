@@ -128,19 +128,13 @@ def chosen_probes(fitted: Probes, file: str, patterns: Sequence[str]) -> list[Pr
         LayerError: a pattern that picks none.
         WrongUsage: the file has no probes.
     """
-    from actstore.patterns import matcher, unknown
+    from actstore.patterns import pick_names
 
     every = list(fitted.values())
     if not every:
         raise WrongUsage(f"{file} has no probes: none of its layers could be fitted")
-    picked: set[str] = set()
     names = list(dict.fromkeys(name for probe in every for name in (probe.layer, probe.stored_layer)))
-    for pattern in patterns:
-        matches = matcher(pattern, names)
-        found = {name for name in names if matches(name)}
-        if not found:
-            raise unknown(pattern, names)
-        picked |= found
+    picked = set(pick_names(patterns, names))
     return [probe for probe in every if not patterns or {probe.layer, probe.stored_layer} & picked]
 
 

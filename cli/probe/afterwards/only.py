@@ -11,25 +11,7 @@ if TYPE_CHECKING:
 
     from solvers.probing.probe import Probes
 
-__all__ = ["only_probes", "picked_layers"]
-
-
-def picked_layers(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the layers that the patterns pick, in the order of the names.
-
-    Raises:
-        LayerError: a pattern that picks none; the message names the nearest.
-    """
-    from actstore.patterns import matcher, unknown
-
-    picked: set[str] = set()
-    for pattern in patterns:
-        matches = matcher(pattern, names)
-        found = {name for name in names if matches(name)}
-        if not found:
-            raise unknown(pattern, names)
-        picked |= found
-    return [name for name in names if name in picked]
+__all__ = ["only_probes"]
 
 
 def only_probes(
@@ -39,8 +21,9 @@ def only_probes(
 
     Raises:
         ClickException: a target or step that there is not, or no probe of all that is asked for.
-        LayerError: as ``picked_layers``.
+        LayerError: a pattern that picks no layer; the message names the nearest.
     """
+    from actstore.patterns import pick_names
     from solvers.probing.probe import Probes
 
     if not (layers or targets or steps):
@@ -52,7 +35,7 @@ def only_probes(
             if value not in there:
                 raise click.ClickException(f"{where} has no {what} {value!r}; {_known(what, value, there)}")
     names = list(dict.fromkeys(probe.layer for probe in probes.values()))
-    wanted["layer"] = picked_layers(layers, names) if layers else ()
+    wanted["layer"] = pick_names(layers, names) if layers else ()
     found = [
         probe
         for probe in probes.values()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.probe.afterwards.only import picked_layers
 from cli.probe.afterwards.tables import SHORT_NAMES, Column, interval, number, wrapped
 from cli.result import Result
 
@@ -51,6 +50,7 @@ def _twice(paths: Sequence[str]) -> str:
 def _read(path: str, asked: Asked, only: Sequence[Sequence[Any]], notes: list[str]) -> list[Score]:
     """Return the scores of one file that are asked for."""
     import solvers
+    from actstore.patterns import pick_names
     from solvers.figures.scores import read_scores
 
     found: Sequence[Score]
@@ -65,7 +65,7 @@ def _read(path: str, asked: Asked, only: Sequence[Sequence[Any]], notes: list[st
         notes += found.notes
     layers, targets, steps = only
     if layers:
-        layers = picked_layers(layers, list(dict.fromkeys(score.layer for score in found)))
+        layers = pick_names(layers, list(dict.fromkeys(score.layer for score in found)))
     kept = [
         score
         for score in found
