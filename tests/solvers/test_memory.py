@@ -90,7 +90,7 @@ def test_resident_rows_are_read_from_their_source_once_by_the_solver(data):
 
 
 def test_rows_picked_from_a_source_without_take_are_read_in_bounded_slices(monkeypatch):
-    monkeypatch.setattr("solvers.rows.RUN_ELEMENTS", 64 * 3)
+    monkeypatch.setattr("solvers.rows.source.RUN_ELEMENTS", 64 * 3)
     longest = []
 
     class Plain:
