@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from solvers.fitting.settings import FitSettings
     from solvers.probing.evaluate import evaluate
     from solvers.probing.fit_layers import fit_layers
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
     from solvers.probing.probe_file import load
+    from solvers.probing.probes import Probes
     from solvers.probing.scores.over_runs import compare_over_runs
     from solvers.proof.certifying import certify
     from solvers.rows import Columns, Concat, ConcatFeatures, ConcatRows, Project, Rows
@@ -54,7 +55,7 @@ _HOME = {
     "Predictions": "solvers.scoring.predictions",
     "Probe": "solvers.probing.probe",
     "ProbeFileError": "solvers.errors",
-    "Probes": "solvers.probing.probe",
+    "Probes": "solvers.probing.probes",
     "ProblemError": "solvers.errors",
     "Project": "solvers.rows",
     "Rows": "solvers.rows",

@@ -10,7 +10,8 @@ from cli.shared import printable as safe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
 
 _CLASSES_SHOWN = 6
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from actstore.store.reading.reader import Store
     from solvers.probing.afterwards.directions import Direction
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
 
 _KINDS = (".npy", ".npz")
 

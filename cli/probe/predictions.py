@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from actstore.store.reading.reader import Store
-    from solvers.probing.probe import Key, Probes
+    from solvers.probing.probe import Key
+    from solvers.probing.probes import Probes
 
 
 @command()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cli.result import Table
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
     from solvers.probing.scores.asked import Asked
     from solvers.scoring.score_rows import ScoreRows
 

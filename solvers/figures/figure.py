@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from solvers.figures.asked import Asked
     from solvers.figures.rows import Shown
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
 
 __all__ = ["description", "plot"]
 
@@ -48,7 +48,7 @@ def plot(probes: Probes | Mapping[str, Probes], kind: str = "depth", **options: 
         FigureError: an option or a word that there is not, or scores that cannot be drawn so.
     """
     from solvers.figures.chart import notebook_chart
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
 
     by_name = {"": probes} if isinstance(probes, Probes) else dict(probes)
     every = [probe for each in by_name.values() for probe in each.values()]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from solvers.figures.asked import Asked
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
 
 __all__ = ["edges_of", "read_edges", "read_scores", "scores_of", "shown"]
 

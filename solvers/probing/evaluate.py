@@ -11,7 +11,7 @@ from solvers.errors import ProblemError
 from solvers.given import refuse_other_rows
 from solvers.labels import place_labels, plain_labels
 from solvers.printable.named import ByKey, unknown
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from solvers.rows import ConcatFeatures, Rows, as_source
 from solvers.scoring.split_score import SplitScore, score
 

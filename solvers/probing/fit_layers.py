@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from solvers.probing.layer.slices import FitLayer
-    from solvers.probing.probe import Key, Probe, Probes
+    from solvers.probing.probe import Key, Probe
+    from solvers.probing.probes import Probes
     from solvers.probing.task import Task
     from solvers.rows import RowSource
 

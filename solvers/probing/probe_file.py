@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Array
     from solvers.probing.document.kind import FileKind
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
 
 __all__ = [
     "is_probe_file",

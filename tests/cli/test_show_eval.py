@@ -13,7 +13,7 @@ import solvers
 from actstore.errors import StoreError
 from cli.probe.afterwards.store_rows import refuse_another_layer
 from cli.probe.bridge import described, with_stored
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 
 DATA = "--data train=train.npz:x --target train:sign=train.npz:y --data test=test.npz:x --target test:sign=test.npz:y"
 HARMFUL = "a\x1b[31m\u202eb\nc</script><script>alert(1)</script>"

@@ -8,7 +8,7 @@ import pytest
 
 import solvers
 from solvers.errors import ProblemError, UnknownNameError
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from tests.solvers.made_probes import made
 
 

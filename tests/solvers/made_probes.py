@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from solvers.probing.probe import Probe, Probes
+from solvers.probing.probe import Probe
+from solvers.probing.probes import Probes
 from solvers.probing.records import ProbeMap, Proof, Scores, Tried, Where
 from solvers.probing.row_table import Beside, RowTable
 

@@ -26,7 +26,7 @@ from cli.probe.show import as_document, probes_shown
 from cli.result import echo_text
 from solvers.errors import SolverError
 from solvers.probing.document.header import probe_entry, table_entry
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from solvers.probing.row_table import Beside, RowTable
 from solvers.probing.scores.asked import Asked
 

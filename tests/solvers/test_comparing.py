@@ -7,7 +7,7 @@ import pytest
 
 from solvers.errors import ProblemError
 from solvers.metrics import registry
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from solvers.probing.scores.comparing import Question, compared
 from solvers.scoring.answers import Answers
 from solvers.scoring.comparisons import compare

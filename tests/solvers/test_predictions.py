@@ -15,7 +15,7 @@ from solvers.labels import UNSEEN
 from solvers.linear_map import LinearMap
 from solvers.probing.finished import parts as finished_parts
 from solvers.probing.fit_layers import FitInterrupted
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from solvers.probing.row_table import Beside
 from solvers.scoring import recording
 from solvers.scoring.recording import Calibration, PredictionRecorder

@@ -11,8 +11,9 @@ import pytest
 
 import solvers
 from solvers.errors import ProbeFileError, ProblemError
-from solvers.probing.probe import Probe, Probes
+from solvers.probing.probe import Probe
 from solvers.probing.probe_file import refuse_existing
+from solvers.probing.probes import Probes
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Tried, Where
 from solvers.probing.row_table import RowTable
 

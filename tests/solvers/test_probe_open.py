@@ -15,7 +15,8 @@ import pytest
 
 import solvers
 from solvers.errors import ProbeFileError
-from solvers.probing.probe import Probe, Probes
+from solvers.probing.probe import Probe
+from solvers.probing.probes import Probes
 from solvers.probing.records import ProbeMap, Proof, Scores, Where
 from solvers.probing.row_table import Beside, RowTable
 

@@ -11,7 +11,7 @@ import pytest
 
 import solvers
 from solvers.errors import ProbeFileError, ProblemError
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from solvers.probing.scores.of_probes import keep_scores
 from solvers.scoring.score import COLUMNS
 from tests.solvers.made_probes import made

@@ -7,7 +7,7 @@ from scipy import stats
 import solvers
 from solvers.errors import ProblemError
 from solvers.probing.fit_layers import FitInterrupted
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from solvers.probing.row_table import Beside
 
 ROWS = 300

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from actstore.store.reading.reader import Store
     from solvers.probing.afterwards.scores import Evaluation, GivenRows
-    from solvers.probing.probe import Key, Probe, Probes
+    from solvers.probing.probe import Key, Probe
+    from solvers.probing.probes import Probes
     from solvers.probing.scores.asked import Asked
 
 __all__ = ["EvalRows", "Scored", "opened_rows"]

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
 
 __all__ = ["only_probes"]
 
@@ -24,7 +24,7 @@ def only_probes(
         LayerError: a pattern that picks no layer; the message names the nearest.
     """
     from actstore.patterns import pick_names
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
 
     if not (layers or targets or steps):
         return probes

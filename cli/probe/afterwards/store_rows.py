@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from actstore.store.reading.reader import Store
     from solvers.probing.afterwards.scores import GivenRows
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
     from solvers.probing.row_table import RowTable
 
 __all__ = [

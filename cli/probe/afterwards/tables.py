@@ -14,7 +14,8 @@ from cli.shared import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
     from solvers.probing.scores.asked import Asked
     from solvers.scoring.score import Score
     from solvers.scoring.score_rows import ScoreRows

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from solvers.arrays import Array
     from solvers.metrics.base import Metric
     from solvers.probing.afterwards.said import Said
-    from solvers.probing.probe import Key, Probe, Probes
+    from solvers.probing.probe import Key, Probe
+    from solvers.probing.probes import Probes
     from solvers.scoring.predictions import Predictions
     from solvers.scoring.score import Score
 

@@ -19,7 +19,7 @@ from solvers.probing.document.header import (
     table_of,
     without,
 )
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from solvers.probing.records import text
 from solvers.probing.row_table import Beside
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from solvers.probing.finished.parts import Holder
     from solvers.probing.layer.slices import FitLayer
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
 
 __all__ = ["Alone"]
 

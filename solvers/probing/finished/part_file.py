@@ -9,8 +9,8 @@ import numpy as np
 
 from solvers.errors import ProbeFileError
 from solvers.probing.document.header import read_header
-from solvers.probing.probe import Probes
 from solvers.probing.probe_file import load, opened_arrays, save
+from solvers.probing.probes import Probes
 from solvers.probing.row_table import QUESTION, Beside
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from solvers.probing.finished.part_file import (
     save_part,
 )
 from solvers.probing.finished.together import Together
-from solvers.probing.probe import Probes
+from solvers.probing.probes import Probes
 from solvers.probing.row_table import QUESTION, Beside
 
 if TYPE_CHECKING:

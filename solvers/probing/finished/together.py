@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from solvers.probing.finished.share import Share
     from solvers.probing.layer.slices import FitLayer
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
 
 __all__ = ["Together"]
 

@@ -13,7 +13,8 @@ from solvers.fitting.splits import VAL
 from solvers.probing.layer.choosing import Chosen, LayerFit, by_metric, how_chosen
 from solvers.probing.layer.scoring import LayerScores
 from solvers.probing.layer.slices import LayerView
-from solvers.probing.probe import Probe, Probes
+from solvers.probing.probe import Probe
+from solvers.probing.probes import Probes
 from solvers.probing.records import ProbeMap, Proof, Provenance, Scores, Where
 from solvers.probing.row_table import Beside, RowTable
 from solvers.probing.targets import bad_rows

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from solvers.probing.finished.parts import Parts
     from solvers.probing.layer.slices import FitLayer
     from solvers.probing.layer.warm_starts import Start
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
 
 __all__ = ["LayerProgress", "Run"]
 

@@ -14,7 +14,8 @@ from solvers.scoring.class_names import class_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
 
 __all__ = [
     "RECORDED",

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from solvers.metrics.base import Metric
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
     from solvers.scoring.answers import Answers
 
 __all__ = ["Compared", "Family", "Question", "compared"]

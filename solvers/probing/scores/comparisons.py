@@ -14,7 +14,7 @@ from solvers.printable.tables import Column, text_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
     from solvers.probing.scores.comparing import Family
     from solvers.scoring.comparisons import Comparison
 

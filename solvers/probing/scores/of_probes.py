@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from solvers.metrics.base import Metric
-    from solvers.probing.probe import Probe, Probes
+    from solvers.probing.probe import Probe
+    from solvers.probing.probes import Probes
     from solvers.scoring.answers import Answers
     from solvers.scoring.score import Score
 

@@ -16,7 +16,7 @@ from solvers.scoring.interval_of import Interval
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from solvers.probing.probe import Probes
+    from solvers.probing.probes import Probes
     from solvers.probing.scores.comparing import Family
 
 __all__ = ["compare_over_runs", "mean_families"]
