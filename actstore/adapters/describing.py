@@ -17,6 +17,7 @@ from actstore import arrays
 from actstore.activations import INPUT
 from actstore.adapters.moves import POSITION, Move, moves, with_rows
 from actstore.adapters.outputs import PIXELS, SPATIAL
+from actstore.patterns import batch_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +67,10 @@ def described(adapter: Adapter, inputs: object) -> Description:
     if not other:
         why = f"the model takes {rows} rows, and was not seen to take another number"
         return _unproven(first, rows, why)
-    known = [_of_rows(layer, other.get(layer.name), (rows, more)) for layer in first]
+    known = [
+        _of_rows(layer, other.get(layer.name), (rows, more), batch_axis(adapter.batch_axis, layer.name))
+        for layer in first
+    ]
     if any(len(layer.shape or ()) > 1 for layer in known):
         known = _named(known, glimpses, few)
     return Description([replace(layer, rows=None) for layer in known])
@@ -131,8 +135,13 @@ def rows_along(layer: ModelLayer, axis: int) -> ModelLayer:
     return replace(layer, rows=whole[axis], shape=shape, axes=axes)
 
 
-def _of_rows(layer: ModelLayer, other: ModelLayer | None, counts: tuple[int, int]) -> ModelLayer:
-    """The layer as it is, where its first axis follows the number of rows; else without a shape, and why."""
+def _of_rows(
+    layer: ModelLayer, other: ModelLayer | None, counts: tuple[int, int], turned: int = 0
+) -> ModelLayer:
+    """The layer as it is, where its first axis follows the number of rows; else without a shape, and why.
+
+    ``turned`` is the axis that was made the first, as was asked.
+    """
     if layer.shape is None or layer.rows is None:
         return layer
     few, more = counts
@@ -143,6 +152,8 @@ def _of_rows(layer: ModelLayer, other: ModelLayer | None, counts: tuple[int, int
     small, large = (layer.rows, *layer.shape), (other.rows, *other.shape)
     how = _how(small, large, counts)
     cure = f" (--batch-axis '{layer.name}={how.rpartition(' ')[2]}')" if how.startswith(_ALONG) else ""
+    if turned:
+        cure = f" once --batch-axis has made its axis {turned} the first; name another, or leave it out"
     return _not_rows(
         layer, f"it is {small} for {few} rows and {large} for {more}{f', {how}' if how else ''}{cure}"
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from os import PathLike
 
+    from actstore.adapters.base import Adapter
     from actstore.sources import SplitData
     from actstore.store.reading.reader import Store
 
@@ -109,6 +110,18 @@ class DumpSettings:
         check_batch_axes(self.batch_axis)
         self.loop(RowUnit() if self.row is None else RowUnit(self.row))
 
+    def adapted(self, model: object) -> Adapter:
+        """Return the adapter that runs a model as is asked here; AdapterError where none can."""
+        return adapt(
+            model,
+            self.device,
+            autocast=self.autocast,
+            trace=self.trace,
+            stop_early=self.stop_early,
+            batch_axis=self.batch_axis,
+            truncate=self.truncate,
+        )
+
     def loop(self, unit: RowUnit) -> LoopSettings:
         """Return what decides which activations there are, where a row is this."""
         choice = RowChoice(self.limit, self.sample, self.reductions.seed)
@@ -183,15 +196,7 @@ def dump(
         ActstoreError: unknown layers, labels of another length, a model or a source that fails, an existing ``out``,
             a disk that is too small; and where a dump cannot be resumed because something else would come of it.
     """
-    adapter = adapt(
-        model,
-        settings.device,
-        autocast=settings.autocast,
-        trace=settings.trace,
-        stop_early=settings.stop_early,
-        batch_axis=settings.batch_axis,
-        truncate=settings.truncate,
-    )
+    adapter = settings.adapted(model)
     unit = RowUnit.of(settings.row, data)
     loop_settings = settings.loop(unit)
     if settings.skip_bad:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self, Unpack
 
 from actstore.activations import Captured, RowBatch
-from actstore.adapters import adapt
 from actstore.adapters.base import capture_layer
 from actstore.doors.capture import Activations
 from actstore.doors.data import data_of
@@ -116,16 +115,7 @@ class Recording:
         """
         of_all, columns = columns_of(split, split_by, group_by, ignore_label)
         data = data_of(loader, targets, columns, split=of_all, target=target)
-        asked = self._asked
-        adapter = adapt(
-            as_model(model),
-            asked.device,
-            autocast=asked.autocast,
-            trace=asked.trace,
-            stop_early=asked.stop_early,
-            batch_axis=asked.batch_axis,
-            truncate=asked.truncate,
-        )
+        adapter = self._asked.adapted(as_model(model))
         loop = self._at(step)
         with shown(progress) as line:
             loop.run(loop.plan(adapter, data), line.report)

@@ -96,3 +96,11 @@ def test_resuming_with_another_axis_is_refused(tmp_path):
 def test_cutting_texts_is_for_models_that_take_them(tmp_path):
     with pytest.raises(AdapterError, match="--truncate cuts texts to the tokens that a model takes"):
         actstore.dump(model, IDS, tmp_path / "s.acts", "rows", truncate=True)
+
+
+def test_an_axis_that_was_asked_for_and_is_not_the_rows_is_not_advised_again(tmp_path):
+    with pytest.raises(
+        LayerError, match=r"once --batch-axis has made its axis 1 the first; name another"
+    ) as caught:
+        actstore.dump(model, IDS, tmp_path / "s.acts", "rows", batch_axis={"rows": 1})
+    assert "(--batch-axis" not in str(caught.value)
