@@ -88,7 +88,14 @@ def _words(score: Score) -> str:
 def _refuse_one_store(runs: Mapping[str, Sequence[Score]]) -> None:
     """Refuse runs that share a store at a step: probes on the same activations are one run."""
     seen: dict[tuple[str, int], str] = {}
+    numbers: dict[tuple[str, ...], str] = {}
     for name, scores in runs.items():
+        # without a store, as of arrays: two runs do not share every cross-entropy to the last digit
+        nats = tuple(sorted(f"{_place(score)} {score.value!r}" for score in scores if score.unit == "nats"))
+        other = numbers.setdefault(nats, name) if nats else name
+        if other != name:
+            msg = f"{other} and {name} have the same numbers to the last digit, so they are one run; leave one out"
+            raise ProblemError(msg)
         for place in {(score.store, score.step) for score in scores if score.store}:
             other = seen.setdefault(place, name)
             if other != name:
@@ -102,7 +109,9 @@ def _refuse_one_store(runs: Mapping[str, Sequence[Score]]) -> None:
 def _mean(own: Sequence[Score]) -> Score:
     values = np.array([score.value for score in own])
     mean, half = float(values.mean()), math.nan
-    if np.isfinite(values).all():
+    if (
+        np.isfinite(values).all() and np.ptp(values) > 0
+    ):  # where all agree, a point would say that it is known exactly
         half = float(stdtrit(len(values) - 1, 0.975)) * float(values.std(ddof=1)) / len(values) ** 0.5
     low, high = mean - half, mean + half
     if own[0].unit in _AT_LEAST_0:  # what lies outside of the range cannot be the mean of other runs

@@ -39,6 +39,18 @@ def test_an_interval_ends_where_a_rate_ends_and_there_is_none_without_a_value():
     assert absent.interval == ""
 
 
+def test_runs_that_agree_exactly_have_no_interval_and_a_copy_is_no_run():
+    (found,) = solvers.over_runs(runs_of((0.0, 0.0, 0.0)))
+    assert (found.value, found.interval) == (0.0, "")
+    assert math.isnan(found.low)
+    nats = {"metric": "cross_entropy", "unit": "nats", "store": ""}
+    copies = {name: [score(value=value, **nats)] for name, value in (("a", 0.31), ("b", 0.4), ("c", 0.31))}
+    with pytest.raises(
+        ProblemError, match="a and c have the same numbers to the last digit, so they are one run"
+    ):
+        solvers.over_runs(copies)
+
+
 def test_different_penalties_and_unproven_probes_are_not_passed_over():
     runs = runs_of()
     runs["run2"] = [score(store="store2", value=0.28, C=1.0, status="gap_missed", rows=12)]
@@ -85,12 +97,11 @@ def test_values_of_c_that_one_run_did_not_try_are_left_out():
 
 
 def test_a_figure_says_that_its_band_is_over_runs():
-    runs = {
-        f"run{number}": [row.score for row in by_depth("abc")] for number in range(3)
-    }  # the same numbers, of stores that differ
+    runs = {f"run{number}": [row.score for row in by_depth("abc")] for number in range(3)}
     named = {
         name: [
-            type(each)(**{**vars(each), "store": name, "value": each.value + 0.01 * len(name)}) for each in own
+            type(each)(**{**vars(each), "store": name, "value": each.value + 0.01 * int(name[-1])})
+            for each in own
         ]
         for name, own in runs.items()
     }
