@@ -37,7 +37,7 @@ _CHUNK = 1024
 _JITTER = 1e-15
 """What is added to the diagonal of X Xᵀ, as a share of its trace: rows that add up to zero span one dimension less."""
 _TRIES = 6
-_LEAST_ELEMENTS = 1 << 12
+LEAST_ELEMENTS = 1 << 12
 """Rows of fewer entries are not turned: nothing is saved, and a weight of two acts as a row that is there twice."""
 
 
@@ -59,7 +59,7 @@ def holds(problem: Problem, C: float) -> bool:
 def pays(rows: WorkingRows, steps: float) -> bool:
     """Say whether turning resident rows takes less than it saves over so many evaluations of one column."""
     count, width = rows.rows, rows.width
-    if rows.kept is None or count >= width or count * width < _LEAST_ELEMENTS:
+    if rows.kept is None or count >= width or count * width < LEAST_ELEMENTS:
         return False
     price = (count * count * width / 2 + count**3 / 3) / _SPEED
     saved = steps * 2 * count * (width - count)

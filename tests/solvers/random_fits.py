@@ -70,6 +70,7 @@ def fitted(drawn):
     with (
         mock.patch("solvers.lbfgs.sweep.DOUBLE_ELEMENTS", elements),
         mock.patch("solvers.lbfgs.spanned.DOUBLE_ELEMENTS", elements),
+        mock.patch("solvers.lbfgs.spanned.LEAST_ELEMENTS", 0),  # so that these few rows are turned, too
     ):
         return solvers.fit(drawn.activations, drawn.labels, C=drawn.C, engine="numpy", **given)
 
