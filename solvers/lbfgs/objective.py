@@ -245,7 +245,7 @@ def padded(xp: Any, coefficients: Sequence[Any], dtype: Any) -> tuple[Any, Any, 
 def logits(xp: Any, x: Any, weights: Any, intercepts: Any) -> Any:
     """Logits (columns, n) of a block x (n, width), for what :func:`padded` gave."""
     if len(intercepts) <= ALONE:
-        # OpenBLAS multiplies what lies behind short rows of float32, too, and throws that away: the flag that it may raise
+        # OpenBLAS multiplies what lies behind short rows of float32, too, and throws that away: the flag it may raise
         # is not of the result (numpy/numpy#13173, #24067; one product in 100,000 of finite numbers).
         with np.errstate(invalid="ignore"):
             z = xp.stack([x @ xp.ascontiguousarray(weights[:, column]) for column in range(len(intercepts))])
