@@ -47,6 +47,7 @@ MANIFEST = "manifest"
 
 NO_LABEL = -1
 HASH_BLOCK_BYTES = 4 * 2**20
+MOST_AXES = 32  # of a dataset in HDF5 (H5S_MAX_RANK)
 MOST_RANKS = 1_000_000
 """A document that says more is damaged, and is not counted through."""
 

@@ -59,6 +59,14 @@ RECORDS = {
     ),
     "no hashes": (lambda record: record["datasets"]["rows/id"].update(hashes=[]), "0 hashes of 1 blocks"),
     "a list": (lambda record: record.update(datasets=[]), "has no attribute|list"),
+    "200 axes": (
+        lambda record: record["datasets"]["rows/id"].update(shape=[1] * 200),
+        "of 200 axes that no array",
+    ),
+    "no rows of 10^30": (
+        lambda record: record["datasets"]["rows/id"].update(shape=[0, 10**30]),
+        "of 2 axes that no array can have",
+    ),
 }
 
 
@@ -107,6 +115,10 @@ LAYER = {"name": "a", "dtype": "int8", "shape": [], "axes": [], "order": 0}
         (
             {"layers": [LAYER | {"shape": [-1], "axes": ["f"]}]},
             "-1 is not a count",
+        ),
+        (
+            {"layers": [LAYER | {"shape": [1] * 32, "axes": ["f"] * 32}]},
+            "layer 'a' has an impossible description",
         ),
     ],
 )

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from benchmarks import coverage
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -16,6 +15,7 @@ from solvers.scoring.answers import Answers
 from solvers.scoring.best_of import against_the_best
 from solvers.scoring.comparisons import compare, holm, sign_flips
 from solvers.scoring.predictions import Predictions
+from tests.benchmarks import coverage
 
 ROWS = 400
 
@@ -55,7 +55,11 @@ def test_sign_flips_are_scipy_s_permutation_test():
     for seed in range(10):
         apart = generator.normal(size=60) + 0.2
         expected = stats.permutation_test(
-            (apart,), np.sum, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(seed)
+            (apart,),
+            np.sum,
+            permutation_type="samples",
+            n_resamples=20_000,
+            random_state=np.random.default_rng(seed),
         )
         # 20,000 draws each: the standard error of p is below .0036
         assert sign_flips(apart, 20_000) == pytest.approx(expected.pvalue, abs=0.016)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from actstore.errors import StoreError
-from actstore.store.format import DTYPES, FORMAT, JSON, ROW_UNITS, VERSION, StoredLayer
+from actstore.store.format import DTYPES, FORMAT, JSON, MOST_AXES, ROW_UNITS, VERSION, StoredLayer
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -175,7 +175,8 @@ class Header:
 def _parse_layer(entry: Mapping[str, Any], order: int) -> StoredLayer:
     shape = tuple(natural(side) for side in entry["shape"])
     axes = tuple(text(axis) for axis in entry["axes"])
-    if len(axes) != len(shape) or entry["order"] != order or entry["dtype"] not in DTYPES:
+    possible = len(axes) == len(shape) < MOST_AXES and entry["order"] == order and entry["dtype"] in DTYPES
+    if not possible:
         msg = f"layer {entry['name']!r} has an impossible description"
         raise ValueError(msg)
     return StoredLayer(text(entry["name"]), entry["dtype"], shape, axes, order)

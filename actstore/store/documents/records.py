@@ -12,6 +12,7 @@ from actstore.store.documents.documents import HASH_DIGITS, natural, text
 from actstore.store.format import (
     HASH_BLOCK_BYTES,
     JSON,
+    MOST_AXES,
     MOST_RANKS,
     ROW_ID,
     TARGET_NAMES,
@@ -69,6 +70,9 @@ class Extent:
         extent = cls(entry["dtype"], shape, natural(entry["offset"]), tuple(entry["hashes"]))
         if extent.offset + extent.nbytes > file_bytes:
             msg = f"a dataset of {extent.nbytes} bytes at {extent.offset} does not lie in {file_bytes} bytes"
+            raise ValueError(msg)
+        if len(shape) > MOST_AXES or prod(max(1, side) for side in shape) >= 2**63:
+            msg = f"a dataset of {len(shape)} axes that no array can have"
             raise ValueError(msg)
         if len(extent.hashes) != extent.blocks or not all(is_hash(value) for value in extent.hashes):
             msg = f"{len(extent.hashes)} hashes of {extent.blocks} blocks"

@@ -11,15 +11,12 @@ import numpy as np
 from actstore.errors import LayerError, StoreError
 from actstore.store.documents.coding import as_labels, check_texts, common_dtype
 from actstore.store.documents.row_table import TableRows
-from actstore.store.format import DTYPES, StoredLayer, encode_text, numpy_dtype
+from actstore.store.format import DTYPES, MOST_AXES, StoredLayer, encode_text, numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from actstore.activations import Captured, RowBatch
-
-
-MOST_AXES = 32  # of a dataset in HDF5 (H5S_MAX_RANK)
 
 
 def describe_layers(activations: Mapping[str, Captured]) -> tuple[StoredLayer, ...]:
