@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from solvers.workers.threads import ONE_THREAD, Threads, cores
+from solvers.workers.limits import free_bytes
+from solvers.workers.threads import ONE_THREAD, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,12 +67,8 @@ def _solve(factor: Any, sides: Any) -> Any:
 
 
 def _free_bytes() -> int:
-    """Half of the memory that can be had; a quarter of all there is where the system does not tell."""
-    known = Path("/proc/meminfo")
-    if not known.exists():
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
-    sizes = dict(line.split(":") for line in known.read_text(encoding="ascii").splitlines())
-    return int(sizes["MemAvailable"].split()[0]) * 1024 // 2
+    """Half of the memory that can be had."""
+    return free_bytes() // 2
 
 
 NUMPY = Backend(
@@ -83,5 +78,5 @@ NUMPY = Backend(
     factor=_factor,
     solve=_solve,
     free_bytes=_free_bytes,
-    workers=Threads(cores()),
+    workers=Threads(),
 )

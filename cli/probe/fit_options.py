@@ -71,7 +71,13 @@ _OPTIONS = (
         "memory_bytes",
         type=Size(),
         metavar="SIZE",
-        help="At most this much for rows, for example 2GB or 512MiB.",
+        help="At most this much for rows and work on them, for example 2GB or 512MiB.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="How many threads share the rows. [default: the cores that this process may use]",
     ),
     click.option(
         "--gap",

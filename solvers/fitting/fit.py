@@ -23,6 +23,7 @@ from solvers.printable.progress import shown
 from solvers.problem.problem import check_strength, pose_together, read_strengths
 from solvers.problem.weights import row_weights
 from solvers.rows import Columns, RowSource, as_source, draw_columns, flat_width
+from solvers.workers.threads import at_most
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,7 +166,7 @@ def fit(
     if not asked.labels:
         msg = "labels are an empty dict; give labels for one target at least"
         raise ProblemError(msg)
-    with line:
+    with line, at_most(asked.settings.threads):
         return _fit(as_source(activations), asked)
 
 

@@ -41,6 +41,7 @@ class FitKeywords(TypedDict, total=False):
     engine: str
     device: str | None
     memory_bytes: int | None
+    threads: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,10 @@ class FitSettings:
         engine: "auto", or the name of one, which must then work here.
         device: "cpu", "cuda", or "cuda:N" for one of several GPUs; None takes what is there.
         memory_bytes: what rows and work may take, on the GPU where it fits: rows that do not fit half of it are
-            streamed from their source on every pass, with the same result. None takes half of what is free.
+            streamed from their source on every pass, with the same result. None takes half of what is free. 64 MB
+            may come on top, and what there is one of for each row. Less than one column needs is refused.
+        threads: how many threads share the rows; None takes the cores that the process may use: by affinity, by the
+            cgroup's quota, by OMP_NUM_THREADS. Another number changes sums by their rounding.
 
     Raises:
         ProblemError: a value of another kind or out of range, by its name.
@@ -73,6 +77,7 @@ class FitSettings:
     engine: str = field(default="auto")
     device: str | None = field(default=None, metadata=_HOW)
     memory_bytes: int | None = field(default=None, metadata=_HOW)
+    threads: int | None = field(default=None, metadata=_HOW)
 
     def __post_init__(self) -> None:
         for name, (allowed, expected) in _RULES.items():
@@ -122,6 +127,7 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
         lambda value: value is None or _positive(value),
         "expected a positive number of bytes, such as 2 * 10**9",
     ),
+    "threads": (lambda value: value is None or _whole(value, 1), "expected a number of threads, 1 or more"),
     "class_weight": (_weighting, "expected None, 'balanced' or a dict from label to weight"),
 }
 """What the value of a setting may be, and how that is said; in the order in which they are looked at."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.errors import EngineError
 from solvers.goals import Solution
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
@@ -19,7 +20,7 @@ from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import evaluate, targets_of
 from solvers.lbfgs.sampling import IN_FLIGHT, Sampler
 from solvers.lbfgs.spanned import SpannedRows, expected_steps, holds, pays, shared_stretch
-from solvers.lbfgs.working import DOUBLE_ELEMENTS, WorkingRows
+from solvers.lbfgs.working import DOUBLE_ELEMENTS, LEAST_ROWS, WorkingRows
 from solvers.workers.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ _COPIES = 3
 """Blocks of the Hessian of one column: as they are, factored, and the factors they take the place of."""
 _BLOCK_BYTES = _COPIES << 29
 """At most so much memory is for the Hessians' blocks of all columns in flight."""
+_VECTORS = 40
+"""Vectors of all coefficients that a column has: its pairs, where it is and was, and what they are worked out with."""
+_BLOCK_SLACK = 32 << 20
+"""What blocks of rows may take beside the memory that was allowed; wider rows need more, as a block has 64 at least."""
 _SPAN_COPIES = 4
 """Matrices of rows x rows that turning them makes."""
 _TOGETHER = 8
@@ -64,9 +69,14 @@ class ColumnSolver:
         classes = max(len(problem.classes) for problem in problems)
         self._wide = 1 if classes == 2 else classes
         self._budget = backend.free_bytes() if memory_bytes is None else memory_bytes
+        needed = _least_bytes(rows, width, classes, backend)
+        if memory_bytes is not None and needed > memory_bytes:
+            shape = f"{classes:,} classes on {width:,} columns"
+            msg = f"a probe of {shape} needs {needed:,} bytes beside its rows but may take {memory_bytes:,}; allow more"
+            raise EngineError(msg)
         small = rows * max(width, classes) <= DOUBLE_ELEMENTS
         dtype = backend.xp.float64 if small else backend.xp.float32
-        self._resident = rows * width * (8 if small else 4) <= self._budget // 2
+        self._resident = rows * width * (8 if small else 4) <= min(self._budget // 2, self._budget - needed)
         self.rows = WorkingRows(first, backend, dtype, resident=self._resident)
         self._exact: WorkingRows | None = self.rows if small else None
         self._spanned: SpannedRows | None = None
@@ -165,6 +175,19 @@ class ColumnSolver:
         )
 
 
+def _column_bytes(columns: int, width: int) -> int:
+    return _VECTORS * 8 * columns * (width + 1)
+
+
+def _least_bytes(rows: int, width: int, classes: int, backend: Backend) -> int:
+    """What one column, its certificate and blocks of rows take together, however little of the rows is kept."""
+    workers = backend.workers.count
+    blocks = 2 * 8 * min(rows, LEAST_ROWS * workers) * width - _BLOCK_SLACK
+    if classes == 2:
+        return _column_bytes(1, width) + max(0, blocks)
+    return _column_bytes(classes, width) + (2 * workers + 3) * 8 * classes**2 + max(0, blocks)
+
+
 @dataclass(frozen=True)
 class _Room:
     """What memory leaves for columns on rows: whether for whole blocks, for how many columns, for rows to sample."""
@@ -182,7 +205,8 @@ class _Room:
         # A quarter is for the rows that the Hessian's blocks are made of, what other rows leave for the blocks.
         spare = min(_BLOCK_BYTES, budget // 4 if resident else budget // 2)
         blocks = width <= BLOCK_WIDTH and block_bytes <= spare
-        capacity = max(1, min(COLUMNS // columns, spare // block_bytes if blocks else COLUMNS))
+        held = budget // 4 // _column_bytes(columns, width)
+        capacity = max(1, min(COLUMNS // columns, held, spare // block_bytes if blocks else COLUMNS))
         sample_rows = max(64, budget // 4 // (3 * itemsize * width))
         sampler = Sampler(rows, sample_rows, whole=4 * 8 * width * width <= spare)
         return cls(blocks, capacity, sample_rows, sampler)

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from solvers.problem.problem import Problem
     from solvers.rows import RowSource
 
-__all__ = ["ALONE", "DOUBLE_ELEMENTS", "Blocks", "Frame", "WorkingRows", "weighted_squares"]
+__all__ = ["ALONE", "DOUBLE_ELEMENTS", "LEAST_ROWS", "Blocks", "Frame", "WorkingRows", "weighted_squares"]
 
 DOUBLE_ELEMENTS = 1 << 16
 """Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
 halving the bytes buys nothing."""
+LEAST_ROWS = 64
+"""A block has so many rows at least, however wide they are."""
 ALONE = 3
 """So many columns are multiplied one by one: a matrix times a vector runs at the speed of the memory, and two vectors
 side by side take three times as long as one (measured, docs/decisions/0028)."""
@@ -127,7 +129,7 @@ class WorkingRows:
             elements *= _LONGER if columns <= ALONE else 1
         elif self.dtype.itemsize == 8 and columns < self.width // _SHORTER:
             elements //= _SHORTER
-        return max(64, elements // max(self.width, columns))
+        return max(LEAST_ROWS, elements // max(self.width, columns))
 
     def pick(self, numbers: NDArray[np.int64]) -> Any:
         """Rows by number, ascending: (n, width)."""

@@ -14,9 +14,10 @@ gives KL(α ‖ p) ≤ t KL(q ‖ p). Sums run in float64 over all rows; their w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from scipy.linalg import lapack
 
 from solvers.lbfgs.objective import targets_of
 from solvers.lbfgs.working import Frame, WorkingRows
@@ -270,10 +271,16 @@ def _norm(trial: _InterceptTrial, means: ProbeMeans) -> float:
 def _newton_step(means: ProbeMeans, known: _RowMeans) -> NDArray[np.float64]:
     """Newton's step for the intercepts (classes,), of sum zero, no longer than its model can be trusted."""
     shares, gradient = known.class_sums[:, -1], means.residual[:, -1]
-    hessian = np.diag(shares + gradient) - means.spread
+    # In place, and solved in place: of many classes a matrix is the most that a certificate holds.
+    hessian = np.negative(means.spread, out=means.spread)
+    diagonal = hessian.reshape(-1)[:: len(hessian) + 1]
+    diagonal += shares + gradient
     # A shift of all intercepts has no curvature, nor has any where no row is in doubt.
-    size, trace = len(hessian), max(float(np.trace(hessian)), _EPS**2)
-    hessian += trace * (1 / size**2 + _EPS * np.eye(size))
-    step: Any = -np.linalg.solve(hessian, gradient)
+    size, trace = len(hessian), max(float(diagonal.sum()), _EPS**2)
+    hessian += trace / size**2
+    diagonal += trace * _EPS
+    *_, step, singular = lapack.dgesv(hessian.T, -gradient, overwrite_a=1)
+    if singular:
+        raise np.linalg.LinAlgError
     step -= step.mean()
     return step * (_LONGEST_STEP / max(float(np.max(np.abs(step))), _LONGEST_STEP))

@@ -6,6 +6,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -13,25 +14,51 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from solvers.workers.limits import cores
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ONE_THREAD", "Threads", "cores", "one_blas_thread"]
+__all__ = ["ONE_THREAD", "Threads", "at_most", "one_blas_thread"]
 
 Share = TypeVar("Share")
 Result = TypeVar("Result")
 
 
+_MOST = 256
+"""Threads that a pool begins at most, each only when it is needed."""
+
+_asked: ContextVar[int | None] = ContextVar("_asked", default=None)
+
+
+@contextmanager
+def at_most(threads: int | None) -> Iterator[None]:
+    """Let so many threads share the rows meanwhile; None leaves it at the cores. One keeps BLAS to one thread, too."""
+    before = _asked.set(threads)
+    try:
+        with one_blas_thread() if threads == 1 else nullcontext():
+            yield
+    finally:
+        _asked.reset(before)
+
+
 @dataclass(frozen=True)
 class Threads:
-    """``count`` threads that share the rows of a layer, block by block, each ``within`` a context of the arrays.
+    """Threads that share the rows of a layer, block by block, each ``within`` a context of the arrays.
+
+    ``limit`` is how many where nobody asked for a number (:func:`at_most`); None: as many as there are cores.
 
     A thread has a current GPU and a current stream of its own, so that what works in the caller's would work on another
     device here, or beside it.
     """
 
-    count: int = 1
+    limit: int | None = None
     within: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    @property
+    def count(self) -> int:
+        """How many threads there are now."""
+        return self.limit or _asked.get() or cores()
 
     def shares(self, rows: int, block_rows: int) -> list[list[slice]]:
         """Deal blocks of rows to the workers in runs: the same for every call, so that sums are too."""
@@ -162,15 +189,10 @@ if hasattr(os, "register_at_fork"):
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """Threads of a process (a forked child has none of its parent's), kept, as starting one takes a millisecond."""
-    return ThreadPoolExecutor(max(1, cores() - 1), thread_name_prefix="solvers")
+    return ThreadPoolExecutor(_MOST, thread_name_prefix="solvers")
 
 
 @cache
 def _readers(process: int) -> ThreadPoolExecutor:
     """Threads that read ahead, apart from those that wait for them."""
-    return ThreadPoolExecutor(cores(), thread_name_prefix="solvers-read")
-
-
-def cores() -> int:
-    """Return the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(_MOST, thread_name_prefix="solvers-read")

@@ -230,9 +230,10 @@ def test_memory_device_and_class_weight_reach_the_solver(run, store, monkeypatch
         return fit(*arguments, **options | {"memory_bytes": None, "device": None, "class_weight": None})
 
     monkeypatch.setattr(solvers, "fit_layers", spy)
-    words = ["--memory", text, "--device", "cuda:1", "--class-weight", "balanced"]
+    words = ["--memory", text, "--device", "cuda:1", "--class-weight", "balanced", "--threads", "3"]
     run(["probe", "fit", store, "--target", "sign", "--C", "1", *words, "-o", "p.h5"])
     assert (given["memory_bytes"], given["device"], given["class_weight"]) == (count, "cuda:1", "balanced")
+    assert given["threads"] == 3
 
 
 def test_without_those_the_solver_decides(run, store, monkeypatch):

@@ -154,3 +154,44 @@ def test_two_gigabytes_of_rows_are_fitted_in_256_megabytes():
     assert int(bytes_read) == int(passes) * 1_000_000 * 512 * 4
     # Beside what was allowed: labels, codes, weights and scores of a million rows, at most 80 bytes each.
     assert int(peak) <= 256 * 10**6 + 80 * 10**6
+
+
+MANY = """
+import sys
+import numpy as np, solvers
+from solvers.errors import EngineError
+
+rows, width, classes, concepts = (int(given) for given in sys.argv[1:])
+generator = np.random.default_rng(0)
+activations = generator.standard_normal((rows, width), dtype=np.float32)
+labels = {str(name): generator.permutation(np.arange(rows) % classes) for name in range(concepts)}
+
+def status(name):
+    lines = open("/proc/self/status").read().split("\\n")
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+
+def fit(memory_bytes):
+    return solvers.fit(activations, labels, C=1e-3, gap_nats=1e-4, engine="numpy", memory_bytes=memory_bytes, threads=2)
+
+allowed = 32 * 10**6
+before = status("VmRSS")
+try:
+    found = fit(allowed)
+except EngineError as error:
+    allowed = int(str(error).split(" needs ")[1].split(" bytes")[0].replace(",", ""))
+    found = fit(allowed)
+print(max(each.gap_nats for each in found.values()), allowed, status("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize(
+    ("shape", "refused"),
+    [((3000, 16, 1200, 1), True), ((20000, 16, 200, 1), False), ((1500, 2048, 2, 60), False)],
+)
+def test_many_classes_and_many_concepts_stay_within_what_was_allowed(shape, refused):
+    command = [sys.executable, "-c", MANY, *map(str, shape)]
+    gap, allowed, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert float(gap) <= 1e-4
+    assert (int(allowed) > 32 * 10**6) is refused
+    assert int(peak) <= int(allowed) + 64 * 10**6

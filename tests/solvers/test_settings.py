@@ -81,6 +81,7 @@ BAD = {
     "seed": [-1, None, 0.5, "0", True],
     "feature_subset": [0, -3, 1.5, "all"],
     "memory_bytes": [0, -1, "2GB"],
+    "threads": [0, -1, 1.5, "all", True],
     "class_weight": ["even", 3, ["a"]],
 }
 
@@ -111,6 +112,6 @@ def test_settings_are_frozen_and_say_what_decides_the_answer():
     settings = LayerSettings(C=(1.0,), class_weight={1: 2.0}, device="cpu", memory_bytes=5)
     with pytest.raises(FrozenInstanceError):
         settings.scale = True
-    assert set(NAMES) - set(settings.asked()) == {"device", "memory_bytes"}
+    assert set(NAMES) - set(settings.asked()) == {"device", "memory_bytes", "threads"}
     assert settings.asked()["class_weight"] == "{1: 2.0}"
     assert FitSettings(class_weight="balanced").asked()["class_weight"] == "balanced"

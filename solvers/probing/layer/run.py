@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from solvers.fitting.result import FitInterrupted
 from solvers.probing.layer.fit_layer import Question, fit_layer, fit_layer_at
 from solvers.probing.layer.one_strength import at_one_strength, one_strength
+from solvers.workers.threads import at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +53,7 @@ class Run:
                 starts = _of_step_before(kept, layer) or self.starts.get(layer.name, {})
                 kept.keep(layer, fit_layer(layer, self.question, starts, within))
 
-        with self._waiting(kept):
+        with self._waiting(kept), at_most(self.question.settings.threads):
             kept.each(
                 work, ready=lambda layer: all(other.number in kept.finished for other in _earlier(kept, layer))
             )
