@@ -135,9 +135,11 @@ def test_a_warm_start_enters_the_span(wide):
 def test_memory_that_is_too_small_for_it_keeps_the_rows_as_they_are(wide, monkeypatch):
     monkeypatch.setattr(SpannedRows, "of", lambda *_: pytest.fail("rows were turned"))
     (problem,) = pose_together(wide[0], [wide[1]], [None])
-    solver = ColumnSolver([problem], NUMPY, 2 * ROWS * WIDTH * 8)
+    monkeypatch.setattr("solvers.lbfgs.sweep._SPAN_COPIES", 10)
+    allowed = 5 * ROWS * WIDTH * 8  # a quarter is less than 10 matrices of ROWS x ROWS
+    solver = ColumnSolver([problem], NUMPY, allowed)
     assert solver.rows.kept is not None
-    fit = solvers.fit(*wide, engine="numpy", memory_bytes=2 * ROWS * WIDTH * 8)
+    fit = solvers.fit(*wide, engine="numpy", memory_bytes=allowed)
     assert fit.status == "converged"
 
 
