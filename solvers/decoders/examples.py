@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Examples", "Roles", "roles_of"]
 
 _SET_ASIDE = {"score": 0.2, "select": 0.1}
+_READ_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,12 @@ class Examples:
     def pictures(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return pictures (rows, channels, height, width) in [0, 1]."""
         return self.units.to_unit(self.stored(rows))
+
+    def brightness(self) -> NDArray[np.float64]:
+        """Return the mean of each channel (channels,) over the pictures to learn from, in [0, 1]."""
+        cuts = range(0, len(self.train), _READ_ROWS)
+        sums = [self.pictures(self.train[cut : cut + _READ_ROWS]).mean(axis=(2, 3)).sum(axis=0) for cut in cuts]
+        return np.sum(sums, axis=0) / max(1, len(self.train))
 
     def refuse_others(self, codes: RowSource) -> None:
         """Refuse activations of another number of rows."""

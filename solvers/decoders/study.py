@@ -116,6 +116,7 @@ class _Work:
         study, plan = self.study, self.plan
         rows = {"train": study.examples.train, "select": study.examples.select, "scored": study.scored}
         asked = {
+            "begins": "brightness",
             "job": [job.layer, job.role, job.alpha, job.seed],
             "plan": [plan.method, plan.evaluate, plan.penalties, plan.engine, plan.settings.to_json()],
             "units": study.examples.units.to_json(),

@@ -76,7 +76,7 @@ def settings(**given):
 )
 def test_a_picture_comes_out_at_its_size(code, axes, picture):
     built = architecture(code, axes, picture)
-    body = build(built, 0)
+    body = build(built, 0, np.full(picture[0], 0.5))
     out = decode(body, built, torch.randn(2, *code)).detach()
     assert out.shape == (2, *picture)
     assert 0 <= float(out.min()) <= float(out.max()) <= 1
@@ -100,7 +100,7 @@ def test_channels_last_maps_are_decoded_as_channels_first_ones():
     first, last = (
         architecture(c, a, (1, 8, 8)) for c, a in (((4, 2, 3), CHW), ((2, 3, 4), (*CHW[1:], "channel")))
     )
-    body = build(first, 0)
+    body = build(first, 0, np.array([0.5]))
     codes = torch.randn(5, 4, 2, 3)
     assert torch.equal(decode(body, first, codes), decode(body, last, codes.permute(0, 2, 3, 1)))
 
@@ -364,9 +364,55 @@ def test_the_reference_learns_from_pictures_alone(examples):
     assert fit.losses[-1] < fit.losses[0]
 
 
+def test_a_decoder_begins_at_the_brightness_of_its_pictures():
+    built = architecture((8,), (), (3, 16, 16))
+    wanted = np.array([0.05, 0.5, 0.9])
+    found = decode(build(built, 0, wanted), built, torch.zeros(4, 8)).detach().numpy().mean(axis=(0, 2, 3))
+    assert found == pytest.approx(wanted, abs=0.05)
+    black = build(built, 0, np.array([0.0, 1.0, np.float64(0.5)]))
+    assert all(bool(torch.isfinite(each).all()) for each in black.parameters())
+
+
+def test_brightness_is_of_the_rows_to_learn_from(examples, monkeypatch):
+    monkeypatch.setattr("solvers.decoders.examples._READ_ROWS", 7)
+    assert examples.brightness() == pytest.approx(examples.pictures(np.arange(60)).mean(axis=(0, 2, 3)))
+
+
+class Plain(nn.Module):
+    """Two convolutions as torch draws them, whose activations are small at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.fc = (
+            nn.Conv2d(1, 8, 5, padding=2),
+            nn.Conv2d(8, 16, 5, padding=2),
+            nn.Linear(784, 10),
+        )
+        self.pool1, self.pool2 = nn.MaxPool2d(2), nn.MaxPool2d(2)
+
+    def forward(self, pictures):
+        h = self.pool1(torch.relu(self.conv1(pictures[:, None].float() / 255)))
+        return self.fc(self.pool2(torch.relu(self.conv2(h))).flatten(1))
+
+
+def test_a_reference_of_dark_pictures_learns_within_some_steps():
+    """Begun at .5, it is no nearer to them than one shade of grey after ten times as many."""
+    generator = np.random.default_rng(0)
+    pictures = np.zeros((768, 28, 28), np.uint8)
+    for picture in pictures:
+        x, y = generator.integers(4, 18, 2)
+        picture[x : x + 6, y : y + 3] = picture[x + 2 : x + 4, y : y + 8] = 230
+    dark = Examples(pictures, image_units(pictures, np.arange(640)), np.arange(640))
+    fit = fit_reference(Plain, "pool2", dark, settings(epochs=6, batch_rows=64, learning_rate=1e-3), CHW)
+    rows = np.arange(640, 768)
+    true = dark.pictures(rows)
+    grey = ((true - true.mean()) ** 2).mean()
+    assert ((fit.pictures(None, dark)(rows) - true) ** 2).mean() < 0.5 * grey
+
+
 def test_arrays_of_another_decoder_are_refused():
     built = architecture((5,), (), (1, 8, 8))
-    arrays = state_of(build(built, 0))
+    arrays = state_of(build(built, 0, np.array([0.5])))
     with pytest.raises(ValueError, match="not those of its architecture"):
         ConvDecoder(built, {**arrays, "0.weight": arrays["0.weight"][:, :4]}).reconstruct(np.zeros((1, 5)))
     with pytest.raises(ValueError, match="not those of its architecture"):

@@ -113,7 +113,7 @@ def fit_conv(
     examples.refuse_others(source)
     shape = tuple(int(length) for length in source.shape[1:])
     built = architecture(shape, axes, examples.units.picture)
-    body = build(built, settings.seed)
+    body = build(built, settings.seed, examples.brightness())
     judged = _Loss(examples, settings, classifier)
 
     def loss_of(rows: NDArray[np.int64]) -> Any:
@@ -153,7 +153,7 @@ def fit_reference(
             examples.units.to_stored(_tensor(examples.pictures(examples.train[:2]), settings.device))
         )
     built = architecture(tuple(first.shape[1:]), axes, examples.units.picture)
-    body = build(built, settings.seed)
+    body = build(built, settings.seed, examples.brightness())
     judged = _Loss(examples, settings, None)
     encoder.train()
 

@@ -12,16 +12,28 @@ from solvers.decoders.by_torch.loading import seeded, torch_or_refuse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from solvers.arrays import Array
     from solvers.decoders.architecture import Architecture
 
 __all__ = ["build", "decode", "doubling", "loaded", "state_of"]
 
 
-def build(architecture: Architecture, seed: int) -> Any:
-    """Return the decoder's layers (``torch.nn.Sequential``), initialised by torch's rules from a seed."""
+def build(architecture: Architecture, seed: int, brightness: NDArray[np.float64]) -> Any:
+    """Return the decoder's layers (``torch.nn.Sequential``), initialised by torch's rules from a seed.
+
+    But for the last bias, with which the decoder begins at about the ``brightness`` (channels,) of the pictures. From
+    .5 on, pictures that are mostly black pull every unit down at once, and a reference, whose activations are small at
+    first, ends with units that are all off (docs/decisions/0036).
+    """
     with seeded(seed, 1):
-        return _layers(architecture)
+        body = _layers(architecture)
+    torch = torch_or_refuse("the convolutional decoder")
+    least = 1 / 256
+    with torch.no_grad():
+        body[-1].bias.copy_(torch.logit(torch.from_numpy(np.asarray(brightness)).clamp(least, 1 - least)))
+    return body
 
 
 def _layers(architecture: Architecture) -> Any:
