@@ -47,6 +47,13 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert set(DOCS.rglob("*.md")) <= reached
 
 
+def test_every_decision_is_in_the_index() -> None:
+    """By the index itself: a decision that another page cites is easily forgotten there."""
+    index = (DOCS / "README.md").read_text()
+    missing = [page.name for page in (DOCS / "decisions").glob("*.md") if f"decisions/{page.name}" not in index]
+    assert not missing
+
+
 def test_no_docstring_cites_a_page_that_is_not_there() -> None:
     cited = {
         (page, source.relative_to(HOUSE))
