@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.disk import cures
 from solvers.disk.new_file import new_file, write_all
 from solvers.errors import FigureError
 from solvers.printable import printable
@@ -80,7 +81,7 @@ def save_grid(grid: Grid, path: Path, overwrite: bool = False) -> None:
         msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
         raise FigureError(msg) from error
     except OSError as error:
-        msg = f"the figure {path} could not be written: {error.strerror}; make room or choose another place"
+        msg = f"the figure {path} could not be written: {error.strerror}; {cures.to_write(error)}"
         raise FigureError(msg) from error
 
 

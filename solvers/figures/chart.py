@@ -6,6 +6,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+from solvers.disk import cures
 from solvers.disk.new_file import new_file, write_all
 from solvers.errors import FigureError
 from solvers.figures.page import page
@@ -89,7 +90,7 @@ def save_bytes(content: bytes, path: Path, overwrite: bool = False) -> None:
         msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
         raise FigureError(msg) from error
     except OSError as error:
-        msg = f"the figure {path} could not be written: {error.strerror}; make room or choose another place"
+        msg = f"the figure {path} could not be written: {error.strerror}; {cures.to_write(error)}"
         raise FigureError(msg) from error
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from solvers.disk import cures
 from solvers.disk.new_file import new_file, write_all
 from solvers.disk.paged_memory import PagedMemory
 from solvers.disk.placed_arrays import Placed
@@ -96,9 +97,7 @@ def _saying(path: Path, kind: FileKind) -> Iterator[None]:
         msg = f"{path} exists already; choose another name, or say `--overwrite`, in Python overwrite=True"
         raise ProbeFileError(msg) from error
     except OSError as error:
-        msg = (
-            f"the {kind.name} {path} could not be written: {error.strerror}; make room or choose another place"
-        )
+        msg = f"the {kind.name} {path} could not be written: {error.strerror}; {cures.to_write(error)}"
         raise ProbeFileError(msg) from error
 
 

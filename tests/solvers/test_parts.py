@@ -327,6 +327,8 @@ def test_files_of_others_are_left_alone(parts, tmp_path):
 
 
 def test_a_folder_that_can_not_be_made(tmp_path):
-    with pytest.raises(ProbeFileError, match=r"cannot be kept in .*: No such file or directory; make room or"):
+    with pytest.raises(
+        ProbeFileError, match=r"cannot be kept in .*: No such file or directory; make its folder or"
+    ):
         fit(tmp_path / "no" / "p.h5.parts")
     assert not any(tmp_path.iterdir())

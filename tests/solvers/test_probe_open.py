@@ -261,7 +261,10 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ProbeFileError the probe file ")
-    assert "File too large; make room or choose another place" in done.stdout
+    assert (
+        "File too large; raise the limit on the size of files (ulimit -f) or choose another place"
+        in done.stdout
+    )
     assert os.listdir(tmp_path) == []
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.result import WrongUsage
+from solvers.disk.cures import to_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,5 +76,5 @@ def write_whole(path: Path, overwrite: bool, write: Callable[[IO[bytes]], None])
         ) from error
     except OSError as error:
         raise click.ClickException(
-            f"{path} could not be written: {error.strerror or error}; make room or choose another place"
+            f"{path} could not be written: {error.strerror or error}; {to_write(error)}"
         ) from error

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from solvers.disk.cures import to_write
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -53,7 +55,7 @@ def write(parts: Sequence[Part], ids: np.ndarray | None, path: Path, overwrite: 
         ) from error
     except OSError as error:
         raise click.ClickException(
-            f"{path} could not be written: {error.strerror or error}; make room or choose another place"
+            f"{path} could not be written: {error.strerror or error}; {to_write(error)}"
         ) from error
     return sum(len(part.said) for part in parts)
 

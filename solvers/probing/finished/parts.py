@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from solvers.disk import cures
 from solvers.errors import ProbeFileError
 from solvers.probing.finished.alone import Alone
 from solvers.probing.finished.folder import part_file
@@ -135,7 +136,7 @@ class Parts:
                 else Together.begin(folder, asked, entry.overwrite, entry.share)
             )
         except OSError as error:
-            msg = f"finished layers cannot be kept in {folder}: {error.strerror}; make room or choose another place"
+            msg = f"finished layers cannot be kept in {folder}: {error.strerror}; {cures.to_write(error)}"
             raise ProbeFileError(msg) from error
         parts = cls(layers, holder, asked["targets"], notice)
         if holder.published is not None:
