@@ -73,7 +73,7 @@ def test_the_bootstrap_is_scipy_s_percentile(name):
     answers = Answers.of(random_predictions(500, 3, 1))
     values = registry.get(name).of_rows(answers)
     expected = stats.bootstrap(
-        (values,), np.mean, n_resamples=2_000, method="percentile", rng=np.random.default_rng(0)
+        (values,), np.mean, n_resamples=2_000, method="percentile", random_state=np.random.default_rng(0)
     ).confidence_interval
     got = found(name, answers)
     assert got.how == "bootstrap"

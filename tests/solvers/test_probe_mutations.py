@@ -1,5 +1,6 @@
 """Probe files and parts are damaged at many places: one line, or what stands in the file; never a crash."""
 
+import h5py
 import pytest
 
 import solvers
@@ -18,6 +19,11 @@ def cases():
     return run(CASES, SEED, workers=2, module="tests.solvers.mutation_probes")
 
 
+@pytest.mark.xfail(
+    int(h5py.version.hdf5_version.partition(".")[0]) < 2,
+    reason="the HDF5 library before 2.0 crashes on some damaged files (docs/probes.md)",
+    strict=True,
+)
 def test_damage_is_one_line_or_what_stands_in_the_file(cases):
     assert len(cases) == CASES
     assert [case for case in cases if case.outcome != "found"] == []

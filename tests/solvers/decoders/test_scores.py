@@ -43,7 +43,7 @@ def test_intervals():
     values = np.random.default_rng(0).exponential(size=400)
     found = mean_over_rows(values, None)
     expected = bootstrap(
-        (values,), np.mean, method="percentile", rng=np.random.default_rng(1)
+        (values,), np.mean, method="percentile", random_state=np.random.default_rng(1)
     ).confidence_interval
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
     assert found.interval == "bootstrap"
