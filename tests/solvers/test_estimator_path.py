@@ -55,7 +55,7 @@ def test_path_chooses_as_logistic_regression_cv_does(noisy):
         **new,
     ).fit(X, y)
     np.testing.assert_allclose(path.Cs_, reference.Cs_)
-    assert path.C_ == reference.C_ == path.Cs_[path.validation_cross_entropy_.argmin()]
+    assert path.C_ == np.ravel(reference.C_)[0] == path.Cs_[path.validation_cross_entropy_.argmin()]
     assert path.validation_cross_entropy_.shape == (5,)
     assert path.gap_ <= 1e-8
     np.testing.assert_allclose(path.predict_proba(X), reference.predict_proba(X), atol=1e-3)
