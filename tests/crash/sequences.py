@@ -21,7 +21,7 @@ def run_sequences(minutes: float, sequences: int, first_seed: int) -> Counter[st
     counts: Counter[str] = Counter()
     number = first_seed
     while StoreMachine.sequences < sequences or time.monotonic() < until_s:
-        if not run_seed(number, min(CHUNK, max(1, sequences))):
+        if not run_seed(number, CHUNK):
             counts["lost"] += 1
         number += 1
     counts["sequences"] = StoreMachine.sequences
