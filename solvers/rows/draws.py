@@ -22,11 +22,8 @@ def draw_matrix(width: int, count: int | None, seed: int | Sequence[int]) -> NDA
     Raises:
         ProblemError: a count below 1.
     """
-    if count is None or count >= width:
+    if count is None or not _fewer(width, count, "random_projection"):
         return None
-    if count < 1:
-        msg = f"random_projection is {count}; expected at least 1 of the {width:,} columns"
-        raise ProblemError(msg)
     return np.random.default_rng(seed).normal(scale=count**-0.5, size=(width, count))
 
 
@@ -36,12 +33,17 @@ def draw_columns(width: int, count: int | None, seed: int | Sequence[int]) -> ND
     Raises:
         ProblemError: a count below 1.
     """
-    if count is None or count >= width:
+    if count is None or not _fewer(width, count, "feature_subset"):
         return None
-    if count < 1:
-        msg = f"feature_subset is {count}; expected at least 1 of the {width:,} columns"
-        raise ProblemError(msg)
     return np.sort(np.random.default_rng(seed).choice(width, count, replace=False))
+
+
+def _fewer(width: int, count: int, setting: str) -> bool:
+    """Whether ``count`` columns are fewer than all; a ProblemError where they are none."""
+    if count < 1:
+        msg = f"{setting} is {count}; expected at least 1 of the {width:,} columns"
+        raise ProblemError(msg)
+    return count < width
 
 
 def at_full_width(

@@ -46,7 +46,7 @@ def at_most(threads: int | None) -> Iterator[None]:
 class Threads:
     """Threads that share the rows of a layer, block by block, each ``within`` a context of the arrays.
 
-    ``limit`` is how many where nobody asked for a number (:func:`at_most`); None: as many as there are cores.
+    ``limit`` is how many, whatever was asked for; None: the number asked for (:func:`at_most`), else the cores.
 
     A thread has a current GPU and a current stream of its own, so that what works in the caller's would work on another
     device here, or beside it.

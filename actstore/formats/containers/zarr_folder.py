@@ -195,9 +195,8 @@ def _check_codecs(array: Any, spec: str) -> None:
     """Refuse what is not known to be numbers alone; a sharded array hides which of its chunks are there."""
     told = array.metadata.to_dict()
     given = [*(told.get("codecs") or ()), *(told.get("filters") or ()), told.get("compressor")]
-    said = [
-        one if isinstance(one, dict) else one.get_config() for one in given if one is not None
-    ]  # objects until zarr 3.1
+    used = [one for one in given if one is not None]
+    said = [one if isinstance(one, dict) else one.get_config() for one in used]  # objects until zarr 3.1
     names = [str(one.get("name", one.get("id"))).removeprefix("numcodecs.") for one in said]
     if told.get("storage_transformers"):
         names.append("storage transformer")
