@@ -249,15 +249,22 @@ def test_a_whole_file_that_does_not_say_its_data_is_refused(tmp_path, write_stor
 
 
 def test_other_rows_are_no_step_of_a_store_whether_or_not_the_step_is_named(tmp_path):
-    """Without `--step` they went in as step 0, in place of nothing that could be resumed."""
+    """Without `--step` they went in as step 0, in place of nothing that could be resumed; so did the same rows."""
     out = tmp_path / "out.acts"
     dump(Net(), data_of(), out, replace(SETTINGS, step=5)).close()
     other = [SplitData("else", from_object(inputs_of("train"), "else.npy"))]
-    for step in (None, 0, 7):
-        with pytest.raises(
-            StoreError, match="are not those of step 5; every step of a store has the same rows"
-        ):
-            dump(OtherNet(), other, out, replace(SETTINGS, step=step, resume=True))
+    unnamed, others = (
+        "holds other steps; name the step",
+        "are not those of step 5; every step of a store has the same rows",
+    )
+    for step, data, message in (
+        (None, other, unnamed),
+        (None, data_of(), unnamed),
+        (0, other, others),
+        (7, other, others),
+    ):
+        with pytest.raises(StoreError, match=message):
+            dump(OtherNet(), data, out, replace(SETTINGS, step=step, resume=True))
     with actstore.open(out) as store:
         assert store.steps == [5]
     assert not actstore.verify(out).damages

@@ -314,6 +314,17 @@ def test_a_step_that_is_there_is_refused(steps, batches):
         write_step(steps, batches(), 0)
 
 
+@pytest.mark.parametrize(("world_size", "resume"), [(2, False), (2, True), (1, True)])
+def test_rows_without_a_step_are_never_added_to_other_steps(tmp_path, batches, world_size, resume):
+    """Somebody who forgets ``--step`` must not find step 0 in a store of step 5."""
+    path = tmp_path / "steps.acts"
+    write_step(path, batches(), 5)
+    with pytest.raises(StoreError, match=r"holds other steps; name the step \(step=N, --step N\) to add one"):
+        Writer(path, place=WritePlace(None, 0, world_size, 0, ROWS // world_size), resume=resume).begin({})
+    assert actstore.open(path).steps == [5]
+    assert [folder.name for folder in (path / "steps").iterdir()] == ["5"]
+
+
 def test_a_step_waits_for_one_that_is_complete(tmp_path, batch_of, batches):
     path = tmp_path / "steps.acts"
     writer = Writer(path, place=WritePlace(0), shard_bytes=1)

@@ -112,6 +112,19 @@ def test_a_claimed_folder_is_taken_over_unasked(out, batches, layers, undisturbe
     assert files_of(out) == undisturbed
 
 
+def test_what_another_claimed_to_replace_it_is_removed_when_a_store_is_resumed(
+    tmp_path, batches, layers, write
+):
+    """A dump that was to replace it died before the first rows were sealed."""
+    out = tmp_path / "out.acts"
+    write(out, batches, layers)
+    claimed = tmp_path / "out.acts.partial/steps/0/rank-0000"
+    claimed.mkdir(parents=True)
+    (claimed / "lock").touch()
+    assert write(out, batches, layers, resume=True).rows == ROWS
+    assert [path.name for path in tmp_path.iterdir()] == ["out.acts"]
+
+
 def test_a_whole_store_has_nothing_to_resume(out, batches, layers, undisturbed, write):
     write(out, batches, layers)
     if out.suffix == ".h5":

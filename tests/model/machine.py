@@ -106,6 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
         if slot.begun is not None and what.number != slot.begun.number:
             return  # a second step of which nobody knows yet whether the first will be whole
         expected, after = slot.expected(what, rank, how), slot.after(what, how)
+        again = kill is not None and slot.now is not None and not difference_of(self.folder / name, after)
         outcome = self._act(
             "dump",
             lambda: actions.dump(
@@ -127,7 +128,8 @@ class StoreMachine(RuleBasedStateMachine):
                 slot.settle(after)
             return
         slot.dirty = True
-        if not difference_of(self.folder / name, after):
+        begun = self.folder / f"{name}.partial" / "store.json"
+        if not difference_of(self.folder / name, after) and not (again and begun.exists()):
             slot.settle(after)
 
     @staticmethod

@@ -122,6 +122,8 @@ class Slot:
             if not new or self.now.given != what.rows:
                 return NEVER
             return MUST if here else MAY
+        if what.step is None and what.number not in self.now.steps:
+            return NEVER
         if here is None:
             return MAY
         if what.number in self.now.steps:

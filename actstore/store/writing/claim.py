@@ -22,6 +22,7 @@ from actstore.store.writing.destination import (
     check_free,
     check_replaces,
     in_use,
+    is_begun,
     store_mark,
     taken,
 )
@@ -269,7 +270,8 @@ def settle(to: Destination) -> None:
             _rename_away(to, folder)
         elif not (to.resume and to.staging == to.partial):  # there, publishing does the other half
             durable.rename(folder, to.final)
-    if to.whole and to.partial.exists() and not any(map(is_locked, locks_of(to.partial))):
+    needless = (to.in_place or to.whole) and to.partial.exists() and not is_begun(to.partial)
+    if needless and not any(map(is_locked, locks_of(to.partial))):
         _rename_away(to, to.partial)  # claimed by a dump that sealed nothing
     _sweep(to)
 

@@ -168,6 +168,9 @@ def _check_ours(destination: Destination, path: Path) -> None:
 
 def _check_asked(destination: Destination, path: Path) -> None:
     """StoreError where a store is there, and nobody asked to add to it, to go on with it or to replace it."""
+    if path == destination.staging and _needs_a_step(destination):
+        msg = f"{path} holds other steps; name the step (step=N, --step N) to add one, or choose another name"
+        raise StoreError(msg)
     joins = path == destination.staging and destination.place.shared and _joins(destination)
     if not (destination.overwrite or destination.resume or joins or _is_bare(path)):
         raise taken(destination, path)
@@ -205,6 +208,14 @@ def store_mark(path: Path) -> str:
         return read_packed(path).fingerprint
     except StoreError:
         return digest(str(identity(path)).encode("ascii"))
+
+
+def _needs_a_step(destination: Destination) -> bool:
+    """Whether a dump that adds or goes on names no step, which is step 0, where there are other steps alone."""
+    steps, adds = destination.staging / STEPS, destination.resume or destination.place.world_size > 1
+    if destination.place.step is not None or destination.overwrite or not adds or not steps.is_dir():
+        return False
+    return any(steps.iterdir()) and not (destination.staging / step_folder(0)).exists()
 
 
 def _joins(destination: Destination) -> bool:
