@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping
@@ -117,8 +118,25 @@ class LabelHash:
         return hash_text(" ".join(f"{name}={state.hexdigest()}" for name, state in self._targets.items()))
 
 
+def asked_threads() -> int | None:
+    """Return how many threads OMP_NUM_THREADS asks for, which torch heeds by itself; None where it says nothing."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) else None
+
+
+def _threads() -> dict[str, JSON]:
+    """How many threads frameworks compute with that sum in another order where there are more of them."""
+    found: dict[str, JSON] = {}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch"] = torch.get_num_threads()
+    if "onnxruntime" in sys.modules:
+        found["onnxruntime"] = asked_threads() or f"its own choice, of {os.cpu_count()} cores"
+    return found
+
+
 def versions() -> dict[str, JSON]:
-    """Versions of Python and of the packages that took part."""
+    """Versions of Python and of the packages that took part, and how many threads these computed with."""
     found: dict[str, JSON] = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         module = sys.modules.get(_MODULES.get(package, package))
@@ -129,7 +147,8 @@ def versions() -> dict[str, JSON]:
                 importlib.metadata.PackageNotFoundError
             ):  # onnxruntime-gpu and tensorflow-cpu are called otherwise
                 found[package] = getattr(module, "__version__", "not installed as a package")
-    return found
+    threads = _threads()
+    return {**found, "threads": threads} if threads else found
 
 
 def _are_texts(items: Iterable[object]) -> bool:

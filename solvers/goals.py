@@ -14,17 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["Bid", "Engine", "Goal", "Prepared", "Readings", "Solution"]
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Goal:
     """What to solve: every C of one problem (by its number), from strong to weak penalty, to an estimated gap.
 
     ``start`` is the coefficients (classes, width + 1) of the first, in scaled coordinates; None for zero. ``double``
     asks for products in float64 on the rows as they are stored. ``stopped`` is asked before a C is begun: once true,
-    this problem wants no more.
+    this problem wants no more; None where it wants every C.
     """
 
     C: tuple[float, ...]
@@ -33,7 +29,7 @@ class Goal:
     start: Array | None = None
     double: bool = False
     max_evaluations: int = 10_000
-    stopped: Callable[[], bool] = _never
+    stopped: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -143,15 +143,17 @@ class PathSolver:
         """Return what the first solver is to do for one problem."""
         start = self._tracks[index].start
         aim = _MARGIN * self._rough(index)
-        return Goal(self._C, aim, index, start, stopped=lambda: self._stopped(index))
+        chooses = self._tracks[index].validation is not None and not self._plan.full_path
+        return Goal(self._C, aim, index, start, stopped=(lambda: self._stopped(index)) if chooses else None)
 
     def take(self, solutions: Sequence[Solution]) -> None:
         """Certify solutions, and finish those that fall short."""
         rough = [self._rough(solution.problem) for solution in solutions]
-        for solution, point in zip(solutions, self._certified(solutions, rough), strict=True):
-            mine = self._points[solution.problem]
-            mine[solution.C] = replace(point, interrupted=True)
-            mine[solution.C] = self._finished(solution.problem, point)
+        points = self._certified(solutions, rough)
+        for solution, point in zip(solutions, points, strict=True):
+            self._points[solution.problem][solution.C] = replace(point, interrupted=True)
+        for solution, point in zip(solutions, points, strict=True):
+            self._points[solution.problem][solution.C] = self._finished(solution.problem, point)
             self._report()
 
     def ended(self, index: int) -> SolvedPath:
@@ -210,13 +212,13 @@ class PathSolver:
         return [points[each] for each in takewhile(points.__contains__, self._C)]
 
     def _stopped(self, index: int) -> bool:
-        chooses = self._tracks[index].validation is not None and not self._plan.full_path
-        return chooses and _risen(self._reached(index))
+        return _risen(self._reached(index))
 
     def _report(self) -> None:
         if self._plan.progress is None:
             return
-        certified = [point.certificate.gap_nats for points in self._points for point in points.values()]
+        points = [point for mine in self._points for point in mine.values() if not point.interrupted]
+        certified = [point.certificate.gap_nats for point in points]
         total = len(self._C) * len(self._tracks)
         self._plan.progress(FitProgress(len(certified), total, max(certified), self.passes))
 

@@ -32,6 +32,8 @@ _LONGER = 1.5
 """A step is first tried at this many times the last one's length, but no more than whole."""
 CUT = 0.2
 """A column that is on its way straight to its goal goes back and takes the ladder after a step shorter than this."""
+_TAUGHT = 2
+"""So many pairs are not yet enough of them."""
 _PATIENCE = 25
 """Steps without a better estimate of the gap after which rounding is taken to have stopped a column."""
 _WORTH = 1e-4
@@ -164,7 +166,7 @@ class Column:
         headway = _Headway(max(self.subject.rounding, worth))
         while True:
             self._look(state, headway, last=last)
-            if self._arrived(state, last=last) or self._gives_up(headway, bold=bold):
+            if self._arrived(state, last=last) or self._gives_up(state, headway, bold=bold):
                 return state
             if self.metrics.due():
                 state = self.metrics.measured(state)
@@ -196,8 +198,10 @@ class Column:
         """Say whether a rung may be left, or, on the ``last``, whether the goal is met."""
         return self._near(state) and (not last or self.gap_estimate <= self.gap_nats)
 
-    def _gives_up(self, headway: _Headway, *, bold: bool) -> bool:
-        astray = bold and not self.close and self._length < CUT
+    def _gives_up(self, state: State, headway: _Headway, *, bold: bool) -> bool:
+        # A plain diagonal knows nothing of how rows vary together: the first pairs teach it, whatever these steps are.
+        taught = not self.metrics.plain or len(state.pairs) > _TAUGHT
+        astray = bold and taught and not self.close and self._length < CUT
         return astray or headway.idle > _PATIENCE or self._spent
 
     def _step(self, state: State) -> Generator[Any, Answer, State | None]:

@@ -22,6 +22,9 @@ _JITTER = 1e-7
 _MOST_JITTER = 1e4
 """A block that needs more is none: it holds no numbers."""
 
+_ASKEW = 0.1
+"""The second factor of a sketch is the identity, but for as much of it, where the first one was good."""
+
 
 @dataclass(frozen=True)
 class Leading:
@@ -90,6 +93,23 @@ class LeadingFactors:
         return across
 
 
+def _orthonormal(backend: Backend, sketch: Any) -> Any:
+    """Orthonormal columns (width, rank) that span the rows of a sketch (rank, width), in its dtype.
+
+    By the Cholesky factor of its Gram matrix, twice (Yamamoto et al. 2015), in a quarter of the time of Householder's
+    reflections; by these where rounding leaves no factor, or one that does not make the rows orthonormal.
+    """
+    xp, found, diagonal = backend.xp, backend.float64(sketch), backend.xp.arange(len(sketch))
+    for _ in range(2):
+        factor = backend.factor(found @ found.T)
+        if factor is None:
+            return xp.linalg.qr(sketch.T)[0]
+        found = xp.linalg.inv(xp.tril(factor)) @ found
+    if not bool((xp.abs(factor[diagonal, diagonal] - 1) < _ASKEW).all()):
+        return xp.linalg.qr(sketch.T)[0]
+    return xp.ascontiguousarray(found.T.astype(sketch.dtype))
+
+
 def find_leading(backend: Backend, x: Any, stretch: Any, draws: Any) -> Leading:
     """Return the leading directions of rows x (rows, width) in coordinates stretched by (width,).
 
@@ -98,7 +118,7 @@ def find_leading(backend: Backend, x: Any, stretch: Any, draws: Any) -> Leading:
     xp, workers = backend.xp, backend.workers
     shares = workers.shares(len(x), -(-len(x) // workers.count))
     sketch = sum(workers.map(lambda parts: sum(draws[:, part] @ x[part] for part in parts), shares))
-    directions = xp.linalg.qr((sketch * stretch).T.astype(x.dtype))[0]
+    directions = _orthonormal(backend, (sketch * stretch).astype(x.dtype))
     turn = (stretch[:, None] * directions).astype(x.dtype)
     along = xp.empty((len(x), len(draws)), dtype=x.dtype)
 

@@ -184,6 +184,18 @@ def measure_leading(backend: Backend, leading: Leading, sample: Sample, at: Poin
     return Curvature(at.frame, mean, mass, leading.tail * mass, tuple(blocks), leading=leading)
 
 
+def bend(backend: Backend, sample: Sample, at: Point, along: Any) -> float:
+    """Estimate the curvature of the loss along a direction (classes, width + 1), by a sample of rows.
+
+    What classes take from one another is left out: it is at most as much again.
+    """
+    xp = backend.xp
+    weights, intercepts, _ = padded(xp, [at.frame.to_rows(along)], sample.x.dtype)
+    moved = backend.float64(logits(xp, sample.x, weights, intercepts))
+    share = len(at.targets.codes) / len(sample.x)
+    return share * float((_doubts(backend, sample, at, blocks=False) * xp.square(moved)).sum())
+
+
 def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any:
     """Weights v = s p (1 - p) (classes, n) of the sampled rows, by the inverse of their chance to be drawn.
 

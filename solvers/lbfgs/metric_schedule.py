@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from solvers.lbfgs.metric import NO_METRIC, Curvature, Point, measure, measure_leading
+from solvers.lbfgs.metric import NO_METRIC, Curvature, Point, bend, measure, measure_leading
 
 if TYPE_CHECKING:
     from solvers.arrays import Backend
@@ -58,6 +58,10 @@ _LEAST = 1 << 16
 """An evaluation takes the time of so many entries at least: what is called for it costs more than the products do."""
 CHEAP = 5.0
 """A column begins with the best metric that costs no more evaluations than this: on narrow layers the best of all."""
+CHEAP_LEADING = 25.0
+"""Leading directions may cost so many, where a first step along the diagonal of the columns would have to be cut."""
+_SHORT = 0.2
+"""To less than this share of it: rows that vary much together bend the loss far more than their columns say."""
 CHEAP_TURNED = 30.0
 """The same for the eigenbasis, which is what most evaluations are saved by, and is shared by all columns of a layer."""
 
@@ -107,6 +111,7 @@ class FitSubject:
         elif kind is Kind.LEADING:
             multiplications = len(self.targets.codes) * rows * rows * classes
             if not self.sampler.has_leading(self.frame.stretch, rows):
+                # Twice what it takes: twice as many directions, asked for later, save less than they cost.
                 found = 2 * rows * width * (len(self.targets.codes) + 2 * rows)
                 multiplications += found // self.sharers
         elif kind is Kind.TURNED:
@@ -149,6 +154,11 @@ class MetricSchedule:
         self.age += 1
         self.spent += 1
 
+    @property
+    def plain(self) -> bool:
+        """Whether the metric is a diagonal of the columns."""
+        return self.subject.level(self.level)[1] is Kind.PLAIN
+
     def due(self) -> bool:
         """Say whether it is time for a metric: a better one once as much was spent without it as it costs."""
         if self.curvature is None:
@@ -187,6 +197,27 @@ class MetricSchedule:
         here = Point(subject.targets, subject.frame, state.coefficients)
         basis = subject.sampler.basis(subject.frame.stretch) if kind is Kind.TURNED else None
         blocks = kind is Kind.BLOCKS
-        self.curvature = measure(subject.backend, sample, here, blocks=blocks, basis=basis)
+        first, self.curvature = (
+            self.curvature is None,
+            measure(subject.backend, sample, here, blocks=blocks, basis=basis),
+        )
         self.age = 0
-        return replace(state, metric=self.under(state.penalty))
+        state = replace(state, metric=self.under(state.penalty))
+        if first and kind is Kind.PLAIN and (better := self._leading()) and self._cut_short(state):
+            self.level = better
+            return self.measured(state)
+        return state
+
+    def _leading(self) -> int:
+        """The first level of leading directions that may be had at the beginning; 0 where there is none."""
+        levels = [number for number in self._levels() if self.subject.level(number)[1] is Kind.LEADING]
+        return next((number for number in levels if self.subject.price(number) <= CHEAP_LEADING), 0)
+
+    def _cut_short(self, state: State) -> bool:
+        """Whether the first step by the metric would have to be cut, by a few rows' curvature along it."""
+        backend, subject = self.subject.backend, self.subject
+        along = state.metric.solve(backend, state.gradient)
+        here = Point(subject.targets, subject.frame, state.coefficients)
+        curved = bend(backend, subject.sampler.few_rows(), here, along)
+        curved += state.penalty * backend.inner(along[:, :-1], along[:, :-1])
+        return backend.inner(state.gradient, along) < _SHORT * curved

@@ -33,6 +33,8 @@ _GRAM_ROWS = 16
 """Rows per column that the Gram matrix of the leverage is made of."""
 _DIRECTIONS = 16
 """Random directions that the leverage is estimated by."""
+_FEW = 256
+"""Rows that tell about how the loss bends along a direction."""
 WHOLE_ELEMENTS = 1 << 20
 """Layers of so few entries are taken whole, without looking for the rows that matter."""
 IN_FLIGHT = 160
@@ -144,6 +146,12 @@ class Sampler:
         numbers = self._rows.backend.xp.arange(self._rows.rows)
         ones = self._rows.backend.xp.ones(self._rows.rows, dtype=self._rows.dtype)
         return Sample(numbers, self._rows.kept, ones, None)
+
+    def few_rows(self) -> Sample:
+        """Return some hundreds of rows that are kept, spread evenly, for what they are."""
+        numbers = np.arange(0, self._rows.rows, max(1, self._rows.rows // _FEW))
+        ones = self._rows.backend.xp.ones(len(numbers), dtype=self._rows.dtype)
+        return Sample(self._rows.backend.xp.asarray(numbers), self._rows.pick(numbers), ones, None)
 
     def _whole_gram(self) -> Any:
         """The Gram matrix (width, width), made when it is first needed; None where it does not fit."""

@@ -47,6 +47,8 @@ _SPAN_COPIES = 4
 _TOGETHER = 8
 """Readings of all rows that a solution waits for others, to be certified in one pass with them: about what such a pass
 takes, in float64 over rows as they are stored."""
+_PATIENT = 4
+"""So many times as long where nothing is to be stopped by what comes out."""
 BLOCK_WIDTH = 4096
 """Layers wider than this have too large blocks to factor."""
 
@@ -219,6 +221,7 @@ class _Flight:
         self._chains, self._rows = chains, rows
         self._waiting: list[tuple[_Chain, Column]] = []
         self._since = 0
+        self._patient = all(chain.goal.stopped is None for chain in chains)
 
     def landed(self) -> list[Solution]:
         """Return what is over, once some of it waited for a few readings or nothing else is on its way."""
@@ -227,7 +230,8 @@ class _Flight:
             self._since = self._rows.passes
         self._waiting += over
         alone = not any(chain.flying for chain in self._chains)
-        if not alone and self._rows.passes - self._since < _TOGETHER * self._rows.share:
+        wait = _TOGETHER * self._rows.share * (_PATIENT if self._patient else 1)
+        if not alone and self._rows.passes - self._since < wait:
             return []
         found, self._waiting = self._waiting, []
         return self._solutions(found)
@@ -258,7 +262,7 @@ class _Chain:
 
     def join(self, room: int) -> int:
         """Begin the next column if there is room, one is left, and its neighbour is close; how many were begun."""
-        if self.goal.stopped():
+        if self.goal.stopped is not None and self.goal.stopped():
             self.flying.clear()
             return 0
         waiting = self._front is not None and not self._front.close

@@ -1,12 +1,14 @@
 """Hashes of weights see everything; hashes of inputs do not see how they were cut into batches."""
 
+import os
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
 from actstore.provenance import InputHash, hash_arrays, versions
+from actstore.store.documents.versions import other_versions, resumed
 
 A = np.arange(12, dtype=np.float32).reshape(6, 2)
 
@@ -90,3 +92,22 @@ def test_versions_are_those_of_packages_that_are_loaded_whatever_they_are_import
     assert {"python", "actstore", "numpy", "pillow"} <= set(found)
     assert "keras" not in found
     assert "PIL" not in found
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,1", 2), ("0", None), ("", None), ("many", None)])
+def test_threads_are_those_that_were_asked_for(monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 5, __version__="0"))
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(__version__="0"))
+    found = versions()["threads"]
+    assert found["torch"] == 5
+    assert found["onnxruntime"] == threads or str(os.cpu_count()) in found["onnxruntime"]
+
+
+def test_other_threads_are_noted_and_refuse_nothing():
+    before, now = ({"python": "3", "threads": {"torch": count}} for count in (2, 4))
+    assert not other_versions(before, now)
+    assert resumed([(0, before), (4, now), (8, now)]) == [
+        {"from_row": 0, "versions": before},
+        {"from_row": 4, "versions": now},
+    ]

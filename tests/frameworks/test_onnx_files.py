@@ -1,5 +1,6 @@
 """ONNX files: as a MODEL spec, with their weights beside them, damaged, and their provenance."""
 
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 import actstore
 from actstore.adapters import adapt, extras
+from actstore.adapters.for_onnx.session import Session
 from actstore.errors import AdapterError
 from actstore.models import load_model
 from tests.frameworks.onnx_networks import convnet, onnx
@@ -53,12 +55,22 @@ def test_a_file_is_dumped_by_command(saved, images):
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "3"},
     )
     assert (done.returncode, done.stderr) == (0, "")
     with actstore.open(saved.parent / "out.h5") as store:
         assert list(store.layers) == ["block.conv", "block.bn", "block.relu", "output"]
         assert store.provenance["model"]["producer"] == "by hand"
         assert "onnxruntime" in store.provenance["versions"]
+        assert store.provenance["versions"]["threads"]["onnxruntime"] == 3
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("", 0)])
+def test_a_session_has_the_threads_that_were_asked_for(saved, monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    model = onnx.load(saved, load_external_data=False)
+    session = Session(model, [model.graph.output[0].name], saved.parent, None)
+    assert session._session.get_session_options().intra_op_num_threads == threads
 
 
 @pytest.mark.parametrize(

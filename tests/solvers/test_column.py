@@ -7,7 +7,7 @@ import pytest
 
 import solvers
 from solvers.arrays import NUMPY
-from solvers.lbfgs import direction
+from solvers.lbfgs import direction, metric_schedule
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject, Kind
@@ -204,6 +204,35 @@ def test_a_wide_layer_is_fitted_without_eigenvectors(make_rows, monkeypatch):
     activations, labels = make_rows(300, 1000, 2)
     found = solvers.fit(activations.astype(np.float32), labels, C=0.01, scale=True, engine="numpy")
     assert found.status == "converged"
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_a_column_begins_along_leading_directions_where_a_plain_step_would_be_cut(decay):
+    """Rows that vary much together: their columns alone say nothing of it."""
+    generator = np.random.default_rng(0)
+    spread = np.arange(1, 601) ** -decay
+    turn = np.linalg.qr(generator.standard_normal((600, 600)))[0]
+    rows_of = ((generator.standard_normal((500, 600)) * spread) @ turn).astype(np.float32)
+    problem = pose(rows_of, generator.integers(0, 2, 500), None, scale=True)
+    rows, subject = bench(problem, np.float32, sample_rows=20_000)
+    assert subject.price(1) <= metric_schedule.CHEAP_LEADING
+    column = column_for(subject, 0.01)
+    (answer,) = evaluate(rows, [column.ask()])
+    column.tell(answer)
+    assert subject.level(column.metrics.level)[1] is (Kind.LEADING if decay else Kind.PLAIN)
+
+
+def test_a_plain_diagonal_is_not_given_up_before_its_first_pairs(make_rows, monkeypatch):
+    """Its first steps are short because the columns vary together, not because the model misleads."""
+    activations, labels = make_rows(300, 20, 2)
+    together = (activations + 30 * np.random.default_rng(1).standard_normal((300, 1))).astype(np.float32)
+    rows, subject = bench(pose(together, labels, scale=True), np.float32, blocks=False)
+    monkeypatch.setattr(FitSubject, "level", lambda self, number: (8, Kind.PLAIN))
+    goal = 1e-3
+    straight, early = column_for(subject, goal), column_for(subject, goal)
+    assert penalties_of(straight, rows) == [goal]
+    monkeypatch.setattr("solvers.lbfgs.column._TAUGHT", -1)
+    assert len(penalties_of(early, rows)) > 2
 
 
 def test_is_close_before_it_is_done_and_stays_so(make_problem):

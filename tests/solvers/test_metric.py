@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from solvers.arrays import NUMPY
-from solvers.lbfgs.metric import NO_METRIC, Curvature, Metric, Point, measure
+from solvers.lbfgs.metric import NO_METRIC, Curvature, Metric, Point, bend, measure
 from solvers.lbfgs.objective import Targets
 from solvers.lbfgs.sampling import Sample, Sampler
 from solvers.lbfgs.working import Frame, WorkingRows
@@ -73,6 +73,17 @@ def test_solving_is_multiplying_by_the_inverse_of_each_class_hessian(problem, mo
         np.testing.assert_allclose(
             found, exact - exact.mean(axis=0), rtol=1e-8, atol=1e-8 * np.abs(exact).max()
         )
+
+
+def test_the_bend_along_a_direction_is_that_of_each_class_by_itself(problem):
+    """Exactly the curvature for two classes, which are one row; else without what classes take from one another."""
+    at = doubtful(problem)
+    along = np.random.default_rng(6).standard_normal(at.shape)
+    rows = WorkingRows(problem, NUMPY, np.float64, resident=True)
+    here = Point(Targets.of(problem, NUMPY, np.float64), Frame.of(problem, rows), at)
+    found = bend(NUMPY, all_rows(rows), here, along)
+    expected = sum(v @ h @ v for h, v in zip(hessians(problem, at, 0.0), along, strict=True))
+    assert found == pytest.approx(expected, rel=1e-10)
 
 
 def test_jitter_costs_little(problem):

@@ -10,6 +10,7 @@ import numpy as np
 
 from actstore.adapters.extras import required
 from actstore.errors import AdapterError
+from actstore.provenance import asked_threads
 from actstore.usercode import explain
 from actstore.wording import listed
 
@@ -54,6 +55,7 @@ class Session:
         options = self._runtime.SessionOptions()
         options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4  # what is wrong comes as an exception, once
+        options.intra_op_num_threads = asked_threads() or 0  # 0 is its own choice
         if folder is not None:
             options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
         try:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actstore.store.format import JSON
 
 VERSIONS = "versions"
+THREADS = "threads"
 RESUMED = "resumed"  # the key of the provenance that lists which rows other versions computed
 
 
@@ -21,11 +22,12 @@ def other_versions(before: object, now: object) -> list[str]:
     """Return what differs between two records of versions, each by its name with both values.
 
     What only one of them knows does not count: a package that was not loaded computed nothing. Of the platform the
-    machine and the C library count, not the kernel's release, in which the nodes of a cluster differ.
+    machine and the C library count, not the kernel's release, in which the nodes of a cluster differ; threads are noted
+    alone, since other nodes have more of them.
     """
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return []
-    known = [key for key in before if key in now]
+    known = [key for key in before if key in now and key != THREADS]
     return differences(
         {key: _compared(key, before[key]) for key in known},
         {key: _compared(key, now[key]) for key in known},
