@@ -117,6 +117,9 @@ class StoreMachine(RuleBasedStateMachine):
         )
         if outcome.how == REFUSED or self._killed_in_vain(name, outcome, expected):
             return
+        if outcome.how == KILLED and how == OVERWRITE and self._was_not_begun(name):
+            slot.dirty = True
+            return
         if not what.alike(slot.begun) or how == OVERWRITE:
             self._begin(slot, what, how)
         slot.touched.add(rank)
@@ -131,6 +134,12 @@ class StoreMachine(RuleBasedStateMachine):
         begun = self.folder / f"{name}.partial" / "store.json"
         if not difference_of(self.folder / name, after) and not (again and begun.exists()):
             slot.settle(after)
+
+    def _was_not_begun(self, name: str) -> bool:
+        """Whether a whole store is as it was, and nothing of what was to replace it is there to go on with."""
+        slot = self.slots[name]
+        begun = (self.folder / f"{name}.partial" / "store.json").exists()
+        return slot.whole and not begun and not difference_of(self.folder / name, slot.now)
 
     @staticmethod
     def _begin(slot: Slot, what: Dump, how: str) -> None:
@@ -176,10 +185,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _merge(self, names: list[str], out: str, copy: bool, kill: int | None) -> None:
         sources, to = [self.slots[name] for name in names], self.slots[out]
-        ready = all(slot.whole for slot in sources) and len(set(names)) == len(names) and out not in names
+        ready = all(slot.stands for slot in sources) and len(set(names)) == len(names) and out not in names
         ready = ready and to.folder and not (self.folder / out).exists()
         after = merged([slot.now for slot in sources]) if ready else None
-        expected = NEVER if after is None else MUST if to.free else MAY
+        sure = to.free and all(slot.whole for slot in sources)
+        expected = NEVER if after is None else MUST if sure else MAY
         paths = [self.folder / name for name in names]
         outcome = self._act("merge", lambda: actions.merge(paths, self.folder / out, copy=copy), kill, expected)
         if outcome.how != REFUSED and not self._killed_in_vain(out, outcome, expected):

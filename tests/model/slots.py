@@ -54,6 +54,11 @@ class Slot:
         return self.now is not None and self.begun is None
 
     @property
+    def stands(self) -> bool:
+        """Whether there is a whole store, which another one that was begun may be about to replace."""
+        return self.now is not None and (self.begun is None or self.replaces)
+
+    @property
     def adds(self) -> bool:
         """Whether ``begun`` adds a step to ``now``."""
         return (
