@@ -133,7 +133,10 @@ def labels(spec: str) -> LabelColumn | None:
     values = _values(dataset, column)
     said = [value for value in values if not is_missing(value)]
     if said and not isinstance(said[0], (bool, int, float, str)):
-        msg = f"column {column!r} of {folder} has {type(said[0]).__name__} in its rows; expected a label"
+        several = "; labels of words come with words as rows: FILE.conllu" if isinstance(said[0], list) else ""
+        msg = (
+            f"column {column!r} of {folder} has {type(said[0]).__name__} in its rows; expected a label{several}"
+        )
         raise SourceError(msg)
     return LabelColumn(values, ids, file=folder)
 

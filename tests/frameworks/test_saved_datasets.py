@@ -128,7 +128,10 @@ def test_columns_that_are_no_inputs_are_refused(folder, column, message):
             "one",
             r"one does not say which column has the labels: .*one:COLUMN; there are: 'text', 'words'",
         ),
-        ("one:vector", r"column 'vector' of .*one has list in its rows; expected a label"),
+        (
+            "one:vector",
+            r"column 'vector' of .*one has list in its rows; expected a label; labels of words come with",
+        ),
         ("one:half", r"one:half has dtype float64; labels are whole numbers, booleans or text"),
     ],
 )
