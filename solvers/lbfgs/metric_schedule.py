@@ -58,12 +58,12 @@ _LEAST = 1 << 16
 """An evaluation takes the time of so many entries at least: what is called for it costs more than the products do."""
 CHEAP = 5.0
 """A column begins with the best metric that costs no more evaluations than this: on narrow layers the best of all."""
-CHEAP_LEADING = 25.0
-"""Leading directions may cost so many, where a first step along the diagonal of the columns would have to be cut."""
-_SHORT = 0.2
-"""To less than this share of it: rows that vary much together bend the loss far more than their columns say."""
 CHEAP_TURNED = 30.0
 """The same for the eigenbasis, which is what most evaluations are saved by, and is shared by all columns of a layer."""
+CHEAP_LEADING = 25.0
+"""The same for leading directions, where a first step by the columns' own diagonal would have to be cut ..."""
+_SHORT = 0.2
+"""... to less than this share of it: rows that vary much together bend the loss far more than their columns say."""
 
 
 @dataclass(frozen=True)
@@ -181,32 +181,33 @@ class MetricSchedule:
         return self.subject.price(number) <= (CHEAP_TURNED if turned else CHEAP)
 
     def measured(self, state: State) -> State:
-        """Return the state with a metric made at its coefficients."""
+        """Return the state with a metric made at its coefficients.
+
+        The first one of a column gives way to leading directions where its own step would be cut short.
+        """
+        first, made = self.curvature is None, self._made(state)
+        if first and self.plain and (better := self._leading()) and self._cut_short(made):
+            self.level = better
+            return self._made(state)
+        return made
+
+    def _made(self, state: State) -> State:
         subject = self.subject
         count, kind = subject.level(self.level)
+        here = Point(subject.targets, subject.frame, state.coefficients)
         if kind is Kind.LEADING:
-            here = Point(subject.targets, subject.frame, state.coefficients)
             leading = subject.sampler.leading(subject.frame.stretch, count)
             self.curvature = measure_leading(subject.backend, leading, subject.sampler.all_rows(), here)
-            self.age = 0
-            return replace(state, metric=self.under(state.penalty))
-        squares = subject.backend.xp.square(subject.frame.stretch)
-        penalties = min(state.penalty, 1e150) / squares.clip(1e-150, None)
-        at = subject.frame.to_rows(state.coefficients)
-        sample = subject.sampler.draw(subject.targets, at, penalties, count, whole=kind is not Kind.PLAIN)
-        here = Point(subject.targets, subject.frame, state.coefficients)
-        basis = subject.sampler.basis(subject.frame.stretch) if kind is Kind.TURNED else None
-        blocks = kind is Kind.BLOCKS
-        first, self.curvature = (
-            self.curvature is None,
-            measure(subject.backend, sample, here, blocks=blocks, basis=basis),
-        )
+        else:
+            squares = subject.backend.xp.square(subject.frame.stretch)
+            penalties = min(state.penalty, 1e150) / squares.clip(1e-150, None)
+            at = subject.frame.to_rows(state.coefficients)
+            sample = subject.sampler.draw(subject.targets, at, penalties, count, whole=kind is not Kind.PLAIN)
+            basis = subject.sampler.basis(subject.frame.stretch) if kind is Kind.TURNED else None
+            blocks = kind is Kind.BLOCKS
+            self.curvature = measure(subject.backend, sample, here, blocks=blocks, basis=basis)
         self.age = 0
-        state = replace(state, metric=self.under(state.penalty))
-        if first and kind is Kind.PLAIN and (better := self._leading()) and self._cut_short(state):
-            self.level = better
-            return self.measured(state)
-        return state
+        return replace(state, metric=self.under(state.penalty))
 
     def _leading(self) -> int:
         """The first level of leading directions that may be had at the beginning; 0 where there is none."""
