@@ -55,8 +55,8 @@ class Slot:
 
     @property
     def stands(self) -> bool:
-        """Whether there is a whole store, which another one that was begun may be about to replace."""
-        return self.now is not None and (self.begun is None or self.replaces)
+        """Whether there is a whole store, whatever was begun beside it of which nothing is sealed, or in its place."""
+        return self.now is not None and (self.begun is None or self.replaces or not any(self.sealed.values()))
 
     @property
     def adds(self) -> bool:
