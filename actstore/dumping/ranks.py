@@ -67,7 +67,7 @@ def share_of(data: Sequence[SplitData], settings: LoopSettings, rank: int, world
     batches = sum(map(len, sizes))
     if batches < world_size:
         msg = (
-            f"{batches} batches cannot be shared by {world_size} ranks; use fewer ranks, "
+            f"{batches} batch{'es' * (batches != 1)} cannot be shared by {world_size} ranks; use fewer ranks, "
             "or a smaller batch size (--batch-size)"
         )
         raise DumpError(msg)
