@@ -7,7 +7,6 @@ exact, it is done once for every C and every target, and each reading of the row
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from solvers.arrays import Backend
     from solvers.problem.problem import Problem
 
-__all__ = ["SpannedRows", "expected_steps", "holds", "pays", "rounds_little", "shared_stretch"]
+__all__ = ["SpannedRows", "expected_steps", "holds", "pays", "shared_stretch"]
 
 _STEPS = 16
 """Evaluations that a column takes where the curvature is about its penalty."""
@@ -34,10 +33,8 @@ _LEAST = 1e-300
 _FAINTEST = 1e12
 """Up to so many penalties in the variance of all columns together, what rounding adds to L changes no logit that
 counts. One column of 1e10 among columns of order 1 leaves nothing of those in X Xᵀ."""
-_SINGLE, _SHARE = 2.0**-24, 0.1
-"""Rounding of float32, and how much of the gap the square of what logits are off by may be."""
 _CHUNK = 1024
-"""Columns of the rows whose products are added up, in float64, at a time."""
+"""Columns of the rows that are turned to float64 at a time."""
 _JITTER = 1e-15
 """What is added to the diagonal of X Xᵀ, as a share of its trace: rows that add up to zero span one dimension less."""
 _TRIES = 6
@@ -58,16 +55,6 @@ def holds(problem: Problem, C: float) -> bool:
     """Say whether rounding leaves enough of X Xᵀ at one C."""
     variance = float(np.square(problem.deviation / problem.scale).sum())
     return variance <= _FAINTEST * problem.penalty(C)
-
-
-def rounds_little(problem: Problem, C: float, gap_nats: float) -> bool:
-    """Say whether products in float32 leave X Xᵀ exact enough at one C: what they put logits off by is little.
-
-    A weight is at most ``1 / (λ S)`` of a row, and a product of two rows is off by the rounding of their lengths.
-    """
-    variance = float(np.square(problem.deviation / problem.scale).sum())
-    off = _SINGLE * variance / max(problem.penalty(C) * problem.rows, _LEAST)
-    return off <= math.sqrt(_SHARE * gap_nats)
 
 
 def pays(rows: WorkingRows, steps: float) -> bool:
@@ -103,9 +90,9 @@ class SpannedRows(WorkingRows):
         self.kept = xp.ascontiguousarray(lower.astype(self.dtype))
 
     @classmethod
-    def of(cls, base: WorkingRows, stretch: Any, dtype: Any = np.float64) -> SpannedRows | None:
-        """Turn resident rows, by products in ``dtype``; None where rounding leaves no factor."""
-        gram = _gram(base.backend, base.kept, stretch.astype(dtype))
+    def of(cls, base: WorkingRows, stretch: Any) -> SpannedRows | None:
+        """Turn resident rows; None where rounding leaves no factor."""
+        gram = _gram(base.backend, base.kept, stretch)
         diagonal = base.backend.xp.arange(len(gram))
         plain, jitter = gram[diagonal, diagonal].copy(), _JITTER * float(gram[diagonal, diagonal].sum())
         for _ in range(_TRIES):
@@ -161,12 +148,12 @@ class SpannedRows(WorkingRows):
 
 
 def _gram(backend: Backend, x: Any, stretch: Any) -> Any:
-    """(X stretch) (X stretch)ᵀ (rows, rows) in float64, of products in the dtype of ``stretch`` of some columns."""
+    """(X stretch) (X stretch)ᵀ (rows, rows) in float64, some columns at a time."""
 
     def work(parts: list[slice]) -> Any:
         found = backend.xp.zeros((len(x), len(x)))
         for part in parts:
-            columns = x[:, part] * stretch[part]
+            columns = x[:, part] * stretch[part]  # in float64, as the stretch is
             found += columns @ columns.T
         return found
 

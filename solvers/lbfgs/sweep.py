@@ -19,7 +19,7 @@ from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import evaluate, targets_of
 from solvers.lbfgs.sampling import IN_FLIGHT, Sampler
-from solvers.lbfgs.spanned import SpannedRows, expected_steps, holds, pays, rounds_little, shared_stretch
+from solvers.lbfgs.spanned import SpannedRows, expected_steps, holds, pays, shared_stretch
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, LEAST_ROWS, WorkingRows
 from solvers.workers.threads import one_blas_thread
 
@@ -139,15 +139,8 @@ class ColumnSolver:
         if self._spanned is None and self._may_span(goals):
             stretch = shared_stretch(self._problems, self.rows)
             if stretch is not None:
-                little = all(
-                    rounds_little(self._problems[goal.problem], C, goal.gap_nats)
-                    for goal in goals
-                    for C in goal.C
-                )
                 with one_blas_thread():
-                    self._spanned = SpannedRows.of(
-                        self.rows, stretch, self.rows.dtype if little else np.float64
-                    )
+                    self._spanned = SpannedRows.of(self.rows, stretch)
         return self.rows if self._spanned is None else self._spanned
 
     def _may_span(self, goals: Sequence[Goal]) -> bool:

@@ -100,29 +100,6 @@ def test_weak_penalties_are_expected_to_take_more_steps(make_problem):
     assert steps[-1] == steps[-2] < 1000
 
 
-def test_products_in_float32_turn_rows_where_their_rounding_is_little(make_rows, monkeypatch):
-    activations, labels = make_rows(60, 2000, 3)
-    activations = activations.astype(np.float32)
-    problem = pose(activations, labels, scale=True)
-    assert [spanned.rounds_little(problem, C, 1e-4) for C in (1e-3, 1.0, 1e5, np.inf)] == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert not spanned.rounds_little(problem, 1.0, 1e-12)
-    asked, real = [], SpannedRows.of
-    monkeypatch.setattr(SpannedRows, "of", lambda *given: asked.append(given[2]) or real(*given))
-    found = [
-        solvers.fit(activations, labels, C=C, scale=True, gap_nats=gap, engine="numpy")
-        for C, gap in ((1.0, 1e-4), (1.0, 1e-12), (1e5, 1e-4))
-    ]
-    assert [np.dtype(each) for each in asked] == [np.float32, np.float64, np.float64]
-    assert [fit.status for fit in found] == ["converged"] * 3
-    exact = solvers.fit(activations, labels, C=1.0, scale=True, gap_nats=1e-10, engine="numpy")
-    assert -1e-10 <= found[0].loss - exact.loss <= found[0].gap_nats
-
-
 def test_problems_that_scale_each_their_own_way_are_not_turned(wide):
     activations, labels = wide
     weights = np.random.default_rng(1).exponential(size=ROWS)
