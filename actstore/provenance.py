@@ -37,6 +37,7 @@ _PACKAGES = (
 _MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}
 """Packages that are imported by another name."""
 _ALGORITHM = "xxh3_128"
+_MOST_THREADS = 1024
 
 
 def hash_arrays(arrays: Iterable[tuple[str, object]]) -> str:
@@ -121,7 +122,7 @@ class LabelHash:
 def asked_threads() -> int | None:
     """Return how many threads OMP_NUM_THREADS asks for, which torch heeds by itself; None where it says nothing."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(asked) if asked.isdecimal() and int(asked) else None
+    return min(int(asked), _MOST_THREADS) if asked.isdecimal() and len(asked) < 10 and int(asked) else None
 
 
 def _threads() -> dict[str, JSON]:

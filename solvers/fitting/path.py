@@ -127,6 +127,7 @@ class PathSolver:
         self._certifier = Certifier([track.problem for track in tracks], plan.solver.backend)
         self._solvers = [plan.solver]
         self._points: list[dict[float, Point]] = [{} for _ in tracks]
+        self._landed: Sequence[Solution] = []  # the last that came, which may not be certified yet
         self.interrupted: KeyboardInterrupt | None = None
 
     @property
@@ -149,6 +150,7 @@ class PathSolver:
     def take(self, solutions: Sequence[Solution]) -> None:
         """Certify solutions, and finish those that fall short."""
         rough = [self._rough(solution.problem) for solution in solutions]
+        self._landed = solutions
         points = self._certified(solutions, rough)
         for solution, point in zip(solutions, points, strict=True):
             self._points[solution.problem][solution.C] = replace(point, interrupted=True)
@@ -189,7 +191,8 @@ class PathSolver:
         return any(self._points) or bool(self._in_flight())
 
     def _in_flight(self) -> list[Solution]:
-        return [one for one in self._plan.solver.in_flight() if one.C not in self._points[one.problem]]
+        found = [*self._landed, *self._plan.solver.in_flight()]
+        return [one for one in found if one.C not in self._points[one.problem]]
 
     def _left(self, index: int) -> SolvedPath:
         reached = [point for _, point in sorted(self._points[index].items())]

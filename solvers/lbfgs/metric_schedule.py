@@ -111,7 +111,7 @@ class FitSubject:
         elif kind is Kind.LEADING:
             multiplications = len(self.targets.codes) * rows * rows * classes
             if not self.sampler.has_leading(self.frame.stretch, rows):
-                # Twice what it takes: twice as many directions, asked for later, save less than they cost.
+                # Twice what it takes: at its price 256 directions would be bought, and save less (decision 0030).
                 found = 2 * rows * width * (len(self.targets.codes) + 2 * rows)
                 multiplications += found // self.sharers
         elif kind is Kind.TURNED:

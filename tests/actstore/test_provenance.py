@@ -94,7 +94,10 @@ def test_versions_are_those_of_packages_that_are_loaded_whatever_they_are_import
     assert "PIL" not in found
 
 
-@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,1", 2), ("0", None), ("", None), ("many", None)])
+@pytest.mark.parametrize(
+    ("asked", "threads"),
+    [("3", 3), ("2,1", 2), ("0", None), ("", None), ("many", None), ("9" * 5, 1024), ("9" * 5000, None)],
+)
 def test_threads_are_those_that_were_asked_for(monkeypatch, asked, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 5, __version__="0"))

@@ -325,6 +325,26 @@ def test_rows_without_a_step_are_never_added_to_other_steps(tmp_path, batches, w
     assert [folder.name for folder in (path / "steps").iterdir()] == ["5"]
 
 
+def claim(path: Path, step: int) -> None:
+    """What is left of a dump that died before its first rows were sealed."""
+    rank = path / f"steps/{step}/rank-0000"
+    rank.mkdir(parents=True)
+    (rank / "lock").touch()
+
+
+def test_a_step_that_was_only_claimed_is_none(tmp_path, batches):
+    """Neither is it other steps, nor does it make room for rows without a step."""
+    claimed, held = tmp_path / "claimed.acts", tmp_path / "held.acts"
+    claim(claimed, 5)
+    write_step(claimed, batches(), None, resume=True)
+    assert actstore.open(claimed).steps == [0]
+    write_step(held, batches(), 5)
+    claim(held, 0)
+    with pytest.raises(StoreError, match="holds other steps; name the step"):
+        write_step(held, batches(), None, resume=True)
+    assert actstore.open(held).steps == [5]
+
+
 def test_a_step_waits_for_one_that_is_complete(tmp_path, batch_of, batches):
     path = tmp_path / "steps.acts"
     writer = Writer(path, place=WritePlace(0), shard_bytes=1)

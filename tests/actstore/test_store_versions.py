@@ -97,6 +97,28 @@ def test_going_back_to_the_first_versions_is_recorded_too(interrupted, versions)
     assert [(one["from_row"], one["versions"]) for one in resumed] == [(12, NEW), (20, None)]
 
 
+def test_other_threads_are_recorded_and_refuse_nothing(interrupted, versions):
+    threads = {**OLD, "threads": {"torch": 4}}
+    versions(threads)  # the rows that are there do not know theirs
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, 20, resume=True)
+    with run(interrupted, resume=True) as store:
+        assert store.rows == 40
+        assert "resumed" not in store.provenance
+
+
+def test_rows_of_other_threads_are_told(tmp_path, name, versions, monkeypatch):
+    monkeypatch.setattr(pending, "SHARD_BYTES", (1, 1))
+    few, many = ({**OLD, "threads": {"torch": count}} for count in (2, 64))
+    versions(few)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / name, 12)
+    versions(many)
+    with run(tmp_path / name, resume=True) as store:
+        assert store.provenance["versions"] == few
+        assert store.provenance["resumed"] == [{"from_row": 12, "versions": many}]
+
+
 def test_a_whole_store_is_not_computed_again(tmp_path, name, versions):
     versions(OLD)
     run(tmp_path / name).close()

@@ -203,7 +203,7 @@ class DeviceModule:
 
     float32, float64, newaxis = np.float32, np.float64, None
     finfo = staticmethod(np.finfo)
-    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh), qr=_lifted(np.linalg.qr))
+    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh), inv=_lifted(np.linalg.inv), qr=_lifted(np.linalg.qr))
 
     @staticmethod
     def asarray(array, dtype=None):
@@ -269,7 +269,7 @@ class StandIn(DeviceModule):
 
     __version__ = "stand-in"
     float16 = np.float16
-    linalg = SimpleNamespace(eigh=_lifted(np.linalg.eigh), cholesky=_lifted(_cholesky))
+    linalg = SimpleNamespace(**vars(DeviceModule.linalg), cholesky=_lifted(_cholesky))
 
     def __init__(self, free=1 << 30):
         self.free = free

@@ -48,6 +48,9 @@ def listed(mark):
         ],
     )
 )
+@pytest.mark.filterwarnings(
+    "ignore:The least populated class:UserWarning"
+)  # of its folds, in checks before 1.7
 def test_scikit_learns_own_checks(estimator, check):
     # Every check asserts for itself; that it has an estimator of ours to judge is all there is to add.
     assert isinstance(estimator, LogisticProbe | LogisticProbePath)

@@ -29,6 +29,22 @@ def test_every_device_fits_and_certifies_resident_and_streamed(make_rows, device
 
 
 @pytest.mark.usefixtures("cupy")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_column_begins_along_leading_directions_on_a_device_too(weighted):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 900)
+    spread = np.arange(1, 451) ** -1.0
+    activations = ((generator.standard_normal((900, 450)) + labels[:, None]) * spread).astype(np.float32)
+    weights = {0: 1.0, 1: 3.0, 2: 0.5} if weighted else None
+    settings = {"C": [0.01, 1.0], "class_weight": weights, "gap_nats": 1e-5}
+    there = solvers.fit(activations, labels, engine="cupy", **settings)
+    here = solvers.fit(activations, labels, engine="numpy", **settings)
+    for far, near in zip(there, here, strict=True):
+        assert far.status == near.status == "converged"
+        assert abs(far.loss - near.loss) <= 1e-5
+
+
+@pytest.mark.usefixtures("cupy")
 @pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
 def test_the_callers_device_and_stream_stay_the_callers(make_rows, device):
     """As torch's are: also between the solutions of a path, and in what a progress report runs."""

@@ -9,6 +9,7 @@ import pytest
 
 import solvers
 from solvers.lbfgs import sweep
+from solvers.proof.certificate import Certifier
 
 
 @pytest.fixture
@@ -132,6 +133,23 @@ def test_an_interrupt_while_a_point_is_finished_keeps_those_certified_with_it(ma
     monkeypatch.setattr("solvers.fitting.path.PathSolver._finished", interrupt)
     path = interrupted(activations, labels, C=[0.01, 1.0, 100.0]).result
     assert [fit.status for fit in path] == ["converged"] * 3
+
+
+def test_an_interrupt_while_points_are_certified_keeps_them(make_rows, monkeypatch):
+    """They have left the solver, and are not yet points of the path."""
+    activations, labels = make_rows(400, 20, 3)
+    real, asked = Certifier.certify, []
+
+    def certify(self, claims, *more):
+        asked.append(len(claims))
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return real(self, claims, *more)
+
+    monkeypatch.setattr(Certifier, "certify", certify)
+    path = interrupted(activations, labels, C=[0.01, 1.0, 100.0]).result
+    assert asked[:2] == [3, 3]
+    assert {fit.status for fit in path} <= {"converged", "interrupted"}
 
 
 def test_scikit_learn_keeps_what_it_has_to_itself(data, monkeypatch):

@@ -35,6 +35,12 @@ def other_versions(before: object, now: object) -> list[str]:
     )
 
 
+def other_threads(before: object, now: object) -> bool:
+    """Return whether two records of versions know of different numbers of threads."""
+    known = [isinstance(each, Mapping) and each.get(THREADS) for each in (before, now)]
+    return all(known) and known[0] != known[1]
+
+
 def _compared(key: str, version: Any) -> Any:
     found = re.fullmatch(r"([^-]+)-.*-([^-]+-with-[^-]+)", str(version)) if key == "platform" else None
     return f"{found[1]} {found[2]}" if found else version

@@ -73,11 +73,16 @@ class Claim:
     def _hold(self) -> None:
         """Lock the place, which nobody else may have begun."""
         to = self._to
-        to.rank_folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock = Lock(to.rank_folder / LOCK)
-        except BlockingIOError:
-            raise in_use(to.staging) from None
+        for last in (False, True):
+            try:
+                to.rank_folder.mkdir(parents=True, exist_ok=True)
+                self._lock = Lock(to.rank_folder / LOCK)
+                break
+            except BlockingIOError:
+                raise in_use(to.staging) from None
+            except FileNotFoundError:  # what is not locked yet, another may have put away as a claim of nothing
+                if last:
+                    raise
         if not to.resume and (to.rank_folder / JOURNAL).exists():  # another process was quicker, and has ended
             self.release()
             raise taken(to, to.staging)
@@ -270,7 +275,8 @@ def settle(to: Destination) -> None:
             _rename_away(to, folder)
         elif not (to.resume and to.staging == to.partial):  # there, publishing does the other half
             durable.rename(folder, to.final)
-    needless = (to.in_place or to.whole) and to.partial.exists() and not is_begun(to.partial)
+    needless = (to.in_place or to.whole) and to.partial.is_dir() and not is_begun(to.partial)
+    needless = needless and not to.partial.is_symlink()
     if needless and not any(map(is_locked, locks_of(to.partial))):
         _rename_away(to, to.partial)  # claimed by a dump that sealed nothing
     _sweep(to)
@@ -286,7 +292,7 @@ def _begin_anew(to: Destination) -> None:
 
 def _rename_away(to: Destination, folder: Path) -> None:
     """Give a folder of ours a name that says it is to go: a crash half way leaves no half of a store under its own."""
-    if folder.exists():
+    with suppress(FileNotFoundError):  # somebody else was quicker
         durable.rename(folder, with_mark(to.final, REMOVED_SUFFIX))
 
 

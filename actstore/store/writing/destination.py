@@ -12,6 +12,7 @@ from actstore.store.disk import durable
 from actstore.store.disk.locks import is_locked, read_note
 from actstore.store.disk.output import check_kind, check_not_input, check_room, followed, identity
 from actstore.store.documents.documents import digest, seal, unseal
+from actstore.store.documents.journal import has_records
 from actstore.store.documents.own_files import foreign, marked
 from actstore.store.documents.rank import locks_of
 from actstore.store.format import (
@@ -211,11 +212,16 @@ def store_mark(path: Path) -> str:
 
 
 def _needs_a_step(destination: Destination) -> bool:
-    """Whether a dump that adds or goes on names no step, which is step 0, where there are other steps alone."""
-    steps, adds = destination.staging / STEPS, destination.resume or destination.place.world_size > 1
-    if destination.place.step is not None or destination.overwrite or not adds or not steps.is_dir():
+    """Whether a dump that adds or goes on names no step, which is step 0, where only other steps have sealed rows."""
+    adds = destination.resume or destination.place.world_size > 1
+    if destination.place.step is not None or destination.overwrite or not adds:
         return False
-    return any(steps.iterdir()) and not (destination.staging / step_folder(0)).exists()
+    sealed = {
+        path.parent.parent.name
+        for path in destination.staging.glob(f"{STEPS}/*/*/{JOURNAL}")
+        if has_records(path)
+    }
+    return bool(sealed) and "0" not in sealed
 
 
 def _joins(destination: Destination) -> bool:

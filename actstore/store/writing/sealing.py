@@ -19,7 +19,7 @@ from actstore.store.documents.records import Begin, End, FileRecord, Seen, Shard
 from actstore.store.documents.running_hashes import ROW_TABLE, LayerHash, RowTableHash
 from actstore.store.documents.shard import NewFile, Stream, fill_columns
 from actstore.store.documents.steps import list_step
-from actstore.store.documents.versions import RESUMED, VERSIONS, other_versions, resumed
+from actstore.store.documents.versions import RESUMED, VERSIONS, other_threads, other_versions, resumed
 from actstore.store.format import (
     JOURNAL,
     JSON,
@@ -281,7 +281,7 @@ class RankWriter:
         now = self._own.get(VERSIONS)
         if rank.end is None and not self._anyway:
             check_versions(rank.folder, last, now)
-        if other_versions(first, now) and isinstance(now, Mapping):
+        if (other_versions(first, now) or other_threads(first, now)) and isinstance(now, Mapping):
             self._other_versions = now
 
 
