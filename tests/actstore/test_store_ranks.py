@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -330,6 +331,16 @@ def claim(path: Path, step: int) -> None:
     rank = path / f"steps/{step}/rank-0000"
     rank.mkdir(parents=True)
     (rank / "lock").touch()
+
+
+def test_ranks_that_start_together_beside_a_claim_of_nothing_all_begin(ranks, tmp_path):
+    """Each of them puts it away, and only one can."""
+    for attempt in range(5):
+        claim(tmp_path / "out.acts.partial", 0)
+        running = [ranks(rank, 6) for rank in range(6)]
+        assert [rank.ended() for rank in running] == [(0, "")] * 6, attempt
+        assert [path.name for path in tmp_path.iterdir()] == ["out.acts"]
+        shutil.rmtree(tmp_path / "out.acts")
 
 
 def test_a_step_that_was_only_claimed_is_none(tmp_path, batches):

@@ -67,8 +67,12 @@ def marked(path: Path, suffix: str) -> list[Path]:
     named: list[Path] = []
     with suppress(PermissionError):  # a folder that may be written to but not listed
         named = [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name)]
-    found = [entry for entry in named if entry.is_dir() and not entry.is_symlink()]
-    return sorted(found, key=lambda entry: entry.lstat().st_ctime_ns)
+    changed: dict[Path, int] = {}
+    for entry in named:
+        with suppress(FileNotFoundError):  # another process sweeps, too
+            if entry.is_dir() and not entry.is_symlink():
+                changed[entry] = entry.lstat().st_ctime_ns
+    return sorted(changed, key=changed.__getitem__)
 
 
 def with_mark(path: Path, suffix: str) -> Path:

@@ -147,8 +147,12 @@ def check_free(destination: Destination) -> None:
         raise in_use(destination.staging)
     for path in (destination.final, destination.partial):
         if path.exists():
-            _check_ours(destination, path)
-            _check_asked(destination, path)
+            try:
+                _check_ours(destination, path)
+                _check_asked(destination, path)
+            except StoreError:
+                if path.exists():  # another process may have put away a claim of nothing meanwhile
+                    raise
     if destination.resume and not destination.in_place and is_begun(destination.partial):
         check_replaces(destination, read_note(destination.rank_folder / LOCK))
 
