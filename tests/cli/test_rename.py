@@ -165,7 +165,7 @@ def test_a_disk_that_is_full_leaves_no_empty_parts(two):
 
     program = (
         "import resource, sys\n"
-        "import scipy.optimize\n"  # before 1.14 it opens a temporary file when it is loaded
+        "import scipy.optimize, scipy.spatial, scipy.stats\n"  # before 1.14 they open temporary files when loaded
         "from cli.main import probe\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "probe(['fit', 'a.acts', '--target', 'y', '--C', '1', '-o', 'full.h5'])\n"
