@@ -116,7 +116,7 @@ class Slot:
         return NEVER if self.sealed.get(rank) or rank in self.ended else MAY
 
     def _sealed_otherwise(self, what: Dump) -> bool:
-        return any(self.sealed.values()) and not what.alike(self.begun)
+        return (any(self.sealed.values()) or bool(self.ended)) and not what.alike(self.begun)
 
     def _expected_after_whole(self, what: Dump, how: str) -> str:
         if how == OVERWRITE:
