@@ -31,6 +31,11 @@ class Goal:
     max_evaluations: int = 10_000
     stopped: Callable[[], bool] | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Whether this problem wants no more."""
+        return self.stopped is not None and self.stopped()
+
 
 @dataclass(frozen=True)
 class Solution:

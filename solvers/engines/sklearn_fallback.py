@@ -113,7 +113,7 @@ class _Prepared:
             x /= problem.scale.astype(self._h.dtype)
             start = goal.start
             for C in goal.C:
-                if goal.stopped is not None and goal.stopped():
+                if goal.ended:
                     break
                 solution = self._fit(C, goal, start, _Standardised(problem, x, used))
                 start = solution.coefficients

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from solvers.lbfgs.metric import NO_METRIC, Curvature, Point, bend, measure, measure_leading
+from solvers.lbfgs.spanned import mean_curvature
 
 if TYPE_CHECKING:
     from solvers.arrays import Backend
@@ -60,12 +61,12 @@ CHEAP = 5.0
 """A column begins with the best metric that costs no more evaluations than this: on narrow layers the best of all."""
 CHEAP_TURNED = 30.0
 """The same for the eigenbasis, which is what most evaluations are saved by, and is shared by all columns of a layer."""
-_WEAK = 5.0
-"""A penalty is weak where the curvature of a direction, by the columns' variance, is so many times as much."""
 CHEAP_LEADING = 25.0
 """The same for leading directions, where a first step by the columns' own diagonal would have to be cut ..."""
 _SHORT = 0.2
 """... to less than this share of it: rows that vary much together bend the loss far more than their columns say."""
+_WEAK = 5.0
+"""And only where the mean curvature is so many times the penalty: a stronger one is a few steps away."""
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,8 @@ class MetricSchedule:
         """Whether the first step by the metric would have to be cut, by a few rows' curvature along it."""
         backend, subject = self.subject.backend, self.subject
         width, rows = len(subject.frame.stretch), len(subject.targets.codes)
-        if subject.variance * width < 4 * _WEAK * state.penalty * min(width, rows):
-            return False  # a strong penalty is a few steps away, whatever they are made of
+        if mean_curvature(subject.variance * width, rows, width) < _WEAK * state.penalty:
+            return False
         along = state.metric.solve(backend, state.gradient)
         here = Point(subject.targets, subject.frame, state.coefficients)
         curved = bend(backend, subject.sampler.few_rows(), here, along)

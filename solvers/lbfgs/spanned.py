@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from solvers.arrays import Backend
     from solvers.problem.problem import Problem
 
-__all__ = ["SpannedRows", "expected_steps", "holds", "pays", "shared_stretch"]
+__all__ = ["SpannedRows", "expected_steps", "holds", "mean_curvature", "pays", "shared_stretch"]
 
 _STEPS = 16
 """Evaluations that a column takes where the curvature is about its penalty."""
@@ -42,11 +42,18 @@ LEAST_ELEMENTS = 1 << 12
 """Rows of fewer entries are not turned: nothing is saved, and a weight of two acts as a row that is there twice."""
 
 
+def mean_curvature(variance: float, rows: int, width: int) -> float:
+    """Return the curvature of a direction that rows span, on average, where every row is in doubt.
+
+    ``variance`` is that of all columns together.
+    """
+    return variance / (4 * min(rows, width))
+
+
 def expected_steps(problem: Problem, C: float) -> float:
     """Estimate the evaluations that a problem takes at one C, by the curvature of a direction over the penalty."""
-    curvature = float(np.square(problem.deviation / problem.scale).sum()) / (
-        4 * min(problem.rows, problem.width)
-    )
+    variance = float(np.square(problem.deviation / problem.scale).sum())
+    curvature = mean_curvature(variance, problem.rows, problem.width)
     ratio = min(curvature / max(problem.penalty(C) / 2, _LEAST), _HARDEST)
     return _STEPS * max(1.0, ratio) ** _GROWTH
 

@@ -262,7 +262,7 @@ class _Chain:
 
     def join(self, room: int) -> int:
         """Begin the next column if there is room, one is left, and its neighbour is close; how many were begun."""
-        if self.goal.stopped is not None and self.goal.stopped():
+        if self.goal.ended:
             self.flying.clear()
             return 0
         waiting = self._front is not None and not self._front.close

@@ -23,7 +23,7 @@ def cores() -> int:
     """
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    bounds = [here, *_quotas(), *([int(asked)] if asked.isdecimal() else [])]
+    bounds = [here, *_quotas(), *([int(asked)] if asked.isdecimal() and len(asked) < 10 else [])]
     return max(1, min(bounds))
 
 
