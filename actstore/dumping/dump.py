@@ -217,7 +217,10 @@ def dump(
     plan = loop.plan(adapter, data, share)
     if writer.whole:
         loop.announce(plan)
-        return writer.open_whole(plan.stored())
+        store = writer.open_whole(plan.stored())
+        own = store.at(place.number) if place.number in store.steps else store
+        loop.check_whole(plan, own.provenance)
+        return store
     with writer:
         loop.run(plan)
         loop.check_all_came()

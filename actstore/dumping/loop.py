@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from actstore.dumping.checks import Checks
 from actstore.dumping.first_look import blaming_model
 from actstore.dumping.plan import LoopSettings, make_plan
-from actstore.dumping.reading import ReadBatch, Reading, compare
+from actstore.dumping.reading import ReadBatch, Reading, check_inputs, compare
 from actstore.dumping.rows import row_batch, with_inputs, with_tokens
 from actstore.errors import DumpError
 from actstore.provenance import versions
@@ -121,6 +121,16 @@ class DumpLoop:
     def check_all_came(self) -> None:
         """DumpError where the data ended before what an interrupted dump had stored of it."""
         self._reading.check_all_came(self._stored or Seen())
+
+    def check_whole(self, plan: DumpPlan, provenance: Mapping[str, JSON]) -> None:
+        """Compare the data with what a whole store has of it, by reading it once more.
+
+        Raises:
+            DumpError: the inputs are others, or others in number.
+        """
+        for _ in self._reading.batches(plan):
+            pass  # what was read is told when all was
+        check_inputs(provenance.get("data"), self._reading.items)
 
     def announce(self, plan: DumpPlan) -> None:
         """Note what the dump is to be, as it can be told before the first row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -124,5 +125,24 @@ def compare(stored: Seen, seen: Seen) -> None:
         msg = (
             f"the {what} are not those of the interrupted dump: among its first {stored.batches:,} batches "
             "something changed, or is in another order. Resume with the same data, or dump to another name"
+        )
+        raise DumpError(msg)
+
+
+def check_inputs(stored: object, told: Sequence[JSON]) -> None:
+    """Refuse other inputs than a whole store tells of, where it tells.
+
+    Raises:
+        DumpError: the inputs of an item of the data are others.
+    """
+    known = [item for item in stored if isinstance(item, Mapping)] if isinstance(stored, list) else []
+    if not known or any("inputs" not in item for item in known):
+        return  # of several ranks, or another writer's
+    now = [(item["split"], item["inputs"]) for item in told if isinstance(item, Mapping)]
+    before = [(item.get("split"), item["inputs"]) for item in known]
+    if before != now:
+        msg = (
+            "the inputs are not those of the store, which is whole: something changed, or is in another order. "
+            "Replace it (overwrite=True, --overwrite), or dump to another name"
         )
         raise DumpError(msg)

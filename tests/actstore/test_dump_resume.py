@@ -270,6 +270,22 @@ def test_other_rows_are_no_step_of_a_store_whether_or_not_the_step_is_named(tmp_
     assert not actstore.verify(out).damages
 
 
+@pytest.mark.parametrize("name", ["out.acts", "out.h5"])
+def test_other_inputs_are_not_what_a_whole_store_holds(tmp_path, name):
+    """A whole single file was given out, whatever the data were: the numbers of the old ones, and exit code 0."""
+    out = tmp_path / name
+    same, other = (
+        [SplitData("train", from_object(inputs_of("train") * factor, "train.npy"))] for factor in (1, 2)
+    )
+    dump(Net(), same, out, SETTINGS).close()
+    before = files_of(tmp_path)
+    with pytest.raises(DumpError, match="the inputs are not those of the"):
+        dump(Net(), other, out, replace(SETTINGS, resume=True))
+    assert files_of(tmp_path) == before
+    with dump(Net(), same, out, replace(SETTINGS, resume=True)) as store:
+        assert store.rows == len(inputs_of("train"))
+
+
 def test_more_data_does_not_go_into_a_whole_folder(tmp_path):
     """Batches that only reading counts, and now there are more of them."""
     out = tmp_path / "out.acts"
