@@ -219,7 +219,7 @@ def dump(
         loop.announce(plan)
         store = writer.open_whole(plan.stored())
         own = store.at(place.number) if place.number in store.steps else store
-        loop.check_whole(plan, own.provenance)
+        loop.check_whole(plan, own)
         return store
     with writer:
         loop.run(plan)

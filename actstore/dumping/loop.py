@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from actstore.dumping.checks import Checks
 from actstore.dumping.first_look import blaming_model
 from actstore.dumping.plan import LoopSettings, make_plan
-from actstore.dumping.reading import ReadBatch, Reading, check_inputs, compare
+from actstore.dumping.reading import ReadBatch, Reading, check_inputs, check_labels, compare
 from actstore.dumping.rows import row_batch, with_inputs, with_tokens
 from actstore.errors import DumpError
 from actstore.provenance import versions
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from actstore.rows.ids import RowIds
     from actstore.sources import SplitData
     from actstore.store.format import JSON
+    from actstore.store.reading.reader import Store
     from actstore.store.writing.writer import Writer
 
 
@@ -122,15 +123,19 @@ class DumpLoop:
         """DumpError where the data ended before what an interrupted dump had stored of it."""
         self._reading.check_all_came(self._stored or Seen())
 
-    def check_whole(self, plan: DumpPlan, provenance: Mapping[str, JSON]) -> None:
+    def check_whole(self, plan: DumpPlan, store: Store) -> None:
         """Compare the data with what a whole store has of it, by reading it once more.
 
         Raises:
-            DumpError: the inputs are others, or others in number.
+            DumpError: the inputs are others, or others in number; or the labels of its rows are.
         """
-        for _ in self._reading.batches(plan):
-            pass  # what was read is told when all was
-        check_inputs(provenance.get("data"), self._reading.items)
+        labels: dict[str, list[object]] = {}
+        for read in self._reading.batches(plan):
+            for name, of in read.batch.targets.items():
+                labels.setdefault(name, []).extend(of.tolist())
+        check_inputs(store.provenance.get("data"), self._reading.items)
+        if self._settings.unit.whole:
+            check_labels({name: store.targets[name].tolist() for name in store.targets}, labels)
 
     def announce(self, plan: DumpPlan) -> None:
         """Note what the dump is to be, as it can be told before the first row."""

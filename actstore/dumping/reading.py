@@ -146,3 +146,21 @@ def check_inputs(stored: object, told: Sequence[JSON]) -> None:
             "Replace it (overwrite=True, --overwrite), or dump to another name"
         )
         raise DumpError(msg)
+
+
+def check_labels(stored: Mapping[str, Sequence[object]], told: Mapping[str, Sequence[object]]) -> None:
+    """Refuse other labels than a whole store has of the same rows; what was attached to it later stays.
+
+    Raises:
+        DumpError: naming the target.
+    """
+    for name, labels in told.items():
+        before = stored.get(name, [None] * len(labels))
+        if len(before) == len(labels) and any(
+            one != other and (one == one or other == other) for one, other in zip(before, labels, strict=True)
+        ):
+            msg = (
+                f"the labels of {name!r} are not those of the store, which is whole. Attach them under another name "
+                "(actstore label), replace the store (overwrite=True, --overwrite), or dump to another name"
+            )
+            raise DumpError(msg)

@@ -286,6 +286,20 @@ def test_other_inputs_are_not_what_a_whole_store_holds(tmp_path, name):
         assert store.rows == len(inputs_of("train"))
 
 
+@pytest.mark.parametrize("name", ["out.acts", "out.h5"])
+def test_other_labels_are_not_what_a_whole_store_holds(tmp_path, name):
+    out, rows = tmp_path / name, inputs_of("train")
+    same, other = (
+        [SplitData("train", from_object(rows, "train.npy"), {"y": (np.arange(len(rows)) + shift) % 3})]
+        for shift in (0, 1)
+    )
+    dump(Net(), same, out, SETTINGS).close()
+    with pytest.raises(DumpError, match="the labels"):
+        dump(Net(), other, out, replace(SETTINGS, resume=True))
+    with dump(Net(), same, out, replace(SETTINGS, resume=True)) as store:
+        assert store.targets["y"].tolist() == (np.arange(len(rows)) % 3).tolist()
+
+
 def test_more_data_does_not_go_into_a_whole_folder(tmp_path):
     """Batches that only reading counts, and now there are more of them."""
     out = tmp_path / "out.acts"
