@@ -65,7 +65,9 @@ def direction(backend: Backend, state: State) -> Any:
         shares.append(share)
     if state.pairs:
         last = state.pairs[-1]
-        q, taught = state.metric.solve(backend, backend.xp.stack([q, last.change]))
+        sides = backend.xp.empty((2, *q.shape))  # not stack, which takes longer than to fill it
+        sides[0], sides[1] = q, last.change
+        q, taught = state.metric.solve(backend, sides)
         q /= last.inverse * backend.inner(last.change, taught)
     else:
         q = state.metric.solve(backend, q)

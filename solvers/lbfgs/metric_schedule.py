@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from solvers.lbfgs.metric import NO_METRIC, Curvature, Point, bend, measure, measure_leading
-from solvers.lbfgs.spanned import mean_curvature
+from solvers.lbfgs.turned import mean_curvature
 
 if TYPE_CHECKING:
     from solvers.arrays import Backend
@@ -91,6 +91,8 @@ class FitSubject:
     def level(self, number: int) -> tuple[int, Kind]:
         """Return the rows to sample, and the kind of metric, at a level."""
         per_column, kind = _LEVELS[number]
+        if self.sampler.principal and kind is not Kind.BLOCKS:
+            kind = Kind.PLAIN
         if kind is Kind.LEADING:
             few = min(len(self.frame.stretch), len(self.targets.codes)) < _NARROW * per_column
             if not few and self.sampler.leads(per_column, self.targets.columns):

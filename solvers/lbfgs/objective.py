@@ -33,6 +33,7 @@ __all__ = [
     "Ask",
     "Targets",
     "TwoClasses",
+    "both_sides",
     "evaluate",
     "groups",
     "logits",
@@ -164,7 +165,6 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
 
     def work(blocks: Blocks) -> tuple[Any, Any]:
         losses, slopes = xp.zeros(len(asks)), xp.zeros((count, rows.width + 1))
-        lanes = None
         for part, x in blocks:
             z = logits(xp, x, weights, intercepts)
             for targets, mine, first, last in together:
@@ -174,11 +174,8 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
             if count <= ALONE:
                 for column in range(count):
                     slopes[column, :-1] += z[column] @ x
-                continue
-            if lanes is None or len(lanes) != len(x):
-                lanes = xp.zeros((len(x), weights.shape[1]), dtype=rows.dtype)
-            lanes[:, :count] = z.T
-            slopes[:, :-1] += (lanes.T @ x)[:count]
+            else:
+                slopes[:, :-1] += z @ x
         return losses, slopes
 
     results = rows.backend.workers.map(work, rows.shares(columns=count))
@@ -220,11 +217,14 @@ def _residuals(xp: Any, targets: Sequence[Targets], part: Any, z: Any) -> tuple[
 
 def side_by_side(xp: Any, targets: Sequence[Any], part: Any, z: Any) -> tuple[Any, Any]:
     """Signs and weights of a block for several targets of two classes, each as z (columns, n); None where all are 1."""
-    signs = xp.stack([each.signs[part] for each in targets])
+    # Not stack, which takes three times as long for many short arrays.
+    signs = xp.concatenate([each.signs[part] for each in targets]).reshape(z.shape)
     if all(each.weights is None for each in targets):
         return signs, None
     ones = xp.ones(z.shape[1], dtype=z.dtype)
-    return signs, xp.stack([ones if each.weights is None else each.weights[part] for each in targets])
+    return signs, xp.concatenate(
+        [ones if each.weights is None else each.weights[part] for each in targets]
+    ).reshape(z.shape)
 
 
 def padded(xp: Any, coefficients: Sequence[Any], dtype: Any) -> tuple[Any, Any, list[int]]:
@@ -269,14 +269,28 @@ def softmax(xp: Any, z: Any) -> tuple[Any, Any]:
 
 def sigmoid_block(xp: Any, z: Any) -> tuple[Any, Any]:
     """The logistic function of z, and the logarithm of ``1 + exp(z)``, without overflow."""
+    return _one_side(xp, z, *_tails(xp, z))
+
+
+def both_sides(xp: Any, z: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """:func:`sigmoid_block` of z and of -z, whose exponentials are the same."""
+    tails = _tails(xp, z)
+    return _one_side(xp, z, *tails), _one_side(xp, -z, *tails)
+
+
+def _tails(xp: Any, z: Any) -> tuple[Any, Any]:
+    """``exp(-|z|)``, and the logarithm of as much and 1."""
     small = -xp.abs(z)
     if small.dtype.itemsize < 8:
         small = xp.maximum(small, _NEGLIGIBLE)
     xp.exp(small, out=small)
-    softplus = xp.maximum(z, 0) + xp.log1p(small)
+    return small, xp.log1p(small)
+
+
+def _one_side(xp: Any, z: Any, small: Any, more: Any) -> tuple[Any, Any]:
     p = xp.where(z > 0, 1, small).astype(z.dtype)
     p /= 1 + small
-    return p, softplus
+    return p, xp.maximum(z, 0) + more
 
 
 def residual_block(xp: Any, targets: Targets, part: Any, z: Any, found: tuple[Any, Any]) -> tuple[Any, float]:

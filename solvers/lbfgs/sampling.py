@@ -73,6 +73,7 @@ class Sampler:
 
     def __init__(self, rows: WorkingRows, most: int, *, whole: bool) -> None:
         self._rows = rows
+        self.principal = rows.principal
         self._generator = np.random.default_rng(0)
         self._most = most
         count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))

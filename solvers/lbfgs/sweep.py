@@ -19,7 +19,7 @@ from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject
 from solvers.lbfgs.objective import evaluate, targets_of
 from solvers.lbfgs.sampling import IN_FLIGHT, Sampler
-from solvers.lbfgs.spanned import SpannedRows, expected_steps, holds, pays, shared_stretch
+from solvers.lbfgs.turned import TurnedRows, cheapest_turn, expected_steps, holds, shared_stretch
 from solvers.lbfgs.working import DOUBLE_ELEMENTS, LEAST_ROWS, WorkingRows
 from solvers.workers.threads import one_blas_thread
 
@@ -42,8 +42,6 @@ _VECTORS = 40
 """Vectors of all coefficients that a column has: its pairs, where it is and was, and what they are worked out with."""
 _BLOCK_SLACK = 32 << 20
 """What blocks of rows may take beside the memory that was allowed; wider rows need more, as a block has 64 at least."""
-_SPAN_COPIES = 4
-"""Matrices of rows x rows that turning them makes."""
 _TOGETHER = 8
 """Readings of all rows that a solution waits for others, to be certified in one pass with them: about what such a pass
 takes, in float64 over rows as they are stored."""
@@ -81,7 +79,7 @@ class ColumnSolver:
         self._resident = rows * width * (8 if small else 4) <= min(self._budget // 2, self._budget - needed)
         self.rows = WorkingRows(first, backend, dtype, resident=self._resident)
         self._exact: WorkingRows | None = self.rows if small else None
-        self._spanned: SpannedRows | None = None
+        self._turned: TurnedRows | None = None
         self._unfinished: list[_Flight] = []
         self._rooms: dict[int, _Room] = {}
 
@@ -95,7 +93,7 @@ class ColumnSolver:
     @property
     def readings(self) -> list[WorkingRows]:
         """The rows that were read, which count their passes and bytes."""
-        found = [self.rows, self._spanned, self._exact if self._exact is not self.rows else None]
+        found = [self.rows, self._turned, self._exact if self._exact is not self.rows else None]
         return [rows for rows in found if rows is not None]
 
     def sweep(self, goals: Sequence[Goal]) -> Iterator[list[Solution]]:
@@ -136,19 +134,25 @@ class ColumnSolver:
             if self._exact is None:
                 self._exact = WorkingRows(self._problems[0], self.backend, self.backend.xp.float64)
             return self._exact
-        if self._spanned is None and self._may_span(goals):
-            stretch = shared_stretch(self._problems, self.rows)
-            if stretch is not None:
-                with one_blas_thread():
-                    self._spanned = SpannedRows.of(self.rows, stretch)
-        return self.rows if self._spanned is None else self._spanned
+        if self._turned is None:
+            self._turn(goals)
+        return self.rows if self._turned is None else self._turned
 
-    def _may_span(self, goals: Sequence[Goal]) -> bool:
-        """Whether turning the rows pays for what is to be solved, and fits what is for other things than rows."""
+    def _turn(self, goals: Sequence[Goal]) -> None:
+        """Turn the rows where that pays for what is to be solved, and fits what is for other things than rows."""
+        if self.rows.kept is None:
+            return
         asked = [(self._problems[goal.problem], C) for goal in goals for C in goal.C]
-        steps = sum(expected_steps(problem, C) for problem, C in asked)
-        fits = _SPAN_COPIES * 8 * self.rows.rows**2 <= self._budget // 4
-        return fits and pays(self.rows, self._wide * steps) and all(holds(problem, C) for problem, C in asked)
+        stretch = shared_stretch(self._problems, self.rows)
+        if stretch is None or not all(holds(problem, C) for problem, C in asked):
+            return
+        steps = self._wide * sum(expected_steps(problem, C) for problem, C in asked)
+        make = cheapest_turn(self.rows, steps, self._budget // 4, two=self._wide == 1)
+        if make is None:
+            return
+        with one_blas_thread():
+            turn = make(self.backend, self.rows.kept, stretch)
+        self._turned = None if turn is None else TurnedRows(self.rows, turn)
 
     def _columns(self, chains: Sequence[_Chain]) -> list[Column]:
         """Begin the columns that there is room for; all that are in flight then."""
@@ -206,7 +210,9 @@ class _Room:
         block_bytes = _COPIES * columns * width * width * itemsize
         # A quarter is for the rows that the Hessian's blocks are made of, what other rows leave for the blocks.
         spare = min(_BLOCK_BYTES, budget // 4 if resident else budget // 2)
-        blocks = width <= BLOCK_WIDTH and block_bytes <= spare
+        # Along principal axes rows that are no more than the columns can be told apart, which takes few steps.
+        apart = rows.principal and rows.rows <= width
+        blocks = not apart and width <= BLOCK_WIDTH and block_bytes <= spare
         held = budget // 4 // _column_bytes(columns, width)
         capacity = max(1, min(COLUMNS // columns, held, spare // block_bytes if blocks else COLUMNS))
         sample_rows = max(64, budget // 4 // (3 * itemsize * width))

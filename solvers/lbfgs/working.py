@@ -80,6 +80,9 @@ class WorkingRows:
     ``resident`` rows are kept after their first reading; others are read from the source, a block ahead, every time.
     """
 
+    principal = False
+    """Whether the columns are the rows' principal axes."""
+
     def __init__(self, problem: Problem, backend: Backend, dtype: Any, *, resident: bool = False) -> None:
         self.backend = backend
         self.dtype = np.dtype(dtype)

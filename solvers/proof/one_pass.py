@@ -9,12 +9,12 @@ import numpy as np
 
 from solvers.lbfgs.objective import (
     TwoClasses,
+    both_sides,
     groups,
     logits,
     padded,
     residual_block,
     side_by_side,
-    sigmoid_block,
     softmax,
 )
 from solvers.lbfgs.working import ALONE
@@ -98,14 +98,16 @@ class _Pass:
     def _means(self, index: int, parts: Sequence[_Sums], slopes: Any, rounding: float) -> ProbeMeans:
         asked, host, first = self._asked[index], self._rows.backend.to_host, self._ends[index]
         residual = host(asked.frame.from_rows(slopes[first : self._ends[index + 1]]))
+        if isinstance(asked.targets, TwoClasses):
+            aa, ab, bb, log_a, log_b, loss = host(sum(part.of_two[index] for part in parts)) / self._rows.rows
+            residual = np.concatenate([-residual, residual])
+            kept = None if self._logits is None else self._logits[first]
+            spread, log_p = np.array([[aa, ab], [ab, bb]]), np.array([log_a, log_b])
+            return ProbeMeans(float(loss), residual, spread, log_p, rounding, kept)
         spread = host(sum(part.spreads[index] for part in parts) / self._rows.rows)
         log_p = host(sum(part.logs[index] for part in parts) / self._rows.rows)
         loss = float(sum(part.losses[index] for part in parts)) / self._rows.rows
-        kept = None
-        if isinstance(asked.targets, TwoClasses):
-            residual = np.concatenate([-residual, residual])
-            kept = None if self._logits is None else self._logits[first]
-        return ProbeMeans(loss, residual, spread, log_p, rounding, kept)
+        return ProbeMeans(loss, residual, spread, log_p, rounding)
 
     def _work(self, blocks: Blocks) -> _Sums:
         xp, count = self._rows.backend.xp, self._ends[-1]
@@ -145,6 +147,8 @@ class _Sums:
     losses: list[Any]
     spreads: list[Any]
     logs: list[Any]
+    of_two: Any
+    """(targets, 6): for those of two classes the spread (first, mixed, second), the logs and the loss."""
     additions: int = 0
 
     @classmethod
@@ -156,6 +160,7 @@ class _Sums:
             [0.0] * len(targets),
             spreads,
             [xp.zeros(each.classes) for each in targets],
+            xp.zeros((len(targets), 6)),
         )
 
     def add(self, xp: Any, mine: slice, part: slice, z: Any) -> Any:
@@ -174,16 +179,12 @@ class _Sums:
     def _add_two(self, xp: Any, mine: slice, part: slice, z: Any) -> Any:
         """:meth:`add` for probes of two classes, all at once; z is what the second class has over the first."""
         signs, weights = side_by_side(xp, self.targets[mine], part, z)
-        second, more = sigmoid_block(xp, z)
-        first, less = sigmoid_block(xp, -z)
+        (second, more), (first, less) = both_sides(xp, z)
         wrong = xp.where(signs > 0, first, second)
         losses = xp.where(signs > 0, less, more)
         moments = [first * first, first * second, second * second, -more, -less, losses]
         if weights is not None:
             wrong, moments = wrong * weights, [each * weights for each in moments]
-        sums = xp.stack([each.sum(axis=1) for each in moments], axis=1)
-        for index, (aa, ab, bb, log_a, log_b, loss) in zip(range(mine.start, mine.stop), sums, strict=True):
-            self.spreads[index] += xp.stack([xp.stack([aa, ab]), xp.stack([ab, bb])])
-            self.logs[index] += xp.stack([log_a, log_b])
-            self.losses[index] = self.losses[index] + loss
+        for column, each in enumerate(moments):
+            self.of_two[mine, column] += each.sum(axis=1)
         return -signs * wrong

@@ -69,8 +69,8 @@ def fitted(drawn):
     elements = 0 if drawn.single else 1 << 16
     with (
         mock.patch("solvers.lbfgs.sweep.DOUBLE_ELEMENTS", elements),
-        mock.patch("solvers.lbfgs.spanned.DOUBLE_ELEMENTS", elements),
-        mock.patch("solvers.lbfgs.spanned.LEAST_ELEMENTS", 0),  # so that these few rows are turned, too
+        mock.patch("solvers.lbfgs.turned.DOUBLE_ELEMENTS", elements),
+        mock.patch("solvers.lbfgs.turned.LEAST_ELEMENTS", 0),  # so that these few rows are turned, too
     ):
         return solvers.fit(drawn.activations, drawn.labels, C=drawn.C, engine="numpy", **given)
 

@@ -1,16 +1,19 @@
-"""Rows in the space that they span: the same problem, in as many dimensions as there are rows."""
+"""Rows in other coordinates: the space that they span, their principal axes. The same problems."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 import solvers
 from solvers.arrays import NUMPY
-from solvers.lbfgs import spanned
+from solvers.lbfgs import turned, turns
 from solvers.lbfgs.leading import LeadingFactors, find_leading
 from solvers.lbfgs.objective import Ask, Targets, TwoClasses, evaluate
 from solvers.lbfgs.sampling import Sampler
-from solvers.lbfgs.spanned import SpannedRows, pays, shared_stretch
 from solvers.lbfgs.sweep import ColumnSolver
+from solvers.lbfgs.turned import TurnedRows, cheapest_turn, shared_stretch
+from solvers.lbfgs.turns import along_axes, spanned_by_axes, spanned_by_factor
 from solvers.lbfgs.working import WorkingRows
 from solvers.problem.problem import pose, pose_together
 
@@ -25,23 +28,41 @@ def wide(make_rows):
     return activations, labels
 
 
-def turned(problem, backend=NUMPY):
+SPANNED = (spanned_by_factor, spanned_by_axes)
+
+
+def turned_rows(problem, make=spanned_by_factor, backend=NUMPY):
     base = WorkingRows(problem, backend, np.float64, resident=True)
-    return base, SpannedRows.of(base, base.frame(problem).stretch)
+    return base, TurnedRows(base, make(backend, base.kept, base.frame(problem).stretch))
 
 
+@pytest.mark.parametrize("make", SPANNED)
 @pytest.mark.parametrize("scale", [True, False])
-def test_weights_in_the_span_keep_their_logits_and_their_norm(wide, scale):
+def test_weights_in_the_span_keep_their_logits_and_their_norm(wide, scale, make):
     activations, labels = wide
     weights = np.random.default_rng(1).exponential(size=ROWS)
     problems = pose_together(activations, [labels, labels > 0], [None, weights], scale=False)
     problem = pose(activations, labels, weights, scale=scale) if scale else problems[1]
     base = WorkingRows(problems[0] if not scale else problem, NUMPY, np.float64, resident=True)
-    rows = SpannedRows.of(base, base.frame(problem).stretch)
+    rows = TurnedRows(base, make(NUMPY, base.kept, base.frame(problem).stretch))
     x = (activations - problem.mean) / problem.scale
     shares = np.random.default_rng(2).standard_normal((2, ROWS))
     shares -= shares.mean(axis=1, keepdims=True)
-    given = np.column_stack([shares @ x, [0.5, -0.5]])
+    keeps(rows, problem, x, np.column_stack([shares @ x, [0.5, -0.5]]))
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_weights_along_axes_keep_their_logits_and_their_norm(make_rows, scale):
+    activations, labels = make_rows(200, 30, 3)
+    problem = pose(activations, labels, np.random.default_rng(1).exponential(size=200), scale=scale)
+    _, rows = turned_rows(problem, along_axes)
+    x = (activations - problem.mean) / problem.scale
+    keeps(rows, problem, x, np.random.default_rng(2).standard_normal((2, 31)))
+    gram = rows.kept.T @ rows.kept
+    assert np.abs(gram - np.diag(np.diag(gram))).max() < 1e-8 * np.diag(gram).max()
+
+
+def keeps(rows, problem, x, given):
     inside = rows.entered(problem, given)
     np.testing.assert_allclose(
         rows.kept @ inside[:, :-1].T + inside[:, -1],
@@ -53,9 +74,10 @@ def test_weights_in_the_span_keep_their_logits_and_their_norm(wide, scale):
     np.testing.assert_allclose(back, given, atol=1e-6 * np.abs(given).max())
 
 
-def test_what_lies_outside_the_span_is_left_out(wide):
+@pytest.mark.parametrize("make", SPANNED)
+def test_what_lies_outside_the_span_is_left_out(wide, make):
     problem = pose(*wide)
-    base, rows = turned(problem)
+    base, rows = turned_rows(problem, make)
     x = wide[0] - problem.mean
     outside = np.random.default_rng(3).standard_normal(WIDTH)
     outside -= x.T @ np.linalg.lstsq(x.T, outside, rcond=None)[0]
@@ -75,26 +97,46 @@ def test_rows_that_are_there_twice_span_no_more(wide):
     assert fit.loss == pytest.approx(single.loss, abs=2e-8)
 
 
-def test_turning_is_bought_where_it_pays():
-    class Shaped:
-        kept = True
+@dataclass
+class Shaped:
+    rows: int
+    width: int
+    kept: object = True
+    dtype = np.dtype(np.float32)
 
-        def __init__(self, rows, width):
-            self.rows, self.width = rows, width
 
-    assert pays(Shaped(15, 32_768), 25)
-    assert pays(Shaped(100, 65_536), 25)
-    assert not pays(Shaped(2000, 4096), 60)  # it would take as long as ninety readings of the rows
-    assert pays(Shaped(2000, 4096), 600)
-    assert not pays(Shaped(3000, 3000), 10**6)
-    streamed = Shaped(15, 32_768)
-    streamed.kept = None
-    assert not pays(streamed, 250)
+ROOM = 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "steps", "two", "make"),
+    [
+        (15, 32_768, 25, True, spanned_by_axes),
+        (15, 32_768, 25, False, spanned_by_factor),
+        (100, 65_536, 25, True, spanned_by_factor),
+        (2000, 4096, 60, True, None),  # it would take as long as ninety readings of the rows
+        (2000, 4096, 600, True, spanned_by_factor),
+        (2000, 4096, 6000, True, spanned_by_axes),
+        (2000, 4096, 6000, False, spanned_by_factor),  # ten classes
+        (5000, 768, 40, True, None),
+        (5000, 768, 400, True, along_axes),
+        (5000, 768, 400, False, None),
+        (100_000, 100, 10**6, True, None),  # whole blocks of the Hessian cost little
+    ],
+)
+def test_turning_is_bought_where_it_pays(rows, width, steps, two, make):
+    assert cheapest_turn(Shaped(rows, width), steps, ROOM, two=two) is make
+
+
+def test_rows_are_turned_only_where_they_are_kept_and_there_is_room():
+    assert cheapest_turn(Shaped(15, 32_768, kept=None), 250, ROOM, two=True) is None
+    assert cheapest_turn(Shaped(15, 32_768), 250, 1000, two=True) is None
+    assert cheapest_turn(Shaped(5000, 768), 4000, 4 * 5000 * 768, two=True) is None
 
 
 def test_weak_penalties_are_expected_to_take_more_steps(make_problem):
     problem = make_problem(classes=2, scale=True)
-    steps = [spanned.expected_steps(problem, C) for C in (1e-6, 1e-2, 1.0, 1e3, 1e300, np.inf)]
+    steps = [turned.expected_steps(problem, C) for C in (1e-6, 1e-2, 1.0, 1e3, 1e300, np.inf)]
     assert steps == sorted(steps)
     assert steps[0] == 16
     assert steps[-1] == steps[-2] < 1000
@@ -118,7 +160,7 @@ def test_a_wide_layer_is_read_in_the_space_of_its_rows(wide, monkeypatch):
     paths = []
     for turn in (True, False):
         if not turn:
-            monkeypatch.setattr("solvers.lbfgs.sweep.pays", lambda rows, steps: False)
+            monkeypatch.setattr("solvers.lbfgs.sweep.cheapest_turn", lambda *_, **__: None)
         paths.append(solvers.fit(*wide, C=[0.01, 1.0, 100.0], engine="numpy", scale=True))
     for one, other in zip(*paths, strict=True):
         assert one.status == other.status == "converged"
@@ -133,9 +175,9 @@ def test_a_warm_start_enters_the_span(wide):
 
 
 def test_memory_that_is_too_small_for_it_keeps_the_rows_as_they_are(wide, monkeypatch):
-    monkeypatch.setattr(SpannedRows, "of", lambda *_: pytest.fail("rows were turned"))
+    monkeypatch.setattr("solvers.lbfgs.sweep.TurnedRows", lambda *_: pytest.fail("rows were turned"))
     (problem,) = pose_together(wide[0], [wide[1]], [None])
-    monkeypatch.setattr("solvers.lbfgs.sweep._SPAN_COPIES", 10)
+    monkeypatch.setattr(turned, "_COPIES", 10)
     allowed = 5 * ROWS * WIDTH * 8  # a quarter is less than 10 matrices of ROWS x ROWS
     solver = ColumnSolver([problem], NUMPY, allowed)
     assert solver.rows.kept is not None
@@ -144,14 +186,16 @@ def test_memory_that_is_too_small_for_it_keeps_the_rows_as_they_are(wide, monkey
 
 
 def test_a_matrix_that_rounding_leaves_no_factor_of_is_not_turned(wide, monkeypatch):
-    monkeypatch.setattr(spanned, "_gram", lambda *_: -np.eye(ROWS))
+    monkeypatch.setattr(turns, "_gram", lambda *_: -np.eye(ROWS))
     assert solvers.fit(*wide, engine="numpy").status == "converged"
 
 
 @pytest.mark.parametrize("large", [1e4, 1e8])
 def test_a_column_that_hides_all_others_keeps_the_rows_as_they_are(wide, monkeypatch, large):
-    turned_by, real = [], SpannedRows.of
-    monkeypatch.setattr(SpannedRows, "of", lambda *given: turned_by.append(given) or real(*given))
+    turned_by = []
+    monkeypatch.setattr(
+        "solvers.lbfgs.sweep.TurnedRows", lambda *given: turned_by.append(given) or TurnedRows(*given)
+    )
     activations = wide[0].copy()
     activations[:, 7] *= large
     fit = solvers.fit(activations, wide[1], C=1.0, engine="numpy")
@@ -160,7 +204,7 @@ def test_a_column_that_hides_all_others_keeps_the_rows_as_they_are(wide, monkeyp
 
 
 def test_without_a_penalty_nothing_is_turned(wide, monkeypatch):
-    monkeypatch.setattr(SpannedRows, "of", lambda *_: pytest.fail("rows were turned"))
+    monkeypatch.setattr("solvers.lbfgs.sweep.TurnedRows", lambda *_: pytest.fail("rows were turned"))
     assert solvers.fit(*wide, C=np.inf, engine="numpy", gap_nats=1e-3).status == "unpenalised"
 
 
@@ -174,9 +218,10 @@ def test_leading_directions_fit_the_memory(make_problem):
     assert not Sampler(streamed, 10**6, whole=True).leads(20)
 
 
-def test_it_is_the_same_on_a_device(wide, device):
-    problem = pose(*wide, scale=True)
-    here, there = turned(problem)[1], turned(problem, device)[1]
+@pytest.mark.parametrize("make", [*SPANNED, along_axes])
+def test_it_is_the_same_on_a_device(wide, make_rows, device, make):
+    problem = pose(*(make_rows(200, ROWS, 3) if make is along_axes else wide), scale=True)
+    here, there = turned_rows(problem, make)[1], turned_rows(problem, make, device)[1]
     given = np.random.default_rng(0).standard_normal((3, ROWS + 1))
     (expected,) = here.left([(problem, given)])
     (found,) = there.left([(problem, device.xp.asarray(given))])
