@@ -1,6 +1,7 @@
 """Probes of residual streams: ours and scikit-learn's, to the same true gap, in CPU seconds on one core.
 
-    python tests/benchmarks/bench_solver_residual.py [--only one|path|concepts|folds|wide]... [--problem 2000x4096]...
+    python tests/benchmarks/bench_solver_residual.py [--only one|path|concepts|folds|layers|wide]...
+        [--problem 2000x4096]...
 
 Rows as `solver_problems.residual_stream` makes them, columns of unit deviation, float32 for everybody; what a solver
 does to them (centring, conversion) is on its clock. The *true* gap is the loss over the least that anyone found, ours
@@ -42,7 +43,7 @@ WIDE = {"15x32768": (15, 32_768, 2), "100x65536": (100, 65_536, 2)}
 ONE_C, PATH_C = (1e-3, 1e-2, 1.0), tuple(np.geomspace(1e-3, 10, 9))
 TARGETS = (1e-4, 1e-6)
 TOLERANCES = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 1e-7)
-CONCEPTS, SAMPLED = 50, 2
+CONCEPTS, SAMPLED, LAYERS = 50, 2, 32
 NARROW = 1024
 
 
@@ -201,8 +202,30 @@ def folds(names: dict[str, tuple[int, int, int]]) -> None:
         )
 
 
+def layers(names: dict[str, tuple[int, int, int]]) -> None:
+    """Nine C of one concept on many layers in one call, beside as many calls of one layer."""
+    import solvers
+
+    for name, (rows, width, classes) in names.items():
+        x, (y,) = residual_stream(rows, width, classes)
+        seconds = []
+        for count in (1, LAYERS):
+            found = []
+            for _ in range(3 if count == 1 else 1):
+                start = process_time()
+                solvers.fit_layers(
+                    {f"layer{number}": x for number in range(count)}, y, C=list(PATH_C), engine="numpy"
+                )
+                found.append(process_time() - start)
+            seconds.append(median(found))
+        say(
+            f"{name}: one layer {seconds[0]:.2f} s, {LAYERS} layers {seconds[1]:.1f} s: "
+            f"{seconds[1] / seconds[0] / LAYERS:.2f} of {LAYERS} times one"
+        )
+
+
 def main() -> None:
-    parts = {"one": one, "path": path, "concepts": concepts, "folds": folds, "wide": one}
+    parts = {"one": one, "path": path, "concepts": concepts, "folds": folds, "layers": layers, "wide": one}
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -215,7 +238,7 @@ def main() -> None:
     with threadpool_limits(1):
         for name in given.only or parts:
             few = {"2000x4096": PROBLEMS["2000x4096"]}
-            known = {"wide": WIDE, "concepts": few, "folds": few}.get(name, PROBLEMS)
+            known = {"wide": WIDE, "concepts": few, "folds": few, "layers": few}.get(name, PROBLEMS)
             wanted = {key: value for key, value in known.items() if not given.problem or key in given.problem}
             say()
             say(f"{name}:")
