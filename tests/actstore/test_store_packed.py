@@ -15,6 +15,7 @@ import xxhash
 
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
+from actstore.store.disk import durable
 from actstore.store.disk.hdf5 import HDF5File
 from actstore.store.disk.output import WholeFile
 from actstore.store.documents.documents import seal
@@ -447,3 +448,20 @@ def test_a_disk_that_fills_up_leaves_nothing(mixed, tmp_path, monkeypatch, calls
     with pytest.raises(OSError, match="No space left on device"):
         packed(mixed, tmp_path / "one.h5")
     assert {path.name for path in tmp_path.iterdir()} == {"mixed.acts"}
+
+
+def test_only_shards_that_are_removed_afterwards_leave_the_memory(tmp_path, write_store, batch_of, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        durable, "let_go", lambda fd, offset, length: told.append((os.fstat(fd).st_ino, length))
+    )
+    folder = write_store("kept.acts")
+    packed(folder, tmp_path / "one.h5")
+    assert told == []
+    writer = Writer(tmp_path / "out.h5", shard_bytes=2000)
+    for first in range(0, 40, 10):
+        writer.append(batch_of(10, first))
+    writer.finish().close()
+    layers = sum(layer.nbytes for layer in folder.layers.values())
+    assert len({inode for inode, _ in told}) > 1
+    assert sum(length for _, length in told) >= layers

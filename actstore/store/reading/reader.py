@@ -61,11 +61,11 @@ def reopen(path: str | PathLike[str], steps: Mapping[int, str]) -> Store:
 class Store:
     """Stored activations, and what is known of their rows. Made by ``open``; safe to share between threads."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        """A store of these contents, checked."""
+    def __init__(self, catalog: Catalog, *, once: bool = False) -> None:
+        """A store of these contents, checked; ``once`` where each row is read once, and then its files are removed."""
         self._catalog = catalog
         self._contents = catalog.base
-        self._files = OpenFiles()
+        self._files = OpenFiles(once=once)
         self.layers = StoredLayers(catalog, self._files)
         """The layers, in call order."""
 
