@@ -20,6 +20,7 @@ from actstore.store.disk.hdf5 import HDF5File
 from actstore.store.disk.output import WholeFile
 from actstore.store.documents.documents import seal
 from actstore.store.format import VERSION
+from actstore.store.reading.columns import StoredColumns
 from actstore.store.reading.single_file import FOOTER_BYTES, examine, footer, read_packed
 from actstore.store.writing.pack import pack
 
@@ -465,3 +466,9 @@ def test_only_shards_that_are_removed_afterwards_leave_the_memory(tmp_path, writ
     layers = sum(layer.nbytes for layer in folder.layers.values())
     assert len({inode for inode, _ in told}) > 1
     assert sum(length for _, length in told) >= layers
+
+
+def test_ids_that_are_no_text_are_not_packed(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr(StoredColumns, "_read", lambda self, part, path: np.array([b"fine", b"\xff"]))
+    with pytest.raises(StoreError, match=r"shard-000000\.h5 is damaged or was not written by actstore .*utf-8"):
+        packed(mixed, tmp_path / "one.h5")

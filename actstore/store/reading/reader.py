@@ -300,7 +300,7 @@ class Store:
 def row_table(store: Store) -> TableRows:
     """All that is known of the rows of a store, as a writer takes it."""
     return TableRows(
-        ids=[name.encode("utf-8") for name in store.ids.tolist()],
+        ids=store._columns.id_bytes(),
         splits=store.splits.tolist(),
         groups=None if store.groups is None else store.groups.tolist(),
         positions=store.positions,
