@@ -17,6 +17,7 @@ from actstore.store.documents.cast import Cast, check_float
 from actstore.store.documents.catalog import Catalog
 from actstore.store.documents.documents import HASH_DIGITS
 from actstore.store.documents.folder import read_folder
+from actstore.store.documents.records import Extent
 from actstore.store.documents.row_table import RowTable, text_column
 from actstore.store.documents.shard import NewFile, ShardColumn
 from actstore.store.format import FILE_SUFFIX, FLOATS, LAYER_NAMES, MANIFEST, PACKED, layer_path
@@ -30,11 +31,10 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from actstore.store.documents.catalog import Catalog, Contents
-    from actstore.store.documents.records import Extent
     from actstore.store.reading.layer import Layer
 
 
-PIECE_BYTES = 2**20  # of more at once, the pages that a shard leaves were often not those that the file gets
+PIECES = 4  # of a hashed block, 1 MiB each: of more, a shard's pages were often not those that the file gets
 
 
 def pack(
@@ -168,7 +168,7 @@ def _as_packed(contents: Contents, casts: Mapping[str, Cast], dtype: str | None)
 def layer_blocks(layer: Layer) -> Iterator[np.ndarray]:
     """All rows of a layer as they are stored, in order, in one buffer: mapping the files would grow the process."""
     raw = layer.raw
-    block_rows = max(1, PIECE_BYTES // max(1, layer.info.row_bytes))
+    block_rows = -(-Extent(layer.stored_dtype, layer.shape, 0).block_rows // PIECES)
     buffer = np.empty((min(block_rows, len(raw)), *raw.shape[1:]), raw.dtype)
     for start in range(0, len(raw), block_rows):
         block = buffer[: len(raw) - start]
