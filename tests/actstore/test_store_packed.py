@@ -15,10 +15,12 @@ import xxhash
 
 import actstore
 from actstore import Captured, RowBatch, StoreError, Writer
+from actstore.store.disk import durable
 from actstore.store.disk.hdf5 import HDF5File
 from actstore.store.disk.output import WholeFile
 from actstore.store.documents.documents import seal
 from actstore.store.format import VERSION
+from actstore.store.reading.columns import StoredColumns
 from actstore.store.reading.single_file import FOOTER_BYTES, examine, footer, read_packed
 from actstore.store.writing.pack import pack
 
@@ -447,3 +449,26 @@ def test_a_disk_that_fills_up_leaves_nothing(mixed, tmp_path, monkeypatch, calls
     with pytest.raises(OSError, match="No space left on device"):
         packed(mixed, tmp_path / "one.h5")
     assert {path.name for path in tmp_path.iterdir()} == {"mixed.acts"}
+
+
+def test_only_shards_that_are_removed_afterwards_leave_the_memory(tmp_path, write_store, batch_of, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        durable, "let_go", lambda fd, offset, length: told.append((os.fstat(fd).st_ino, length))
+    )
+    folder = write_store("kept.acts")
+    packed(folder, tmp_path / "one.h5")
+    assert told == []
+    writer = Writer(tmp_path / "out.h5", shard_bytes=2000)
+    for first in range(0, 40, 10):
+        writer.append(batch_of(10, first))
+    writer.finish().close()
+    layers = sum(layer.nbytes for layer in folder.layers.values())
+    assert len({inode for inode, _ in told}) > 1
+    assert sum(length for _, length in told) >= layers
+
+
+def test_ids_that_are_no_text_are_not_packed(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr(StoredColumns, "_read", lambda self, part, path: np.array([b"fine", b"\xff"]))
+    with pytest.raises(StoreError, match=r"shard-000000\.h5 is damaged or was not written by actstore .*utf-8"):
+        packed(mixed, tmp_path / "one.h5")

@@ -216,3 +216,27 @@ def test_room_is_counted_in_one_place(tmp_path):
         StoreError, match=r"a\.npy needs [0-9,]{20,} bytes of air, and [0-9,]+ are free there\. Breathe"
     ):
         output.check_room(tmp_path / "a.npy", 2**60, what=" of air", hint="Breathe")
+
+
+# -- what the system is told of
+
+
+def test_the_disk_begins_with_what_is_written_in_order_each_byte_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "WRITE_BACK_BYTES", 10)
+    told = []
+    monkeypatch.setattr(durable, "let_go", lambda fd, offset, length: told.append((offset, length)))
+    with WholeFile(tmp_path / "a") as file:
+        for offset, length in ((20, 6), (26, 3), (29, 25), (54, 9), (0, 12), (63, 1)):
+            file.write(bytes(length), offset)
+        assert told == [(0, 26), (26, 28), (54, 10)]
+        file.publish()
+    assert len(told) == 3
+
+
+def test_a_system_that_cannot_be_told_gets_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "WRITE_BACK_BYTES", 1)
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    with WholeFile(tmp_path / "a") as file:
+        file.write(b"hello")
+        file.publish()
+    assert (tmp_path / "a").read_bytes() == b"hello"

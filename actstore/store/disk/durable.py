@@ -71,6 +71,15 @@ def will_read(fd: int, offset: int, length: int) -> None:
         os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
 
 
+def let_go(fd: int, offset: int, length: int) -> None:
+    """Say that these bytes of a file are not needed in memory soon; where a system cannot be told, nothing happens.
+
+    What is on the disk may be dropped. Linux begins to write what is not, without waiting: only a sync makes it safe.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+
 def unmap(pages: mmap.mmap, start: int, stop: int) -> None:
     """Give the memory behind whole pages of a read-only map back; touched again, they come back from the file."""
     start, stop = start // mmap.PAGESIZE * mmap.PAGESIZE, stop // mmap.PAGESIZE * mmap.PAGESIZE

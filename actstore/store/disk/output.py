@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from actstore.store.disk.durable import Bytes
 
 
+WRITE_BACK_BYTES = 8 * 2**20  # so many at a time go to the disk while what follows is made
+
+
 class WholeFile:
     """A new file, to be written through ``fd``; ``publish`` gives it its name once every byte is on the disk.
 
@@ -39,11 +42,16 @@ class WholeFile:
         self.temporary = durable.temporary_name(path)
         self.published = False
         self.file_bytes = 0  # once it is published
+        self._begun = 0  # up to where the disk was told to begin
         self.fd = durable.create(self.temporary)
 
     def write(self, data: Bytes, offset: int = 0) -> None:
-        """Write all of ``data`` at ``offset``."""
+        """Write all of ``data`` at ``offset``. What is written in order begins to go to the disk."""
         durable.write_at(self.fd, data, offset)
+        end = offset + memoryview(data).nbytes
+        if end - self._begun >= WRITE_BACK_BYTES:
+            durable.let_go(self.fd, self._begun, end - self._begun)
+            self._begun = end
 
     def publish(self) -> None:
         """Wait until the file is on the disk, and name it. FileExistsError where something else has the name."""

@@ -33,6 +33,16 @@ class StoredColumns:
         """(rows,) text."""
         return self._joined(lambda part: self._texts(part, ROW_ID), np.dtype(np.str_))
 
+    def id_bytes(self) -> list[bytes]:
+        """The ids as they are stored, UTF-8."""
+        ids: list[bytes] = []
+        for part in self._contents.parts:
+            stored = self._read(part, ROW_ID).tolist()
+            with undamaged(part.path):
+                b"\0".join(stored).decode("utf-8")
+            ids += stored
+        return ids
+
     def coded(self, column: str) -> np.ndarray:
         """(rows,) text of a column in which every row has one."""
         return self._joined(lambda part: self._coded(part, column).data, np.dtype(np.str_))

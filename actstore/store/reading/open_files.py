@@ -40,10 +40,14 @@ _PRIVATE: dict[str, int] = {
 class OpenFile:
     """One part of a store. Reads share no position, so threads need no lock."""
 
-    def __init__(self, part: Part) -> None:
-        """Open the file. StoreError where it is gone, or another one than when the store was opened."""
+    def __init__(self, part: Part, *, once: bool = False) -> None:
+        """Open the file. StoreError where it is gone, or another one than when the store was opened.
+
+        ``once``: what was read is not read again, and need not stay in the system's memory.
+        """
         self._path = part.path
         self._stamp = part.stamp
+        self._once = once
         self._map: mmap.mmap | None = None
         self._fd = -1
         try:
@@ -69,6 +73,8 @@ class OpenFile:
         if got < buffer.nbytes:
             msg = f"{self._path} ends {buffer.nbytes - got:,} bytes too early; restore it from a copy"
             raise StoreError(msg)
+        if self._once and got:
+            durable.let_go(self._fd, offset, got)
 
     def read_into(self, out: np.ndarray, offset: int) -> None:
         """Fill a C-contiguous array with the bytes from ``offset`` on."""
@@ -163,7 +169,9 @@ class OpenFile:
 class OpenFiles:
     """The parts that were read last."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, once: bool = False) -> None:
+        """None is open yet; ``once`` as ``OpenFile`` takes it."""
+        self._once = once
         self._files: OrderedDict[Path, OpenFile] | None = OrderedDict()
         self._lock = Lock()
 
@@ -182,13 +190,13 @@ class OpenFiles:
     def _opened(self, part: Part) -> OpenFile:
         """A file, newly open; where this process may have no more of them, those that nobody asks for are closed."""
         try:
-            return OpenFile(part)
+            return OpenFile(part, once=self._once)
         except StoreError as error:
             full = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EMFILE
             if not self._files or not full:
                 raise
             self._files.clear()
-            return OpenFile(part)
+            return OpenFile(part, once=self._once)
 
     def close(self) -> None:
         """Let go of every file; arrays that map one stay valid."""

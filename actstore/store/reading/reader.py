@@ -61,11 +61,11 @@ def reopen(path: str | PathLike[str], steps: Mapping[int, str]) -> Store:
 class Store:
     """Stored activations, and what is known of their rows. Made by ``open``; safe to share between threads."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        """A store of these contents, checked."""
+    def __init__(self, catalog: Catalog, *, once: bool = False) -> None:
+        """A store of these contents, checked; ``once`` where each row is read once, and then its files are removed."""
         self._catalog = catalog
         self._contents = catalog.base
-        self._files = OpenFiles()
+        self._files = OpenFiles(once=once)
         self.layers = StoredLayers(catalog, self._files)
         """The layers, in call order."""
 
@@ -300,7 +300,7 @@ class Store:
 def row_table(store: Store) -> TableRows:
     """All that is known of the rows of a store, as a writer takes it."""
     return TableRows(
-        ids=[name.encode("utf-8") for name in store.ids.tolist()],
+        ids=store._columns.id_bytes(),
         splits=store.splits.tolist(),
         groups=None if store.groups is None else store.groups.tolist(),
         positions=store.positions,

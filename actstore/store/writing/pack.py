@@ -34,13 +34,19 @@ if TYPE_CHECKING:
     from actstore.store.reading.layer import Layer
 
 
-def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[str, Cast]:
+PIECES = 4  # of a hashed block, 1 MiB each: of more, a shard's pages were often not those that the file gets
+
+
+def pack(
+    catalog: Catalog, whole: WholeFile, dtype: str | None = None, *, once: bool = False
+) -> dict[str, Cast]:
     """Write a store as one file, and name it. Activations pass through memory block by block.
 
     Args:
         catalog: a complete store, of one step.
         whole: the new file; nothing is left of it after an error.
         dtype: what layers of floats are cast to; those of integers are kept.
+        once: whether the store is removed afterwards: its rows need not stay in the system's memory.
 
     Returns:
         by layer, what a cast has lost; nothing for a layer that needed none.
@@ -55,7 +61,7 @@ def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[s
         raise StoreError(msg)
     casts = _casts(contents, dtype)
     check_row_table(catalog)
-    with Store(catalog) as store:
+    with Store(catalog, once=once) as store:
         columns = {LAYER_NAMES: text_column(list(store.layers))} | RowTable.of(row_table(store)).columns()
         kinds = {name: column.kind for name, column in columns.items()}
         for name, layer in store.layers.items():
@@ -71,7 +77,7 @@ def pack(catalog: Catalog, whole: WholeFile, dtype: str | None = None) -> dict[s
 def pack_staged(staging: Path, fence: Callable[[], None]) -> None:
     """Pack a store that is staged in a folder, beside its shards; ``fence`` raises where it is not ours any more."""
     with WholeFile(staging / PACKED, replace=True, fence=fence) as file:
-        pack(read_folder(staging), file)
+        pack(read_folder(staging), file, once=True)
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,7 @@ def _as_packed(contents: Contents, casts: Mapping[str, Cast], dtype: str | None)
 def layer_blocks(layer: Layer) -> Iterator[np.ndarray]:
     """All rows of a layer as they are stored, in order, in one buffer: mapping the files would grow the process."""
     raw = layer.raw
-    block_rows = Extent(layer.stored_dtype, layer.shape, 0).block_rows
+    block_rows = -(-Extent(layer.stored_dtype, layer.shape, 0).block_rows // PIECES)
     buffer = np.empty((min(block_rows, len(raw)), *raw.shape[1:]), raw.dtype)
     for start in range(0, len(raw), block_rows):
         block = buffer[: len(raw) - start]
