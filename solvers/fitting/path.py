@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.errors import EngineError
 from solvers.fitting.result import FitProgress
 from solvers.goals import Goal
 from solvers.proof.certificate import MAX_PASSES, Certificate, Certifier, Claim
@@ -161,6 +162,9 @@ class PathSolver:
     def ended(self, index: int) -> SolvedPath:
         """The path of one problem, its best point taken to the gap asked for."""
         reached = self._reached(index)
+        if len(reached) < len(self._C) and not self.goal(index).ended:
+            msg = f"the engine left {len(self._C) - len(reached)} of {len(self._C)} penalties unsolved"
+            raise EngineError(msg)
         best = None
         if self._tracks[index].validation is not None:
             chosen = int(np.argmin([point.validation for point in reached]))

@@ -156,6 +156,8 @@ class ColumnSolver:
 
     def _columns(self, chains: Sequence[_Chain]) -> list[Column]:
         """Begin the columns that there is room for; all that are in flight then."""
+        for chain in chains:
+            chain.leave()  # all of them first: what they leave is room for others
         room = self._room(chains[0].rows).capacity - sum(len(chain.flying) for chain in chains)
         for chain in chains:
             room -= chain.join(room)
@@ -266,10 +268,14 @@ class _Chain:
         self._joined = 0
         self._front: Column | None = None
 
+    def leave(self) -> None:
+        """Give up what is in flight once the goal wants no more."""
+        if self.goal.ended:
+            self.flying.clear()
+
     def join(self, room: int) -> int:
         """Begin the next column if there is room, one is left, and its neighbour is close; how many were begun."""
         if self.goal.ended:
-            self.flying.clear()
             return 0
         waiting = self._front is not None and not self._front.close
         if room <= 0 or waiting or self._joined >= len(self.goal.C):

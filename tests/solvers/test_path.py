@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from solvers.arrays import NUMPY
-from solvers.errors import ProblemError
+from solvers.errors import EngineError, ProblemError
 from solvers.fitting.path import PathPlan, PathProblem, follow
 from solvers.fitting.validation import Validation
 from solvers.lbfgs.sweep import ColumnSolver
@@ -186,6 +186,29 @@ def test_paths_of_several_problems_each_end_where_they_would_alone(make_rows):
             assert point.certificate.gap_nats <= point.goal_nats
             gaps = point.certificate.gap_nats + other.certificate.gap_nats
             assert abs(point.certificate.loss - other.certificate.loss) <= gaps
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 7])
+def test_what_ended_paths_leave_is_room_for_the_others(make_rows, monkeypatch, columns):
+    """Where all that were in flight ended at once, the others were not begun (a layer of 4,096 columns: eight)."""
+    activations, labels = make_rows(60, 8, 4)
+    problems = pose_together(activations, [labels > each % 3 for each in range(8)], [None] * 8, scale=True)
+    monkeypatch.setattr("solvers.lbfgs.sweep.COLUMNS", columns)
+    tracks = [PathProblem(problem, Scripted([1, 2, 3, 4, 5, 6])) for problem in problems]
+    tracks[-1] = PathProblem(problems[-1], Scripted([6, 5, 4, 3, 2, 1]))
+    paths, _ = follow(tracks, STRENGTHS, plan_for(ColumnSolver(problems, NUMPY)))
+    assert [STRENGTHS.index(path.best.C) for path in paths] == [0] * 7 + [5]
+    assert min(len(path.points) for path in paths) >= 3
+
+
+def test_an_engine_that_leaves_a_path_is_found_out(make_problem):
+    class Leaves(Recorder):
+        def sweep(self, goals):
+            yield from super().sweep([replace(goal, C=goal.C[:1]) for goal in goals])
+
+    problem = make_problem()
+    with pytest.raises(EngineError, match="left 5 of 6 penalties unsolved"):
+        follow_one(problem, STRENGTHS, plan_for(Leaves(problem)))
 
 
 def test_progress_counts_the_points_of_all_problems(make_rows):
