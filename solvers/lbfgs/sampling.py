@@ -43,6 +43,8 @@ LEADING_ELEMENTS = 1 << 27
 """Layers of more entries than this have their curvature taken from a sample, not along leading directions."""
 BASIS_WIDTH = 2048
 """Layers wider than this have too large a Gram matrix to take eigenvectors of."""
+_ALIKE = 0.1
+"""Stretches that differ by less than this share are taken for one, where that changes no sum but a metric's."""
 _UNIFORM = 0.1
 """Share of the probability that ignores leverage."""
 _TINY = 1e-300
@@ -78,8 +80,8 @@ class Sampler:
         self._most = most
         count = min(rows.rows, most, max(1000, _GRAM_ROWS * rows.width))
         self._few = np.sort(self._generator.choice(rows.rows, count, replace=False))
-        self._bases: dict[bytes, Any] = {}
-        self._leading: dict[tuple[int, bytes], Leading] = {}
+        self._bases: list[tuple[Any, Any]] = []
+        self._leading: list[tuple[Any, Leading]] = []
         self._whole = whole
         self._gram: Any = None
 
@@ -101,7 +103,17 @@ class Sampler:
 
     def has_basis(self, stretch: Any) -> bool:
         """Say whether :meth:`basis` costs nothing, as it was made before."""
-        return self._rows.backend.to_host(stretch).tobytes() in self._bases
+        return self._near(self._bases, stretch) is not None
+
+    def _near(self, made: list[tuple[Any, Any]], stretch: Any) -> Any:
+        """What was made for about the same stretch; None where nothing was.
+
+        Folds scale each their own way, by a few hundredths. A metric is made in directions that any of them has, with
+        the rows of its own: a little off the axes they serve as well.
+        """
+        xp = self._rows.backend.xp
+        alike = (each for near, each in made if bool((xp.abs(near - stretch) <= _ALIKE * stretch).all()))
+        return next(alike, None)
 
     def basis(self, stretch: Any) -> Any:
         """Return eigenvectors (width, width) of the Gram matrix in a problem's coordinates; None unless it ``turns``.
@@ -111,11 +123,12 @@ class Sampler:
         """
         if not self.turns:
             return None
-        key = self._rows.backend.to_host(stretch).tobytes()
-        if key not in self._bases:
+        found = self._near(self._bases, stretch)
+        if found is None:
             turned = self._whole_gram() * stretch[:, None] * stretch[None, :]
-            self._bases[key] = self._rows.backend.xp.linalg.eigh(turned)[1]
-        return self._bases[key]
+            found = self._rows.backend.xp.linalg.eigh(turned)[1]
+            self._bases.append((stretch, found))
+        return found
 
     def leads(self, rank: int, columns: int = 1) -> bool:
         """Whether there can be so many leading directions: the rows are kept, and what is made of them fits.
@@ -130,17 +143,21 @@ class Sampler:
 
     def has_leading(self, stretch: Any, rank: int) -> bool:
         """Say whether :meth:`leading` costs nothing, as it was made before."""
-        return (rank, self._rows.backend.to_host(stretch).tobytes()) in self._leading
+        return self._near(self._led(rank), stretch) is not None
 
     def leading(self, stretch: Any, rank: int) -> Leading:
         """Return ``rank`` leading directions of the rows in a problem's coordinates, the same for whoever asks."""
-        key = (rank, self._rows.backend.to_host(stretch).tobytes())
-        if key not in self._leading:
+        found: Leading | None = self._near(self._led(rank), stretch)
+        if found is None:
             backend = self._rows.backend
             draws = self._generator.standard_normal((rank, self._rows.rows), np.float32)
             draws = backend.xp.asarray(draws.astype(self._rows.dtype))
-            self._leading[key] = find_leading(backend, self._rows.kept, stretch, draws)
-        return self._leading[key]
+            found = find_leading(backend, self._rows.kept, stretch, draws)
+            self._leading.append((stretch, found))
+        return found
+
+    def _led(self, rank: int) -> list[tuple[Any, Leading]]:
+        return [(stretch, leading) for stretch, leading in self._leading if leading.directions.shape[1] == rank]
 
     def all_rows(self) -> Sample:
         """Return every row for what it is."""
