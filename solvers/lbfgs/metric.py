@@ -164,9 +164,9 @@ def measure(backend: Backend, sample: Sample, at: Point, *, blocks: bool, basis:
     mass = mass + _FLOOR * float(mass.max()) + _TINY
     mean = backend.float64(v @ sample.x) / mass
     if not blocks:
-        turned = _turned_spread(backend, sample.x, v, (mean, mass), at.frame, basis)
+        turned = _turned_spread(backend, sample, v, (mean, mass), at.frame, basis)
         return Curvature(at.frame, mean, mass, turned, None, basis)
-    spread = _spread(backend, sample.x, v, mean, mass)
+    spread = _spread(backend, _squares(backend, sample, v), mean, mass)
 
     def work(classes: list[int]) -> list[Any]:
         return [_block(backend, sample.x, v[k], mean[k]) for k in classes]
@@ -210,21 +210,31 @@ def _doubts(backend: Backend, sample: Sample, at: Point, *, blocks: bool) -> Any
     return (v / len(at.targets.codes)).astype(sample.x.dtype)
 
 
-def _spread(backend: Backend, x: Any, v: Any, mean: Any, mass: Any) -> Any:
+def _squares(backend: Backend, sample: Sample, v: Any) -> Any:
+    """Σ v x² (classes, width), float64."""
+    if sample.squares is not None:
+        return backend.float64(v @ sample.squares)
+    return weighted_squares(backend, v, sample.x)
+
+
+def _spread(backend: Backend, squares: Any, mean: Any, mass: Any) -> Any:
     """The diagonal Σ v (x - mean)² (classes, width) of each class, no entry below rounding's share of the largest."""
-    spread = weighted_squares(backend, v, x) - mass * backend.xp.square(mean)
+    spread = squares - mass * backend.xp.square(mean)
     return spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
 
 
-def _turned_spread(backend: Backend, x: Any, v: Any, about: tuple[Any, Any], frame: Frame, basis: Any) -> Any:
+def _turned_spread(
+    backend: Backend, sample: Sample, v: Any, about: tuple[Any, Any], frame: Frame, basis: Any
+) -> Any:
     """:func:`_spread` in the problem's own coordinates, in ``basis`` if there is one; ``about`` is (mean, mass)."""
     xp, (mean, mass) = backend.xp, about
     if basis is None:
-        return _spread(backend, x, v, mean, mass) * xp.square(frame.stretch)
+        return _spread(backend, _squares(backend, sample, v), mean, mass) * xp.square(frame.stretch)
     turn = frame.stretch[:, None] * basis
     size = xp.abs(turn).max(axis=0)
     turn = turn / size.clip(_LEAST, None)  # float32 could not square what comes of columns of 1e30
-    spread = _spread(backend, x @ turn.astype(x.dtype), v, mean @ turn, mass) * xp.square(size)
+    squares = weighted_squares(backend, v, sample.x @ turn.astype(sample.x.dtype))
+    spread = _spread(backend, squares, mean @ turn, mass) * xp.square(size)
     # Eigenvectors are known but to a rounding of the largest of them.
     return spread.clip(_FLOOR * float(spread.max()) + _TINY, None)
 

@@ -58,13 +58,14 @@ _LEAST = 1e-12
 class Sample:
     """Rows x (n, width) by number, the inverse of their probabilities (n,), and an estimate of their leverage (n,).
 
-    No leverage means that every row was taken for what it is.
+    No leverage means that every row was taken for what it is. ``squares`` (n, width) are of x, where they are kept.
     """
 
     numbers: Any
     x: Any
     weights: Any
     leverage: Any
+    squares: Any = None
 
 
 class Sampler:
@@ -196,7 +197,7 @@ class Sampler:
         if count >= self._rows.rows and (small or not whole):
             numbers = np.arange(self._rows.rows)
             ones = xp.ones(len(numbers), dtype=self._rows.dtype)
-            return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None)
+            return Sample(xp.asarray(numbers), self._rows.pick(numbers), ones, None, self._rows.squares)
         doubt, leverage = self._scores(targets, coefficients, self._sketch(penalties, whole))
         doubt, leverage = host(doubt).astype(np.float64), host(leverage)
         score = _importance(doubt, leverage)

@@ -41,7 +41,8 @@ counts. One column of 1e10 among columns of order 1 leaves nothing of those in X
 LEAST_ELEMENTS = 1 << 12
 """Rows of fewer entries are not turned: nothing is saved, and a weight of two acts as a row that is there twice."""
 _COPIES = 6
-"""Matrices in float64, as wide and as high as the turned rows are wide, that turning makes."""
+"""Matrices in float64, as wide and as high as the turned rows are wide, that turning makes; of more rows than that, the
+turned ones and their squares come on top."""
 
 
 def mean_curvature(variance: float, rows: int, width: int) -> float:
@@ -76,7 +77,7 @@ def cheapest_turn(
     """
     count, width = rows.rows, rows.width
     fewer = min(count, width)
-    bytes_made = 8 * _COPIES * fewer**2 + (rows.dtype.itemsize * count * width if count >= width else 0)
+    bytes_made = 8 * _COPIES * fewer**2 + (2 * rows.dtype.itemsize * count * width if count >= width else 0)
     if rows.kept is None or count * width < LEAST_ELEMENTS or bytes_made > room:
         return None
     axes = _EIGEN * fewer**3 / _EIGEN_SPEED
@@ -111,6 +112,7 @@ class TurnedRows(WorkingRows):
         self.principal = turn.principal
         self._base, self._turn = base, turn
         self.kept = xp.ascontiguousarray(turn.turned.astype(self.dtype, copy=False))
+        self.squares = xp.square(self.kept) if turn.principal else None
 
     @property
     def share(self) -> float:
@@ -120,7 +122,7 @@ class TurnedRows(WorkingRows):
     def frame(self, problem: Problem) -> Frame:
         """Return a frame that changes nothing: these rows are in the coordinates of every problem."""
         xp = self.backend.xp
-        return Frame(xp.ones(self.width), xp.zeros(self.width))
+        return Frame(xp.ones(self.width), xp.zeros(self.width), same=True)
 
     def entered(self, problem: Problem, coefficients: Any) -> Any:
         """Return coefficients (columns, width + 1) of the problem's columns as those of these rows."""

@@ -46,11 +46,12 @@ class Frame:
     """From a problem's coordinates ``(h - mean) / scale`` to those of the rows, ``(h - center) / divisor``, and back.
 
     ``stretch`` (width,) is divisor / scale, ``offset`` (width,) is (center - mean) / scale: a row of the problem is
-    ``x * stretch + offset``.
+    ``x * stretch + offset``. ``same`` says that this changes nothing.
     """
 
     stretch: Any
     offset: Any
+    same: bool = False
 
     @classmethod
     def of(cls, problem: Problem, rows: WorkingRows) -> Frame:
@@ -61,6 +62,8 @@ class Frame:
 
     def to_rows(self, coefficients: Any) -> Any:
         """Coefficients (classes, width + 1) as they act on a block: W x' = (W stretch) x + W offset."""
+        if self.same:
+            return coefficients
         moved = coefficients.copy()
         moved[:, -1] += coefficients[:, :-1] @ self.offset
         moved[:, :-1] *= self.stretch
@@ -68,6 +71,8 @@ class Frame:
 
     def from_rows(self, gradient: Any) -> Any:
         """A gradient by the coefficients that act on a block, in the problem's coordinates."""
+        if self.same:
+            return gradient
         moved = gradient.copy()
         moved[:, :-1] *= self.stretch
         moved[:, :-1] += gradient[:, -1:] * self.offset
@@ -82,6 +87,8 @@ class WorkingRows:
 
     principal = False
     """Whether the columns are the rows' principal axes."""
+    squares: Any = None
+    """The squares of rows along principal axes (rows, width): every metric of a column there is a product with them."""
 
     def __init__(self, problem: Problem, backend: Backend, dtype: Any, *, resident: bool = False) -> None:
         self.backend = backend
