@@ -212,10 +212,13 @@ class _Room:
         block_bytes = _COPIES * columns * width * width * itemsize
         # A quarter is for the rows that the Hessian's blocks are made of, what other rows leave for the blocks.
         spare = min(_BLOCK_BYTES, budget // 4 if resident else budget // 2)
-        # Rows that are no more than the columns can be told apart, in fewer steps than blocks cost.
-        blocks = rows.rows > width and width <= BLOCK_WIDTH and block_bytes <= spare
+        most = COLUMNS // columns
+        # Rows that are no more than the columns can be told apart, in fewer steps than wide blocks cost: there these
+        # are not to take the room of columns.
+        crowded = rows.rows <= width and most * block_bytes > spare
+        blocks = not crowded and width <= BLOCK_WIDTH and block_bytes <= spare
         held = budget // 4 // _column_bytes(columns, width)
-        capacity = max(1, min(COLUMNS // columns, held, spare // block_bytes if blocks else COLUMNS))
+        capacity = max(1, min(most, held, spare // block_bytes if blocks else COLUMNS))
         sample_rows = max(64, budget // 4 // (3 * itemsize * width))
         sampler = Sampler(rows, sample_rows, whole=4 * 8 * width * width <= spare)
         return cls(blocks, capacity, sample_rows, sampler)
