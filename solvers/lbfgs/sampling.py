@@ -17,12 +17,12 @@ import numpy as np
 
 from solvers.lbfgs.leading import find_leading
 from solvers.lbfgs.objective import logits, padded
-from solvers.lbfgs.working import weighted_squares
+from solvers.lbfgs.working import column_gram, weighted_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from solvers.arrays import Array, Backend
+    from solvers.arrays import Array
     from solvers.lbfgs.leading import Leading
     from solvers.lbfgs.objective import Targets
     from solvers.lbfgs.working import Blocks, WorkingRows
@@ -175,7 +175,7 @@ class Sampler:
     def _whole_gram(self) -> Any:
         """The Gram matrix (width, width), made when it is first needed; None where it does not fit."""
         if self._gram is None and self._whole:
-            self._gram = _gram(self._rows.backend, self._rows.pick(self._few)) / len(self._few)
+            self._gram = column_gram(self._rows.backend, self._rows.pick(self._few)) / len(self._few)
         return self._gram
 
     def draw(
@@ -240,15 +240,6 @@ class Sampler:
 
         rows.backend.workers.map(work, rows.shares(columns=targets.columns))
         return doubt.clip(0, None), leverage
-
-
-def _gram(backend: Backend, x: Any) -> Any:
-    """xᵀ x (width, width) in float64, the rows dealt to the backend's workers."""
-
-    def work(parts: list[slice]) -> Any:
-        return sum(backend.float64(x[part].T @ x[part]) for part in parts)
-
-    return sum(backend.workers.map(work, backend.workers.shares(len(x), -(-len(x) // backend.workers.count))))
 
 
 def _importance(doubt: NDArray[np.float64], leverage: Array) -> NDArray[np.float64]:

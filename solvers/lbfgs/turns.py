@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from solvers.lbfgs.working import column_gram
+
 if TYPE_CHECKING:
     from solvers.arrays import Backend
 
@@ -116,7 +118,7 @@ class _Rotated(Turn):
             for part in parts:
                 self.turned[part] = x[part] @ turn
 
-        backend.workers.map(work, _halves(backend, len(x)))
+        backend.workers.map(work, backend.workers.shares(len(x), -(-len(x) // backend.workers.count)))
 
     def entered(self, weights: Any) -> Any:
         return weights @ self._axes
@@ -152,18 +154,9 @@ def along_axes(backend: Backend, x: Any, stretch: Any) -> Turn:
 
     Those of a Gram matrix in the dtype of the rows: any orthogonal matrix is exact, and these are near enough.
     """
-
-    def work(parts: list[slice]) -> Any:
-        return sum(backend.float64(x[part].T @ x[part]) for part in parts)
-
-    gram = sum(backend.workers.map(work, _halves(backend, len(x))))
+    gram = column_gram(backend, x)
     gram *= stretch[:, None] * stretch[None, :]
     return _Rotated(backend, x, stretch, backend.xp.linalg.eigh(gram)[1])
-
-
-def _halves(backend: Backend, rows: int) -> list[list[slice]]:
-    """One run of rows for each worker."""
-    return backend.workers.shares(rows, -(-rows // backend.workers.count))
 
 
 def _gram(backend: Backend, x: Any, stretch: Any) -> Any:

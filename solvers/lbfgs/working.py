@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from solvers.problem.problem import Problem
     from solvers.rows import RowSource
 
-__all__ = ["ALONE", "DOUBLE_ELEMENTS", "LEAST_ROWS", "Blocks", "Frame", "WorkingRows", "weighted_squares"]
+__all__ = [
+    "ALONE",
+    "DOUBLE_ELEMENTS",
+    "LEAST_ROWS",
+    "Blocks",
+    "Frame",
+    "WorkingRows",
+    "column_gram",
+    "weighted_squares",
+]
 
 DOUBLE_ELEMENTS = 1 << 16
 """Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
@@ -218,3 +227,12 @@ def weighted_squares(backend: Backend, v: Any, x: Any) -> Any:
         return found
 
     return sum(backend.workers.map(work, backend.workers.shares(len(x), step)))
+
+
+def column_gram(backend: Backend, x: Any) -> Any:
+    """xᵀ x (width, width) in float64, of products in the dtype of x; the rows dealt to the backend's workers."""
+
+    def work(parts: list[slice]) -> Any:
+        return sum(backend.float64(x[part].T @ x[part]) for part in parts)
+
+    return sum(backend.workers.map(work, backend.workers.shares(len(x), -(-len(x) // backend.workers.count))))
