@@ -28,9 +28,10 @@ class Backend:
     """An array module and what a solver must know about it.
 
     ``block_elements`` bounds the entries of a block: small enough for a CPU's cache, large enough to hide
-    the price of a launch on a GPU. ``factor`` gives a Cholesky factor, or None where a matrix is not positive definite,
-    and ``solve`` its product with one or more right-hand sides; ``free_bytes`` is the memory that rows may take.
-    ``workers`` share the rows. Whatever works on arrays does so within ``here()``: on their device, in their stream.
+    the price of a launch on a GPU. ``factor`` gives the lower Cholesky factor of a symmetric matrix, or None where that
+    is not positive definite, and ``solve`` its product with one or more right-hand sides; ``free_bytes`` is the memory
+    that rows may take. ``workers`` share the rows. Whatever works on arrays does so within ``here()``: on their device,
+    in their stream.
     """
 
     xp: Any
@@ -56,7 +57,9 @@ class Backend:
 def _factor(matrix: Any) -> Any:
     from scipy.linalg import lapack
 
-    factored, failed = (lapack.spotrf if matrix.dtype == np.float32 else lapack.dpotrf)(matrix, lower=1)
+    # Symmetric, so that it may be given in the order of LAPACK, which takes a quarter less.
+    columns = matrix if matrix.flags.f_contiguous else matrix.T
+    factored, failed = (lapack.spotrf if matrix.dtype == np.float32 else lapack.dpotrf)(columns, lower=1)
     return None if failed else factored
 
 

@@ -43,6 +43,10 @@ class LinearMap:
     mean: NDArray[np.float64]
     classes: Array | None = None
 
+    def __post_init__(self) -> None:
+        # How weights lie in memory decides how products round: those of a file lie so, and give the same bits.
+        object.__setattr__(self, "weights", np.ascontiguousarray(self.weights))
+
     @classmethod
     def raw(cls, weights: Array, bias: Array, classes: Array | None = None) -> LinearMap:
         """Return the map h W + bias, of rows that nothing is subtracted from."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Unpack, overload
 
 import numpy as np
@@ -22,7 +22,7 @@ from solvers.printable.named import ByName
 from solvers.printable.progress import shown
 from solvers.problem.problem import check_strength, pose_together, read_strengths
 from solvers.problem.weights import row_weights
-from solvers.rows import Columns, RowSource, as_source, draw_columns, flat_width
+from solvers.rows import Columns, RowSource, as_source, at_hand, draw_columns, flat_width
 from solvers.workers.threads import at_most
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
     began, settings = time.perf_counter(), asked.settings
     columns = draw_columns(flat_width(source), settings.feature_subset, settings.seed)
     problems = pose_together(
-        _selected(source, columns),
+        _selected(at_hand(source, settings.memory_bytes), columns),
         list(asked.labels.values()),
         [asked.weights(name) for name in asked.labels],
         scale=settings.scale,
@@ -241,6 +241,9 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
         full_path=settings.full_path,
         progress=asked.progress,
     )
+    if asked.validation is not None and not asked.one:
+        rows, by_target = asked.validation
+        asked = replace(asked, validation=(at_hand(as_source(rows), settings.memory_bytes), by_target))
     tracks = [asked.track(*each, columns) for each in zip(asked.labels, problems, strict=True)]
     found, walk = follow(tracks, strengths, plan)
 

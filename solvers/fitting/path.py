@@ -108,7 +108,7 @@ def follow(
     try:
         for solutions in plan.solver.sweep(goals):
             walk.take(solutions)
-        return [walk.ended(index) for index in range(len(tracks))], walk
+        return walk.ended(), walk
     except KeyboardInterrupt as interrupt:
         walk.interrupted = interrupt
         return [], walk
@@ -155,22 +155,27 @@ class PathSolver:
         points = self._certified(solutions, rough)
         for solution, point in zip(solutions, points, strict=True):
             self._points[solution.problem][solution.C] = replace(point, interrupted=True)
-        for solution, point in zip(solutions, points, strict=True):
-            self._points[solution.problem][solution.C] = self._finished(solution.problem, point)
+        given = [(solution.problem, point) for solution, point in zip(solutions, points, strict=True)]
+        for (index, _), point in zip(given, self._finished(given), strict=True):
+            self._points[index][point.C] = point
             self._report()
 
-    def ended(self, index: int) -> SolvedPath:
-        """The path of one problem, its best point taken to the gap asked for."""
-        reached = self._reached(index)
-        if len(reached) < len(self._C) and not self.goal(index).ended:
-            msg = f"the engine left {len(self._C) - len(reached)} of {len(self._C)} penalties unsolved"
-            raise EngineError(msg)
-        best = None
-        if self._tracks[index].validation is not None:
-            chosen = int(np.argmin([point.validation for point in reached]))
-            best = self._polished(index, replace(reached[chosen], goal_nats=self._plan.gap_nats))
-            reached[chosen] = best
-        return SolvedPath(reached, best)
+    def ended(self) -> list[SolvedPath]:
+        """The path of every problem, its best point taken to the gap asked for."""
+        paths = [self._reached(index) for index in range(len(self._tracks))]
+        for index, reached in enumerate(paths):
+            if len(reached) < len(self._C) and not self.goal(index).ended:
+                msg = f"the engine left {len(self._C) - len(reached)} of {len(self._C)} penalties unsolved"
+                raise EngineError(msg)
+        choosing = [index for index, track in enumerate(self._tracks) if track.validation is not None]
+        chosen = {index: int(np.argmin([point.validation for point in paths[index]])) for index in choosing}
+        wanted = [
+            (index, replace(paths[index][at], goal_nats=self._plan.gap_nats)) for index, at in chosen.items()
+        ]
+        best = dict(zip(choosing, self._polished(wanted), strict=True))
+        for index, at in chosen.items():
+            paths[index][at] = best[index]
+        return [SolvedPath(reached, best.get(index)) for index, reached in enumerate(paths)]
 
     @property
     def finished(self) -> int:
@@ -253,22 +258,35 @@ class PathSolver:
             )
         return points
 
-    def _polished(self, index: int, point: Point) -> Point:
-        """The point, solved on by the engine that found it, and finished where that is not enough."""
-        if point.missed:
-            point = self._further(index, point, self._plan.solver, _MARGIN * point.goal_nats, double=False)
-        return self._finished(index, point)
+    def _polished(self, given: Sequence[tuple[int, Point]]) -> list[Point]:
+        """Points of problems, solved on by the engine that found them, and finished where that is not enough."""
+        missed = [place for place, (_, point) in enumerate(given) if point.missed]
+        given = list(given)
+        later = self._further([given[place] for place in missed], self._plan.solver, _MARGIN, double=False)
+        for place, point in zip(missed, later, strict=True):
+            given[place] = (given[place][0], point)
+        return self._finished(given)
 
-    def _finished(self, index: int, point: Point) -> Point:
-        """The point, taken closer in float64 until its gap is certified or rounding allows no more."""
-        aim, last = _MARGIN * point.goal_nats, np.inf
-        finisher = self._finisher() if point.missed else None
-        while finisher is not None and point.missed and point.reached_nats <= _ENOUGH * last:
-            last = point.reached_nats
-            point = self._further(index, point, finisher, aim, double=True)
-            point = replace(point, finished=finisher is not self._plan.solver)
-            aim *= _MARGIN
-        return point
+    def _finished(self, given: Sequence[tuple[int, Point]]) -> list[Point]:
+        """Points of problems, taken closer in float64 until their gap is certified or rounding allows no more."""
+        points, last = [point for _, point in given], [np.inf] * len(given)
+        margin = 1.0
+        while open_ := [
+            place
+            for place, point in enumerate(points)
+            if point.missed and point.reached_nats <= _ENOUGH * last[place]
+        ]:
+            finisher = self._finisher()
+            if finisher is None:
+                break
+            margin *= _MARGIN
+            later = self._further(
+                [(given[place][0], points[place]) for place in open_], finisher, margin, double=True
+            )
+            for place, point in zip(open_, later, strict=True):
+                last[place] = points[place].reached_nats
+                points[place] = replace(point, finished=finisher is not self._plan.solver)
+        return points
 
     def _finisher(self) -> Prepared | None:
         """A solver that can work in float64, made when it is first needed; None where the plan has none."""
@@ -276,14 +294,23 @@ class PathSolver:
             self._solvers.append(self._plan.finisher())
         return self._solvers[-1] if self._solvers[-1].finishes else None
 
-    def _further(self, index: int, point: Point, solver: Prepared, aim_nats: float, *, double: bool) -> Point:
-        goal = Goal((point.C,), aim_nats, index, point.certificate.coefficients, double)
-        solutions = [solution for found in solver.sweep([goal]) for solution in found]
-        (later,) = self._certified(solutions, [point.goal_nats])
-        better = later if later.reached_nats < point.reached_nats else point
-        return replace(
-            better,
-            evaluations=point.evaluations + later.evaluations,
-            passes=point.passes + later.passes,
-            seconds=later.seconds,
-        )
+    def _further(
+        self, given: Sequence[tuple[int, Point]], solver: Prepared, margin: float, *, double: bool
+    ) -> list[Point]:
+        """Points of problems, side by side, each solved on to this share of its goal, or as far as it gets."""
+        if not given:
+            return []
+        goals = [
+            Goal((point.C,), margin * point.goal_nats, index, point.certificate.coefficients, double)
+            for index, point in given
+        ]
+        found = {(one.problem, one.C): one for solutions in solver.sweep(goals) for one in solutions}
+        solutions = [found[index, point.C] for index, point in given]
+        points = []
+        for (_, point), later in zip(
+            given, self._certified(solutions, [point.goal_nats for _, point in given]), strict=True
+        ):
+            better = later if later.reached_nats < point.reached_nats else point
+            evaluations, passes = point.evaluations + later.evaluations, point.passes + later.passes
+            points.append(replace(better, evaluations=evaluations, passes=passes, seconds=later.seconds))
+        return points

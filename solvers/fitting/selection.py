@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
 
 from solvers.errors import ProblemError
 
@@ -49,10 +48,13 @@ def best_strength(strengths: Sequence[float], values: Sequence[float], metric: s
 
 
 def area_under_curve(scores: Array, positive: NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve, ties counting half; NaN where one of the classes has no row."""
+    """Return the area under the ROC curve, ties counting half; NaN where a class has no row or a score is NaN."""
     count = int(positive.sum())
     others = len(positive) - count
     if not count or not others:
         return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+    if np.isnan(scores).any():
+        return float("nan")
+    negative = np.sort(scores[~positive])
+    below = (np.searchsorted(negative, scores[positive], side) for side in ("left", "right"))
+    return float(sum(int(found.sum()) for found in below) / (2 * count * others))

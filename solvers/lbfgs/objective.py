@@ -171,11 +171,12 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
                 z[first:last], found = _residuals(xp, targets, part, z[first:last])
                 losses[mine] += found
             slopes[:, -1] += z.sum(axis=1, dtype=xp.float64)
+            reached = slopes[:, : x.shape[1]]
             if count <= ALONE:
                 for column in range(count):
-                    slopes[column, :-1] += z[column] @ x
+                    reached[column] += z[column] @ x
             else:
-                slopes[:, :-1] += z @ x
+                reached += z @ x
         return losses, slopes
 
     results = rows.backend.workers.map(work, rows.shares(columns=count))
@@ -243,7 +244,8 @@ def padded(xp: Any, coefficients: Sequence[Any], dtype: Any) -> tuple[Any, Any, 
 
 
 def logits(xp: Any, x: Any, weights: Any, intercepts: Any) -> Any:
-    """Logits (columns, n) of a block x (n, width), for what :func:`padded` gave."""
+    """Logits (columns, n) of a block x (n, width, or fewer), for what :func:`padded` gave."""
+    weights = weights[: x.shape[1]]
     if len(intercepts) <= ALONE:
         # OpenBLAS multiplies what lies behind short rows of float32, too, and throws that away: the flag it may raise
         # is not of the result (numpy/numpy#13173, #24067; one product in 100,000 of finite numbers).

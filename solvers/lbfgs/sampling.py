@@ -236,7 +236,7 @@ class Sampler:
         def work(blocks: Blocks) -> None:
             for part, x in blocks:
                 doubt[part] = targets.doubts(xp, part, logits(xp, x, weights, intercepts)).sum(axis=0)
-                leverage[part] = xp.square(x @ sketch).sum(axis=1)
+                leverage[part] = xp.square(x @ sketch[: x.shape[1]]).sum(axis=1)
 
         rows.backend.workers.map(work, rows.shares(columns=targets.columns))
         return doubt.clip(0, None), leverage

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvers.lbfgs.turns import along_axes, spanned_by_axes, spanned_by_factor
-from solvers.lbfgs.working import DOUBLE_ELEMENTS, Frame, WorkingRows
+from solvers.lbfgs.working import DOUBLE_ELEMENTS, LEAST_ROWS, Frame, WorkingRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from solvers.lbfgs.turns import Turn
+    from solvers.lbfgs.working import Blocks
     from solvers.problem.problem import Problem
 
 __all__ = ["TurnedRows", "cheapest_turn", "expected_steps", "holds", "mean_curvature", "shared_stretch"]
@@ -34,6 +35,8 @@ _SPARED = 0.25
 """The share of a column's work that is spared along principal axes (measured; docs/decisions/0037)."""
 _NARROW = 4
 """Rows of which there are more than a quarter of the square of their width have whole blocks of the Hessian at once."""
+_STAIRS = 8
+"""Blocks that each worker reads a triangle in: the more, the fewer zeros are multiplied."""
 _LEAST = 1e-300
 _FAINTEST = 1e12
 """Up to so many penalties in the variance of all columns together, what rounding adds to L changes no logit that
@@ -110,14 +113,30 @@ class TurnedRows(WorkingRows):
         self.passes = 0
         self.bytes_read = 0
         self.principal = turn.principal
-        self._base, self._turn = base, turn
+        self._base, self.turn = base, turn
         self.kept = xp.ascontiguousarray(turn.turned.astype(self.dtype, copy=False))
         self.squares = xp.square(self.kept) if turn.principal else None
 
     @property
     def share(self) -> float:
         """How many readings of these rows take as long as one of the rows that they were turned from."""
-        return self._base.width / self.width
+        return self._base.entries / self.entries
+
+    def shares(self, columns: int = 1) -> list[Blocks]:
+        """Every row once; of a triangle half the entries, its short rows and its long ones dealt to every worker."""
+        if not self.turn.lower:
+            return super().shares(columns)
+        self._count()
+        kept, workers = self.kept, self.backend.workers
+        step = max(LEAST_ROWS, min(self.block_rows(columns), self.rows // (_STAIRS * workers.count)))
+        dealt = self._dealt(step, columns)
+        parts, count = [part for mine in dealt for part in mine], len(dealt)
+        return [((part, kept[part, : part.stop]) for part in parts[first::count]) for first in range(count)]
+
+    @property
+    def entries(self) -> int:
+        """How many entries a reading takes."""
+        return super().entries // (2 if self.turn.lower else 1)
 
     def frame(self, problem: Problem) -> Frame:
         """Return a frame that changes nothing: these rows are in the coordinates of every problem."""
@@ -128,14 +147,14 @@ class TurnedRows(WorkingRows):
         """Return coefficients (columns, width + 1) of the problem's columns as those of these rows."""
         weights = coefficients[:, :-1]
         found = self.backend.xp.empty((len(coefficients), self.width + 1))
-        found[:, :-1] = self._turn.entered(weights)
+        found[:, :-1] = self.turn.entered(weights)
         found[:, -1] = coefficients[:, -1] + weights @ self._base.frame(problem).offset
         return found
 
     def left(self, found: Sequence[tuple[Problem, Any]]) -> list[Any]:
         """Return coefficients (columns, rows + 1) as those of the problems' columns, in one reading, in float64."""
         xp = self.backend.xp
-        weights = self._turn.left(xp.concatenate([coefficients[:, :-1] for _, coefficients in found]))
+        weights = self.turn.left(xp.concatenate([coefficients[:, :-1] for _, coefficients in found]))
         moved, first = [], 0
         for problem, coefficients in found:
             mine = weights[first : first + len(coefficients)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Turn", "along_axes", "spanned_by_axes", "spanned_by_factor"]
 
 _CHUNK = 1024
-"""Columns of the rows that are turned to float64 at a time."""
+"""Columns of the rows that are turned to float64 at a time, at least."""
 _JITTER = 1e-15
 """What is added to the diagonal of X Xᵀ, as a share of its trace: rows that add up to zero span one dimension less."""
 _TRIES = 6
@@ -29,6 +29,8 @@ class Turn:
 
     principal = False
     """Whether the new columns are the principal axes."""
+    lower = False
+    """Whether the turned rows are a lower triangle."""
     turned: Any
 
     def __init__(self, backend: Backend, x: Any, stretch: Any) -> None:
@@ -74,6 +76,8 @@ class _Spanned(Turn):
 
 class _ByFactor(_Spanned):
     """Rows of a factor L: weights u of them are ``stretch Xᵀ L⁻ᵀ u``."""
+
+    lower = True
 
     def __init__(self, backend: Backend, x: Any, stretch: Any, lower: Any) -> None:
         super().__init__(backend, x, stretch)
@@ -136,7 +140,8 @@ def spanned_by_factor(backend: Backend, x: Any, stretch: Any) -> Turn | None:
         gram[diagonal, diagonal] = plain + jitter
         factor = backend.factor(gram)
         if factor is not None:
-            return _ByFactor(backend, x, stretch, backend.xp.tril(factor))
+            # Its columns one after another, as whatever solves with it wants them.
+            return _ByFactor(backend, x, stretch, backend.xp.triu(factor.T).T)
         jitter *= 10
     return None
 
@@ -160,13 +165,19 @@ def along_axes(backend: Backend, x: Any, stretch: Any) -> Turn:
 
 
 def _gram(backend: Backend, x: Any, stretch: Any) -> Any:
-    """(X stretch) (X stretch)ᵀ (rows, rows) in float64, some columns at a time."""
+    """(X stretch) (X stretch)ᵀ (rows, rows) in float64, some columns at a time: two squares of them, or more."""
+    width, workers = x.shape[1], backend.workers
+    pieces = max(workers.count, -(-width // max(_CHUNK, 2 * len(x))))
 
     def work(parts: list[slice]) -> Any:
-        found = backend.xp.zeros((len(x), len(x)))
+        found = None
         for part in parts:
             columns = x[:, part] * stretch[part]  # in float64, as the stretch is
-            found += columns @ columns.T
+            product = columns @ columns.T
+            found = product if found is None else backend.xp.add(found, product, out=found)
         return found
 
-    return sum(backend.workers.map(work, backend.workers.shares(x.shape[1], _CHUNK)))
+    found, *others = workers.map(work, workers.shares(width, -(-width // pieces)))
+    for other in others:
+        found += other
+    return found

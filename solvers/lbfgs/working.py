@@ -38,7 +38,9 @@ DOUBLE_ELEMENTS = 1 << 16
 """Problems of up to this many entries, of rows or of logits, are worked in float64 from the start: at that size
 halving the bytes buys nothing."""
 LEAST_ROWS = 64
-"""A block has so many rows at least, however wide they are."""
+"""A block has so many rows at least, however wide they are ..."""
+_LEAST_MADE = 16
+"""... and so many where it is made anew in float64."""
 ALONE = 3
 """So many columns are multiplied one by one: a matrix times a vector runs at the speed of the memory, and two vectors
 side by side take three times as long as one (measured, docs/decisions/0028)."""
@@ -46,8 +48,13 @@ _LONGER, _SHORTER = 8, 4
 """Blocks of resident rows are so many times as long for those, as what is called for a block takes as long as they do;
 blocks made anew in float64 are so many times shorter: they are written and read thrice in the cache."""
 
+_SHARED = 1 << 21
+"""A reading of fewer entries, times columns, is one thread's: two take as long from here on, and longer below."""
+_IN_RANGE = 200
+"""Powers of two within which neither numbers in float64 nor their products with others are in danger."""
+
 Blocks: TypeAlias = "Iterator[tuple[slice, Any]]"
-"""Blocks in order: (rows, x), x (n, width). A block holds until the next is asked for."""
+"""Blocks: (rows, x), x (n, width), or fewer where columns beyond are zero. One holds until the next is asked for."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,7 @@ class WorkingRows:
     """Rows (rows, width) of a source, in ``dtype``, on a backend; counts full readings, and their bytes.
 
     ``resident`` rows are kept after their first reading; others are read from the source, a block ahead, every time.
+    ``divided`` says whether columns are divided; in float64 they need not be, unless they are far out of range.
     """
 
     principal = False
@@ -99,17 +107,22 @@ class WorkingRows:
     squares: Any = None
     """The squares of rows along principal axes (rows, width): every metric of a column there is a product with them."""
 
-    def __init__(self, problem: Problem, backend: Backend, dtype: Any, *, resident: bool = False) -> None:
+    def __init__(
+        self, problem: Problem, backend: Backend, dtype: Any, *, resident: bool = False, divided: bool = True
+    ) -> None:
         self.backend = backend
         self.dtype = np.dtype(dtype)
         self.rows, self.width = len(problem.codes), problem.width
-        self.center, self.divisor = problem.center, problem.divisor
+        self.center = problem.center
+        plain = not divided and bool((np.abs(np.log2(problem.divisor)) <= _IN_RANGE).all())
+        self.divisor = np.ones_like(problem.divisor) if plain else problem.divisor
         self.passes = 0
         self.bytes_read = 0
         self._source: RowSource = problem.source
         with np.errstate(over="ignore"):  # float64 beyond float32, which is transformed before it is cast
             self._center = self.backend.xp.asarray(self.center.astype(self.dtype))
-            self._inverse = self.backend.xp.asarray((1.0 / self.divisor).astype(self.dtype))
+            inverse = None if plain else self.backend.xp.asarray((1.0 / self.divisor).astype(self.dtype))
+        self._inverse = inverse
         self.kept: Any = None
         """All rows (rows, width), where they are resident."""
         if resident:
@@ -119,6 +132,11 @@ class WorkingRows:
     def share(self) -> float:
         """How many readings of these rows take as long as one of all rows as they are stored."""
         return 1.0
+
+    @property
+    def entries(self) -> int:
+        """How many entries a reading takes."""
+        return self.rows * self.width
 
     def frame(self, problem: Problem) -> Frame:
         """Return the frame of a problem on these rows."""
@@ -135,20 +153,25 @@ class WorkingRows:
     def shares(self, columns: int = 1) -> list[Blocks]:
         """Every row once: a run of blocks for each of the backend's workers, for products with so many columns."""
         self._count()
-        parts = self.backend.workers.shares(self.rows, self.block_rows(columns))
+        parts = self._dealt(self.block_rows(columns), columns)
         if self.kept is not None:
             kept = self.kept
             return [((part, kept[part]) for part in mine) for mine in parts]
         return [self._streamed(mine) for mine in parts]
 
+    def _dealt(self, block_rows: int, columns: int) -> list[list[slice]]:
+        """Blocks of so many rows, dealt to the workers; to one where others take longer to begin than it takes."""
+        dealt = self.backend.workers.shares(self.rows, block_rows)
+        return dealt if self.entries * columns >= _SHARED else [[part for mine in dealt for part in mine]]
+
     def block_rows(self, columns: int = 1) -> int:
         """Rows of a block that, with so many columns of products, fit where the backend wants them."""
-        elements = self.backend.block_elements
+        elements, least = self.backend.block_elements, LEAST_ROWS
         if self.kept is not None:
             elements *= _LONGER if columns <= ALONE else 1
         elif self.dtype.itemsize == 8 and columns < self.width // _SHORTER:
-            elements //= _SHORTER
-        return max(LEAST_ROWS, elements // max(self.width, columns))
+            elements, least = elements // _SHORTER, _LEAST_MADE
+        return max(least, elements // max(self.width, columns))
 
     def pick(self, numbers: NDArray[np.int64]) -> Any:
         """Rows by number, ascending: (n, width)."""
@@ -159,7 +182,7 @@ class WorkingRows:
     def _count(self) -> None:
         self.passes += 1
         itemsize = self.dtype.itemsize if self.kept is not None else self._source.dtype.itemsize
-        self.bytes_read += self.rows * self.width * itemsize
+        self.bytes_read += self.entries * itemsize
 
     def _keep(self) -> Any:
         whole = self.backend.xp.empty((self.rows, self.width), dtype=self.dtype)
@@ -181,7 +204,7 @@ class WorkingRows:
             part = parts[index]
             return self._transformed(read(self._source, part), buffers[index % 2][: part.stop - part.start])
 
-        if type(self._source) is np.ndarray and self.backend.xp is np:
+        if self.entries < _SHARED or (type(self._source) is np.ndarray and self.backend.xp is np):
             for index, part in enumerate(parts):
                 yield part, make(index)
             return
@@ -208,7 +231,8 @@ class WorkingRows:
         else:  # to cast first is quicker than to have every operation cast
             out[...] = x
             out -= self._center
-        out *= self._inverse
+        if self._inverse is not None:
+            out *= self._inverse
         return out
 
 

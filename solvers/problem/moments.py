@@ -100,18 +100,19 @@ def _moments(source: RowSource, weights: NDArray[np.float64]) -> Moments:
 def _block_run(block: Array, weight: NDArray[np.float64]) -> _Run:
     mass = float(weight.sum())
     deviations = block.astype(np.float64)
-    # Any number that is none is in the sum of its column, also where its row weighs nothing.
-    if not np.isfinite(deviations.sum(axis=0)).all() and (bad := not_finite(block)):
+    sums = weight @ deviations
+    # Any number that is none is in the sum of its column: also where its row weighs nothing, as 0 times it is none.
+    if not np.isfinite(sums).all() and (bad := not_finite(block)):
         return _Run(0.0, 0.0, 0.0, bad)
     if mass == 0:
         return _Run(0.0, 0.0, 0.0, 0)
-    mean = weight @ deviations / mass
+    mean = sums / mass
     deviations -= mean
     # The rounding of that mean, which a constant column would show as spread.
     slip = weight @ deviations / mass
-    deviations -= slip
     np.square(deviations, out=deviations)
-    return _Run(mass, mean + slip, weight @ deviations, 0)
+    squares = weight @ deviations - mass * np.square(slip)
+    return _Run(mass, mean + slip, squares.clip(0, None), 0)
 
 
 def common_range(

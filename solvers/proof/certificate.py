@@ -138,7 +138,7 @@ class Certifier:
 
     def __init__(self, problems: Sequence[Problem], backend: Backend) -> None:
         with backend.here():
-            self.rows = WorkingRows(problems[0], backend, np.float64)
+            self.rows = WorkingRows(problems[0], backend, np.float64, divided=False)
             self._subjects = [_Certified.of(problem, self.rows) for problem in problems]
 
     def certify(self, claims: Sequence[Claim], most_passes: int = MAX_PASSES) -> list[Certificate]:

@@ -1,7 +1,7 @@
 """Rows of activations: what a solver reads, small wrappers around it, and columns drawn at random."""
 
 from solvers.rows.draws import at_full_width, draw_columns, draw_matrix
-from solvers.rows.source import RowSource, as_layers, as_source, blocks, flat_width, read, take
+from solvers.rows.source import RowSource, as_layers, as_source, at_hand, blocks, flat_width, read, take
 from solvers.rows.views import Columns, Concat, ConcatFeatures, ConcatRows, Project, Rows
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "as_layers",
     "as_source",
     "at_full_width",
+    "at_hand",
     "blocks",
     "draw_columns",
     "draw_matrix",

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     from solvers.arrays import Array
 
-__all__ = ["RowSource", "as_layers", "as_source", "blocks", "flat_width", "read", "take"]
+__all__ = ["RowSource", "as_layers", "as_source", "at_hand", "blocks", "flat_width", "read", "take"]
 
 _GAP_ROWS = 64
 """Rows closer together than this are read in one slice by :func:`take`."""
 RUN_ELEMENTS = 1 << 20
 """What such a slice may hold."""
+_FEW_BYTES = 16 << 20
+"""Rows that take no more are read once."""
 
 
 @runtime_checkable
@@ -136,6 +138,16 @@ def read(source: RowSource, rows: slice) -> Array:
     else:
         block = np.asarray(unmasked(source[rows], "the activations"))
     return block.reshape(len(block), -1) if block.size else block.reshape(len(block), flat_width(source))
+
+
+def at_hand(source: RowSource, memory_bytes: int | None = None) -> RowSource:
+    """Return a source of few bytes as an array in memory, which takes no time to read again; others as they are.
+
+    Few is no more than a sixteenth of ``memory_bytes``, too.
+    """
+    most = _FEW_BYTES if memory_bytes is None else min(_FEW_BYTES, memory_bytes // 16)
+    few = int(np.prod(source.shape, dtype=np.int64)) * source.dtype.itemsize <= most
+    return read(source, slice(0, source.shape[0])) if few and type(source) is not np.ndarray else source
 
 
 def take(source: RowSource, rows: NDArray[np.int64]) -> Array:

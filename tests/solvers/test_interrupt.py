@@ -115,7 +115,7 @@ def test_an_interrupt_while_a_point_is_finished_keeps_the_others_in_flight(make_
     """What is taken further, is taken within the first sweep, whose columns wait meanwhile."""
     activations, labels = make_rows(400, 20, 3)
 
-    def interrupt(self, index, point):
+    def interrupt(self, given):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("solvers.fitting.path.PathSolver._finished", interrupt)
@@ -127,7 +127,7 @@ def test_an_interrupt_while_a_point_is_finished_keeps_the_others_in_flight(make_
 def test_an_interrupt_while_a_point_is_finished_keeps_those_certified_with_it(make_rows, monkeypatch):
     activations, labels = make_rows(400, 20, 3)
 
-    def interrupt(self, index, point):
+    def interrupt(self, given):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("solvers.fitting.path.PathSolver._finished", interrupt)

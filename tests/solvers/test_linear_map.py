@@ -3,6 +3,7 @@ import pytest
 
 from solvers.errors import ProblemError
 from solvers.linear_map import LinearMap, output_blocks
+from solvers.problem.problem import pose
 
 
 @pytest.fixture
@@ -80,3 +81,19 @@ def test_rows_that_are_not_finite_have_no_likeliest_class(generator, value):
         with pytest.raises(ProblemError, match=r"1 of 4 rows hold NaN or infinite .* \(first: row 2\)"):
             ask(rows)
         assert len(ask(rows[:2])) == 2
+
+
+def test_how_weights_lie_in_memory_changes_no_bit(make_rows, generator):
+    """A probe that was fitted and the same one read from its file go on alike."""
+    activations, labels = make_rows(301, 37, 3)
+    weights, intercept, mean = (
+        generator.normal(size=(37, 3)),
+        generator.normal(size=3),
+        generator.normal(size=37),
+    )
+    lying = [LinearMap(each, intercept, mean) for each in (weights, np.asfortranarray(weights))]
+    np.testing.assert_array_equal(lying[0].bias, lying[1].bias)
+    np.testing.assert_array_equal(lying[0].logits(activations), lying[1].logits(activations))
+    problem = pose(activations, labels)
+    starts = [problem.coefficients(each, intercept, mean) for each in (weights, np.asfortranarray(weights))]
+    np.testing.assert_array_equal(*starts)

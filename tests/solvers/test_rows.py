@@ -12,6 +12,7 @@ from solvers.rows import (
     Rows,
     RowSource,
     as_source,
+    at_hand,
     blocks,
     flat_width,
     read,
@@ -166,3 +167,22 @@ def test_what_is_not_of_the_same_rows_is_not_set_side_by_side():
 
 def test_the_old_name_of_what_joins_rows_is_understood():
     assert solvers.Concat is solvers.ConcatRows
+
+
+def test_few_rows_are_read_once_and_many_stay_where_they_are(source):
+    found = at_hand(source)
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found.reshape(ARRAY.shape), ARRAY)
+    assert at_hand(found) is found
+    assert at_hand(source, memory_bytes=16 * ARRAY.nbytes - 16) is source
+    assert type(at_hand(source, memory_bytes=16 * ARRAY.nbytes)) is np.ndarray
+
+
+def test_a_fit_reads_few_rows_once_and_many_on_every_pass(make_rows):
+    activations, labels = make_rows(300, 4, 3)
+    few, many = Sliced(activations), Sliced(activations)
+    fit = solvers.fit(few, labels, engine="numpy")
+    assert len(few.slices) == 1
+    other = solvers.fit(many, labels, engine="numpy", memory_bytes=activations.nbytes)
+    assert sum(len(range(*rows.indices(300))) for rows in many.slices) > 300 * fit.passes / 2
+    assert abs(fit.loss - other.loss) <= fit.gap_nats + other.gap_nats

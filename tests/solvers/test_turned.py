@@ -16,6 +16,7 @@ from solvers.lbfgs.turned import TurnedRows, cheapest_turn, shared_stretch
 from solvers.lbfgs.turns import along_axes, spanned_by_axes, spanned_by_factor
 from solvers.lbfgs.working import WorkingRows
 from solvers.problem.problem import pose, pose_together
+from solvers.workers.threads import at_most
 
 ROWS, WIDTH = 40, 300
 
@@ -239,6 +240,28 @@ def test_one_row_for_two_classes_is_the_objective_of_both(make_problem):
     np.testing.assert_allclose(one.expanded(one.compact(pair)), pair, atol=1e-15)
     square = np.sum(one.compact(pair)[:, :-1] ** 2)
     assert one.penalty(0.3) * square == pytest.approx(0.3 * np.sum(pair[:, :-1] ** 2), rel=1e-13)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_a_triangle_is_evaluated_as_the_matrix_with_its_zeros(make_rows, count, threads):
+    problem = pose(*make_rows(301, 400, 3))
+    base, rows = turned_rows(problem)
+    asks = [
+        Ask(Targets.of(problem, NUMPY, np.float64), each)
+        for each in np.random.default_rng(0).standard_normal((count, 3, 302))
+    ]
+    with at_most(threads):
+        read = [(part, x) for share in rows.shares(3 * count) for part, x in share]
+        found = evaluate(rows, asks)
+    assert sorted(number for part, _ in read for number in range(part.start, part.stop)) == list(range(301))
+    assert sum(x.size for _, x in read) < 0.7 * rows.kept.size
+    assert rows.bytes_read < 0.6 * 2 * rows.kept.nbytes
+    plain = TurnedRows(base, turned_rows(problem)[1].turn)
+    plain.turn.lower = False
+    for mine, other in zip(found, evaluate(plain, asks), strict=True):
+        assert mine.cross_entropy == pytest.approx(other.cross_entropy, rel=1e-12)
+        np.testing.assert_allclose(mine.gradient, other.gradient, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 20])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from solvers.arrays import NUMPY
+from solvers.lbfgs.objective import Ask, Targets, evaluate
 from solvers.lbfgs.working import Frame, WorkingRows
 from solvers.problem.problem import pose, pose_together
-from solvers.workers.threads import Threads
+from solvers.workers.threads import Threads, at_most
 
 ROWS = 300
 KINDS = {
@@ -199,3 +200,34 @@ def test_a_constant_column_has_no_say_in_a_scaled_frame():
     assert frame.stretch[-1] == frame.offset[-1] == 0
     assert np.isfinite(frame.stretch).all()
     assert np.isfinite(frame.offset).all()
+
+
+def test_a_short_reading_is_one_threads_and_a_long_one_is_shared(make_problem):
+    problem = make_problem()
+    rows = WorkingRows(problem, NUMPY, np.float64, resident=True)
+    columns = -(-(1 << 21) // (rows.rows * rows.width))
+    with at_most(2):
+        assert rows.block_rows(columns) < rows.rows
+        assert len(rows.shares(columns)) == 2
+        assert len(rows.shares(columns // 2)) == 1
+
+
+@pytest.mark.parametrize(("size", "divided"), [(1e50, False), (1e70, True), (1e-70, True), (1.0, False)])
+def test_rows_in_float64_are_divided_only_where_they_are_far_out_of_range(make_rows, size, divided):
+    activations, labels = make_rows(80, 4, 3)
+    problem = pose(activations.astype(np.float64) * size, labels)
+    plain = WorkingRows(problem, NUMPY, np.float64, divided=False)
+    assert (plain.divisor == 1).all() == (not divided)
+    given = np.random.default_rng(0).standard_normal((3, 5)) / size
+    given[:, -1] *= size
+    targets = Targets.of(problem, NUMPY, np.float64)
+    answers = [
+        evaluate(rows, [Ask(targets, rows.frame(problem).to_rows(given))])[0]
+        for rows in (plain, WorkingRows(problem, NUMPY, np.float64))
+    ]
+    slopes = [
+        rows.frame(problem).from_rows(answer.gradient)
+        for rows, answer in zip((plain, WorkingRows(problem, NUMPY, np.float64)), answers, strict=True)
+    ]
+    assert answers[0].cross_entropy == answers[1].cross_entropy  # powers of two round nothing
+    np.testing.assert_array_equal(*slopes)
