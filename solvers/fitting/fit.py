@@ -224,8 +224,9 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
     """
     began, settings = time.perf_counter(), asked.settings
     columns = draw_columns(flat_width(source), settings.feature_subset, settings.seed)
+    rows = at_hand(source, settings.memory_bytes)
     problems = pose_together(
-        _selected(at_hand(source, settings.memory_bytes), columns),
+        _selected(rows, columns),
         list(asked.labels.values()),
         [asked.weights(name) for name in asked.labels],
         scale=settings.scale,
@@ -242,8 +243,9 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
         progress=asked.progress,
     )
     if asked.validation is not None and not asked.one:
-        rows, by_target = asked.validation
-        asked = replace(asked, validation=(at_hand(as_source(rows), settings.memory_bytes), by_target))
+        others, by_target = as_source(asked.validation[0]), asked.validation[1]
+        others = rows if others is source else at_hand(others, settings.memory_bytes)
+        asked = replace(asked, validation=(others, by_target))
     tracks = [asked.track(*each, columns) for each in zip(asked.labels, problems, strict=True)]
     found, walk = follow(tracks, strengths, plan)
 

@@ -15,7 +15,7 @@ from solvers.goals import Goal
 from solvers.proof.certificate import MAX_PASSES, Certificate, Certifier, Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from solvers.arrays import Array
     from solvers.fitting.validation import Validation
@@ -26,6 +26,8 @@ __all__ = ["PathPlan", "PathProblem", "Point", "SolvedPath", "follow"]
 
 ROUGH_GAP_NATS = 1e-3
 """The gap that a point needs to be compared by validation; only the one chosen is taken further."""
+_BATCH_ENTRIES = 1 << 17
+"""Coefficients of the points that are solved on side by side: what a certificate makes of them is some megabytes."""
 _MARGIN = 0.7
 """Estimated gaps aim below what is asked for, as the certificate has the last word."""
 _ENOUGH = 0.9
@@ -155,9 +157,9 @@ class PathSolver:
         points = self._certified(solutions, rough)
         for solution, point in zip(solutions, points, strict=True):
             self._points[solution.problem][solution.C] = replace(point, interrupted=True)
-        given = [(solution.problem, point) for solution, point in zip(solutions, points, strict=True)]
-        for (index, _), point in zip(given, self._finished(given), strict=True):
-            self._points[index][point.C] = point
+        for solution, point in zip(solutions, points, strict=True):
+            (finished,) = self._finished([(solution.problem, point)])
+            self._points[solution.problem][solution.C] = finished
             self._report()
 
     def ended(self) -> list[SolvedPath]:
@@ -172,10 +174,25 @@ class PathSolver:
         wanted = [
             (index, replace(paths[index][at], goal_nats=self._plan.gap_nats)) for index, at in chosen.items()
         ]
-        best = dict(zip(choosing, self._polished(wanted), strict=True))
-        for index, at in chosen.items():
-            paths[index][at] = best[index]
+        best = {}
+        for some in self._batches(wanted):
+            for (index, _), point in zip(some, self._polished(some), strict=True):
+                best[index] = paths[index][chosen[index]] = self._points[index][point.C] = point
         return [SolvedPath(reached, best.get(index)) for index, reached in enumerate(paths)]
+
+    def _batches(self, given: Sequence[tuple[int, Point]]) -> Iterator[list[tuple[int, Point]]]:
+        """Points of problems in runs, as many as may be certified together in little memory."""
+        some: list[tuple[int, Point]] = []
+        entries = 0
+        for each in given:
+            mine = each[1].certificate.coefficients.size
+            if some and entries + mine > _BATCH_ENTRIES:
+                yield some
+                some, entries = [], 0
+            some.append(each)
+            entries += mine
+        if some:
+            yield some
 
     @property
     def finished(self) -> int:

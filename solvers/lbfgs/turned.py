@@ -46,6 +46,8 @@ LEAST_ELEMENTS = 1 << 12
 _COPIES = 6
 """Matrices in float64, as wide and as high as the turned rows are wide, that turning makes; of more rows than that, the
 turned ones and their squares come on top."""
+_COPIES_MORE = 3
+"""And as many more for every other worker: columns, their product and the sum of those."""
 
 
 def mean_curvature(variance: float, rows: int, width: int) -> float:
@@ -80,7 +82,8 @@ def cheapest_turn(
     """
     count, width = rows.rows, rows.width
     fewer = min(count, width)
-    bytes_made = 8 * _COPIES * fewer**2 + (2 * rows.dtype.itemsize * count * width if count >= width else 0)
+    squares = _COPIES + _COPIES_MORE * (rows.backend.workers.count - 1)
+    bytes_made = 8 * squares * fewer**2 + (2 * rows.dtype.itemsize * count * width if count >= width else 0)
     if rows.kept is None or count * width < LEAST_ELEMENTS or bytes_made > room:
         return None
     axes = _EIGEN * fewer**3 / _EIGEN_SPEED
@@ -113,7 +116,7 @@ class TurnedRows(WorkingRows):
         self.passes = 0
         self.bytes_read = 0
         self.principal = turn.principal
-        self._base, self.turn = base, turn
+        self._base, self._turn = base, turn
         self.kept = xp.ascontiguousarray(turn.turned.astype(self.dtype, copy=False))
         self.squares = xp.square(self.kept) if turn.principal else None
 
@@ -123,8 +126,8 @@ class TurnedRows(WorkingRows):
         return self._base.entries / self.entries
 
     def shares(self, columns: int = 1) -> list[Blocks]:
-        """Every row once; of a triangle half the entries, its short rows and its long ones dealt to every worker."""
-        if not self.turn.lower:
+        """Every row once; of a triangle about half the entries, short rows and long ones dealt to every worker."""
+        if not self._turn.lower:
             return super().shares(columns)
         self._count()
         kept, workers = self.kept, self.backend.workers
@@ -135,8 +138,8 @@ class TurnedRows(WorkingRows):
 
     @property
     def entries(self) -> int:
-        """How many entries a reading takes."""
-        return super().entries // (2 if self.turn.lower else 1)
+        """How many entries a reading takes, about."""
+        return super().entries // (2 if self._turn.lower else 1)
 
     def frame(self, problem: Problem) -> Frame:
         """Return a frame that changes nothing: these rows are in the coordinates of every problem."""
@@ -147,14 +150,14 @@ class TurnedRows(WorkingRows):
         """Return coefficients (columns, width + 1) of the problem's columns as those of these rows."""
         weights = coefficients[:, :-1]
         found = self.backend.xp.empty((len(coefficients), self.width + 1))
-        found[:, :-1] = self.turn.entered(weights)
+        found[:, :-1] = self._turn.entered(weights)
         found[:, -1] = coefficients[:, -1] + weights @ self._base.frame(problem).offset
         return found
 
     def left(self, found: Sequence[tuple[Problem, Any]]) -> list[Any]:
         """Return coefficients (columns, rows + 1) as those of the problems' columns, in one reading, in float64."""
         xp = self.backend.xp
-        weights = self.turn.left(xp.concatenate([coefficients[:, :-1] for _, coefficients in found]))
+        weights = self._turn.left(xp.concatenate([coefficients[:, :-1] for _, coefficients in found]))
         moved, first = [], 0
         for problem, coefficients in found:
             mine = weights[first : first + len(coefficients)]

@@ -49,7 +49,8 @@ _LONGER, _SHORTER = 8, 4
 blocks made anew in float64 are so many times shorter: they are written and read thrice in the cache."""
 
 _SHARED = 1 << 21
-"""A reading of fewer entries, times columns, is one thread's: two take as long from here on, and longer below."""
+"""A reading of fewer entries, times the columns of products, is one thread's, and one of fewer entries is not read
+ahead: two threads take as long from here on, and longer below."""
 _IN_RANGE = 200
 """Powers of two within which neither numbers in float64 nor their products with others are in danger."""
 
@@ -99,7 +100,7 @@ class WorkingRows:
     """Rows (rows, width) of a source, in ``dtype``, on a backend; counts full readings, and their bytes.
 
     ``resident`` rows are kept after their first reading; others are read from the source, a block ahead, every time.
-    ``divided`` says whether columns are divided; in float64 they need not be, unless they are far out of range.
+    ``divided=False`` leaves columns of float64 as they are, unless they are far out of range.
     """
 
     principal = False
@@ -114,7 +115,8 @@ class WorkingRows:
         self.dtype = np.dtype(dtype)
         self.rows, self.width = len(problem.codes), problem.width
         self.center = problem.center
-        plain = not divided and bool((np.abs(np.log2(problem.divisor)) <= _IN_RANGE).all())
+        in_range = self.dtype.itemsize == 8 and bool((np.abs(np.log2(problem.divisor)) <= _IN_RANGE).all())
+        plain = in_range and not divided
         self.divisor = np.ones_like(problem.divisor) if plain else problem.divisor
         self.passes = 0
         self.bytes_read = 0

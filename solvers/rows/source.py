@@ -147,7 +147,10 @@ def at_hand(source: RowSource, memory_bytes: int | None = None) -> RowSource:
     """
     most = _FEW_BYTES if memory_bytes is None else min(_FEW_BYTES, memory_bytes // 16)
     few = int(np.prod(source.shape, dtype=np.int64)) * source.dtype.itemsize <= most
-    return read(source, slice(0, source.shape[0])) if few and type(source) is not np.ndarray else source
+    # A copy, as what is read may be a view of a file.
+    return (
+        np.array(read(source, slice(0, source.shape[0]))) if few and type(source) is not np.ndarray else source
+    )
 
 
 def take(source: RowSource, rows: NDArray[np.int64]) -> Array:

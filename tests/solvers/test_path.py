@@ -231,6 +231,30 @@ def test_without_a_penalty_the_gradient_is_held_to_the_number_asked_for(make_pro
     assert met.certificate.gap_nats == met.certificate.loss > 1e-6
 
 
+@pytest.mark.parametrize(("entries", "sizes"), [(1 << 17, [5]), (40, [2, 2, 1]), (1, [1] * 5)])
+def test_the_chosen_of_all_problems_are_solved_on_side_by_side_in_batches(
+    make_rows, monkeypatch, entries, sizes
+):
+    monkeypatch.setattr("solvers.fitting.path._BATCH_ENTRIES", entries)
+    activations, labels = make_rows(200, 5, 3)
+    others, theirs = make_rows(100, 5, 3, seed=1)
+    targets = [np.roll(labels, shift) for shift in range(5)]
+    problems = pose_together(activations, targets, [None] * 5)
+    solver, further = ColumnSolver(problems, NUMPY), []
+    sweep = solver.sweep
+    monkeypatch.setattr(solver, "sweep", lambda goals: further.append(len(goals)) or sweep(goals))
+    tracks = [PathProblem(problem, Validation.of(others, theirs, problem)) for problem in problems]
+    paths, _ = follow(tracks, STRENGTHS, plan_for(solver, gap_nats=1e-7))
+    assert further == [5, *sizes]
+    assert all(path.best.certificate.gap_nats <= 1e-7 for path in paths)
+    alone = [
+        follow_one(problem, [path.best.C], plan_for(ColumnSolver([problem], NUMPY), gap_nats=1e-7))
+        for problem, path in zip(problems, paths, strict=True)
+    ]
+    for path, one in zip(paths, alone, strict=True):
+        assert abs(path.best.certificate.loss - one.points[0].certificate.loss) <= 2e-7
+
+
 def test_validation_cross_entropy_is_the_textbook_formula(make_rows, make_problem):
     problem = make_problem(scale=True)
     activations, labels = make_rows(50, 5, 3, seed=8)

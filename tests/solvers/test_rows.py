@@ -186,3 +186,13 @@ def test_a_fit_reads_few_rows_once_and_many_on_every_pass(make_rows):
     other = solvers.fit(many, labels, engine="numpy", memory_bytes=activations.nbytes)
     assert sum(len(range(*rows.indices(300))) for rows in many.slices) > 300 * fit.passes / 2
     assert abs(fit.loss - other.loss) <= fit.gap_nats + other.gap_nats
+
+
+def test_a_file_that_is_mapped_is_copied_and_rows_that_choose_c_too_are_read_once(tmp_path, make_rows):
+    activations, labels = make_rows(300, 4, 3)
+    np.save(tmp_path / "rows.npy", activations)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert not np.shares_memory(at_hand(mapped), mapped)
+    one = Sliced(activations)
+    solvers.fit(one, labels, C=[0.1, 1.0], validation=(one, labels), engine="numpy")
+    assert len(one.slices) == 1

@@ -103,6 +103,7 @@ class Shaped:
     width: int
     kept: object = True
     dtype = np.dtype(np.float32)
+    backend = NUMPY
 
 
 ROOM = 1 << 40
@@ -246,7 +247,9 @@ def test_one_row_for_two_classes_is_the_objective_of_both(make_problem):
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_a_triangle_is_evaluated_as_the_matrix_with_its_zeros(make_rows, count, threads):
     problem = pose(*make_rows(301, 400, 3))
-    base, rows = turned_rows(problem)
+    base = WorkingRows(problem, NUMPY, np.float64, resident=True)
+    turn = spanned_by_factor(NUMPY, base.kept, base.frame(problem).stretch)
+    rows = TurnedRows(base, turn)
     asks = [
         Ask(Targets.of(problem, NUMPY, np.float64), each)
         for each in np.random.default_rng(0).standard_normal((count, 3, 302))
@@ -257,9 +260,8 @@ def test_a_triangle_is_evaluated_as_the_matrix_with_its_zeros(make_rows, count, 
     assert sorted(number for part, _ in read for number in range(part.start, part.stop)) == list(range(301))
     assert sum(x.size for _, x in read) < 0.7 * rows.kept.size
     assert rows.bytes_read < 0.6 * 2 * rows.kept.nbytes
-    plain = TurnedRows(base, turned_rows(problem)[1].turn)
-    plain.turn.lower = False
-    for mine, other in zip(found, evaluate(plain, asks), strict=True):
+    turn.lower = False  # and now with its zeros
+    for mine, other in zip(found, evaluate(rows, asks), strict=True):
         assert mine.cross_entropy == pytest.approx(other.cross_entropy, rel=1e-12)
         np.testing.assert_allclose(mine.gradient, other.gradient, rtol=1e-9, atol=1e-12)
 
