@@ -35,7 +35,8 @@ class Pair:
 class State:
     """One problem's iterate at one penalty λ: everything that its next step depends on.
 
-    ``coefficients`` and ``gradient`` (that of the loss, penalty included) are (classes, width + 1), float64.
+    ``coefficients`` and ``gradient`` (that of the loss, penalty included) are (classes, width + 1), float64. ``doubt``
+    is the second derivative by the one intercept of two classes.
     """
 
     penalty: float
@@ -44,6 +45,7 @@ class State:
     gradient: Any
     metric: Metric = NO_METRIC
     pairs: tuple[Pair, ...] = ()
+    doubt: float | None = None
 
 
 def penalised(

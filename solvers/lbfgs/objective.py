@@ -150,10 +150,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """Mean cross-entropy (nats) and its gradient (classes, width + 1), by the coefficients that act on a block."""
+    """Mean cross-entropy (nats) and its gradient (classes, width + 1), by the coefficients that act on a block.
+
+    ``doubt`` is its second derivative by the one intercept that two classes have, the mean of ``s p (1 - p)``.
+    """
 
     cross_entropy: float
     gradient: Any
+    doubt: float | None = None
 
 
 def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
@@ -164,12 +168,13 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
     together = list(groups([ask.targets for ask in asks], ends))
 
     def work(blocks: Blocks) -> tuple[Any, Any]:
-        losses, slopes = xp.zeros(len(asks)), xp.zeros((count, rows.width + 1))
+        sums, slopes = xp.zeros((2, len(asks))), xp.zeros((count, rows.width + 1))
         for part, x in blocks:
             z = logits(xp, x, weights, intercepts)
             for targets, mine, first, last in together:
-                z[first:last], found = _residuals(xp, targets, part, z[first:last])
-                losses[mine] += found
+                z[first:last], losses, doubts = _residuals(xp, targets, part, z[first:last])
+                sums[0, mine] += losses
+                sums[1, mine] += doubts
             slopes[:, -1] += z.sum(axis=1, dtype=xp.float64)
             reached = slopes[:, : x.shape[1]]
             if count <= ALONE:
@@ -177,13 +182,14 @@ def evaluate(rows: WorkingRows, asks: Sequence[Ask]) -> list[Answer]:
                     reached[column] += z[column] @ x
             else:
                 reached += z @ x
-        return losses, slopes
+        return sums, slopes
 
     results = rows.backend.workers.map(work, rows.shares(columns=count))
     gradient = sum(slopes for _, slopes in results) / rows.rows
-    losses = rows.backend.to_host(sum(found for found, _ in results)) / rows.rows
+    losses, doubts = (rows.backend.to_host(sum(found for found, _ in results)) / rows.rows).tolist()
     return [
-        Answer(float(losses[index]), gradient[first:last]) for index, (first, last) in enumerate(pairwise(ends))
+        Answer(loss, gradient[first:last], doubt if last - first == 1 else None)
+        for loss, doubt, (first, last) in zip(losses, doubts, pairwise(ends), strict=True)
     ]
 
 
@@ -203,17 +209,19 @@ def groups(
         start = index + 1
 
 
-def _residuals(xp: Any, targets: Sequence[Targets], part: Any, z: Any) -> tuple[Any, Any]:
-    """Residuals of a block of logits z (columns, n) of a group, and the total cross-entropy of each of its targets."""
+def _residuals(xp: Any, targets: Sequence[Targets], part: Any, z: Any) -> tuple[Any, Any, Any]:
+    """Residuals of a block of logits z (columns, n) of a group; the total cross-entropy and doubt of each target."""
     if not isinstance(targets[0], TwoClasses):
         residuals, loss = residual_block(xp, targets[0], part, z, softmax(xp, z))
-        return residuals, loss
+        return residuals, loss, 0.0
     signs, weights = side_by_side(xp, targets, part, z)
     p, losses = sigmoid_block(xp, -signs * z)
-    p *= -signs
+    right = 1 - p
     if weights is not None:
         p, losses = p * weights, losses * weights
-    return p, losses.sum(axis=1, dtype=xp.float64)
+    doubts = xp.einsum("ij,ij->i", p, right)
+    p *= -signs
+    return p, losses.sum(axis=1, dtype=xp.float64), doubts
 
 
 def side_by_side(xp: Any, targets: Sequence[Any], part: Any, z: Any) -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """One column: the ladder it goes down, where it ends, and what makes it give up."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from solvers.lbfgs import direction, metric_schedule
 from solvers.lbfgs.column import Column, cold_start
 from solvers.lbfgs.ladder import ladder
 from solvers.lbfgs.metric_schedule import FitSubject, Kind
-from solvers.lbfgs.objective import Answer, Targets, evaluate
+from solvers.lbfgs.objective import Answer, Targets, TwoClasses, evaluate
 from solvers.lbfgs.sampling import Sampler
 from solvers.lbfgs.working import Frame, WorkingRows
 from solvers.problem.problem import pose
@@ -400,3 +401,19 @@ def test_what_comes_back_is_no_worse_than_a_point_on_the_way(make_problem, monke
     assert best < seen[-1][0]
     assert column.gap_estimate == best
     assert any(column.coefficients is at for gap, at in seen if gap == best)
+
+
+@pytest.mark.parametrize("gap_nats", [1e-4, 1e-6])
+@pytest.mark.parametrize("C", [1e-2, 1.0])
+def test_the_intercept_of_two_classes_is_left_where_one_reading_certifies(make_rows, C, gap_nats):
+    activations, labels = make_rows(400, 30, 4)
+    problem = pose(activations, labels == 2, scale=True)  # a quarter against the rest
+    rows, subject = bench(problem)
+    targets = TwoClasses.of(problem, NUMPY, np.float64)
+    subject = replace(subject, targets=targets)
+    column = column_for(subject, targets.penalty(problem.penalty(C)), gap_nats=0.7 * gap_nats)
+    run(rows, column)
+    certifier = Certifier([problem], NUMPY)
+    (certificate,) = certifier.certify([Claim(0, targets.expanded(column.coefficients), C, gap_nats)])
+    assert certificate.gap_nats <= gap_nats
+    assert certifier.rows.passes == 1
