@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack, overload
 
 import numpy as np
 
+from solvers.arrays import NUMPY
 from solvers.engines import choice as engines
 from solvers.errors import ProblemError
 from solvers.fitting.path import PathPlan, PathProblem, follow
@@ -224,7 +225,8 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
     """
     began, settings = time.perf_counter(), asked.settings
     columns = draw_columns(flat_width(source), settings.feature_subset, settings.seed)
-    rows = at_hand(source, settings.memory_bytes)
+    memory_bytes = NUMPY.free_bytes() if settings.memory_bytes is None else settings.memory_bytes
+    rows = at_hand(source, memory_bytes)
     problems = pose_together(
         _selected(rows, columns),
         list(asked.labels.values()),
@@ -244,7 +246,7 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
     )
     if asked.validation is not None and not asked.one:
         others, by_target = as_source(asked.validation[0]), asked.validation[1]
-        others = rows if others is source else at_hand(others, settings.memory_bytes)
+        others = rows if others is source else at_hand(others, memory_bytes)
         asked = replace(asked, validation=(others, by_target))
     tracks = [asked.track(*each, columns) for each in zip(asked.labels, problems, strict=True)]
     found, walk = follow(tracks, strengths, plan)

@@ -23,7 +23,7 @@ _GAP_ROWS = 64
 """Rows closer together than this are read in one slice by :func:`take`."""
 RUN_ELEMENTS = 1 << 20
 """What such a slice may hold."""
-_FEW_BYTES = 16 << 20
+_FEW_BYTES = 128 << 20
 """Rows that take no more are read once."""
 
 
@@ -140,12 +140,12 @@ def read(source: RowSource, rows: slice) -> Array:
     return block.reshape(len(block), -1) if block.size else block.reshape(len(block), flat_width(source))
 
 
-def at_hand(source: RowSource, memory_bytes: int | None = None) -> RowSource:
+def at_hand(source: RowSource, memory_bytes: int) -> RowSource:
     """Return a source of few bytes as an array in memory, which takes no time to read again; others as they are.
 
     Few is no more than a sixteenth of ``memory_bytes``, too.
     """
-    most = _FEW_BYTES if memory_bytes is None else min(_FEW_BYTES, memory_bytes // 16)
+    most = min(_FEW_BYTES, memory_bytes // 16)
     few = int(np.prod(source.shape, dtype=np.int64)) * source.dtype.itemsize <= most
     # A copy, as what is read may be a view of a file.
     return (

@@ -170,10 +170,10 @@ def test_the_old_name_of_what_joins_rows_is_understood():
 
 
 def test_few_rows_are_read_once_and_many_stay_where_they_are(source):
-    found = at_hand(source)
+    found = at_hand(source, 1 << 30)
     assert type(found) is np.ndarray
     np.testing.assert_array_equal(found.reshape(ARRAY.shape), ARRAY)
-    assert at_hand(found) is found
+    assert at_hand(found, 1 << 30) is found
     assert at_hand(source, memory_bytes=16 * ARRAY.nbytes - 16) is source
     assert type(at_hand(source, memory_bytes=16 * ARRAY.nbytes)) is np.ndarray
 
@@ -192,7 +192,7 @@ def test_a_file_that_is_mapped_is_copied_and_rows_that_choose_c_too_are_read_onc
     activations, labels = make_rows(300, 4, 3)
     np.save(tmp_path / "rows.npy", activations)
     mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    assert not np.shares_memory(at_hand(mapped), mapped)
+    assert not np.shares_memory(at_hand(mapped, 1 << 30), mapped)
     one = Sliced(activations)
     solvers.fit(one, labels, C=[0.1, 1.0], validation=(one, labels), engine="numpy")
     assert len(one.slices) == 1
