@@ -226,12 +226,12 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
     began, settings = time.perf_counter(), asked.settings
     columns = draw_columns(flat_width(source), settings.feature_subset, settings.seed)
     memory_bytes = NUMPY.free_bytes() if settings.memory_bytes is None else settings.memory_bytes
-    rows = at_hand(source, memory_bytes)
     problems = pose_together(
-        _selected(rows, columns),
+        _selected(source, columns),
         list(asked.labels.values()),
         [asked.weights(name) for name in asked.labels],
         scale=settings.scale,
+        memory_bytes=memory_bytes,
     )
     strengths = sorted(set(asked.C))
     fits = len(strengths) * len(problems)
@@ -246,8 +246,10 @@ def _fit(source: RowSource, asked: _Asked) -> Any:
     )
     if asked.validation is not None and not asked.one:
         others, by_target = as_source(asked.validation[0]), asked.validation[1]
-        others = rows if others is source else at_hand(others, memory_bytes)
-        asked = replace(asked, validation=(others, by_target))
+        same = others is source and columns is None and problems[0].source.shape[0] == source.shape[0]
+        asked = replace(
+            asked, validation=(problems[0].source if same else at_hand(others, memory_bytes), by_target)
+        )
     tracks = [asked.track(*each, columns) for each in zip(asked.labels, problems, strict=True)]
     found, walk = follow(tracks, strengths, plan)
 

@@ -177,7 +177,7 @@ class PathSolver:
         best = {}
         for some in self._batches(wanted):
             for (index, _), point in zip(some, self._polished(some), strict=True):
-                best[index] = paths[index][chosen[index]] = self._points[index][point.C] = point
+                best[index] = paths[index][chosen[index]] = point
         return [SolvedPath(reached, best.get(index)) for index, reached in enumerate(paths)]
 
     def _batches(self, given: Sequence[tuple[int, Point]]) -> Iterator[list[tuple[int, Point]]]:

@@ -41,6 +41,8 @@ _WORTH = 1e-4
 row of 1e30 among rows of order 1 made a column creep on by 1e-14 nats a step."""
 _SETTLED = 0.1
 """Nats that an intercept may be off by for its own Newton step to lead nearly to its best."""
+_SHALLOW = 0.01
+"""A slope by the intercept below this share of the gap asked for costs a certificate next to nothing."""
 _BETTER = 0.9
 """An estimate counts as better when it is below this share of the best so far."""
 
@@ -198,10 +200,12 @@ class Column:
     def _settled(self, state: State) -> Any:
         """The coefficients, with the one intercept that two classes have a Newton step on.
 
-        What is left of its slope costs a certificate far more than the loss: it would read the rows once more.
+        What is left of its slope costs a certificate far more than the loss: it would read the rows once more. A
+        slope that costs nothing is left alone, so that what is alike stays alike: ties go to the smaller C.
         """
-        step = float(state.gradient[0, -1]) / state.doubt if state.doubt else math.inf
-        if not abs(step) <= _SETTLED:
+        slope = float(state.gradient[0, -1])
+        step = slope / state.doubt if state.doubt else math.inf
+        if not abs(step) <= _SETTLED or abs(slope) <= _SHALLOW * self.gap_nats:
             return state.coefficients
         settled = state.coefficients.copy()
         settled[:, -1] -= step

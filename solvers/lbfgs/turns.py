@@ -22,6 +22,8 @@ _CHUNK = 1024
 _JITTER = 1e-15
 """What is added to the diagonal of X Xᵀ, as a share of its trace: rows that add up to zero span one dimension less."""
 _TRIES = 6
+_LEAST = 1e-300
+"""The square of the size of an axis, where no column varies."""
 
 
 class Turn:
@@ -150,7 +152,7 @@ def spanned_by_axes(backend: Backend, x: Any, stretch: Any) -> Turn:
     """Turn resident rows into the space that they span, along their principal axes."""
     gram = _gram(backend, x, stretch)
     squares, axes = backend.xp.linalg.eigh(gram)
-    least = _JITTER * float(squares.sum())
+    least = max(_JITTER * float(squares.sum()), _LEAST)
     return _ByAxes(backend, x, stretch, axes, backend.xp.sqrt(squares.clip(0, None) + least))
 
 

@@ -12,7 +12,7 @@ from solvers.errors import ProblemError
 from solvers.given import numbers
 from solvers.labels import encode
 from solvers.problem.moments import all_moments, common_range, spread
-from solvers.rows import Rows, as_source
+from solvers.rows import Rows, as_source, at_hand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,13 +110,18 @@ def pose_together(
     sample_weights: Sequence[ArrayLike | None],
     *,
     scale: bool = False,
+    memory_bytes: int = 0,
 ) -> list[Problem]:
-    """:func:`pose`, for several labels of the same rows; rows that none of them uses are left out of the source."""
+    """:func:`pose`, for several labels of the same rows; rows that none of them uses are left out of the source.
+
+    Rows that take few of ``memory_bytes`` are read once, to be at hand.
+    """
     source = as_source(activations)
     posed = [_pose_labels(*each, source.shape[0]) for each in zip(labels, sample_weights, strict=True)]
     used = np.logical_or.reduce([one.weights > 0 for one in posed])
     if not used.all():
         source = Rows(source, np.flatnonzero(used))
+    source = at_hand(source, memory_bytes)
     weights = [one.weights[used] for one in posed]
     moments = all_moments(source, weights)
     center, divisor = common_range(moments, source.dtype)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import solvers
 from solvers.arrays import NUMPY
 from solvers.errors import EngineError, ProblemError
 from solvers.fitting.path import PathPlan, PathProblem, follow
@@ -298,3 +299,20 @@ def test_bad_validation_rows_are_counted_and_refused(make_rows, make_problem):
     activations[[4, 7], 0] = np.nan, -np.inf
     with pytest.raises(ProblemError, match="2 validation rows hold NaN or infinite activations"):
         Validation.of(activations, labels, problem).cross_entropy(problem, np.zeros((3, 6)))
+
+
+def test_of_penalties_that_leave_nothing_to_tell_apart_the_smallest_c_wins():
+    """A last step of the intercept, of a rounding, told them apart."""
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        activations, labels = generator.standard_normal((260, 60)), (generator.random(260) < 0.4).astype(int)
+        path = solvers.fit(
+            activations[:200],
+            labels[:200],
+            C=[1e-8, 1e-7, 1e-6, 1e-5],
+            validation=(activations[200:], labels[200:]),
+            class_weight="balanced",
+            full_path=True,
+            engine="numpy",
+        )
+        assert path.best.C == 1e-8

@@ -196,3 +196,18 @@ def test_a_file_that_is_mapped_is_copied_and_rows_that_choose_c_too_are_read_onc
     one = Sliced(activations)
     solvers.fit(one, labels, C=[0.1, 1.0], validation=(one, labels), engine="numpy")
     assert len(one.slices) == 1
+
+
+def test_rows_without_a_label_are_not_read(make_rows):
+    activations, labels = make_rows(300, 4, 3)
+
+    class Broken(Sliced):
+        def __getitem__(self, rows):
+            if rows.indices(300)[1] > 200:
+                raise OSError("filter returned failure")
+            return super().__getitem__(rows)
+
+    unlabelled = np.ma.masked_array(labels, np.arange(300) >= 200)
+    fit = solvers.fit(Broken(activations), unlabelled, engine="numpy")
+    alone = solvers.fit(activations[:200], labels[:200], engine="numpy")
+    np.testing.assert_array_equal(fit.weights, alone.weights)

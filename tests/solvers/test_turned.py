@@ -330,3 +330,14 @@ def test_a_metric_along_leading_directions_is_a_block_there_and_a_number_across(
     np.testing.assert_allclose(
         metric.solve(NUMPY, sides), np.linalg.solve(whole, sides.T).T, rtol=1e-4, atol=1e-7
     )
+
+
+def test_rows_that_do_not_vary_span_nothing():
+    problem = pose(np.full((60, 100), 3.0), np.arange(60) % 2)
+    base = WorkingRows(problem, NUMPY, np.float64, resident=True)
+    stretch = base.frame(problem).stretch
+    assert spanned_by_factor(NUMPY, base.kept, stretch) is None
+    rows = TurnedRows(base, spanned_by_axes(NUMPY, base.kept, stretch))
+    (back,) = rows.left([(problem, np.zeros((2, 61)))])
+    for found in (rows.kept, back, rows.entered(problem, np.ones((2, 101)))):
+        assert np.isfinite(found).all()
