@@ -39,7 +39,7 @@ _PATIENCE = 25
 _WORTH = 1e-4
 """A step is worth taking where it gains this share of the gap asked for: by less, the goal is 10,000 steps away. One
 row of 1e30 among rows of order 1 made a column creep on by 1e-14 nats a step."""
-_SETTLED = 0.1
+_FAR = 0.1
 """Nats that an intercept may be off by for its own Newton step to lead nearly to its best."""
 _SHALLOW = 0.01
 """A slope by the intercept below this share of the gap asked for costs a certificate next to nothing."""
@@ -94,8 +94,8 @@ class Column:
     gap_estimate: float = math.inf
     _steps: Generator[Any, Answer, None] | None = field(default=None, repr=False)
     _length: float = 1.0
-    _best: tuple[float, State | None] = field(default=(math.inf, None), repr=False)
-    _here: State | None = field(default=None, repr=False)
+    _best: tuple[float, Any, float] = field(default=(math.inf, None, 0.0), repr=False)
+    _shift: float = 0.0
 
     def __post_init__(self) -> None:
         self.metrics = MetricSchedule(self.subject)
@@ -115,9 +115,10 @@ class Column:
         except StopIteration:
             self.close = self.done = True
             if self._best[0] < self.gap_estimate:
-                self.gap_estimate, self._here = self._best
-            if self._here is not None:
-                self.coefficients = self._settled(self._here)
+                self.gap_estimate, self.coefficients, self._shift = self._best
+            if self._shift:
+                self.coefficients = self.coefficients.copy()
+                self.coefficients[:, -1] += self._shift
 
     @property
     def _spent(self) -> bool:
@@ -192,24 +193,22 @@ class Column:
         """Note where the descent stands: what to give out should it end here, and whether a neighbour may begin."""
         gap = direction.gap_estimate(self.subject.backend, state)
         headway.note(gap, state.loss)
-        self.coefficients, self.gap_estimate, self._here = state.coefficients, gap, state
+        self.coefficients, self.gap_estimate, self._shift = state.coefficients, gap, self._last_shift(state)
         if last and gap < self._best[0] and self.metrics.curvature is not None:
-            self._best = gap, state
+            self._best = gap, state.coefficients, self._shift
         self.close = self.close or (last and self._near(state))
 
-    def _settled(self, state: State) -> Any:
-        """The coefficients, with the one intercept that two classes have a Newton step on.
+    def _last_shift(self, state: State) -> float:
+        """A Newton step of the one intercept that two classes have, for a column that ends here.
 
         What is left of its slope costs a certificate far more than the loss: it would read the rows once more. A
         slope that costs nothing is left alone, so that what is alike stays alike: ties go to the smaller C.
         """
+        if not state.doubt:
+            return 0.0
         slope = float(state.gradient[0, -1])
-        step = slope / state.doubt if state.doubt else math.inf
-        if not abs(step) <= _SETTLED or abs(slope) <= _SHALLOW * self.gap_nats:
-            return state.coefficients
-        settled = state.coefficients.copy()
-        settled[:, -1] -= step
-        return settled
+        near = abs(slope) <= _FAR * state.doubt
+        return -slope / state.doubt if near and abs(slope) > _SHALLOW * self.gap_nats else 0.0
 
     def _near(self, state: State) -> bool:
         # An intercept off its optimum hides part of the gap until there is a metric.
