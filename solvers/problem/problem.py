@@ -65,7 +65,6 @@ class Problem:
     def coefficients(self, weights: Array, bias: Array, mean: Array | float = 0.0) -> NDArray[np.float64]:
         """Coefficients (classes, width + 1) in these coordinates of a probe (h - mean) W + bias for raw activations."""
         scale = np.where(np.isfinite(self.scale), self.scale, 0.0)
-        weights = np.ascontiguousarray(weights)  # how they lie in memory decides how a product rounds
         return np.column_stack([weights.T * scale, bias + (self.mean - mean) @ weights])
 
     def penalty(self, C: float) -> float:
